@@ -1,0 +1,40 @@
+# Every target makes the environment it needs, in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check fmt bench
+
+help:
+	@echo "make demo    stop ~200 simulated stream tasks with real Celery workers"
+	@echo "make test    every test, those on a real Redis server included"
+	@echo "make check   formatting, lint, types, import directions"
+	@echo "make fmt     format the code"
+	@echo "make bench   measure, and print the README's figures"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "streamstop needs Python 3.11 or later, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip==26.3
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker]' --group dev
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python -m streamstop_worker.demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python -m tests.bench

@@ -1,0 +1,70 @@
+"""The exceptions that streamstop raises on purpose.
+
+::
+
+    StreamstopError
+    ├── InvalidCommand (ValueError)    a field of a command is wrong; nothing was enqueued
+    │   ├── UnknownOperation
+    │   └── UnknownAccount
+    ├── InvalidSettings (ValueError)   an environment variable or a file's key is wrong
+    ├── QueueUnavailable               Redis did not answer in time
+    ├── NotCancellable                 the job was already claimed, or has ended
+    ├── OutcomeTimeout (TimeoutError)  the job is still open
+    └── JobFailed                      what Celery's ``AsyncResult.get`` raises for a job that needs a person
+"""
+
+from typing import Any
+
+
+class StreamstopError(Exception):
+    """Anything that streamstop raises on purpose."""
+
+
+class InvalidCommand(StreamstopError, ValueError):
+    """A command is not valid; nothing was enqueued.
+
+    ``field`` is the parameter's name at the vendor (``TaskId``) or of the command (``expires_in``).
+    """
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownOperation(InvalidCommand):
+    """No operation has this id; the message names the nearest ones."""
+
+
+class UnknownAccount(InvalidCommand):
+    """No running worker has this account, or its vendor is another one than the operation's."""
+
+
+class InvalidSettings(StreamstopError, ValueError):
+    """A setting is missing or wrong; the message names the variable or the key, and what is allowed."""
+
+
+class QueueUnavailable(StreamstopError):
+    """Redis did not answer in time; for ``enqueue`` the message says what became of the command."""
+
+
+class NotCancellable(StreamstopError):
+    """The job was already claimed by a worker, or has ended."""
+
+
+class OutcomeTimeout(StreamstopError, TimeoutError):
+    """The job is still open; it goes on, and its outcome can be asked for again."""
+
+
+class JobFailed(StreamstopError):
+    """A job ended so that a person must look: Celery's ``FAILURE``.
+
+    ``outcome`` is the outcome as JSON data; :meth:`streamstop.outcomes.Outcome.model_validate` reads it.
+    """
+
+    def __init__(self, outcome: dict[str, Any]) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        said = " ".join(str(self.outcome[part]) for part in ("result", "code", "message") if self.outcome.get(part))
+        return said or "failed"
