@@ -21,3 +21,7 @@ class Account:
     signature: str = "v3"
     #: Calls per second by operation id, where they differ from the vendor's page.
     limits: Mapping[str, float] = field(default_factory=dict)
+
+    def origin(self, host: str) -> str:
+        """Return where calls go, such as ``https://live.aliyuncs.com``: the account's endpoint, or `host` without one."""
+        return self.endpoint or f"https://{host}"

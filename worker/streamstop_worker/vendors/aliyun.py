@@ -1,0 +1,171 @@
+"""Alibaba Cloud's protocol: RPC-style actions, parameters always in the query, an empty body.
+
+Requests are signed by ACS3-HMAC-SHA256 (``v3``) or by the older RPC HMAC-SHA1 (``v1``). In answers the code decides
+and not the HTTP status, which varies for one and the same code.
+
+Sources: https://help.aliyun.com/en/sdk/product-overview/v3-request-structure-and-signature (v3),
+https://help.aliyun.com/en/sdk/product-overview/rpc-mechanism (v1).
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from streamstop.operations import Meaning, Operation
+from streamstop_worker.accounts import Account
+from streamstop_worker.vendors import replies
+from streamstop_worker.vendors.protocol import Answer, Request, Response
+
+ALGORITHM_V3 = "ACS3-HMAC-SHA256"
+LONGEST_HINT = timedelta(minutes=5)
+
+_EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+_MILLISECONDS = re.compile(r"\s*([0-9]{1,12})\s*")
+_TIME_LEFT = re.compile(r"\btimeleft\s*:\s*([0-9]{1,12})\s*(?:,|$)", re.IGNORECASE)
+
+
+def encode(text: str) -> str:
+    """Return `text` percent-encoded by RFC 3986: a space is ``%20``, ``*`` is ``%2A``, ``~`` stays."""
+    return quote(text, safe="~")
+
+
+def canonical_query(params: Mapping[str, str]) -> str:
+    """Return `params` as both signatures want the query: sorted by name, encoded by RFC 3986."""
+    return "&".join(f"{encode(name)}={encode(params[name])}" for name in sorted(params))
+
+
+def sign_v3(method: str, query: Mapping[str, str], headers: Mapping[str, str], *, key_id: str, secret: str) -> str:
+    """Return the ``Authorization`` of a request to ``/`` by ACS3-HMAC-SHA256.
+
+    `headers` are those to sign, under lower-case names: ``host``, and every ``x-acs-*`` header that is sent, of
+    which ``x-acs-content-sha256`` stands for the body.
+    """
+    signed = ";".join(sorted(headers))
+    lines = "".join(f"{name}:{headers[name].strip()}\n" for name in sorted(headers))
+    request = f"{method}\n/\n{canonical_query(query)}\n{lines}\n{signed}\n{headers['x-acs-content-sha256']}"
+    to_sign = f"{ALGORITHM_V3}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    signature = hmac.new(secret.encode(), to_sign.encode(), hashlib.sha256).hexdigest()
+    return f"{ALGORITHM_V3} Credential={key_id},SignedHeaders={signed},Signature={signature}"
+
+
+def sign_v1(method: str, params: Mapping[str, str], *, secret: str) -> str:
+    """Return the ``Signature`` of a request by RPC HMAC-SHA1; `params` are all the others, the common ones included."""
+    to_sign = f"{method}&%2F&{encode(canonical_query(params))}"
+    digest = hmac.new(f"{secret}&".encode(), to_sign.encode(), hashlib.sha1).digest()
+    return base64.b64encode(digest).decode()
+
+
+class Aliyun:
+    """Signs, builds and reads calls of Alibaba Cloud's RPC actions."""
+
+    def build(self, operation: Operation, account: Account, *, now: datetime, nonce: str) -> Request:
+        """Return the signed request of one attempt, by the account's signature version.
+
+        `nonce` must be new for every attempt; `now` is aware, UTC, and within 15 minutes of the vendor's clock.
+        """
+        moment = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if account.signature == "v1":
+            return _build_v1(operation, account, moment, nonce)
+        return _build_v3(operation, account, moment, nonce)
+
+    def parse(self, operation: Operation, response: Response) -> Answer:
+        """Return what `response` means. Never raises, whatever the bytes."""
+        body = replies.json_object(response.body)
+        fields = body or {}
+        request_id = replies.name(fields.get("RequestId")) or replies.name(response.headers.get("x-acs-request-id"))
+        code, said = _error(operation, response.status, fields)
+        accepted = 200 <= response.status < 300
+        if code is None and accepted and body is not None:
+            return Answer(None, request_id=request_id, reply=body)
+        if code is None and accepted:
+            return Answer(Meaning.TRANSIENT, "BadReply", "the reply is not a JSON object", request_id)
+        meaning = operation.spec.meaning(code) if code is not None else None
+        known = meaning is not None
+        if meaning is None:
+            meaning, known = replies.by_status(response.status)
+        return Answer(
+            meaning,
+            code or f"HTTP {response.status}",
+            said,
+            request_id,
+            _retry_after(response.headers, meaning),
+            known=known,
+        )
+
+
+def _params(operation: Operation) -> dict[str, str]:
+    return {name: str(value) for name, value in operation.params.items()}
+
+
+def _build_v3(operation: Operation, account: Account, moment: str, nonce: str) -> Request:
+    spec = operation.spec
+    origin = account.origin(spec.product.host)
+    params = _params(operation)
+    headers = {
+        "host": origin.partition("://")[2],
+        "x-acs-action": spec.action,
+        "x-acs-version": spec.product.version,
+        "x-acs-date": moment,
+        "x-acs-signature-nonce": nonce,
+        "x-acs-content-sha256": _EMPTY_SHA256,
+    }
+    if account.security_token is not None:
+        headers["x-acs-security-token"] = account.security_token
+    authorization = sign_v3(
+        spec.method, params, headers, key_id=account.access_key_id, secret=account.access_key_secret
+    )
+    return Request(
+        spec.method,
+        f"{origin}/?{canonical_query(params)}",
+        {**headers, "accept": "application/json", "authorization": authorization},
+    )
+
+
+def _build_v1(operation: Operation, account: Account, moment: str, nonce: str) -> Request:
+    spec = operation.spec
+    origin = account.origin(spec.product.host)
+    params = _params(operation) | {
+        "Action": spec.action,
+        "Version": spec.product.version,
+        "Format": "JSON",
+        "AccessKeyId": account.access_key_id,
+        "SignatureNonce": nonce,
+        "SignatureMethod": "HMAC-SHA1",
+        "SignatureVersion": "1.0",
+        "Timestamp": moment,
+    }
+    if account.security_token is not None:
+        params["SecurityToken"] = account.security_token
+    params["Signature"] = sign_v1(spec.method, params, secret=account.access_key_secret)
+    headers = {"host": origin.partition("://")[2], "accept": "application/json"}
+    return Request(spec.method, f"{origin}/?{canonical_query(params)}", headers)
+
+
+def _error(operation: Operation, status: int, fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return the code and the message of an error, (None, None) where the body tells of none."""
+    code, said = replies.name(fields.get("Code")), replies.message(fields.get("Message"))
+    if code is not None and (status >= 400 or "Message" in fields):
+        return code, said
+    # DescribeLivePullToPush reports its errors with status 200, by a number and a description.
+    number, description = fields.get("RetCode"), fields.get("Description")
+    digits = replies.name(str(number)) if isinstance(number, int | str) and not isinstance(number, bool) else None
+    if digits is None or digits == "0":
+        return None, said
+    described = replies.name(description)
+    listed = described is not None and operation.spec.meaning(described) is not None
+    return described if listed else f"RetCode.{digits}", replies.message(description)
+
+
+def _retry_after(headers: Mapping[str, str], meaning: Meaning) -> timedelta | None:
+    """Return the gateway's hint, of at most five minutes; a hint of zero says nothing, nor does a malformed one."""
+    found = _MILLISECONDS.fullmatch(headers.get("x-acs-retry-after", ""))
+    if found is None and meaning is Meaning.THROTTLED:  # other answers carry the header too, with quota left
+        found = _TIME_LEFT.search(headers.get("x-ratelimit-user-api", ""))
+    if found is None or meaning not in {Meaning.THROTTLED, Meaning.TRANSIENT}:
+        return None
+    return min(timedelta(milliseconds=int(found[1])), LONGEST_HINT) or None

@@ -1,0 +1,103 @@
+"""Tencent Cloud's protocol: API 3.0, a POST of JSON, signed by TC3-HMAC-SHA256 over exactly the bytes that are sent.
+
+Errors come with HTTP status 200, in ``Response.Error``; any other status is a fault on the way.
+
+Source: https://www.tencentcloud.com/document/product/647/39078
+"""
+
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from streamstop.operations import Meaning, Operation
+from streamstop_worker.accounts import Account
+from streamstop_worker.vendors import replies
+from streamstop_worker.vendors.protocol import Answer, Request, Response
+
+ALGORITHM = "TC3-HMAC-SHA256"
+CONTENT_TYPE = "application/json"
+
+
+def string_to_sign(*, host: str, service: str, body: bytes, timestamp: int) -> str:
+    """Return what TC3 signs for a POST of `body` to ``/``; `timestamp` is in Unix seconds."""
+    request = (
+        f"POST\n/\n\ncontent-type:{CONTENT_TYPE}\nhost:{host}\n\ncontent-type;host\n{hashlib.sha256(body).hexdigest()}"
+    )
+    scope = f"{_date(timestamp)}/{service}/tc3_request"
+    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+
+
+def sign_tc3(*, host: str, service: str, body: bytes, timestamp: int, key_id: str, secret: str) -> str:
+    """Return the ``Authorization`` of a POST of `body` to ``/``, with the content type ``application/json``.
+
+    `timestamp` is in Unix seconds, and the same as in ``X-TC-Timestamp``.
+    """
+    key = f"TC3{secret}".encode()
+    for part in (_date(timestamp), service, "tc3_request"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    to_sign = string_to_sign(host=host, service=service, body=body, timestamp=timestamp)
+    signature = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
+    scope = f"{_date(timestamp)}/{service}/tc3_request"
+    return f"{ALGORITHM} Credential={key_id}/{scope}, SignedHeaders=content-type;host, Signature={signature}"
+
+
+def _date(timestamp: int) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
+
+
+class Tencent:
+    """Signs, builds and reads calls of Tencent Cloud's API 3.0."""
+
+    def build(self, operation: Operation, account: Account, *, now: datetime, nonce: str) -> Request:  # noqa: ARG002
+        """Return the signed request of one attempt.
+
+        TC3 knows no nonce. `now` is aware, and within 5 minutes of the vendor's clock.
+        """
+        product = operation.spec.product
+        origin = account.origin(product.host)
+        host = origin.partition("://")[2]
+        body = json.dumps(operation.params).encode()
+        timestamp = int(now.timestamp())
+        headers = {
+            "Host": host,
+            "Content-Type": CONTENT_TYPE,
+            "X-TC-Action": operation.spec.action,
+            "X-TC-Version": product.version,
+            "X-TC-Timestamp": str(timestamp),
+            "Authorization": sign_tc3(
+                host=host,
+                service=product.name,
+                body=body,
+                timestamp=timestamp,
+                key_id=account.access_key_id,
+                secret=account.access_key_secret,
+            ),
+        }
+        if account.region is not None:
+            headers["X-TC-Region"] = account.region
+        if account.security_token is not None:
+            headers["X-TC-Token"] = account.security_token
+        return Request("POST", f"{origin}/", headers, body)
+
+    def parse(self, operation: Operation, response: Response) -> Answer:
+        """Return what `response` means. Never raises, whatever the bytes."""
+        reply: Any = (replies.json_object(response.body) or {}).get("Response")
+        fields: dict[str, Any] = reply if isinstance(reply, dict) else {}
+        request_id = replies.name(fields.get("RequestId"))
+        error = fields.get("Error")
+        told = error if isinstance(error, dict) else {}
+        code, said = replies.name(told.get("Code")), replies.message(told.get("Message"))
+        if response.status != 200:
+            meaning, known = replies.by_status(response.status)
+            said = f"{code}: {said}" if code and said else code
+            return Answer(meaning, f"HTTP {response.status}", said, request_id, known=known)
+        if not isinstance(reply, dict):
+            return Answer(Meaning.TRANSIENT, "BadReply", "the reply is not a JSON object with a Response")
+        if error is None:
+            return Answer(None, request_id=request_id, reply=reply)
+        if code is None:
+            return Answer(Meaning.TRANSIENT, "BadReply", "the reply's Error has no Code", request_id, known=False)
+        listed = operation.spec.meaning(code)
+        return Answer(listed or Meaning.TRANSIENT, code, said, request_id, known=listed is not None)
