@@ -1,0 +1,203 @@
+"""The only place that talks HTTP: sends a signed request as it is, and returns what came back or a fault.
+
+One rule: whatever the other side does, :meth:`Transport.send` is over when the time is up, and what it read is bounded.
+It takes no redirect, cookie or proxy, retries nothing, and adds nothing to a request but the lengths and two headers.
+"""
+
+import socket
+import threading
+import zlib
+from collections.abc import Iterable
+from datetime import timedelta
+from importlib.metadata import version
+from ssl import SSLContext
+from time import monotonic
+from typing import Any
+
+import httpcore
+import httpx
+
+from streamstop.operations import Meaning
+from streamstop_worker.vendors.protocol import Answer, Request, Response
+
+CONNECT_TIMEOUT = timedelta(seconds=3)
+#: Shorter than the minute after which common load balancers close a connection that idles.
+KEEPALIVE = timedelta(seconds=30)
+#: Bytes of a body, before and after decompression; a vendor's longest reply is a page of a listing.
+LONGEST_BODY = 1024 * 1024
+
+# Plain bodies are asked for, so that nothing but a server that compresses unasked is inflated here.
+_OUR_HEADERS = {"accept-encoding": "identity", "user-agent": f"streamstop/{version('streamstop')}"}
+
+
+class TransportFault(Exception):
+    """No whole response came; :attr:`answer` says so in the words of a vendor's answer: transient, with a code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.answer = Answer(Meaning.TRANSIENT, code, message)
+
+
+class Transport:
+    """A pool of connections that all threads of a worker share. TLS certificates are verified.
+
+    `timeout` bounds a whole call, from the wait for a connection to the body's last byte; only the resolver's time for
+    the host's name is its own. `pool_size` is how many calls may be under way at once. `transport` is the test seam;
+    the bound on time is a part of the real one.
+    """
+
+    def __init__(self, timeout: timedelta, pool_size: int, transport: httpx.BaseTransport | None = None) -> None:
+        self._timeout = timeout
+        self._clock = _Deadline()
+        self._transport = transport or _HTTPTransport(pool_size, self._clock)
+
+    def send(self, request: Request) -> Response:
+        """Send `request` once, as it is. Redirects come back as they are, and bodies decompressed.
+
+        Raises :class:`TransportFault`: ``ConnectTimeout``, ``ConnectError``, ``ReadTimeout``, ``ReadError``,
+        ``RemoteProtocolError`` and httpx's other names, ``BodyTooLarge``, ``BadEncoding``.
+        """
+        seconds = self._timeout.total_seconds()
+        self._clock.moment = monotonic() + seconds
+        timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT.total_seconds())).as_dict()
+        host = httpx.URL(request.url).netloc.decode()
+        try:
+            response = self._transport.handle_request(
+                httpx.Request(
+                    request.method,
+                    request.url,
+                    headers={**_OUR_HEADERS, **request.headers},
+                    content=request.body,
+                    extensions={"timeout": timeout},
+                )
+            )
+            try:
+                body = _read(response)
+            finally:
+                response.close()
+        except httpx.LocalProtocolError:
+            # Its text repeats the header that is wrong, and that may be the one with the token.
+            raise TransportFault("LocalProtocolError", f"{host}: the request is not valid HTTP") from None
+        except httpx.TimeoutException as error:
+            raise TransportFault(type(error).__name__, f"{host}: no whole response within {seconds:g} s") from None
+        except httpx.TransportError as error:
+            raise TransportFault(type(error).__name__, f"{host}: {str(error)[:200]}") from None
+        except zlib.error:
+            raise TransportFault("BadEncoding", f"{host}: the body cannot be decompressed") from None
+        except _BodyTooLarge:
+            raise TransportFault("BodyTooLarge", f"{host}: the body is longer than {LONGEST_BODY} bytes") from None
+        return Response(response.status_code, dict(response.headers), body)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._transport.close()
+
+
+class _BodyTooLarge(Exception):
+    """A body is longer than anything that a vendor sends."""
+
+
+def _read(response: httpx.Response) -> bytes:
+    # Not httpx's own decoders: they inflate a chunk whole, and 64 KiB of gzip can be 64 MiB of zeros.
+    compressed = response.headers.get("content-encoding", "").strip().lower() in {"gzip", "x-gzip", "deflate"}
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if compressed else None
+    body = bytearray()
+    received = 0
+    for chunk in response.iter_raw():
+        received += len(chunk)
+        body += inflater.decompress(chunk, LONGEST_BODY + 1 - len(body)) if inflater else chunk
+        if max(received, len(body)) > LONGEST_BODY:
+            raise _BodyTooLarge
+    return bytes(body)
+
+
+class _Deadline(threading.local):
+    """When the call of this thread must be over, by the monotonic clock. httpcore works in the caller's thread."""
+
+    moment: float = 0.0
+
+    def within(self, timeout: float | None, fault: type[httpcore.TimeoutException]) -> float:
+        """Return the seconds that a step may take: what is left of the call's time, and at most `timeout`.
+
+        Raises `fault` if none is left.
+        """
+        left = self.moment - monotonic()
+        if left <= 0:
+            raise fault
+        return left if timeout is None else min(left, timeout)
+
+
+class _HTTPTransport(httpx.HTTPTransport):
+    """httpx's transport over sockets that know the deadline of the call that they serve."""
+
+    def __init__(self, pool_size: int, deadline: _Deadline) -> None:
+        context = httpx.create_ssl_context(trust_env=False)
+        super().__init__(verify=context)
+        # httpx offers no way to pass a network backend; test_transport.py shows when this name has changed.
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=context,
+            max_connections=pool_size,
+            max_keepalive_connections=pool_size,
+            keepalive_expiry=KEEPALIVE.total_seconds(),
+            network_backend=_Network(deadline),
+        )
+
+
+class _Network(httpcore.NetworkBackend):
+    """Opens connections within the deadline, however many addresses a host has."""
+
+    def __init__(self, deadline: _Deadline) -> None:
+        self._deadline = deadline
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(str(error)) from error
+        addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+        until = monotonic() + self._deadline.within(timeout, httpcore.ConnectTimeout)
+        fault: Exception = httpcore.ConnectError("the host has no address")
+        for tried, address in enumerate(addresses):
+            # Each address gets its share, so that a dead one leaves time for the next.
+            share = max((until - monotonic()) / (len(addresses) - tried), 0.001)
+            try:
+                stream = self._sockets.connect_tcp(address, port, share, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                fault = error
+            else:
+                return _Stream(stream, self._deadline)
+        raise fault
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection whose every step ends with the call's time: a server may not win time by dripping bytes."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._deadline.within(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._deadline.within(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left = self._deadline.within(timeout, httpcore.ConnectTimeout)
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left), self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:  # as httpcore declares it
+        return self._stream.get_extra_info(info)
