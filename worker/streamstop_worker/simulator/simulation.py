@@ -1,0 +1,207 @@
+"""The simulated vendors without a socket: an :class:`Arrival` in, an :class:`Answer` out, everything noted.
+
+Each call goes the same way, and the first that objects answers::
+
+    recognise ▶ read ▶ account, timestamp, signature, nonce ▶ action ▶ limit ▶ fault ▶ parameters ▶ carry out
+"""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamstop.operations import OPERATIONS, Operation
+from streamstop_worker.accounts import Account
+from streamstop_worker.simulator import actions
+from streamstop_worker.simulator.aliyun import Aliyun
+from streamstop_worker.simulator.clock import Clock
+from streamstop_worker.simulator.faults import Fault, Faults
+from streamstop_worker.simulator.injection import Said, Teller
+from streamstop_worker.simulator.journal import Call, Journal
+from streamstop_worker.simulator.limits import SlidingWindow
+from streamstop_worker.simulator.tasks import Task, Tasks, TaskStart, TaskState, family_of, identifying
+from streamstop_worker.simulator.tencent import Tencent
+from streamstop_worker.simulator.wire import Answer, Arrival, Claim, Refusal
+
+#: The accounts of a simulator that was given none. The keys are no vendor's: they say what they are.
+DEFAULT_ACCOUNTS = (
+    Account("demo-aliyun-1", "aliyun", "fake-aliyun-key-1", "fake-aliyun-secret-1"),
+    Account("demo-aliyun-2", "aliyun", "fake-aliyun-key-2", "fake-aliyun-secret-2"),
+    Account("demo-tencent", "tencent", "fake-tencent-key", "fake-tencent-secret", region="ap-singapore"),
+)
+_BY_ACTION = {
+    (cls.spec.product.vendor.name, cls.spec.product.version, cls.spec.action): cls for cls in OPERATIONS.values()
+}
+_VERSIONS = {(vendor, version) for vendor, version, _ in _BY_ACTION}
+
+
+class Settings(BaseModel):
+    """What holds for every call: ``PUT /_control/settings`` changes the fields that it names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: An unknown task is taken for one that runs.
+    auto_start: bool = False
+    #: A task that is over is unknown from then on, as vendors that delete ended tasks have it.
+    forget_ended: bool = False
+    #: Milliseconds before every answer of a vendor.
+    latency_ms: float = Field(default=0, ge=0)
+    #: Alibaba's ``x-acs-retry-after``, in milliseconds, on calls over the limit; not every API sends it.
+    retry_after_ms: int | None = Field(default=None, ge=0)
+
+
+@dataclass
+class _Progress:
+    """What became of a call so far, for the journal."""
+
+    request_id: str
+    claim: Claim | None = None
+    account: Account | None = None
+    operation: type[Operation] | None = None
+    authenticated: bool = False
+    over_limit: bool = False
+    carried_out: bool = False
+    fault: Fault | None = None
+
+
+class Simulation:
+    """Both vendors, their accounts and tasks. Not for threads: one event loop calls it."""
+
+    def __init__(
+        self,
+        accounts: Iterable[Account] = DEFAULT_ACCOUNTS,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.settings = self._initial_settings = settings or Settings()
+        self.accounts: dict[str, Account] = {}
+        self.tasks = Tasks(self.clock)
+        self.faults = Faults()
+        self.journal = Journal()
+        self.windows: dict[tuple[str, str], SlidingWindow] = {}
+        self._dialects = (Tencent(), Aliyun())
+        self._keys: dict[tuple[str, str], Account] = {}
+        self._limits: dict[tuple[str, str], float] = {}
+        self.add_accounts(accounts)
+
+    def add_accounts(self, accounts: Iterable[Account]) -> None:
+        """Add accounts; one with a name that is known replaces it."""
+        for account in accounts:
+            self.accounts[account.name] = account
+        self._keys = {(account.vendor, account.access_key_id): account for account in self.accounts.values()}
+        self._apply_limits()
+
+    def limit(self, account: str, operation: str) -> float:
+        """Return the calls per second of a lane: set by control, or the account's own, or the page's."""
+        if (set_here := self._limits.get((account, operation))) is not None:
+            return set_here
+        own = self.accounts[account].limits.get(operation) if account in self.accounts else None
+        return own if own is not None else OPERATIONS[operation].spec.limit
+
+    def set_limit(self, account: str, operation: str, limit: float | None) -> None:
+        """Set a lane's limit in calls per second; None returns to the account's own or the page's."""
+        if limit is None:
+            self._limits.pop((account, operation), None)
+        else:
+            self._limits[account, operation] = limit
+        self._apply_limits()
+
+    def forget_calls(self) -> None:
+        """Forget every call and count."""
+        self.journal.clear()
+        self.windows.clear()
+
+    def reset(self) -> None:
+        """Return to the state at the start: no tasks, calls and faults; accounts that were added stay."""
+        self.tasks.reset()
+        self.faults.clear()
+        self.forget_calls()
+        self._limits.clear()
+        self.settings = self._initial_settings
+
+    def answer(self, arrival: Arrival) -> Answer | None:
+        """Answer a call as its vendor; None if it is a call to no vendor that we know."""
+        dialect = next((dialect for dialect in self._dialects if dialect.recognises(arrival)), None)
+        if dialect is None:
+            return None
+        progress = _Progress(str(uuid.uuid4()))
+        teller = Teller(dialect, progress.request_id, arrival.headers.get("host", ""))
+        try:
+            said = Said("ok", dialect.reply(self._serve(dialect, arrival, progress), progress.request_id))
+        except Refusal as refusal:
+            said = teller.refuse(refusal)
+        if progress.fault is not None:
+            said = teller.spoil(progress.fault, said)
+        self._note(dialect, arrival, progress, said)
+        if self.settings.latency_ms:
+            return replace(said.answer, delay_ms=said.answer.delay_ms + self.settings.latency_ms)
+        return said.answer
+
+    def _serve(self, dialect: Aliyun | Tencent, arrival: Arrival, progress: _Progress) -> dict[str, Any]:
+        progress.claim = claim = dialect.read(arrival)
+        progress.account = account = self._keys.get((dialect.name, claim.access_key_id))
+        progress.operation = operation = _BY_ACTION.get((dialect.name, claim.version, claim.action))
+        dialect.authenticate(arrival, claim, account)
+        progress.authenticated = True
+        if operation is None or account is None:
+            raise dialect.unknown_action((dialect.name, claim.version) in _VERSIONS)
+        lane = (account.name, operation.spec.id)
+        window = self.windows.get(lane)
+        if window is None:
+            window = self.windows[lane] = SlidingWindow(self.limit(*lane))
+        if not window.arrive(arrival.at):
+            progress.over_limit = True
+            raise dialect.throttled(self.settings.retry_after_ms)
+        progress.fault = self.faults.meet(*lane, claim.params or {})
+        if progress.fault is not None and progress.fault.prevents:
+            return {}
+        params = dialect.check(operation, claim, arrival)
+        fields = self._carry_out(operation, account.name, params)
+        progress.carried_out = True
+        return fields
+
+    def _carry_out(self, operation: type[Operation], account: str, params: dict[str, Any]) -> dict[str, Any]:
+        family = family_of(operation)
+        now = self.clock.monotonic()
+        if actions.lists(operation):
+            tasks = [task for task in self.tasks.of(account, family) if self._known(task, now)]
+            return actions.listing(operation, params, tasks, now)
+        task = self.tasks.find(account, family, params)
+        if task is None and self.settings.auto_start:
+            identity = {name: params[name] for name in identifying(family)}
+            task = self.tasks.start(TaskStart(account=account, operation=family, params=identity))
+        return actions.carry_out(operation, params, task if task and self._known(task, now) else None, now)
+
+    def _known(self, task: Task, now: float) -> bool:
+        return not self.settings.forget_ended or task.state(now) is TaskState.RUNNING
+
+    def _note(self, dialect: Aliyun | Tencent, arrival: Arrival, progress: _Progress, said: Said) -> None:
+        claim, operation = progress.claim, progress.operation
+        names = set() if operation is None else {field.alias for field in operation.model_fields.values()}
+        self.journal.add(
+            Call(
+                index=self.journal.next_index,
+                vendor=dialect.name,
+                account=progress.account.name if progress.account else None,
+                operation=operation.spec.id if operation else None,
+                action=claim.action if claim else None,
+                method=arrival.method,
+                params={k: v for k, v in ((claim and claim.params) or {}).items() if k in names},
+                arrived_at=arrival.epoch,
+                arrived_monotonic=arrival.at,
+                answer=said.word,
+                status=said.answer.status,
+                request_id=progress.request_id,
+                authenticated=progress.authenticated,
+                over_limit=progress.over_limit,
+                carried_out=progress.carried_out,
+                fault=progress.fault.fault if progress.fault else None,
+            )
+        )
+
+    def _apply_limits(self) -> None:
+        for lane, window in self.windows.items():
+            window.limit = self.limit(*lane)
