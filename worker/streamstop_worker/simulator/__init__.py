@@ -1,0 +1,33 @@
+"""The vendors, to rehearse with: real shapes, checked signatures, enforced limits, faults on demand.
+
+``streamstop-simulator --port 8099`` serves it; in Python::
+
+    with run_in_thread() as simulator:
+        simulator.start_tasks("demo-aliyun-1", [StopMPUTask(app_id="app", task_id="t-1")])
+        ...  # let something stop it at simulator.url
+        assert simulator.summary().over_limit == 0
+"""
+
+from streamstop_worker.simulator.client import ControlError, LaneSummary, SeenTask, SimulatorClient, Summary
+from streamstop_worker.simulator.faults import Fault, FaultKind
+from streamstop_worker.simulator.journal import Call
+from streamstop_worker.simulator.running import run_in_process, run_in_thread
+from streamstop_worker.simulator.simulation import DEFAULT_ACCOUNTS, Settings
+from streamstop_worker.simulator.tasks import Phase, TaskState
+
+__all__ = [
+    "DEFAULT_ACCOUNTS",
+    "Call",
+    "ControlError",
+    "Fault",
+    "FaultKind",
+    "LaneSummary",
+    "Phase",
+    "SeenTask",
+    "Settings",
+    "SimulatorClient",
+    "Summary",
+    "TaskState",
+    "run_in_process",
+    "run_in_thread",
+]

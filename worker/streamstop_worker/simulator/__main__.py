@@ -1,0 +1,62 @@
+"""``streamstop-simulator``: serve the simulated vendors until SIGTERM or SIGINT."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import click
+
+from streamstop.errors import InvalidSettings
+from streamstop_worker.accounts import load_accounts
+from streamstop_worker.simulator.server import Server
+from streamstop_worker.simulator.simulation import DEFAULT_ACCOUNTS, Settings, Simulation
+
+_EPILOG = """\b
+Examples:
+  streamstop-simulator --port 8099
+  streamstop-simulator --port 0 --accounts accounts.toml
+  curl -s http://127.0.0.1:8099/_control/summary
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--port", default=8099, show_default=True, help="The port; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address; its control API asks no password.")
+@click.option(
+    "--accounts",
+    "accounts_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help=f"The worker's accounts file. Without it: {', '.join(account.name for account in DEFAULT_ACCOUNTS)}.",
+)
+@click.option("--auto-start", is_flag=True, help="Take every unknown task for one that runs.")
+@click.option("--latency-ms", default=0.0, help="Milliseconds before every answer of a vendor.")
+def main(port: int, host: str, accounts_file: Path | None, auto_start: bool, latency_ms: float) -> None:
+    """Simulate Alibaba Live and RTC and Tencent TRTC over HTTP, to rehearse stopping stream tasks.
+
+    It checks signatures, keeps tasks, enforces the vendors' limits, injects faults and tells all it saw under
+    /_control/. It prints its address when it listens, and ends on SIGTERM or SIGINT.
+    """
+    try:
+        accounts = load_accounts(accounts_file, os.environ).values() if accounts_file else DEFAULT_ACCOUNTS
+    except InvalidSettings as error:
+        raise click.ClickException(str(error)) from None
+    settings = Settings(auto_start=auto_start, latency_ms=latency_ms)
+    try:
+        asyncio.run(_serve(Server(Simulation(accounts, settings), host, port)))
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+
+
+async def _serve(server: Server) -> None:
+    stop = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    await server.start()
+    click.echo(f"simulator on {server.url}")
+    await stop.wait()
+    await server.close()
+
+
+if __name__ == "__main__":
+    main()

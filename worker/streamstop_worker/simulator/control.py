@@ -1,0 +1,217 @@
+"""The simulator's own API under ``/_control/``: JSON in and out, no signature, never a secret in an answer.
+
+======  =====================  =======================================================================================
+GET     ``/_control/``         what there is
+PUT     ``/_control/accounts`` add or replace accounts: a list of ``{"name", "vendor", "access_key_id", …}``
+GET     ``/_control/accounts`` names, vendors, access key ids
+PUT     ``/_control/limits``   a list of ``{"account", "operation", "limit"}``; null returns to the page's limit
+POST    ``/_control/tasks``    start tasks: one :class:`~streamstop_worker.simulator.tasks.TaskStart` or a list
+GET     ``/_control/tasks``    every task with its state
+DELETE  ``/_control/tasks``    forget them
+POST    ``/_control/faults``   add one :class:`~streamstop_worker.simulator.faults.Fault` or a list
+GET     ``/_control/faults``   the rules, with how many calls met each and how many still may
+DELETE  ``/_control/faults``   drop them
+GET     ``/_control/settings`` :class:`~streamstop_worker.simulator.simulation.Settings`
+PUT     ``/_control/settings`` change the settings that are named
+GET     ``/_control/calls``    calls from index ``since`` on, of ``account``, of ``operation``, at most ``limit``; with
+                               ``at_least`` and ``wait_ms`` the answer waits until so many are there
+DELETE  ``/_control/calls``    forget calls and counts
+GET     ``/_control/summary``  counts of each account and operation, and of refused calls
+POST    ``/_control/reset``    as at the start; accounts that were added stay
+======  =====================  =======================================================================================
+
+A wrong request is answered with 400 and ``{"error": …}``.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from itertools import islice
+from typing import Any
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from streamstop.operations import find
+from streamstop_worker.accounts import Account
+from streamstop_worker.simulator.faults import Fault
+from streamstop_worker.simulator.simulation import Settings, Simulation
+from streamstop_worker.simulator.tasks import TaskStart
+from streamstop_worker.simulator.wire import Answer, Arrival
+
+PREFIX = "/_control/"
+
+
+class _Edge(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class AccountEntry(_Edge):
+    """An account in ``PUT /_control/accounts``."""
+
+    name: str
+    vendor: str = Field(pattern="^(aliyun|tencent)$")
+    access_key_id: str
+    access_key_secret: str
+    security_token: str | None = None
+    #: Calls per second by operation id.
+    limits: dict[str, float] = Field(default_factory=dict)
+
+    def to_account(self) -> Account:
+        """Return the worker's account with these credentials."""
+        return Account(**self.model_dump())
+
+
+class LimitEntry(_Edge):
+    """A lane's limit in ``PUT /_control/limits``: calls per second, or null for the page's."""
+
+    account: str
+    operation: str
+    limit: float | None = Field(gt=0)
+
+
+class _CallsQuery(_Edge):
+    since: int = 0
+    account: str | None = None
+    operation: str | None = None
+    limit: int = Field(default=10_000, ge=1)
+    at_least: int = 0
+    wait_ms: float = Field(default=0, ge=0, le=600_000)
+
+
+_ACCOUNTS = TypeAdapter(list[AccountEntry])
+_LIMITS = TypeAdapter(list[LimitEntry])
+_TASKS = TypeAdapter(list[TaskStart])
+_FAULTS = TypeAdapter(list[Fault])
+
+
+class Control:
+    """The control API of one simulation."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._routes: dict[tuple[str, str], Callable[[Arrival], Any | Awaitable[Any]]] = {
+            ("GET", ""): self._index,
+            ("PUT", "accounts"): self._put_accounts,
+            ("GET", "accounts"): self._accounts,
+            ("PUT", "limits"): self._put_limits,
+            ("POST", "tasks"): self._start_tasks,
+            ("GET", "tasks"): self._tasks,
+            ("DELETE", "tasks"): lambda _: simulation.tasks.reset(),
+            ("POST", "faults"): self._add_faults,
+            ("GET", "faults"): lambda _: {"faults": simulation.faults.to_json()},
+            ("DELETE", "faults"): lambda _: simulation.faults.clear(),
+            ("GET", "settings"): lambda _: simulation.settings.model_dump(),
+            ("PUT", "settings"): self._put_settings,
+            ("GET", "calls"): self._calls,
+            ("DELETE", "calls"): lambda _: simulation.forget_calls(),
+            ("GET", "summary"): self._summary,
+            ("POST", "reset"): lambda _: simulation.reset(),
+        }
+
+    async def answer(self, arrival: Arrival) -> Answer:
+        """Answer a request whose path starts with :data:`PREFIX`."""
+        name = arrival.path.removeprefix(PREFIX).rstrip("/")
+        route = self._routes.get((arrival.method, name))
+        if route is None:
+            return _json(404, {"error": f"no {arrival.method} {arrival.path}; GET {PREFIX} tells what there is"})
+        try:
+            result = route(arrival)
+            if asyncio.iscoroutine(result):
+                result = await result
+        except ValueError as error:  # pydantic's errors and our own InvalidCommand are ValueErrors too
+            return _json(400, {"error": str(error)})
+        return _json(200, {"ok": True} if result is None else result)
+
+    def _index(self, _: Arrival) -> Any:
+        return {"routes": [f"{method} {PREFIX}{name}" for method, name in self._routes]}
+
+    def _put_accounts(self, arrival: Arrival) -> None:
+        self._simulation.add_accounts(entry.to_account() for entry in _ACCOUNTS.validate_json(arrival.body))
+
+    def _accounts(self, _: Arrival) -> Any:
+        return {
+            "accounts": [
+                {"name": account.name, "vendor": account.vendor, "access_key_id": account.access_key_id}
+                for account in self._simulation.accounts.values()
+            ]
+        }
+
+    def _put_limits(self, arrival: Arrival) -> None:
+        entries = _LIMITS.validate_json(arrival.body)
+        for entry in entries:
+            find(entry.operation)
+        for entry in entries:
+            self._simulation.set_limit(entry.account, entry.operation, entry.limit)
+
+    def _start_tasks(self, arrival: Arrival) -> Any:
+        wanted = _TASKS.validate_python(_listed(arrival.body))
+        for start in wanted:
+            if start.account not in self._simulation.accounts:
+                raise ValueError(f"account {start.account!r} is not known here")
+        for start in wanted:
+            self._simulation.tasks.start(start)
+        return {"started": len(wanted)}
+
+    def _tasks(self, _: Arrival) -> Any:
+        now = self._simulation.clock.monotonic()
+        return {"tasks": [task.to_json(now) for task in self._simulation.tasks]}
+
+    def _add_faults(self, arrival: Arrival) -> Any:
+        faults = _FAULTS.validate_python(_listed(arrival.body))
+        for fault in faults:
+            self._simulation.faults.add(fault)
+        return {"added": len(faults)}
+
+    def _put_settings(self, arrival: Arrival) -> Any:
+        changes = Settings.model_validate_json(arrival.body)
+        named = {name: getattr(changes, name) for name in changes.model_fields_set}
+        self._simulation.settings = self._simulation.settings.model_copy(update=named)
+        return self._simulation.settings.model_dump()
+
+    async def _calls(self, arrival: Arrival) -> Any:
+        query = _CallsQuery.model_validate(dict(parse_qsl(arrival.query)))
+        journal = self._simulation.journal
+        try:
+            async with asyncio.timeout(query.wait_ms / 1000 if query.at_least else None):
+                while sum(1 for _ in journal.since(query.since, query.account, query.operation)) < query.at_least:
+                    await journal.changed()
+        except TimeoutError:
+            pass  # the caller is told what there is, and counts itself
+        calls = list(islice(journal.since(query.since, query.account, query.operation), query.limit))
+        complete = len(calls) < query.limit
+        return {
+            "calls": [journal.to_json(call) for call in calls],
+            "next": journal.next_index if complete else calls[-1].index + 1,
+            "complete": complete,
+        }
+
+    def _summary(self, _: Arrival) -> Any:
+        simulation = self._simulation
+        lanes = [
+            {
+                "account": account,
+                "operation": operation,
+                "limit": simulation.limit(account, operation),
+                "calls": counts.calls,
+                "ok": counts.ok,
+                "throttled": counts.throttled,
+                "over_limit": counts.over_limit,
+                "faults": counts.faults,
+                "most_in_a_second": simulation.windows[account, operation].most_in_a_second,
+                "first_at": counts.first_at,
+                "last_at": counts.last_at,
+                "answers": dict(counts.answers),
+            }
+            for (account, operation), counts in simulation.journal.lanes.items()
+        ]
+        return {"lanes": lanes, "refusals": dict(simulation.journal.refusals)}
+
+
+def _listed(body: bytes) -> list[Any]:
+    data = json.loads(body)
+    return data if isinstance(data, list) else [data]
+
+
+def _json(status: int, data: Any) -> Answer:
+    return Answer(status, "application/json", json.dumps(data, ensure_ascii=False).encode())
