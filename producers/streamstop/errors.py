@@ -10,7 +10,8 @@
     ├── QueueUnavailable               Redis did not answer in time
     ├── NotCancellable                 the job was already claimed, or has ended
     ├── OutcomeTimeout (TimeoutError)  the job is still open
-    └── JobFailed                      what Celery's ``AsyncResult.get`` raises for a job that needs a person
+    ├── JobFailed                      a job that needs a person, as Celery's ``AsyncResult.get`` raises it
+    └── JobDeferred                    why a job is waiting to be called again, as Celery's ``RETRY`` shows it
 """
 
 from typing import Any
@@ -68,3 +69,15 @@ class JobFailed(StreamstopError):
     def __str__(self) -> str:
         said = " ".join(str(self.outcome[part]) for part in ("result", "code", "message") if self.outcome.get(part))
         return said or "failed"
+
+
+class JobDeferred(StreamstopError):
+    """A job met a transient fault and is due again later: Celery's ``RETRY``."""
+
+    def __init__(self, reason: str, due: str) -> None:
+        super().__init__(reason, due)
+        self.reason = reason
+        self.due = due
+
+    def __str__(self) -> str:
+        return f"{self.reason}; due again at {self.due}"

@@ -1,0 +1,71 @@
+"""Known accounts: the names that running workers have published, so that producers can refuse a wrong one at once.
+
+Workers publish names and vendors, never a credential. A name that no worker has published for a minute is forgotten.
+"""
+
+import difflib
+import threading
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from redis import Redis
+
+from streamstop.errors import UnknownAccount
+from streamstop.lanes.names import ACCOUNTS
+
+#: How long a worker's word holds.
+PUBLISHED_FOR = timedelta(seconds=60)
+#: How long a producer trusts what it read.
+_CACHED_FOR = timedelta(seconds=10)
+
+
+class KnownAccounts:
+    """The accounts of the running workers. Raises redis-py's errors."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._lock = threading.Lock()
+        self._vendors: Mapping[str, str] = {}
+        self._read_at = float("-inf")
+
+    def publish(self, vendors: Mapping[str, str]) -> None:
+        """Say that this worker has these accounts (name to vendor)."""
+        if not vendors:
+            return
+        seconds = self._seconds()
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.zadd(ACCOUNTS, {f"{name} {vendor}": seconds for name, vendor in vendors.items()})
+        pipeline.zremrangebyscore(ACCOUNTS, "-inf", seconds - PUBLISHED_FOR.total_seconds())
+        pipeline.expire(ACCOUNTS, PUBLISHED_FOR)
+        pipeline.execute()
+
+    def vendors(self) -> Mapping[str, str]:
+        """Return account names to vendors, as running workers have them; empty where no worker has spoken."""
+        seconds = self._seconds()
+        members: Any = self._redis.zrangebyscore(ACCOUNTS, seconds - PUBLISHED_FOR.total_seconds(), "+inf")
+        return dict(member.decode().split(" ", 1) for member in members)
+
+    def vendor_of(self, account: str) -> str | None:
+        """Return the vendor of `account`, or None where no worker has spoken.
+
+        Raises :class:`~streamstop.errors.UnknownAccount` where workers have, and none has this account.
+        """
+        with self._lock:
+            fresh = time.monotonic() - self._read_at < _CACHED_FOR.total_seconds()
+            if not fresh or (account not in self._vendors and self._vendors):
+                self._vendors = self.vendors()
+                self._read_at = time.monotonic()
+            known = self._vendors
+        if not known:
+            return None
+        if account not in known:
+            near = difflib.get_close_matches(account, known, n=3)
+            hint = f" (did you mean {', '.join(near)}?)" if near else f" (known: {', '.join(sorted(known))})"
+            raise UnknownAccount(f"no running worker has account {account!r}{hint}", field="account")
+        return known[account]
+
+    def _seconds(self) -> int:
+        reply: Any = self._redis.time()
+        return int(reply[0])

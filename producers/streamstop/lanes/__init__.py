@@ -1,0 +1,19 @@
+"""Lanes: where jobs wait in Redis, and the only code that moves them."""
+
+from streamstop.lanes.lanes import MOST_LAPSES, UNREACHABLE, Claim, Claimed, Lanes, LaneView, LastCall, Swept, Tries
+from streamstop.lanes.names import Lane
+from streamstop.lanes.pace import Pace
+
+__all__ = [
+    "MOST_LAPSES",
+    "UNREACHABLE",
+    "Claim",
+    "Claimed",
+    "Lane",
+    "LaneView",
+    "Lanes",
+    "LastCall",
+    "Pace",
+    "Swept",
+    "Tries",
+]

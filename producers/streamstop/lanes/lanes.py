@@ -1,0 +1,271 @@
+"""Lanes: the typed wrapper of the lanes' scripts; nothing else calls them.
+
+Each script is one file in ``scripts/``, behind the prelude that they share. It runs atomically in Redis, by Redis'
+clock, and is safe to run twice.
+"""
+
+import enum
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from importlib import resources
+from typing import Any, Self
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from streamstop.lanes.names import LANES, SWEEPER, Lane, result_key
+from streamstop.lanes.pace import Pace
+
+#: What a call raises where Redis cannot be reached or does not answer.
+UNREACHABLE = (RedisError, OSError)
+#: How long a job's record in Celery's result backend can be read.
+RESULT_TTL = timedelta(days=7)
+#: How many jobs of each kind one sweep of a lane moves.
+SWEEP_MOST = 500
+#: How often a job's worker may be lost before the job is given up.
+MOST_LAPSES = 5
+
+
+@dataclass(frozen=True)
+class Tries:
+    """What has happened to a job so far; kept in Redis while it waits."""
+
+    #: Calls whose answer was judged.
+    attempts: int = 0
+    #: Calls that were sent, throttled ones included.
+    calls: int = 0
+    #: Times that its worker was lost between claim and report.
+    lapses: int = 0
+    #: Whether it was signed anew once.
+    signed_again: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.attempts} {self.calls} {self.lapses} {int(self.signed_again)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what ``str`` wrote; an empty text is a new job's."""
+        attempts, calls, lapses, signed_again = [*map(int, text.split()), 0, 0, 0, 0][:4]
+        return cls(attempts, calls, lapses, bool(signed_again))
+
+
+_NEVER = datetime.fromtimestamp(0, UTC)
+
+
+class LastCall(enum.Enum):
+    """What the last call of a job that has ended says of its lane."""
+
+    WELL = "well"
+    """The vendor answered."""
+    FAULT = "fault"
+    """A transient fault."""
+    NONE = "none"
+    """There was no call."""
+
+
+class Claimed(enum.Enum):
+    """What became of a claim."""
+
+    GO = "go"
+    """The job is the owner's, with a slot."""
+    EXPIRED = "expired"
+    """The job is the owner's, to be recorded as expired."""
+    STALE = "stale"
+    """The job has reported, or is another delivery's."""
+    PARKED = "parked"
+    """The job is back in its lane: its slot is too far off."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Redis' answer to a claim."""
+
+    what: Claimed
+    #: How long until the slot.
+    wait: timedelta = timedelta(0)
+    #: The moment of the claim, by Redis' clock; meaningless where the job is not the owner's.
+    at: datetime = _NEVER
+    tries: Tries = Tries()
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one sweep of a lane did."""
+
+    lapsed: int
+    due: int
+    admitted: int
+    #: Messages that workers took and could not begin; they lie in the list of poison.
+    poisoned: int
+
+
+@dataclass(frozen=True)
+class LaneView:
+    """What a lane holds, for people and progress bars."""
+
+    lane: Lane
+    waiting: int
+    in_flight: int
+    deferred: int
+    #: How long the lane still rests.
+    rest: timedelta
+    #: Calls per second at which it now runs, None before its first job.
+    pace: float | None
+
+
+class Lanes:
+    """Every lane of one Redis.
+
+    Raises redis-py's errors where Redis does not answer.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def admit(self, lane: Lane, pace: Pace) -> int:
+        """Move waiting jobs to the ready queue, as many as the window and the pace allow."""
+        return int(self._run("admit", lane, pace))
+
+    def claim(
+        self, lane: Lane, pace: Pace, job_id: str, *, owner: str, lease: timedelta, expires_at: datetime | None
+    ) -> Claim:
+        """Take an admitted job for one call; `lease` counts from its slot."""
+        expires_us = 0 if expires_at is None else int(expires_at.timestamp() * 1_000_000)
+        reply = self._run("claim", lane, pace, job_id, owner, _us(lease), expires_us, result_of=job_id)
+        what = Claimed(reply[0].decode())
+        if what in {Claimed.STALE, Claimed.PARKED}:
+            return Claim(what)
+        at = datetime.fromtimestamp(int(reply[2]) / 1_000_000, UTC)
+        return Claim(what, timedelta(microseconds=int(reply[1])), at, Tries.parse(reply[3].decode()))
+
+    def finish(self, lane: Lane, pace: Pace, job_id: str, *, owner: str, record: str, call: LastCall) -> bool:
+        """Record an outcome and admit the lane's next job; `call` tells how the lane is.
+
+        Return False where the job is no longer the owner's: nothing was recorded.
+        """
+        return bool(self._run("finish", lane, pace, job_id, owner, record, _RESULT_TTL_S, call.value, result_of=job_id))
+
+    def defer(
+        self,
+        lane: Lane,
+        pace: Pace,
+        job_id: str,
+        *,
+        owner: str,
+        delay: timedelta,
+        tries: Tries,
+        record: str,
+        fault: bool,
+    ) -> timedelta | None:
+        """Keep a job until it is due again; `fault`: it counts towards the lane's failing.
+
+        Return how long the lane rests (zero: it does not), or None where the job is no longer the owner's.
+        """
+        rest = self._run(
+            "defer",
+            lane,
+            pace,
+            job_id,
+            owner,
+            _us(delay),
+            str(tries),
+            record,
+            _RESULT_TTL_S,
+            int(fault),
+            result_of=job_id,
+        )
+        return _duration(rest)
+
+    def pause(
+        self, lane: Lane, pace: Pace, job_id: str, *, owner: str, tries: Tries, hint: timedelta | None
+    ) -> timedelta | None:
+        """Put a throttled job back and rest its lane, for the vendor's `hint` if there is one.
+
+        Return how long the lane rests, or None where the job is no longer the owner's.
+        """
+        return _duration(self._run("pause", lane, pace, job_id, owner, str(tries), _us(hint or timedelta(0))))
+
+    def release(self, lane: Lane, pace: Pace, job_id: str, *, owner: str) -> bool:
+        """Give a delivered job back to its lane, uncalled. Return False where it is another's."""
+        return bool(self._run("release", lane, pace, job_id, owner))
+
+    def cancel(self, lane: Lane, job_id: str, *, record: str) -> str:
+        """Take a job back that no worker has claimed: ``cancelled``, or why not: ``claimed`` or ``ended``."""
+        no_pace = Pace(interval_us=0, window=0)
+        reply = self._run("cancel", lane, no_pace, job_id, record, _RESULT_TTL_S, result_of=job_id)
+        return str(reply.decode())
+
+    def sweep(self, lane: Lane, pace: Pace) -> Swept:
+        """Make lapsed and due jobs wait again, and admit."""
+        return Swept(*self._run("sweep", lane, pace, SWEEP_MOST, MOST_LAPSES))
+
+    def may_sweep(self, period: timedelta) -> bool:
+        """Return whether the caller is the one to sweep; nobody else is for `period`."""
+        return bool(self._redis.set(SWEEPER, "1", nx=True, px=period))
+
+    def holding(self) -> frozenset[Lane]:
+        """Return the lanes that hold jobs, as far as anybody has told."""
+        return frozenset(Lane.from_name(name.decode()) for name in self._members(LANES))
+
+    def untold(self, lanes: Iterable[Lane]) -> frozenset[Lane]:
+        """Return those of `lanes` that have jobs waiting. One round trip, and one command while there are none."""
+        candidates = list(lanes)
+        if not candidates or not self._redis.exists(*(key for lane in candidates for key in lane.waiting)):
+            return frozenset()
+        pipeline = self._redis.pipeline(transaction=False)
+        for lane in candidates:
+            pipeline.exists(*lane.waiting)
+        return frozenset(lane for lane, found in zip(candidates, pipeline.execute(), strict=True) if found)
+
+    def view(self, lane: Lane) -> LaneView:
+        """Return what `lane` holds now."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for waiting in lane.waiting:
+            pipeline.llen(waiting)
+        *_, leases, _jobs, due, pace, _ready, _lanes, _poison = lane.keys
+        pipeline.zcard(leases)
+        pipeline.zcard(due)
+        pipeline.hmget(pace, "interval", "share", "rest")
+        pipeline.time()
+        *waiting_counts, in_flight, deferred, (interval, share, rest), (seconds, microseconds) = pipeline.execute()
+        rest_us = float(rest or 0) - (seconds * 1_000_000 + microseconds)
+        return LaneView(
+            lane=lane,
+            waiting=sum(waiting_counts),
+            in_flight=in_flight,
+            deferred=deferred,
+            rest=timedelta(microseconds=max(0.0, rest_us)),
+            pace=10_000 * float(share or 100) / float(interval) if interval else None,
+        )
+
+    def _members(self, key: str) -> frozenset[bytes]:
+        members: Any = self._redis.smembers(key)
+        return frozenset(members)
+
+    def _run(self, script: str, lane: Lane, pace: Pace, *arguments: str | int, result_of: str | None = None) -> Any:
+        keys = [*lane.keys, result_key(result_of)] if result_of is not None else list(lane.keys)
+        return self._scripts[script](keys=keys, args=[lane.name, pace.interval_us, pace.window, *arguments])
+
+    @cached_property
+    def _scripts(self) -> dict[str, Callable[..., Any]]:
+        folder = resources.files(__package__) / "scripts"
+        prelude = (folder / "_lane.lua").read_text()
+        return {
+            file.name.removesuffix(".lua"): self._redis.register_script(prelude + file.read_text())
+            for file in folder.iterdir()
+            if file.name.endswith(".lua") and not file.name.startswith("_")
+        }
+
+
+_RESULT_TTL_S = int(RESULT_TTL.total_seconds())
+
+
+def _us(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
+
+
+def _duration(microseconds: bytes) -> timedelta | None:
+    value = int(microseconds)
+    return None if value < 0 else timedelta(microseconds=value)

@@ -1,0 +1,94 @@
+"""Names of lanes, of their keys in Redis, and of jobs.
+
+Whoever holds a job's id knows its lane: ``<account>.<product>.<Action>.<unique>``.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+from uuid import uuid4
+
+#: The one queue that workers consume.
+READY = "streamstop.ready"
+#: The set of lanes that hold anything.
+LANES = "streamstop.lanes"
+#: The list of messages that no worker can read.
+POISON = "streamstop.poison"
+#: The sorted set of the accounts that running workers have, by the moment they were last seen.
+ACCOUNTS = "streamstop.accounts"
+#: Held by the worker that sweeps this second.
+SWEEPER = "streamstop.sweeper"
+
+#: Celery's message priorities on Redis, first to last: a list each, named by kombu's rule.
+PRIORITY_STEPS = (0, 3, 6, 9)
+_QUEUE = "streamstop.lane."
+_PRIORITY_SEPARATOR = "\x06\x16"
+
+
+def result_key(job_id: str) -> str:
+    """Return the key of a job's record in Celery's result backend; also the channel where it is published."""
+    return f"celery-task-meta-{job_id}"
+
+
+@dataclass(frozen=True, order=True)
+class Lane:
+    """Account and operation: the unit of routing, pacing, pausing and fairness."""
+
+    account: str
+    operation: str
+
+    @property
+    def name(self) -> str:
+        """``<account>.<product>.<Action>``."""
+        return f"{self.account}.{self.operation}"
+
+    @property
+    def queue(self) -> str:
+        """The Celery queue in which the lane's jobs wait."""
+        return f"{_QUEUE}{self.name}"
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The queue's lists, one a priority."""
+        first, *rest = PRIORITY_STEPS
+        assert first == 0  # kombu gives priority 0 the queue's own name  # noqa: S101
+        return (self.queue, *(f"{self.queue}{_PRIORITY_SEPARATOR}{step}" for step in rest))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key that a lane's script may touch, in the order that the scripts' prelude names them."""
+        queue = self.queue
+        return (
+            *self.waiting,
+            f"{queue}:leases",
+            f"{queue}:jobs",
+            f"{queue}:due",
+            f"{queue}:pace",
+            READY,
+            LANES,
+            POISON,
+        )
+
+    def new_job_id(self) -> str:
+        """Return the id of a new job in this lane."""
+        return f"{self.name}.{uuid4().hex}"
+
+    @classmethod
+    def of_job(cls, job_id: str) -> Self | None:
+        """Return the lane that `job_id` names, or None if it is not an id of ours."""
+        match job_id.split("."):
+            case [account, product, action, unique] if account and product and action and unique:
+                return cls(account, f"{product}.{action}")
+            case _:
+                return None
+
+    @classmethod
+    def from_queue(cls, queue: str) -> Self | None:
+        """Return the lane whose queue is `queue`, or None if it is no lane's."""
+        name = queue.removeprefix(_QUEUE)
+        return cls.from_name(name) if name != queue and name.count(".") == 2 else None
+
+    @classmethod
+    def from_name(cls, name: str) -> Self:
+        """Return the lane called `name`."""
+        account, _, operation = name.partition(".")
+        return cls(account, operation)

@@ -1,0 +1,178 @@
+-- What the scripts of a lane share. It stands before each of them; every moment is Redis' own, in µs.
+--
+-- KEYS[1..4]  waiting   lists of messages, by priority 0, 3, 6, 9; LPUSH at the back, RPOP at the front
+-- KEYS[5]     leases    zset  job id -> moment at which an admitted job must have reported
+-- KEYS[6]     jobs      hash  <id> -> message;  <id>:owner -> who claimed it;  <id>:tries -> its history
+-- KEYS[7]     due       zset  job id -> moment at which a deferred job waits again
+-- KEYS[8]     pace      hash  of the fields below
+-- KEYS[9]     ready     list  the one queue that workers consume
+-- KEYS[10]    lanes     set   of the lanes that hold anything
+-- KEYS[11]    poison    list  of messages without a readable id
+-- ARGV[1]     lane      the lane's name
+-- ARGV[2]     interval  µs between two calls, headroom included
+-- ARGV[3]     window    how many jobs may be admitted and unreported
+--
+-- pace:  tat       the first free slot
+--        gate      the moment for which the next admission is meant; it runs ahead of tat by what is not yet claimed
+--        rest      until when the lane rests
+--        share     percent of the pace that a throttled lane is back at
+--        faults    transient faults since the last answer that was none
+--        throttles throttled calls since the last answer that was none, of those that made the lane rest
+--        turn      admissions so far
+--        interval, window   as the workers last had them, for producers that know only the vendor's limit
+
+local waiting = {KEYS[1], KEYS[2], KEYS[3], KEYS[4]}
+local leases, jobs, due, pace_key, ready, lanes, poison =
+    KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local lane = ARGV[1]
+
+local SECOND = 1000000
+local ADMITTED_LEASE = 5 * SECOND   -- until the claim
+local HORIZON = SECOND / 4          -- how far ahead of its slot a job is admitted
+local PATIENCE = SECOND             -- the longest wait for a slot in a worker
+local FAILING = 5                   -- transient faults in a row that make a lane rest
+local PACE_TTL = 86400              -- s
+
+local time = redis.call('TIME')
+local now = time[1] * SECOND + time[2]
+
+local function integer(number)
+    return string.format('%.0f', number)
+end
+
+local pace = {changed = {}}
+do
+    local names = {'tat', 'gate', 'rest', 'share', 'faults', 'throttles', 'turn', 'interval', 'window'}
+    local values = redis.call('HMGET', pace_key, unpack(names))
+    for i, name in ipairs(names) do
+        pace[name] = tonumber(values[i]) or 0
+    end
+    if not values[4] then pace.share = 100 end
+end
+
+local function set(name, value)
+    if pace[name] ~= value then
+        pace[name] = value
+        pace.changed[#pace.changed + 1] = name
+    end
+end
+
+local function save()
+    local fields = {}
+    for _, name in ipairs(pace.changed) do
+        fields[#fields + 1] = name
+        fields[#fields + 1] = integer(pace[name])
+    end
+    if #fields > 0 then
+        redis.call('HSET', pace_key, unpack(fields))
+    end
+end
+
+-- Workers say what the pace is; a producer's word counts only while no worker has spoken.
+local function use_pace(of_worker)
+    if of_worker or pace.interval == 0 then
+        set('interval', tonumber(ARGV[2]))
+        set('window', tonumber(ARGV[3]))
+    end
+end
+
+local function interval()
+    return pace.interval * 100 / pace.share
+end
+
+local function decode(message)
+    local ok, fields = pcall(cjson.decode, message)
+    if ok and type(fields) == 'table' then
+        return fields
+    end
+    return {}
+end
+
+-- Return the id of a message that a worker can read as far as its envelope goes.
+local function id_of(message)
+    local fields = decode(message)
+    local headers = fields.headers
+    if fields['content-type'] == 'application/json' and type(headers) == 'table'
+            and headers.task == 'streamstop.execute' and type(headers.id) == 'string' then
+        return headers.id
+    end
+end
+
+-- Drop what the lane holds of a job that has reported.
+local function forget(id)
+    redis.call('ZREM', leases, id)
+    redis.call('HDEL', jobs, id, id .. ':owner', id .. ':tries')
+end
+
+-- Give back the admission of a job that made no call.
+local function refund()
+    set('gate', math.max(pace.gate - interval(), pace.tat))
+end
+
+-- Return an admitted or deferred job to the front of its lane. Its history stays.
+local function put_back(id, message)
+    local properties = decode(message).properties
+    local priority = type(properties) == 'table' and tonumber(properties.priority) or 0
+    local level = math.max(1, math.min(4, math.floor(priority / 3) + 1))
+    redis.call('RPUSH', waiting[level], message)
+    redis.call('ZREM', leases, id)
+    redis.call('HDEL', jobs, id, id .. ':owner')
+end
+
+local function next_waiting()
+    local first, last, step = 1, 4, 1
+    if pace.turn % 10 == 9 then     -- one admission in ten takes the lowest level, so that none starves
+        first, last, step = 4, 1, -1
+    end
+    for level = first, last, step do
+        local message = redis.call('RPOP', waiting[level])
+        if message then return message end
+    end
+end
+
+-- Move waiting jobs to the ready queue: as many as the window allows, and none long before its slot.
+local function admit()
+    if pace.rest > now then return 0 end
+    local in_flight = redis.call('ZCARD', leases)
+    local window = pace.faults >= FAILING and 1 or pace.window
+    local admitted = 0
+    while in_flight < window do
+        local slot = math.max(now, pace.gate, pace.tat)
+        -- A lane with nothing in flight has nobody to admit its next job; so it may look further ahead.
+        if slot - now > (in_flight == 0 and PATIENCE or HORIZON) then break end
+        local message = next_waiting()
+        if not message then break end
+        local id = id_of(message)
+        if not id then
+            redis.call('LPUSH', poison, message)
+        elseif redis.call('HSETNX', jobs, id, message) == 1 then
+            redis.call('ZADD', leases, integer(now + ADMITTED_LEASE), id)
+            redis.call('LPUSH', ready, message)
+            set('gate', slot + interval())
+            set('turn', pace.turn + 1)
+            in_flight = in_flight + 1
+            admitted = admitted + 1
+        end     -- else: the same job waits twice, and the lane has it already
+    end
+    return admitted
+end
+
+-- Count a transient fault, and rest a lane that is failing. Returns the µs that it now rests for this fault.
+local function count_fault()
+    if pace.rest > now then return 0 end    -- what was in flight when the rest began says nothing new
+    set('faults', pace.faults + 1)
+    if pace.faults < FAILING then return 0 end
+    local rest = math.min(60, 2 ^ (pace.faults - FAILING)) * SECOND
+    set('rest', now + rest)
+    return rest
+end
+
+-- Whether a job's record in Celery's result backend says that it has ended.
+local function ended(record)
+    return record and string.sub(record, 1, 18) ~= '{"status": "RETRY"'
+end
+
+local function record(key, value, ttl_s)
+    redis.call('SET', key, value, 'EX', ttl_s)
+    redis.call('PUBLISH', key, value)
+end

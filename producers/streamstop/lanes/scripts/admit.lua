@@ -1,0 +1,8 @@
+-- Admit what the lane has waiting; the producer's nudge after it published.
+--
+-- Returns  how many jobs were admitted
+redis.call('SADD', lanes, lane)
+use_pace(false)
+local admitted = admit()
+save()
+return admitted

@@ -1,0 +1,20 @@
+-- Take a job back that no worker has claimed. What still waits somewhere is dropped when it is claimed.
+--
+-- KEYS[12]  result  the job's record in Celery's result backend
+-- ARGV[4]   id
+-- ARGV[5]   record  the outcome, as Celery keeps results
+-- ARGV[6]   ttl     of the record, s
+-- Returns   'cancelled' | 'claimed' | 'ended'
+local id = ARGV[4]
+
+if ended(redis.call('GET', KEYS[12])) then
+    return 'ended'
+end
+if redis.call('HEXISTS', jobs, id .. ':owner') == 1 then
+    return 'claimed'
+end
+record(KEYS[12], ARGV[5], ARGV[6])
+if redis.call('ZREM', due, id) == 1 then
+    redis.call('HDEL', jobs, id, id .. ':tries')
+end
+return 'cancelled'

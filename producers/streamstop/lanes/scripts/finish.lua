@@ -1,0 +1,29 @@
+-- Record a claimed job's outcome, drop its lease, and admit the lane's next job.
+--
+-- KEYS[12]  result   the job's record in Celery's result backend
+-- ARGV[4]   id
+-- ARGV[5]   owner    as it claimed
+-- ARGV[6]   record   the outcome, as Celery keeps results
+-- ARGV[7]   ttl      of the record, s
+-- ARGV[8]   call     'well': the vendor answered;  'fault': the last call met a transient fault;  'none' was made
+-- Returns   1, or 0 where the job is no longer the owner's
+local id, owner = ARGV[4], ARGV[5]
+
+use_pace(true)
+if redis.call('HGET', jobs, id .. ':owner') ~= owner then
+    return 0
+end
+record(KEYS[12], ARGV[6], ARGV[7])
+forget(id)
+if ARGV[8] == 'well' then
+    set('faults', 0)
+    set('throttles', 0)
+    set('share', math.min(100, pace.share + 5))
+elseif ARGV[8] == 'fault' then
+    count_fault()
+else
+    refund()
+end
+admit()
+save()
+return 1

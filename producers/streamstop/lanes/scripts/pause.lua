@@ -1,0 +1,24 @@
+-- The vendor throttled a claimed job: the job goes back to the front of its lane, and the lane rests.
+--
+-- ARGV[4]  id
+-- ARGV[5]  owner  as it claimed
+-- ARGV[6]  tries  the job's history
+-- ARGV[7]  hint   µs that the vendor asks for; 0: it did not say
+-- Returns  µs that the lane rests; -1 where the job is no longer the owner's
+local id, owner, hint = ARGV[4], ARGV[5], tonumber(ARGV[7])
+
+use_pace(true)
+local held = redis.call('HMGET', jobs, id, id .. ':owner')
+if held[2] ~= owner then
+    return '-1'
+end
+put_back(id, held[1])
+redis.call('HSET', jobs, id .. ':tries', ARGV[6])
+
+if pace.rest <= now then    -- what was in flight when the rest began says nothing new
+    set('throttles', pace.throttles + 1)
+    set('share', math.max(5, math.floor(pace.share / 2)))
+    set('rest', now + (hint > 0 and hint or math.min(30, 2 ^ (pace.throttles - 1)) * SECOND))
+end
+save()
+return integer(pace.rest - now)

@@ -1,0 +1,89 @@
+"""Settings that producers and workers share: where Redis is, and how long to wait for it.
+
+Every setting is an environment variable; an argument of :class:`~streamstop.client.Client` goes before it.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from streamstop.errors import InvalidSettings
+
+_SCHEMES = ("redis", "rediss", "sentinel")
+
+
+@dataclass(frozen=True)
+class RedisSettings:
+    """Where the queue is."""
+
+    #: ``redis://``, ``rediss://`` (TLS) or ``sentinel://host:26379;sentinel://…``, as kombu takes them.
+    url: str
+    #: The name of the master that the sentinels watch.
+    master: str | None
+    #: How long to wait for Redis before an error is raised.
+    timeout: timedelta
+
+    @classmethod
+    def from_environ(
+        cls, environ: Mapping[str, str] = os.environ, *, url: str | None = None, timeout: timedelta | None = None
+    ) -> Self:
+        """Read ``STREAMSTOP_REDIS_URL``, ``STREAMSTOP_REDIS_MASTER`` and ``STREAMSTOP_REDIS_TIMEOUT``.
+
+        Raises :class:`~streamstop.errors.InvalidSettings`; the url, which may hold a password, is never in it.
+        """
+        url = url or environ.get("STREAMSTOP_REDIS_URL") or "redis://localhost:6379/0"
+        scheme = urlsplit(url).scheme
+        if scheme not in _SCHEMES:
+            raise InvalidSettings(
+                f"STREAMSTOP_REDIS_URL must start with one of {', '.join(f'{s}://' for s in _SCHEMES)}, not {scheme!r}"
+            )
+        master = environ.get("STREAMSTOP_REDIS_MASTER") or None
+        if scheme == "sentinel" and master is None:
+            raise InvalidSettings("STREAMSTOP_REDIS_MASTER must name the sentinels' master when the url is sentinel://")
+        if timeout is None:
+            timeout = seconds(environ, "STREAMSTOP_REDIS_TIMEOUT", default=5)
+        return cls(url, master, timeout)
+
+    def __repr__(self) -> str:
+        return f"RedisSettings(url='{urlsplit(self.url).scheme}://…', master={self.master!r}, timeout={self.timeout!r})"
+
+    def celery_options(self) -> dict[str, Any]:
+        """Return the Celery options with which producers and workers reach Redis alike."""
+        timeout_s = self.timeout.total_seconds()
+        options: dict[str, Any] = {
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": timeout_s,
+            # An answer that a script gave stays given: a retry inside redis-py could publish a message twice.
+            "retry_on_timeout": False,
+            # Leases do what kombu's acknowledgements would, and survive what these do not.
+            "ack_emulation": False,
+        }
+        if self.master is not None:
+            options["master_name"] = self.master
+        return {
+            "broker_url": self.url,
+            "broker_transport_options": options,
+            "broker_connection_timeout": timeout_s,
+            "result_backend": self.url,
+            "result_backend_transport_options": {"master_name": self.master} if self.master is not None else {},
+            "result_serializer": "json",
+            "accept_content": ["json"],
+            "task_serializer": "json",
+            "redis_socket_timeout": timeout_s,
+            "redis_socket_connect_timeout": timeout_s,
+        }
+
+
+def seconds(environ: Mapping[str, str], name: str, *, default: float) -> timedelta:
+    """Read a positive number of seconds from the variable `name`."""
+    text = environ.get(name)
+    try:
+        value = default if not text else float(text)
+        if not 0 < value < 1e6:
+            raise ValueError
+    except ValueError:
+        raise InvalidSettings(f"{name} must be a positive number of seconds, not {text!r}") from None
+    return timedelta(seconds=value)

@@ -1,0 +1,122 @@
+"""The Celery app, with every Celery option, and the step that builds a worker's parts when it starts.
+
+``celery -A streamstop_worker worker`` is the whole start command; Celery's own flags go before what is set here.
+"""
+
+import os
+import random
+import signal
+import sys
+import threading
+from typing import Any
+
+import structlog
+from celery import Celery, bootsteps, signals
+from kombu import Exchange, Queue
+
+from streamstop.errors import InvalidSettings
+from streamstop.known_accounts import KnownAccounts
+from streamstop.lanes import Lanes
+from streamstop.lanes.names import READY
+from streamstop.settings import RedisSettings
+from streamstop_worker import telemetry
+from streamstop_worker.accounts import Accounts
+from streamstop_worker.execute import Executor
+from streamstop_worker.settings import WorkerSettings
+from streamstop_worker.sweep import Sweeper
+from streamstop_worker.tasks import ExecuteTask
+from streamstop_worker.transport import Transport
+
+_log = structlog.get_logger("streamstop")
+
+
+class Parts(bootsteps.StartStopStep):
+    """Everything that a worker process holds, made before it takes its first message."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        try:
+            settings = WorkerSettings.from_environ()
+            self.accounts = Accounts(settings.accounts, os.environ)
+        except InvalidSettings as mistake:
+            sys.exit(f"streamstop: {mistake}")
+        redis = worker.app.backend.client
+        known_accounts = KnownAccounts(redis)
+        self.transport = Transport(settings.call_timeout, pool_size=worker.concurrency)
+        self.executor = Executor(
+            lanes=Lanes(redis),
+            accounts=self.accounts,
+            known_accounts=known_accounts,
+            transport=self.transport,
+            lease=settings.lease,
+            random=random.random,
+        )
+        self.sweeper = Sweeper(self.executor.lanes, self.accounts, known_accounts)
+        worker.app.tasks[ExecuteTask.name].executor = self.executor
+
+    def start(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it
+        """Begin to sweep, and listen for SIGHUP."""
+        signals.worker_shutting_down.connect(self._drain, weak=False)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGHUP, self._reload)
+        _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
+        self.sweeper.start()
+
+    def stop(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it
+        """Stop what start began; the pool has ended its jobs by then."""
+        self.sweeper.stop()
+        self.transport.close()
+
+    def _drain(self, **_signal: Any) -> None:
+        self.executor.draining.set()
+
+    def _reload(self, *_signal: Any) -> None:
+        """Take over the accounts file as it is now; a file with a mistake changes nothing."""
+        try:
+            self.accounts.reload()
+        except InvalidSettings as mistake:
+            _log.error("the accounts stay as they were", mistake=str(mistake))  # it needs no traceback
+            return
+        _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
+        threading.Thread(target=self.sweeper.publish, name="streamstop-publish", daemon=True).start()
+
+
+def make_app() -> Celery:
+    """Return the app, set up from the environment. Exits with one message where a setting is wrong."""
+    try:
+        redis, settings = RedisSettings.from_environ(), WorkerSettings.from_environ()
+    except InvalidSettings as mistake:
+        sys.exit(f"streamstop: {mistake}")
+    app = Celery("streamstop")
+    app.conf.update(
+        redis.celery_options(),
+        task_queues=[Queue(READY, Exchange(""), routing_key=READY)],
+        task_default_queue=READY,
+        task_default_exchange="",
+        task_default_routing_key=READY,
+        worker_pool="threads",
+        worker_concurrency=settings.concurrency,
+        # A worker takes what it can run now, and no more.
+        worker_prefetch_multiplier=1,
+        worker_disable_rate_limits=True,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # The lease brings back what a lost connection leaves; a call that is made is made.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+    )
+    app.steps["worker"].add(Parts)
+    app.register_task(ExecuteTask())
+    return app
+
+
+app = make_app()
+
+
+@signals.setup_logging.connect
+def _set_up_logging(loglevel: int, logfile: str | None, **_options: Any) -> None:
+    settings = WorkerSettings.from_environ()
+    level = loglevel if telemetry.level_was_asked_for() else settings.log_level
+    telemetry.set_up(level, settings.log_format, logfile)

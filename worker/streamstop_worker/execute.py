@@ -1,0 +1,272 @@
+"""Execute: the pipeline that one delivered job runs through.
+
+::
+
+    claim ──▶ wait for the slot ──▶ sign, send ──▶ judge ──▶ finish │ defer │ pause
+
+A job that may not run here and now is given back to its lane; none waits in a worker but for a slot that is near.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, assert_never
+from uuid import uuid4
+
+import structlog
+
+from streamstop.commands import ReceivedCommand
+from streamstop.errors import InvalidCommand, UnknownAccount
+from streamstop.known_accounts import KnownAccounts
+from streamstop.lanes import MOST_LAPSES, UNREACHABLE, Claim, Claimed, Lane, Lanes, LastCall, Tries
+from streamstop.operations import Operation
+from streamstop.outcomes import Outcome, Result
+from streamstop.results import Deferral, deferral_record, outcome_record
+from streamstop_worker.accounts import Account, Accounts
+from streamstop_worker.pacing import pace_of
+from streamstop_worker.retry import Backoff
+from streamstop_worker.transport import Transport, TransportFault
+from streamstop_worker.vendors import PROTOCOLS
+from streamstop_worker.vendors.protocol import Answer
+from streamstop_worker.verdicts import Defer, Finish, Pause, judge
+
+_T = TypeVar("_T")
+
+#: How late after its slot a call may leave. With the headroom it keeps every second within the limit.
+LATE = timedelta(milliseconds=15)
+#: How long a job waits whose account this worker does not have, and another has.
+ELSEWHERE = timedelta(seconds=1)
+#: How long to wait before a report that Redis did not take is made again; the sum is within every lease.
+REPORT_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A message as Celery delivers it: which job, out of which lane, and the command's JSON data."""
+
+    job_id: str
+    lane: Lane
+    message: object
+
+
+#: What became of a delivery: the job has ended, or is deferred, or is no longer this worker's.
+Report = Outcome | Deferral | None
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Runs deliveries; one a worker, shared by its threads."""
+
+    lanes: Lanes
+    accounts: Accounts
+    known_accounts: KnownAccounts
+    transport: Transport
+    #: How long after its slot a claimed job must have reported.
+    lease: timedelta
+    random: Callable[[], float]
+    backoff: Backoff = field(default_factory=Backoff)
+    #: Set when the worker shuts down: what has not been sent goes back to its lane.
+    draining: threading.Event = field(default_factory=threading.Event)
+
+    def execute(self, delivery: Delivery) -> Report:
+        """Carry a job as far as it goes now. Raises `UNREACHABLE` errors; its lease mends what they leave."""
+        return _Execution(self, delivery).run()
+
+
+class _Execution:
+    """One delivery on its way through the pipeline."""
+
+    def __init__(self, worker: Executor, delivery: Delivery) -> None:
+        self._worker = worker
+        self._lanes = worker.lanes
+        self._lane = delivery.lane
+        self._job_id = delivery.job_id
+        self._message = delivery.message
+        self._account = worker.accounts.get(delivery.lane.account)
+        self._pace = pace_of(delivery.lane, self._account)
+        self._owner = uuid4().hex
+        self._enqueued_at: datetime | None = None
+        self._log = structlog.get_logger("streamstop").bind(
+            job_id=delivery.job_id, account=delivery.lane.account, operation=delivery.lane.operation
+        )
+
+    def run(self) -> Report:
+        if self._worker.draining.is_set():
+            self._give_back()
+            return None
+        try:
+            command = ReceivedCommand.from_message(self._message)
+            self._enqueued_at = command.enqueued_at
+            account = self._account_for(command)
+        except InvalidCommand as problem:
+            return self._refuse(str(problem))
+        if account is None:
+            return self._leave_to_another_worker()
+        return self._call(command, account)
+
+    def _account_for(self, command: ReceivedCommand) -> Account | None:
+        """Return the account of `command`; None: another worker has it. Raises InvalidCommand where none can serve."""
+        if command.lane != self._lane:
+            raise InvalidCommand(f"the command is for lane {command.lane.name}, and came through {self._lane.name}")
+        if self._account is None:
+            if self._worker.known_accounts.vendor_of(self._lane.account) is None:
+                raise UnknownAccount(f"no running worker has account {self._lane.account!r}")
+            return None
+        vendor = command.operation.spec.product.vendor.name
+        if self._account.vendor != vendor:
+            raise UnknownAccount(f"account {self._account.name!r} is at {self._account.vendor}, not at {vendor}")
+        return self._account
+
+    def _call(self, command: ReceivedCommand, account: Account) -> Report:
+        """Claim, wait for the slot, sign and send; a call that would leave late claims again."""
+        protocol = PROTOCOLS[account.vendor]
+        while True:
+            claim = self._claim(command.expires_at)
+            claimed_at = time.monotonic()
+            match claim.what:
+                case Claimed.STALE | Claimed.PARKED:
+                    self._log.debug("not to be called here and now", claim=claim.what.value)
+                    return None
+                case Claimed.EXPIRED:
+                    return self._end_uncalled(claim, Result.EXPIRED, "the command expired before its call")
+                case Claimed.GO if claim.tries.lapses >= MOST_LAPSES:
+                    return self._end_uncalled(claim, Result.GAVE_UP, f"lost with its worker {claim.tries.lapses} times")
+                case Claimed.GO:
+                    pass
+                case _:
+                    assert_never(claim.what)
+            if self._worker.draining.wait(claim.wait.total_seconds()):
+                self._give_back()
+                return None
+            request = protocol.build(command.operation, account, now=datetime.now(UTC), nonce=str(uuid4()))
+            if timedelta(seconds=time.monotonic() - claimed_at) - claim.wait <= LATE:
+                break
+        try:
+            answer = protocol.parse(command.operation, self._worker.transport.send(request))
+        except TransportFault as fault:
+            answer = fault.answer
+        now = claim.at + timedelta(seconds=time.monotonic() - claimed_at)
+        return self._apply(command.operation, claim.tries, answer, now)
+
+    def _apply(self, operation: Operation, tries: Tries, answer: Answer, now: datetime) -> Report:
+        """Make the verdict on `answer` come true."""
+        verdict = judge(answer, operation.spec.kind, tries, self._worker.backoff, self._worker.random)
+        log = self._log.bind(
+            attempt=verdict.tries.attempts, code=answer.code, message=answer.message, request_id=answer.request_id
+        )
+        if not answer.known:
+            log.error("unknown code: treated as transient")
+        match verdict:
+            case Finish(result, tries, call):
+                told = _told(operation, answer.reply) if result is Result.STATUS else {}
+                return self._finish(self._outcome(result, tries, answer, now, **told), call)
+            case Defer(delay, tries, fault):
+                deferral = Deferral(": ".join(part for part in (answer.code, answer.message) if part), now + delay)
+                rest = self._defer(deferral, delay, tries, fault=fault)
+                log.info("deferred", delay_s=round(delay.total_seconds(), 3))
+                if rest:
+                    log.warning("the lane is failing and rests", rest_s=rest.total_seconds())
+                return deferral if rest is not None else None
+            case Pause(hint, tries):
+                rest = self._report(
+                    lambda: self._lanes.pause(
+                        self._lane, self._pace, self._job_id, owner=self._owner, tries=tries, hint=hint
+                    )
+                )
+                log.warning("throttled: the lane rests", rest_s=rest and round(rest.total_seconds(), 3))
+                return None
+            case _:
+                assert_never(verdict)
+
+    def _finish(self, outcome: Outcome, call: LastCall) -> Report:
+        record = outcome_record(outcome)
+        log = self._log.bind(
+            attempt=outcome.attempts,
+            calls=outcome.calls,
+            code=outcome.code,
+            message=outcome.message,
+            request_id=outcome.request_id,
+        )
+        if not self._report(
+            lambda: self._lanes.finish(
+                self._lane, self._pace, self._job_id, owner=self._owner, record=record, call=call
+            )
+        ):
+            log.warning("not recorded, for the lease had run out", result=outcome.result.value)
+            return None
+        (log.warning if outcome.result.needs_person else log.info)(outcome.result.value)
+        return outcome
+
+    def _defer(self, deferral: Deferral, delay: timedelta, tries: Tries, *, fault: bool) -> timedelta | None:
+        record = deferral_record(self._job_id, deferral)
+        return self._report(
+            lambda: self._lanes.defer(
+                self._lane,
+                self._pace,
+                self._job_id,
+                owner=self._owner,
+                delay=delay,
+                tries=tries,
+                record=record,
+                fault=fault,
+            )
+        )
+
+    def _outcome(self, result: Result, tries: Tries, answer: Answer, now: datetime, **told: Any) -> Outcome:
+        return Outcome(
+            result=result,
+            job_id=self._job_id,
+            account=self._lane.account,
+            operation=self._lane.operation,
+            code=answer.code,
+            message=answer.message,
+            request_id=answer.request_id,
+            attempts=tries.attempts,
+            calls=tries.calls,
+            enqueued_at=self._enqueued_at,
+            ended_at=now,
+            **told,
+        )
+
+    def _end_uncalled(self, claim: Claim, result: Result, reason: str) -> Report:
+        answer = Answer(None, message=reason)
+        return self._finish(self._outcome(result, claim.tries, answer, claim.at), LastCall.NONE)
+
+    def _refuse(self, reason: str) -> Report:
+        claim = self._claim(None)
+        return self._end_uncalled(claim, Result.REFUSED, reason) if claim.what is Claimed.GO else None
+
+    def _leave_to_another_worker(self) -> Report:
+        claim = self._claim(None)
+        if claim.what is not Claimed.GO:
+            return None
+        deferral = Deferral("this worker does not have the account, and another has", claim.at + ELSEWHERE)
+        self._log.info("left to another worker: the account is not in this one's file")
+        return deferral if self._defer(deferral, ELSEWHERE, claim.tries, fault=False) is not None else None
+
+    def _give_back(self) -> None:
+        self._lanes.release(self._lane, self._pace, self._job_id, owner=self._owner)
+        self._log.debug("given back: the worker is shutting down")
+
+    def _claim(self, expires_at: datetime | None) -> Claim:
+        return self._lanes.claim(
+            self._lane, self._pace, self._job_id, owner=self._owner, lease=self._worker.lease, expires_at=expires_at
+        )
+
+    def _report(self, report: Callable[[], _T]) -> _T:
+        """Report to Redis; again where it does not answer, for the vendor has been called, and the lease still runs."""
+        for delay_s in REPORT_AGAIN_S:
+            try:
+                return report()
+            except UNREACHABLE as error:
+                self._log.warning("Redis did not take the report; it is made again", error=type(error).__name__)
+            time.sleep(delay_s)
+        return report()
+
+
+def _told(operation: Operation, reply: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an outcome keeps of a status reply: the status, or all of it where there is no single one."""
+    status = operation.spec.status
+    return {"reply": dict(reply)} if status is None else {"status": status.read(reply)}

@@ -1,0 +1,57 @@
+"""What a worker is set to, from environment variables; see the README's table."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from streamstop.errors import InvalidSettings
+from streamstop.settings import seconds
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """The settings of one worker process."""
+
+    #: The TOML file of the accounts.
+    accounts: Path
+    #: How many jobs run at once.
+    concurrency: int
+    #: How long one call may take, from the first byte sent to the last received.
+    call_timeout: timedelta
+    #: ``json``, ``text``, or ``auto``: text on a terminal, JSON elsewhere.
+    log_format: str
+    log_level: str
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the variables. Raises :class:`~streamstop.errors.InvalidSettings`, which names the variable."""
+        return cls(
+            accounts=Path(environ.get("STREAMSTOP_ACCOUNTS") or "accounts.toml"),
+            concurrency=_whole_number(environ, "STREAMSTOP_CONCURRENCY", default=32),
+            call_timeout=seconds(environ, "STREAMSTOP_CALL_TIMEOUT", default=10),
+            log_format=_one_of(environ, "STREAMSTOP_LOG_FORMAT", "auto", "json", "text"),
+            log_level=_one_of(environ, "STREAMSTOP_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
+        )
+
+    @property
+    def lease(self) -> timedelta:
+        """How long after its slot a claimed job must have reported."""
+        return self.call_timeout + timedelta(seconds=5)
+
+
+def _whole_number(environ: Mapping[str, str], name: str, *, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise InvalidSettings(f"{name} must be a whole number from 1 to 1000, not {text!r}")
+    return int(text)
+
+
+def _one_of(environ: Mapping[str, str], name: str, *allowed: str) -> str:
+    """Read a word; the first of `allowed` is the default."""
+    text = environ.get(name) or allowed[0]
+    if text not in allowed:
+        raise InvalidSettings(f"{name} must be one of {', '.join(allowed)}, not {text!r}")
+    return text

@@ -1,0 +1,64 @@
+"""Telemetry: every line of a worker, Celery's own included, in one format: JSON, or text for a terminal."""
+
+import logging
+import sys
+from typing import TextIO
+
+import click
+import structlog
+from click.core import ParameterSource
+from structlog.typing import Processor
+
+#: Celery's lines about single jobs say less than ours; they show at DEBUG.
+_PER_JOB = ("celery.worker.strategy", "celery.app.trace")
+
+
+def level_was_asked_for() -> bool:
+    """Whether the running Celery command was given a log level, which then goes before ours."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.get_parameter_source("loglevel") is ParameterSource.COMMANDLINE
+
+
+def set_up(level: int | str, log_format: str, logfile: str | None = None) -> None:
+    """Send structlog's and the standard library's lines to `logfile`, or to standard error."""
+    handler: logging.Handler = logging.FileHandler(logfile) if logfile else logging.StreamHandler(sys.stderr)
+    as_text = log_format == "text" or (log_format == "auto" and not logfile and _is_terminal(sys.stderr))
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=_is_terminal(sys.stderr))
+        if as_text
+        else structlog.processors.JSONRenderer(default=str)
+    )
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in _PER_JOB:
+        logging.getLogger(name).setLevel(logging.DEBUG if root.level <= logging.DEBUG else logging.WARNING)
+    for name in ("httpx", "httpcore"):  # their lines carry whole URLs, and so signatures
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty()

@@ -1,0 +1,71 @@
+"""Verdicts: from a vendor's answer to what becomes of the job. Pure: chance is given."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import assert_never
+
+from streamstop.lanes import LastCall, Tries
+from streamstop.operations import Kind, Meaning
+from streamstop.outcomes import Result
+from streamstop_worker.retry import Backoff
+from streamstop_worker.vendors.protocol import Answer
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The job has ended."""
+
+    result: Result
+    tries: Tries
+    call: LastCall
+
+
+@dataclass(frozen=True)
+class Defer:
+    """The job waits in Redis for `delay`, then in its lane again."""
+
+    delay: timedelta
+    tries: Tries
+    #: Whether it was the lane's fault, and counts towards its failing.
+    fault: bool
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The job waits at the front of its lane, and the lane rests: for `hint`, where the vendor gave one."""
+
+    hint: timedelta | None
+    tries: Tries
+
+
+Verdict = Finish | Defer | Pause
+
+
+def judge(answer: Answer, kind: Kind, tries: Tries, backoff: Backoff, random: Callable[[], float]) -> Verdict:  # noqa: PLR0911  # a return a meaning
+    """Return what becomes of a job with the history `tries` after one more call, which got `answer`.
+
+    A throttled call is no attempt: waiting for capacity is not failing.
+    """
+    called = replace(tries, calls=tries.calls + 1)
+    judged = replace(called, attempts=tries.attempts + 1)
+    match answer.meaning:
+        case None:
+            return Finish(Result.STOPPED if kind is Kind.STOP else Result.STATUS, judged, LastCall.WELL)
+        case Meaning.ALREADY_STOPPED:
+            return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL)
+        case Meaning.NOT_FOUND:
+            return Finish(Result.NOT_FOUND, judged, LastCall.WELL)
+        case Meaning.REFUSED:
+            return Finish(Result.REFUSED, judged, LastCall.WELL)
+        case Meaning.THROTTLED:
+            return Pause(answer.retry_after, called)
+        case Meaning.SIGN_AGAIN if not tries.signed_again:
+            return Defer(timedelta(0), replace(judged, signed_again=True), fault=False)
+        case Meaning.SIGN_AGAIN | Meaning.TRANSIENT:
+            delay = backoff.delay(judged.attempts, random)
+            if delay is None:
+                return Finish(Result.GAVE_UP, judged, LastCall.FAULT)
+            return Defer(delay, judged, fault=True)
+        case _:
+            assert_never(answer.meaning)
