@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from celery import states
-
 from streamstop.outcomes import Outcome, Result
 
 
@@ -27,8 +25,8 @@ def outcome_record(outcome: Outcome) -> str:
     """Return the record of a job that has ended."""
     data = outcome.model_dump(mode="json", exclude_none=True)
     if outcome.ok:
-        return _record(outcome.job_id, states.SUCCESS, data, outcome.ended_at)
-    status = states.REVOKED if outcome.result is Result.CANCELLED else states.FAILURE
+        return _record(outcome.job_id, "SUCCESS", data, outcome.ended_at)
+    status = "REVOKED" if outcome.result is Result.CANCELLED else "FAILURE"
     result = {"exc_type": "JobFailed", "exc_module": "streamstop.errors", "exc_message": [data]}
     return _record(outcome.job_id, status, result, outcome.ended_at)
 
@@ -38,7 +36,7 @@ def deferral_record(job_id: str, deferral: Deferral) -> str:
     message = [deferral.reason, deferral.due.isoformat()]
     return _record(
         job_id,
-        states.RETRY,
+        "RETRY",
         {"exc_type": "JobDeferred", "exc_module": "streamstop.errors", "exc_message": message},
         None,
     )
@@ -48,7 +46,7 @@ def read_record(record: bytes | str) -> Outcome | Deferral | None:
     """Return what a record says; None for one that is not ours."""
     data = json.loads(record)
     match data:
-        case {"status": states.SUCCESS, "result": {"job_id": _} as outcome}:
+        case {"status": "SUCCESS", "result": {"job_id": _} as outcome}:
             return Outcome.model_validate(outcome)
         case {"result": {"exc_type": "JobFailed", "exc_message": [outcome]}}:
             return Outcome.model_validate(outcome)
