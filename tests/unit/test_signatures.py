@@ -230,3 +230,9 @@ def test_another_nonce_makes_another_signature(account: Account) -> None:
 
 def test_every_vendor_of_an_operation_has_a_protocol() -> None:
     assert {cls.spec.product.vendor.name for cls in OPERATIONS.values()} == set(PROTOCOLS)
+
+
+def test_without_a_region_tencent_is_sent_none() -> None:
+    account = replace(TRTC, region=None)
+    request = PROTOCOLS["tencent"].build(StopStreamIngest(sdk_app_id=1, task_id="t"), account, now=NOW, nonce="n")
+    assert "X-TC-Region" not in request.headers

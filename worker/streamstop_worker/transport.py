@@ -10,9 +10,10 @@ import zlib
 from collections.abc import Iterable
 from datetime import timedelta
 from importlib.metadata import version
+from queue import Empty, LifoQueue
 from ssl import SSLContext
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import httpcore
 import httpx
@@ -23,6 +24,8 @@ from streamstop_worker.vendors.protocol import Answer, Request, Response
 CONNECT_TIMEOUT = timedelta(seconds=3)
 #: Shorter than the minute after which common load balancers close a connection that idles.
 KEEPALIVE = timedelta(seconds=30)
+#: To how many hosts one call after another keeps its connection.
+HOSTS = 8
 #: Bytes of a body, before and after decompression; a vendor's longest reply is a page of a listing.
 LONGEST_BODY = 1024 * 1024
 
@@ -39,7 +42,7 @@ class TransportFault(Exception):
 
 
 class Transport:
-    """A pool of connections that all threads of a worker share. TLS certificates are verified.
+    """Kept connections that all threads of a worker share. TLS certificates are verified.
 
     `timeout` bounds a whole call, from the wait for a connection to the body's last byte; only the resolver's time for
     the host's name is its own. `pool_size` is how many calls may be under way at once. `transport` is the test seam;
@@ -48,8 +51,15 @@ class Transport:
 
     def __init__(self, timeout: timedelta, pool_size: int, transport: httpx.BaseTransport | None = None) -> None:
         self._timeout = timeout
-        self._clock = _Deadline()
-        self._transport = transport or _HTTPTransport(pool_size, self._clock)
+        self._deadline = _Deadline()
+        tls = httpx.create_ssl_context(trust_env=False)
+        # Each call has an httpcore pool for itself. One that threads share can close a connection that another thread
+        # has just taken: it asks for "idle" and for "readable, so closed by the server" in two steps.
+        self._transports = [transport or _HTTPTransport(tls, self._deadline) for _ in range(pool_size)]
+        # Last in, first out: the connection that was used last is the likeliest to be alive.
+        self._free: LifoQueue[httpx.BaseTransport] = LifoQueue()
+        for free in self._transports:
+            self._free.put(free)
 
     def send(self, request: Request) -> Response:
         """Send `request` once, as it is. Redirects come back as they are, and bodies decompressed.
@@ -58,23 +68,14 @@ class Transport:
         ``RemoteProtocolError`` and httpx's other names, ``BodyTooLarge``, ``BadEncoding``.
         """
         seconds = self._timeout.total_seconds()
-        self._clock.moment = monotonic() + seconds
-        timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT.total_seconds())).as_dict()
         host = httpx.URL(request.url).netloc.decode()
+        self._deadline.moment = monotonic() + seconds
         try:
-            response = self._transport.handle_request(
-                httpx.Request(
-                    request.method,
-                    request.url,
-                    headers={**_OUR_HEADERS, **request.headers},
-                    content=request.body,
-                    extensions={"timeout": timeout},
-                )
-            )
-            try:
-                body = _read(response)
-            finally:
-                response.close()
+            transport = self._free.get(timeout=seconds)
+        except Empty:
+            raise TransportFault("PoolTimeout", f"{host}: no connection was free within {seconds:g} s") from None
+        try:
+            return _exchange(transport, request, seconds)
         except httpx.LocalProtocolError:
             # Its text repeats the header that is wrong, and that may be the one with the token.
             raise TransportFault("LocalProtocolError", f"{host}: the request is not valid HTTP") from None
@@ -86,15 +87,34 @@ class Transport:
             raise TransportFault("BadEncoding", f"{host}: the body cannot be decompressed") from None
         except _BodyTooLarge:
             raise TransportFault("BodyTooLarge", f"{host}: the body is longer than {LONGEST_BODY} bytes") from None
-        return Response(response.status_code, dict(response.headers), body)
+        finally:
+            self._free.put(transport)
 
     def close(self) -> None:
         """Close every connection."""
-        self._transport.close()
+        for transport in self._transports:
+            transport.close()
 
 
 class _BodyTooLarge(Exception):
     """A body is longer than anything that a vendor sends."""
+
+
+def _exchange(transport: httpx.BaseTransport, request: Request, seconds: float) -> Response:
+    timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT.total_seconds()))
+    response = transport.handle_request(
+        httpx.Request(
+            request.method,
+            request.url,
+            headers={**_OUR_HEADERS, **request.headers},
+            content=request.body,
+            extensions={"timeout": timeout.as_dict()},
+        )
+    )
+    try:
+        return Response(response.status_code, dict(response.headers), _read(response))
+    finally:
+        response.close()
 
 
 def _read(response: httpx.Response) -> bytes:
@@ -103,7 +123,7 @@ def _read(response: httpx.Response) -> bytes:
     inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if compressed else None
     body = bytearray()
     received = 0
-    for chunk in response.iter_raw():
+    for chunk in cast("httpx.SyncByteStream", response.stream):  # a sync transport's response has no other
         received += len(chunk)
         body += inflater.decompress(chunk, LONGEST_BODY + 1 - len(body)) if inflater else chunk
         if max(received, len(body)) > LONGEST_BODY:
@@ -130,14 +150,12 @@ class _Deadline(threading.local):
 class _HTTPTransport(httpx.HTTPTransport):
     """httpx's transport over sockets that know the deadline of the call that they serve."""
 
-    def __init__(self, pool_size: int, deadline: _Deadline) -> None:
-        context = httpx.create_ssl_context(trust_env=False)
-        super().__init__(verify=context)
+    def __init__(self, tls: SSLContext, deadline: _Deadline) -> None:
+        super().__init__(verify=tls)
         # httpx offers no way to pass a network backend; test_transport.py shows when this name has changed.
         self._pool = httpcore.ConnectionPool(
-            ssl_context=context,
-            max_connections=pool_size,
-            max_keepalive_connections=pool_size,
+            ssl_context=tls,
+            max_connections=HOSTS,
             keepalive_expiry=KEEPALIVE.total_seconds(),
             network_backend=_Network(deadline),
         )
