@@ -388,7 +388,7 @@ def test_the_wait_for_a_connection_counts_as_a_part_of_the_call() -> None:
         first = threads.submit(code_of, transport, get(server.origin))
         assert taken.wait(10)
         # Which step meets the end of the time depends on when the first call gives its connection back.
-        assert code_of(transport, get(server.origin)) in {"PoolTimeout", "ConnectTimeout", "ReadTimeout"}
+        assert str(code_of(transport, get(server.origin))).endswith("Timeout")
         assert first.result() == "ReadTimeout"
     transport.close()
 
