@@ -12,7 +12,7 @@ import json
 import re
 from collections import deque
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import parse_qsl
 
 from streamstop.operations import Operation
@@ -72,7 +72,7 @@ class Aliyun:
             value = str(given.get(str(field.alias), ""))
             if field.is_required() and not value:
                 raise Refusal("MissingParameter", f"{field.alias} is mandatory for this action.")
-            if value and not value.isdecimal() and field.annotation in {int, int | None}:
+            if value and not value.isdecimal() and _is_number(field.annotation):
                 raise Refusal("InvalidParameter", f"The specified value of {field.alias} is not valid.")
         names = {str(field.alias) for field in operation.model_fields.values()}
         return {name: value for name, value in given.items() if name in names}
@@ -105,6 +105,11 @@ class Aliyun:
         self._nonces.add(nonce)
         # A nonce may be forgotten when a replay of it would be refused for its timestamp.
         self._oldest.append((max(now, claim.timestamp) + _WINDOW, nonce))
+
+
+def _is_number(annotation: Any) -> bool:
+    # An optional number is annotated as a union with an Annotated[int, …] in it.
+    return any(getattr(part, "__origin__", part) is int for part in (annotation, *get_args(annotation)))
 
 
 def _parameters(arrival: Arrival) -> list[tuple[str, str]]:
