@@ -12,7 +12,15 @@ from streamstop_worker.accounts import load_accounts
 from streamstop_worker.simulator.server import Server
 from streamstop_worker.simulator.simulation import DEFAULT_ACCOUNTS, Settings, Simulation
 
-_EPILOG = """\b
+_DEFAULT_ACCOUNTS = "\n".join(
+    f"  {account.name:<15} {account.vendor:<8} {account.access_key_id:<18} {account.access_key_secret}"
+    for account in DEFAULT_ACCOUNTS
+)
+_EPILOG = f"""\b
+Accounts, key ids and secrets without a file:
+{_DEFAULT_ACCOUNTS}
+
+\b
 Examples:
   streamstop-simulator --port 8099
   streamstop-simulator --port 0 --accounts accounts.toml
@@ -21,16 +29,20 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--port", default=8099, show_default=True, help="The port; 0 takes a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8099, show_default=True, help="The port; 0 takes a free one."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address; its control API asks no password.")
 @click.option(
     "--accounts",
     "accounts_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help=f"The worker's accounts file. Without it: {', '.join(account.name for account in DEFAULT_ACCOUNTS)}.",
+    help="The worker's accounts file, in place of the accounts below.",
 )
 @click.option("--auto-start", is_flag=True, help="Take every unknown task for one that runs.")
-@click.option("--latency-ms", default=0.0, help="Milliseconds before every answer of a vendor.")
+@click.option(
+    "--latency-ms", type=click.FloatRange(0), default=0.0, help="Milliseconds before every answer of a vendor."
+)
 def main(port: int, host: str, accounts_file: Path | None, auto_start: bool, latency_ms: float) -> None:
     """Simulate Alibaba Live and RTC and Tencent TRTC over HTTP, to rehearse stopping stream tasks.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from streamstop.operations import Operation, find
 from streamstop_worker.simulator.clock import Clock
@@ -54,7 +54,10 @@ class Phase(StrEnum):
 
 
 class TaskStart(BaseModel):
-    """A task that is to run: what ``POST /_control/tasks`` takes, one or a list."""
+    """A task that is to run: what ``POST /_control/tasks`` takes, one or a list.
+
+    Raises :class:`ValueError` for an unknown operation, and for a missing parameter.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,6 +72,18 @@ class TaskStart(BaseModel):
     ignores_stops: bool = False
     #: What the status operations tell while it is not over.
     phase: Phase = Phase.RUNNING
+
+    @model_validator(mode="after")
+    def _identified(self) -> "TaskStart":
+        missing = [name for name in identifying(self.family) if name not in self.params]
+        if missing:
+            raise ValueError(f"a task of {self.operation} is identified by {', '.join(missing)} too")
+        return self
+
+    @property
+    def family(self) -> str:
+        """The family of the task."""
+        return family_of(find(self.operation))
 
 
 @dataclass
@@ -128,15 +143,9 @@ class Tasks:
             yield from tasks.values()
 
     def start(self, wanted: TaskStart) -> Task:
-        """Start a task; one with the same identity is replaced, as a vendor's id may be used again.
-
-        Raises :class:`~streamstop.errors.UnknownOperation`, and :class:`ValueError` for a missing parameter.
-        """
-        family = family_of(find(wanted.operation))
+        """Start a task; one with the same identity is replaced, as a vendor's id may be used again."""
+        family = wanted.family
         now = self._clock.monotonic()
-        missing = [name for name in identifying(family) if name not in wanted.params]
-        if missing:
-            raise ValueError(f"a task of {wanted.operation} is identified by {', '.join(missing)} too")
         task = Task(
             wanted.account,
             family,
