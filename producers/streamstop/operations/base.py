@@ -13,7 +13,7 @@ arguments say how the action is called, how often, and what its codes mean. Noth
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import AliasGenerator, BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_pascal
@@ -162,7 +162,7 @@ class Operation(BaseModel):
         action = facts.pop("action", cls.__name__)
         cls.spec = Spec(product=product, action=action, kind=kind, limit=limit, **facts)
 
-    def __init__(self, **parameters: Any) -> None:
+    def __init__(self, /, **parameters: Any) -> None:  # a stranger's parameter may be called "self"
         try:
             super().__init__(**parameters)
         except ValidationError as error:
@@ -174,13 +174,8 @@ class Operation(BaseModel):
 
         Raises :class:`~streamstop.errors.InvalidCommand`.
         """
-        numbers = {f.alias for f in cls.model_fields.values() if f.annotation in {int, int | None}}
-        return cls(
-            **{
-                key: int(value) if key in numbers and value.isascii() and value.isdigit() else value
-                for key, value in parameters.items()
-            }
-        )
+        numbers = {f.alias for f in cls.model_fields.values() if _takes_number(f.annotation)}
+        return cls(**{key: _number(value) if key in numbers else value for key, value in parameters.items()})
 
     @property
     def params(self) -> dict[str, str | int]:
@@ -207,3 +202,13 @@ class Operation(BaseModel):
                 return f"{wire} {error['ctx']['error']}"
             case _:
                 return f"{wire}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _takes_number(annotation: Any) -> bool:
+    """Return whether a parameter's type is a number, or one that may be left out."""
+    return annotation is int or any(map(_takes_number, get_args(annotation)))
+
+
+def _number(text: str) -> int | str:
+    """Return the number in `text`; what is none, or has more digits than ``int`` cares to read, stays text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 1000 else text

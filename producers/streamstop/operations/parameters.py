@@ -1,7 +1,7 @@
 """Types of the operations' parameters: what a vendor's page says of a value, checked before anything is sent."""
 
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -42,4 +42,5 @@ def one_of(*allowed: str) -> WrapValidator:
             raise ValueError(f"must be one of {', '.join(allowed)} (or AnyRegion for a newer one), not {region!r}")
         return region
 
-    return WrapValidator(check)
+    # Tools that read the JSON schema, the command line among them, tell people the list from here.
+    return WrapValidator(check, json_schema_input_type=Literal[allowed])
