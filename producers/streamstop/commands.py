@@ -23,6 +23,8 @@ from streamstop.operations import Operation
 VERSION = 1
 #: The Celery task that executes commands.
 TASK = "streamstop.execute"
+#: The longest expiry: any moment within it is one that Redis' and Lua's numbers hold.
+LONGEST_EXPIRY = timedelta(days=3650)
 
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -62,10 +64,12 @@ class Command:
                 f"priority must be a whole number from 0 (first) to 9, not {self.priority!r}", field="priority"
             )
         if self.expires_in is not None and (
-            not isinstance(self.expires_in, timedelta) or self.expires_in <= timedelta(0)
+            not isinstance(self.expires_in, timedelta) or not timedelta(0) < self.expires_in <= LONGEST_EXPIRY
         ):
             raise InvalidCommand(
-                f"expires_in must be a positive timedelta, not {self.expires_in!r}", field="expires_in"
+                f"expires_in must be a positive timedelta of at most {LONGEST_EXPIRY.days} days, "
+                f"not {self.expires_in!r}",
+                field="expires_in",
             )
 
     @property
