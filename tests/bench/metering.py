@@ -1,0 +1,68 @@
+"""Meters: what a stretch of time costs Redis and the workers' processes."""
+
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from redis import Redis
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What has been counted up to a moment, or within a stretch of time."""
+
+    #: Redis' own count: those that run inside scripts are in it.
+    commands: int
+    #: The same by the commands' names.
+    by_command: Mapping[str, int]
+    #: Of all worker processes together; None where there is no /proc.
+    cpu_s: float | None
+
+    def since(self, earlier: Self) -> "Reading":
+        """Return what came after `earlier`."""
+        return Reading(
+            commands=self.commands - earlier.commands,
+            by_command={
+                name: more
+                for name, count in self.by_command.items()
+                if (more := count - earlier.by_command.get(name, 0))
+            },
+            cpu_s=None if self.cpu_s is None or earlier.cpu_s is None else self.cpu_s - earlier.cpu_s,
+        )
+
+
+def read(redis: Redis, worker_pids: Iterable[int]) -> Reading:
+    """Read the meters. It costs Redis two commands."""
+    stats: Any = redis.info("stats")
+    by_command: Any = redis.info("commandstats")
+    return Reading(
+        commands=stats["total_commands_processed"],
+        by_command={name.removeprefix("cmdstat_"): entry["calls"] for name, entry in by_command.items()},
+        cpu_s=cpu_seconds(worker_pids),
+    )
+
+
+def cpu_seconds(pids: Iterable[int]) -> float | None:
+    """Return the CPU time that running processes have used, all their threads together."""
+    ticks = 0
+    for pid in pids:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except FileNotFoundError:
+            return None
+        fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def machine(redis: Redis) -> str:
+    """Return what the figures were measured on."""
+    info: Any = redis.info("server")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"{cores} cores ({platform.machine()}, {platform.system()}), "
+        f"Python {platform.python_version()}, Redis {info['redis_version']}"
+    )
