@@ -1,0 +1,135 @@
+"""``python -m tests.bench [pacing] [enqueue] [crowd]``: measure, and print a table, and which targets were reached.
+
+It passes no judgement by its exit code: a busy machine is not a fault.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import click
+
+from tests.bench import enqueueing, scenario
+from tests.bench.lanes import LanesWay
+from tests.bench.plain_celery import PlainCeleryWay
+from tests.bench.scenario import Figures, Scenario
+
+_WAYS = (LanesWay(), PlainCeleryWay())
+_SCENARIOS = ("pacing", "enqueue", "crowd")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that is to be reached."""
+
+    what: str
+    reached: bool
+    measured: str
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(_SCENARIOS))
+@click.option("--quick", is_flag=True, help="Fewer jobs; for a look, not for figures.")
+@click.option("--breakdown", is_flag=True, help="Show which Redis commands a job costs, idle ones included.")
+@click.option("--only-ours", is_flag=True, help="Leave the plain Celery way out.")
+def main(names: Sequence[str], *, quick: bool, breakdown: bool, only_ours: bool) -> None:
+    """Measure streamstop beside the plain Celery way; without NAMES, the scenarios pacing and enqueue.
+
+    pacing: one account with a backlog at its limit, another that sends a stop now and then. enqueue: 10,000 jobs at
+    once. crowd: 40 accounts with a backlog each keep every thread busy, and one sends a stop now and then.
+    """
+    ways = _WAYS[:1] if only_ours else _WAYS
+    targets: list[Target] = []
+    for name in names or _SCENARIOS[:2]:
+        match name:
+            case "pacing":
+                asked = Scenario(backlog=60 if quick else 300)
+                targets += _pacing(f"pacing: {asked.backlog} stops of A", asked, ways, breakdown=breakdown)
+            case "crowd":
+                asked = Scenario(busy_accounts=40, backlog=40 if quick else 150)
+                title = f"crowd: {asked.busy_accounts} accounts with {asked.backlog} stops each as A"
+                # No way that holds waiting jobs in its workers comes to an end here in reasonable time.
+                _pacing(title, asked, _WAYS[:1], breakdown=breakdown)
+            case _:
+                targets.append(_enqueue(jobs=2_000 if quick else 10_000, turns=3 if quick else 5))
+    if targets:
+        click.echo("targets")
+        for target in targets:
+            click.echo(f"  {'reached' if target.reached else 'MISSED ':8} {target.what}: {target.measured}")
+
+
+def _pacing(title: str, asked: Scenario, ways: Sequence[scenario.Way], *, breakdown: bool) -> list[Target]:
+    columns = [scenario.measure(way, asked) for way in ways]
+    ours = columns[0]
+    click.echo(f"{title} at {scenario.LIMIT} calls/s, one stop of B each {scenario.SEND_EVERY_S} s,")
+    click.echo(f"  the vendor answers after {scenario.VENDOR_LATENCY_MS} ms; ", nl=False)
+    click.echo(f"{scenario.WORKERS} workers of {scenario.THREADS} threads, loopback Redis")
+    click.echo(f"  {ours.machine}")
+    click.echo()
+    _row("", [figures.way for figures in columns])
+    for what, cells in _rows(columns):
+        _row(what, cells)
+    click.echo()
+    if breakdown:
+        for figures in columns:
+            _breakdown(figures)
+    ratio, p99 = ours.span_s / ours.ideal_s, ours.latency_ms(99)
+    most, commands = ours.most_in_a_second, ours.commands_per_job
+    return [
+        Target("A's span at most 1.05 x ideal", ratio <= 1.05, f"{ratio:.3f}"),
+        Target(f"at most {scenario.LIMIT} calls of A in any second", most <= scenario.LIMIT, f"{most}"),
+        Target("B's enqueue to call p99 at most 10 ms", p99 <= 10, f"{p99:.1f} ms"),
+        Target("at most 35 Redis commands per job", commands <= 35, f"{commands:.1f}"),
+    ]
+
+
+def _rows(columns: Sequence[Figures]) -> list[tuple[str, list[str]]]:
+    return [
+        ("A: span (s)", [f"{one.span_s:.2f}" for one in columns]),
+        (f"A: span / ideal {columns[0].ideal_s:.1f} s", [f"{one.span_s / one.ideal_s:.3f}" for one in columns]),
+        ("A: most calls in any second", [f"{one.most_in_a_second}" for one in columns]),
+        ("B: enqueue to call, median (ms)", [f"{one.latency_median_ms:.1f}" for one in columns]),
+        ("B: enqueue to call, p99 (ms)", [f"{one.latency_ms(99):.1f}" for one in columns]),
+        ("B: enqueue to call, max (ms)", [f"{max(one.latencies_ms):.1f}" for one in columns]),
+        ("Redis commands per job", [f"{one.commands_per_job:.1f}" for one in columns]),
+        ("  without the idle workers'", [f"{one.commands_per_job_above_idle:.1f}" for one in columns]),
+        ("worker CPU s per 1,000 jobs", [_number(one.cpu_s_per_1000) for one in columns]),
+        ("  without the idle workers'", [_number(one.cpu_s_per_1000_above_idle) for one in columns]),
+        ("idle workers: commands/s", [f"{one.idle_commands / one.duration_s:.1f}" for one in columns]),
+        ("jobs of A and B", [f"{one.jobs}" for one in columns]),
+    ]
+
+
+def _breakdown(figures: Figures) -> None:
+    click.echo(f"{figures.way}: Redis commands per job")
+    for name, calls in sorted(figures.cost.by_command.items(), key=lambda entry: -entry[1]):
+        click.echo(f"  {calls / figures.jobs:8.2f}  {name}")
+    click.echo()
+
+
+def _enqueue(jobs: int, turns: int) -> Target:
+    figures = enqueueing.measure(jobs, turns)
+    click.echo(f"enqueue: {jobs:,} jobs, median of {turns} turns each; {figures.machine}")
+    click.echo()
+    for what, seconds in (
+        ("enqueue_many", figures.ours_s),
+        ("  making its commands before", figures.making_s),
+        ("apply_async, plain Celery", figures.plain_s),
+    ):
+        _row(what, [f"{median(seconds):.3f} s", f"{jobs / median(seconds):,.0f}/s"])
+    _row("enqueue_many is faster by", [f"{figures.ratio:.2f} x"])
+    _row("  the making counted", [f"{figures.ratio_with_making:.2f} x"])
+    click.echo()
+    return Target(f"enqueue_many of {jobs:,} at least 3 x apply_async", figures.ratio >= 3, f"{figures.ratio:.2f} x")
+
+
+def _row(what: str, cells: Sequence[str]) -> None:
+    click.echo(f"  {what:34}" + "".join(f"{cell:>16}" for cell in cells))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Enqueueing: ``enqueue_many`` of many commands beside as many ``apply_async`` of a plain Celery task.
+
+No worker runs. The two take turns, each on an empty Redis, and the ratio is of the medians.
+"""
+
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from celery import Task
+from redis import Redis
+
+from streamstop import Client, Command
+from streamstop.operations.aliyun import StopMPUTask
+from streamstop_worker.demo.embedded_redis import redis_server
+from tests.bench.metering import machine
+from tests.bench.plain_celery import producer
+
+_WARM_UP = 100
+
+
+@dataclass(frozen=True)
+class EnqueueFigures:
+    """What was measured, in seconds, one entry a turn."""
+
+    machine: str
+    jobs: int
+    #: ``enqueue_many`` alone, its commands already made.
+    ours_s: list[float]
+    #: Making the operations and the commands.
+    making_s: list[float]
+    #: A loop of ``apply_async``.
+    plain_s: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster ``enqueue_many`` is."""
+        return median(self.plain_s) / median(self.ours_s)
+
+    @property
+    def ratio_with_making(self) -> float:
+        """The same, with the making of the commands counted against us."""
+        return median(self.plain_s) / (median(self.ours_s) + median(self.making_s))
+
+
+def measure(jobs: int, turns: int) -> EnqueueFigures:
+    """Enqueue `jobs` jobs in each way, `turns` times."""
+    with redis_server() as server, server.client() as redis, Client(server.url) as client, producer(server.url) as stop:
+        figures = EnqueueFigures(machine(redis), jobs, [], [], [])
+        _ours(redis, client, _WARM_UP)
+        _plain(redis, stop, _WARM_UP)
+        for _ in range(turns):
+            making_s, ours_s = _ours(redis, client, jobs)
+            figures.making_s.append(making_s)
+            figures.ours_s.append(ours_s)
+            figures.plain_s.append(_plain(redis, stop, jobs))
+    return figures
+
+
+def _ours(redis: Redis, client: Client, jobs: int) -> tuple[float, float]:
+    redis.flushall()
+    began = time.perf_counter()
+    commands = [
+        Command(operation=StopMPUTask(app_id="bench", task_id=f"task-{number}"), account="live")
+        for number in range(jobs)
+    ]
+    made = time.perf_counter()
+    client.enqueue_many(commands)
+    return made - began, time.perf_counter() - made
+
+
+def _plain(redis: Redis, stop: "Task[Any, Any]", jobs: int) -> float:
+    redis.flushall()
+    began = time.perf_counter()
+    for number in range(jobs):
+        stop.apply_async(("live", "bench", f"task-{number}"))
+    return time.perf_counter() - began
