@@ -91,8 +91,7 @@ def worker(
 ) -> Iterator[WorkerProcess]:
     """Run a worker until the block ends, and wait until it takes messages."""
     log = folder / f"{name}.log"
-    command = [sys.executable, "-W", "ignore::celery.platforms.SecurityWarning"]
-    command += ["-m", "celery", "-A", "streamstop_worker", "worker", "-n", f"{name}@test", *arguments]
+    command = [sys.executable, "-m", "celery", "-A", "streamstop_worker", "worker", "-n", f"{name}@test", *arguments]
     own = {"STREAMSTOP_REDIS_URL": redis_url, "STREAMSTOP_ACCOUNTS": str(accounts), "STREAMSTOP_LOG_FORMAT": "json"}
     with log.open("ab") as output:
         process = subprocess.Popen(

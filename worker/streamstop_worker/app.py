@@ -44,12 +44,11 @@ class Parts(bootsteps.StartStopStep):
             sys.exit(f"streamstop: {mistake}")
         redis = worker.app.backend.client
         known_accounts = KnownAccounts(redis)
-        self.transport = Transport(settings.call_timeout, pool_size=worker.concurrency)
         self.executor = Executor(
             lanes=Lanes(redis),
             accounts=self.accounts,
             known_accounts=known_accounts,
-            transport=self.transport,
+            transport=Transport(settings.call_timeout, pool_size=worker.concurrency),
             lease=settings.lease,
             random=random.random,
         )
@@ -65,9 +64,8 @@ class Parts(bootsteps.StartStopStep):
         self.sweeper.start()
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it
-        """Stop what start began; the pool has ended its jobs by then."""
+        """Stop to sweep. The calls in flight end after this, so the transport stays open until the process goes."""
         self.sweeper.stop()
-        self.transport.close()
 
     def _drain(self, **_signal: Any) -> None:
         self.executor.draining.set()
@@ -80,7 +78,7 @@ class Parts(bootsteps.StartStopStep):
             _log.error("the accounts stay as they were", mistake=str(mistake))  # it needs no traceback
             return
         _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
-        threading.Thread(target=self.sweeper.publish, name="streamstop-publish", daemon=True).start()
+        self.sweeper.publish_now()
 
 
 def make_app() -> Celery:

@@ -39,6 +39,10 @@ class Sweeper:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
+    def publish_now(self) -> None:
+        """Tell producers at once that the accounts have changed, from a thread: signal handlers must not wait."""
+        threading.Thread(target=_guarded, args=(self.publish,), name="streamstop-publish", daemon=True).start()
+
     def publish(self) -> None:
         """Tell producers which accounts this worker has."""
         accounts = (self._accounts.get(name) for name in self._accounts.names)

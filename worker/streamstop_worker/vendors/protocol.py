@@ -17,10 +17,10 @@ from streamstop_worker.accounts import Account
 
 @dataclass(frozen=True)
 class Request:
-    """An HTTP request, signed: exactly these bytes are sent. Its headers carry the signature, so no ``repr``."""
+    """An HTTP request, signed: exactly these bytes are sent. Its ``repr`` leaves out what carries the signature."""
 
     method: str
-    url: str
+    url: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
     body: bytes = b""
 

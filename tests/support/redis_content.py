@@ -1,0 +1,28 @@
+"""What a Redis holds, as bytes to search in."""
+
+from typing import Any
+
+from redis import Redis
+
+
+def everything_in(redis: Redis) -> bytes:
+    """Return every key and value of `redis`, one a line."""
+    held: list[bytes] = []
+    for key in redis.scan_iter():
+        held.append(key)
+        value: Any
+        match redis.type(key):
+            case b"string":
+                held.append(redis.get(key) or b"")
+            case b"list":
+                held += redis.lrange(key, 0, -1)
+            case b"set":
+                held += redis.smembers(key)
+            case b"zset":
+                held += redis.zrange(key, 0, -1)
+            case b"hash":
+                for value in redis.hgetall(key).items():
+                    held += value
+            case other:
+                raise AssertionError(f"{key!r} is of type {other!r}")
+    return b"\n".join(held)

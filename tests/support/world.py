@@ -1,0 +1,93 @@
+"""A world for end-to-end tests: a real Redis, the simulated vendors, an accounts file, real worker processes."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redis import Redis
+
+from streamstop import Client
+from streamstop_worker.accounts import Account
+from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
+from streamstop_worker.simulator import DEFAULT_ACCOUNTS, SimulatorClient, run_in_thread
+from tests.support.workers import WorkerProcess, accounts_toml, worker
+
+ALIYUN, OTHER_ALIYUN, TENCENT = (account.name for account in DEFAULT_ACCOUNTS)
+
+
+@dataclass
+class World:
+    """Everything that a test of the whole needs."""
+
+    server: RedisServer
+    redis: Redis
+    client: Client
+    simulator: SimulatorClient
+    accounts: Path
+    folder: Path
+    environ: Mapping[str, str]
+    workers: list[WorkerProcess] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def start_worker(self, *arguments: str, ready: bool = True) -> WorkerProcess:
+        """Start one more worker; it is stopped with the world."""
+        running = self._stack.enter_context(
+            worker(
+                self.server.url,
+                self.accounts,
+                *arguments,
+                folder=self.folder,
+                environ=self.environ,
+                ready=ready,
+                name=f"w{len(self.workers) + 1}",
+            )
+        )
+        self.workers.append(running)
+        return running
+
+    def await_account(self, name: str, timeout: float = 30) -> None:
+        """Wait until a worker has told producers of the account."""
+        deadline = time.monotonic() + timeout
+        while name not in self.client.connections.known_accounts.vendors():
+            assert time.monotonic() < deadline, f"no worker published {name!r}"
+            time.sleep(0.02)
+
+    def write_accounts(self, accounts: Sequence[Account], limits: Mapping[str, float] | None = None) -> None:
+        """Write the accounts file; every endpoint is the simulator."""
+        self.accounts.write_text(accounts_toml(accounts, self.simulator.url, limits))
+
+
+@contextmanager
+def world(
+    folder: Path,
+    *,
+    workers: int = 1,
+    accounts: Sequence[Account] = DEFAULT_ACCOUNTS,
+    limits: Mapping[str, float] | None = None,
+    environ: Mapping[str, str] | None = None,
+    redis_options: Sequence[str] = (),
+) -> Iterator[World]:
+    """Make a world of its own; with `limits`, calls per second by operation, for its accounts and at the vendors."""
+    with ExitStack() as stack:
+        server = stack.enter_context(redis_server(*redis_options))
+        simulator = stack.enter_context(run_in_thread(accounts))
+        made = World(
+            server=server,
+            redis=stack.enter_context(server.client()),
+            client=stack.enter_context(Client(server.url)),
+            simulator=simulator,
+            accounts=folder / "accounts.toml",
+            folder=folder,
+            environ=environ or {},
+            _stack=stack,
+        )
+        made.write_accounts(accounts, limits)
+        for account in accounts:
+            for operation, limit in (limits or {}).items():
+                if operation.startswith("trtc.") == (account.vendor == "tencent"):
+                    simulator.set_limit(account.name, operation, limit)
+        for _ in range(workers):
+            made.start_worker()
+        yield made

@@ -1,0 +1,258 @@
+"""A worker's life: start, accounts, shut down, death; and what producers of any kind may send it."""
+
+import base64
+import json
+import os
+import signal
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from streamstop import Client, Command, NotCancellable, Outcome, OutcomeTimeout, Result, UnknownAccount
+from streamstop.lanes.names import POISON, Lane
+from streamstop.operations import StopEdgeTranscodeJob, StopLivePullToPush, StopMPUTask, StopStreamIngest
+from streamstop_worker.accounts import Account
+from streamstop_worker.simulator import DEFAULT_ACCOUNTS
+from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, world
+
+
+def message(command: object, *, job_id: str, task: str = "streamstop.execute", **envelope: object) -> str:
+    """Return a Celery message as a producer in another language writes it, by Celery's documented protocol 2."""
+    body = base64.b64encode(json.dumps([[command], {}, {}]).encode()).decode()
+    headers = {"id": job_id, "task": task, "root_id": job_id, "parent_id": None, "group": None, "lang": "go"}
+    properties = {
+        "correlation_id": job_id,
+        "delivery_mode": 2,
+        "delivery_tag": job_id,
+        "priority": 0,
+        "body_encoding": "base64",
+        "delivery_info": {"exchange": "", "routing_key": envelope.pop("queue", "")},
+    }
+    fields = {"body": body, "content-encoding": "utf-8", "content-type": "application/json"}
+    return json.dumps({**fields, "headers": headers, "properties": properties, **envelope})
+
+
+def test_a_mistake_in_the_accounts_file_stops_the_worker_with_one_message_that_names_the_key(tmp_path: Path) -> None:
+    with world(tmp_path, workers=0) as made:
+        made.accounts.write_text('[accounts.live-cn]\nvendor = "alibaba"\n')
+        running = made.start_worker(ready=False)
+        assert running.process.wait(30) != 0
+        said = running.text().strip().splitlines()[-1]
+        assert "accounts.live-cn.vendor" in said
+        assert '"aliyun"' in said or "aliyun" in said
+        assert "Traceback" not in running.text()
+
+
+def test_a_missing_accounts_file_is_said_in_one_message(tmp_path: Path) -> None:
+    with world(tmp_path, workers=0) as made:
+        made.accounts.unlink()
+        running = made.start_worker(ready=False)
+        assert running.process.wait(30) != 0
+        assert str(made.accounts) in running.text()
+        assert "Traceback" not in running.text()
+
+
+def test_celerys_own_flags_go_before_the_apps_settings(tmp_path: Path) -> None:
+    with world(tmp_path, workers=0) as made:
+        running = made.start_worker("--concurrency", "3", "--loglevel", "WARNING", ready=False)
+        running.await_line("concurrency: 3 (thread)")
+        made.simulator.settings(auto_start=True)
+        assert made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT).outcome(30).ok
+        assert not [line for line in running.lines() if line["level"] == "info"]
+
+
+def test_sighup_takes_over_a_changed_accounts_file_and_keeps_the_old_one_for_a_mistake(tmp_path: Path) -> None:
+    with world(tmp_path) as made:
+        made.simulator.settings(auto_start=True)
+        running = made.workers[0]
+        new = Account("brand-new", "aliyun", "fake-new-key", "fake-new-secret")
+        stop = StopMPUTask(app_id="a", task_id="t")
+        made.simulator.add_accounts([new])
+        with pytest.raises(UnknownAccount, match="brand-new"):
+            made.client.enqueue(stop, account="brand-new")
+
+        made.accounts.write_text("[accounts.demo-tencent]\nvendor = 1\n")
+        running.signal(signal.SIGHUP)
+        running.await_line("the accounts stay as they were")
+        assert made.client.enqueue(stop, account=ALIYUN).outcome(30).ok
+
+        made.write_accounts([*DEFAULT_ACCOUNTS, new])
+        running.signal(signal.SIGHUP)
+        running.await_line('"brand-new"')
+        made.await_account("brand-new")
+        assert made.client.enqueue(stop, account="brand-new").outcome(30).result is Result.STOPPED
+        assert running.process.poll() is None
+
+
+def test_a_command_for_an_account_that_no_worker_knows_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with world(tmp_path, workers=0) as made:
+        job = made.client.enqueue(StopMPUTask(app_id="a", task_id="t"), account="nobody")
+        made.start_worker()
+        outcome = job.outcome(30)
+        assert (outcome.result, outcome.calls) == (Result.REFUSED, 0)
+        assert "nobody" in (outcome.message or "")
+        assert made.simulator.summary().calls == 0
+
+
+def test_a_command_is_left_to_the_worker_that_has_its_account(tmp_path: Path) -> None:
+    with world(tmp_path) as made:
+        made.simulator.settings(auto_start=True)
+        made.write_accounts([account for account in DEFAULT_ACCOUNTS if account.name != TENCENT])
+        made.start_worker()
+        jobs = made.client.enqueue_many(
+            [Command(operation=StopStreamIngest(sdk_app_id=1, task_id=f"t{n}"), account=TENCENT) for n in range(10)]
+        )
+        assert {outcome.result for outcome in made.client.outcomes(jobs, timeout=60)} == {Result.STOPPED}
+
+
+def test_sigterm_lets_calls_in_flight_end_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:
+    with world(tmp_path) as made:
+        made.simulator.settings(auto_start=True, latency_ms=700)
+        stops = [StopEdgeTranscodeJob(cluster_id="c", job_id=f"j{n}") for n in range(120)]
+        jobs = made.client.enqueue_many([Command(operation=stop, account=ALIYUN) for stop in stops])
+        made.simulator.wait_for_calls(1)
+        assert made.workers[0].stop() == 0
+        called = made.simulator.calls()
+        ended = [job for job in jobs if isinstance(job.peek(), Outcome)]
+        assert len(ended) == len(called) < len(jobs), "every call has its outcome, and no other job has one"
+        assert all(job.peek() is None for job in jobs if job not in ended), "no call was cut off"
+        lane = Lane(ALIYUN, "live.StopEdgeTranscodeJob")
+        view = made.client.connections.lanes.view(lane)
+        assert view.waiting + view.in_flight == len(jobs) - len(ended)
+
+        made.simulator.settings(latency_ms=0)
+        made.start_worker()
+        assert {outcome.result for outcome in made.client.outcomes(jobs, timeout=60)} == {Result.STOPPED}
+        assert len(made.simulator.calls()) == len(jobs), "nothing was called twice"
+
+
+def test_the_jobs_of_a_killed_worker_run_again_after_one_lease(tmp_path: Path) -> None:
+    with world(tmp_path, environ={"STREAMSTOP_CALL_TIMEOUT": "2"}) as made:
+        made.simulator.settings(auto_start=True, latency_ms=300)
+        stops = [StopStreamIngest(sdk_app_id=1, task_id=f"k{n}") for n in range(60)]
+        jobs = made.client.enqueue_many([Command(operation=stop, account=TENCENT) for stop in stops])
+        made.simulator.wait_for_calls(10)
+        made.workers[0].kill()
+        made.start_worker()
+        outcomes = list(made.client.outcomes(jobs, timeout=60))
+        assert len(outcomes) == len(jobs)
+        assert {outcome.result for outcome in outcomes} <= {Result.STOPPED, Result.ALREADY_STOPPED}
+        calls = made.simulator.calls()
+        assert {call.params["TaskId"] for call in calls} == {f"k{n}" for n in range(60)}
+        assert len(calls) - len(jobs) <= 32, "only what a thread held at the kill was called twice"
+
+
+def test_an_expired_command_is_never_sent_and_a_cancelled_one_neither(tmp_path: Path) -> None:
+    with world(tmp_path, workers=0) as made:
+        made.simulator.settings(auto_start=True)
+        brief = made.client.enqueue(
+            StopMPUTask(app_id="a", task_id="brief"), account=ALIYUN, expires_in=timedelta(milliseconds=1)
+        )
+        taken_back = made.client.enqueue(StopMPUTask(app_id="a", task_id="taken back"), account=ALIYUN)
+        kept = made.client.enqueue(StopMPUTask(app_id="a", task_id="kept"), account=ALIYUN)
+        assert taken_back.cancel().result is Result.CANCELLED
+        with pytest.raises(NotCancellable, match="ended"):
+            taken_back.cancel()
+        with pytest.raises(OutcomeTimeout):
+            kept.outcome(timeout=0)
+        made.start_worker()
+        assert [job.outcome(30).result for job in (brief, taken_back, kept)] == [
+            Result.EXPIRED,
+            Result.CANCELLED,
+            Result.STOPPED,
+        ]
+        assert [call.params["TaskId"] for call in made.simulator.calls()] == ["kept"]
+        with pytest.raises(NotCancellable, match="ended"):
+            kept.cancel()
+
+
+def test_a_producer_in_another_language_is_served_through_the_lane_queue(tmp_path: Path) -> None:
+    with world(tmp_path) as made:
+        made.simulator.settings(auto_start=True)
+        lane = Lane(TENCENT, "trtc.StopStreamIngest")
+        command = {"operation": lane.operation, "account": TENCENT, "params": {"SdkAppId": 1, "TaskId": "from go"}}
+        made.redis.lpush(lane.queue, message(command, job_id="go-1", queue=lane.queue))
+        assert made.client.job("go-1").outcome(30).result is Result.STOPPED
+
+
+def test_bad_messages_end_refused_or_are_set_aside_and_the_lane_goes_on(tmp_path: Path) -> None:
+    with world(tmp_path) as made:
+        made.simulator.settings(auto_start=True)
+        lane = Lane(TENCENT, "trtc.StopStreamIngest")
+        good = {"operation": lane.operation, "account": TENCENT, "params": {"SdkAppId": 1, "TaskId": "t"}}
+        refused = {
+            "no-params": {"operation": lane.operation, "account": TENCENT},
+            "no-object": ["stop", "it"],
+            "other-lane": good | {"operation": "trtc.StopWebRecord", "params": {"TaskId": "t"}},
+            "newer": good | {"v": 99},
+        }
+        unreadable = [
+            "not JSON at all",
+            "[]",
+            message(good, job_id="pickled", **{"content-type": "application/x-python-serialize"}),
+            message(good, job_id="another-task", task="celery.backend_cleanup"),
+        ]
+        for job_id, command in refused.items():
+            made.redis.lpush(lane.queue, message(command, job_id=job_id, queue=lane.queue))
+        for text in unreadable:
+            made.redis.lpush(lane.queue, text)
+        last = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="after all these"), account=TENCENT)
+        outcomes = {job_id: made.client.job(job_id).outcome(30) for job_id in refused}
+        assert {outcome.result for outcome in outcomes.values()} == {Result.REFUSED}
+        assert "SdkAppId" in (outcomes["no-params"].message or "")
+        assert "version 1" in (outcomes["newer"].message or "")
+        assert last.outcome(30).result is Result.STOPPED
+        assert sorted(made.redis.lrange(POISON, 0, -1)) == sorted(text.encode() for text in unreadable)
+        assert len(made.simulator.calls()) == 1
+
+
+def test_one_client_serves_many_threads_and_forked_children(tmp_path: Path) -> None:
+    with world(tmp_path) as made:
+        made.simulator.settings(auto_start=True)
+        ends: list[Result] = []
+
+        def stop_some(name: str) -> None:
+            for n in range(5):
+                job = made.client.enqueue(StopEdgeTranscodeJob(cluster_id=name, job_id=str(n)), account=ALIYUN)
+                ends.append(job.outcome(30).result)
+
+        threads = [threading.Thread(target=stop_some, args=(f"thread-{n}",)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ends == [Result.STOPPED] * 40
+
+        child = os.fork()
+        if child == 0:
+            stop_some("child")
+            os._exit(0 if ends == [Result.STOPPED] * 45 else 1)
+        stop_some("parent")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert ends == [Result.STOPPED] * 45
+        made.simulator.wait_for_calls(50)
+
+
+def test_a_lane_that_has_ended_leaves_nothing_without_a_time_to_live(tmp_path: Path) -> None:
+    with world(tmp_path) as made:
+        made.simulator.settings(auto_start=True)
+        relays = [StopLivePullToPush(region="cn-shanghai", task_id=f"t{n}") for n in range(5)]
+        jobs = made.client.enqueue_many([Command(operation=relay, account=OTHER_ALIYUN) for relay in relays])
+        assert len(list(made.client.outcomes(jobs, timeout=30))) == 5
+        made.workers[0].stop()
+        made.start_worker()  # its first sweep finds nothing to keep
+        probe = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT)
+        assert probe.outcome(30).ok
+        made.workers[1].stop()
+        kept = {key for key in made.redis.scan_iter("*") if made.redis.ttl(key) < 0}
+        kombus = {key for key in kept if key.startswith(b"_kombu.")}
+        assert kept - kombus <= {b"streamstop.lanes"}
+
+
+def test_two_clients_of_one_service_share_nothing_but_redis(tmp_path: Path) -> None:
+    with world(tmp_path) as made, Client(made.server.url) as other:
+        made.simulator.settings(auto_start=True)
+        job = made.client.enqueue(StopMPUTask(app_id="a", task_id="t"), account=ALIYUN)
+        assert other.job(job.id).outcome(30) == job.outcome(30)
