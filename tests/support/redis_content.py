@@ -7,10 +7,9 @@ from redis import Redis
 
 def everything_in(redis: Redis) -> bytes:
     """Return every key and value of `redis`, one a line."""
-    held: list[bytes] = []
+    held: list[Any] = []  # redis-py types replies as bytes or text; without decode_responses they are bytes
     for key in redis.scan_iter():
         held.append(key)
-        value: Any
         match redis.type(key):
             case b"string":
                 held.append(redis.get(key) or b"")

@@ -1,5 +1,7 @@
 """Every row of the vendors' error tables, through a real worker: the job ends as the table says."""
 
+from collections.abc import Sequence
+
 import pytest
 from celery import Celery
 from celery.result import AsyncResult
@@ -56,7 +58,7 @@ def test_every_code_of_tencents_table_ends_as_the_table_says(shared_world: World
     check(shared_world, TENCENT, table, stops)
 
 
-def check(world: World, account: str, table: list[tuple[str, Meaning]], stops: list[Operation]) -> None:
+def check(world: World, account: str, table: list[tuple[str, Meaning]], stops: Sequence[Operation]) -> None:
     jobs = world.client.enqueue_many([Command(operation=stop, account=account) for stop in stops])
     ended = {outcome.job_id: outcome for outcome in world.client.outcomes(jobs, timeout=TIMEOUT)}
     found = {code: (ended[job.id].result, ended[job.id].attempts) for (code, _), job in zip(table, jobs, strict=True)}
@@ -148,7 +150,7 @@ def test_celery_itself_shows_how_a_job_ended(shared_world: World) -> None:
     )
     outcomes = [good.outcome(TIMEOUT), bad.outcome(TIMEOUT)]
     app = Celery(broker=shared_world.server.url, backend=shared_world.server.url, set_as_current=False)
-    shown = [AsyncResult(job.id, app=app) for job in (good, bad)]
+    shown: list[AsyncResult[object]] = [AsyncResult(job.id, app=app) for job in (good, bad)]
     assert [result.state for result in shown] == ["SUCCESS", "FAILURE"]
     assert Outcome.model_validate(shown[0].result) == outcomes[0]
     with pytest.raises(JobFailed, match="not_found CodeTaskNotExist"):
