@@ -18,7 +18,7 @@ from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore
 from redis import Redis
 
 from streamstop.commands import TASK, Command
-from streamstop.errors import InvalidCommand, NotCancellable, OutcomeTimeout, QueueUnavailable, UnknownAccount
+from streamstop.errors import InvalidCommand, NotCancellable, OutcomeTimeout, QueueUnavailable
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import UNREACHABLE, Lanes, Pace
 from streamstop.lanes.names import Lane, result_key
@@ -203,12 +203,9 @@ class Client:
             raise QueueUnavailable(f"Redis did not answer ({type(error).__name__}): {consequence}") from error
 
     def _check_accounts(self, commands: Sequence[Command]) -> None:
-        for account, vendor in {(c.account, c.operation.spec.product.vendor.name) for c in commands}:
-            actual = self.connections.known_accounts.vendor_of(account)
-            if actual is not None and actual != vendor:
-                raise UnknownAccount(
-                    f"account {account!r} is at vendor {actual}, and the operation at {vendor}", field="account"
-                )
+        # In the order of the commands, so that the first wrong one is the one that is named.
+        for account, vendor in dict.fromkeys((c.account, c.operation.spec.product.vendor.name) for c in commands):
+            self.connections.known_accounts.check(account, vendor)
 
     def _now(self) -> datetime:
         reply: Any = self.connections.redis.time()

@@ -58,14 +58,34 @@ class KnownAccounts:
                 self._vendors = self.vendors()
                 self._read_at = time.monotonic()
             known = self._vendors
-        if not known:
-            return None
-        if account not in known:
-            near = difflib.get_close_matches(account, known, n=3)
-            hint = f" (did you mean {', '.join(near)}?)" if near else f" (known: {', '.join(sorted(known))})"
-            raise UnknownAccount(f"no running worker has account {account!r}{hint}", field="account")
-        return known[account]
+        return vendor_among(known, account)
+
+    def check(self, account: str, vendor: str) -> None:
+        """Raise :class:`~streamstop.errors.UnknownAccount` where workers have no such account at `vendor`."""
+        check_vendor(account, self.vendor_of(account), vendor)
 
     def _seconds(self) -> int:
         reply: Any = self._redis.time()
         return int(reply[0])
+
+
+def vendor_among(known: Mapping[str, str], account: str) -> str | None:
+    """Return the vendor of `account` by `known` (names to vendors), or None where nothing is known.
+
+    Raises :class:`~streamstop.errors.UnknownAccount`, with the nearest names.
+    """
+    if not known:
+        return None
+    if account not in known:
+        near = difflib.get_close_matches(account, known, n=3)
+        hint = f" (did you mean {', '.join(near)}?)" if near else f" (known: {', '.join(sorted(known))})"
+        raise UnknownAccount(f"no running worker has account {account!r}{hint}", field="account")
+    return known[account]
+
+
+def check_vendor(account: str, actual: str | None, vendor: str) -> None:
+    """Raise :class:`~streamstop.errors.UnknownAccount` where the account's vendor is known, and not `vendor`."""
+    if actual is not None and actual != vendor:
+        raise UnknownAccount(
+            f"account {account!r} is at vendor {actual}, and the operation at {vendor}", field="account"
+        )
