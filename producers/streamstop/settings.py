@@ -35,11 +35,19 @@ class RedisSettings:
         Raises :class:`~streamstop.errors.InvalidSettings`; the url, which may hold a password, is never in it.
         """
         url = url or environ.get("STREAMSTOP_REDIS_URL") or "redis://localhost:6379/0"
-        scheme = urlsplit(url).scheme
+        scheme = _scheme(url)
         if scheme not in _SCHEMES:
             raise InvalidSettings(
                 f"STREAMSTOP_REDIS_URL must start with one of {', '.join(f'{s}://' for s in _SCHEMES)}, not {scheme!r}"
             )
+        if not all(map(_is_readable, url.split(";"))):
+            raise InvalidSettings(
+                f"STREAMSTOP_REDIS_URL must be a url such as {scheme}://:password@host:6379/0, "
+                "with %-escapes for special characters in the password"
+            )
+        if scheme == "rediss" and "ssl_cert_reqs=" not in url:
+            # Celery's backend wants this said; what its broker and redis-py do unasked is right for both.
+            url += f"{'&' if '?' in url else '?'}ssl_cert_reqs=CERT_REQUIRED"
         master = environ.get("STREAMSTOP_REDIS_MASTER") or None
         if scheme == "sentinel" and master is None:
             raise InvalidSettings("STREAMSTOP_REDIS_MASTER must name the sentinels' master when the url is sentinel://")
@@ -48,7 +56,7 @@ class RedisSettings:
         return cls(url, master, timeout)
 
     def __repr__(self) -> str:
-        return f"RedisSettings(url='{urlsplit(self.url).scheme}://…', master={self.master!r}, timeout={self.timeout!r})"
+        return f"RedisSettings(url='{_scheme(self.url)}://…', master={self.master!r}, timeout={self.timeout!r})"
 
     def celery_options(self) -> dict[str, Any]:
         """Return the Celery options with which producers and workers reach Redis alike."""
@@ -87,3 +95,21 @@ def seconds(environ: Mapping[str, str], name: str, *, default: float) -> timedel
     except ValueError:
         raise InvalidSettings(f"{name} must be a positive number of seconds, not {text!r}") from None
     return timedelta(seconds=value)
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError:
+        return url.partition("://")[0] if url.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)) else ""
+
+
+def _is_readable(url: str) -> bool:
+    """Return whether a url has a host, a port and a database as redis-py and kombu read them."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # its message may quote a part of the password
+        return False
+    database = parts.path.strip("/")
+    return not database or (database.isascii() and database.isdigit())
