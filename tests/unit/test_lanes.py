@@ -272,6 +272,16 @@ def test_once_every_job_has_ended_only_the_pace_is_left_and_for_a_day(lane: Lane
     assert set(lane.redis.keys()) == records
 
 
+@pytest.mark.parametrize("claimed", [False, True])
+def test_the_pace_of_a_lane_that_never_called_is_gone_after_a_day_too(lane: LaneHands, *, claimed: bool) -> None:
+    lane.publish("a")
+    lane.cancel("a")
+    lane.admit()
+    if claimed:
+        lane.claim("a")
+    assert lane.redis.ttl(lane.pace_key) == timedelta(days=1).total_seconds()
+
+
 def test_a_report_by_anyone_but_the_owner_changes_nothing(lane: LaneHands) -> None:
     lane.publish("a", "b")
     lane.admit()

@@ -31,7 +31,7 @@ local ADMITTED_LEASE = 5 * SECOND   -- until the claim
 local HORIZON = SECOND / 4          -- how far ahead of its slot a job is admitted
 local PATIENCE = SECOND             -- the longest wait for a slot in a worker
 local FAILING = 5                   -- transient faults in a row that make a lane rest
-local PACE_TTL = 86400              -- s
+local PACE_TTL = 86400              -- s, from the lane's last call
 
 local time = redis.call('TIME')
 local now = time[1] * SECOND + time[2]
@@ -48,6 +48,7 @@ do
         pace[name] = tonumber(values[i]) or 0
     end
     if not values[4] then pace.share = 100 end
+    pace.is_new = not values[8]
 end
 
 local function set(name, value)
@@ -65,6 +66,7 @@ local function save()
     end
     if #fields > 0 then
         redis.call('HSET', pace_key, unpack(fields))
+        if pace.is_new then redis.call('EXPIRE', pace_key, PACE_TTL) end
     end
 end
 
