@@ -151,6 +151,20 @@ def test_a_message_that_no_worker_can_read_is_set_aside_and_holds_nobody_up(lane
     assert (lane.poison(), lane.ready()) == ([message], ["a"])
 
 
+def test_one_run_goes_through_at_most_five_hundred_unreadable_messages_and_the_next_goes_on(lane: LaneHands) -> None:
+    for _ in range(1200):
+        lane.push(b"not JSON")
+    lane.publish("a")
+    assert (lane.admit(), len(lane.poison())) == (0, 500)
+    assert [lane.sweep().admitted for _ in range(2)] == [0, 1]
+    assert (len(lane.poison()), lane.ready()) == (1200, ["a"])
+
+
+def test_one_run_goes_through_at_most_five_hundred_repeated_messages(lane: LaneHands) -> None:
+    lane.publish(*["a"] * 600, "b")
+    assert (lane.admit(), lane.sweep().admitted, lane.ready()) == (1, 1, ["a", "b"])
+
+
 # Claims and pace
 
 

@@ -31,6 +31,7 @@ local ADMITTED_LEASE = 5 * SECOND   -- until the claim
 local HORIZON = SECOND / 4          -- how far ahead of its slot a job is admitted
 local PATIENCE = SECOND             -- the longest wait for a slot in a worker
 local FAILING = 5                   -- transient faults in a row that make a lane rest
+local MOST_DROPPED = 500            -- unreadable or repeated messages in one run; the sweep goes on
 local PACE_TTL = 86400              -- s, from the lane's last call
 
 local time = redis.call('TIME')
@@ -137,8 +138,8 @@ local function admit()
     if pace.rest > now then return 0 end
     local in_flight = redis.call('ZCARD', leases)
     local window = pace.faults >= FAILING and 1 or pace.window
-    local admitted = 0
-    while in_flight < window do
+    local admitted, dropped = 0, 0
+    while in_flight < window and dropped < MOST_DROPPED do
         local slot = math.max(now, pace.gate, pace.tat)
         -- A lane with nothing in flight has nobody to admit its next job; so it may look further ahead.
         if slot - now > (in_flight == 0 and PATIENCE or HORIZON) then break end
@@ -147,6 +148,7 @@ local function admit()
         local id = id_of(message)
         if not id then
             redis.call('LPUSH', poison, message)
+            dropped = dropped + 1
         elseif redis.call('HSETNX', jobs, id, message) == 1 then
             redis.call('ZADD', leases, integer(now + ADMITTED_LEASE), id)
             redis.call('LPUSH', ready, message)
@@ -154,7 +156,9 @@ local function admit()
             set('turn', pace.turn + 1)
             in_flight = in_flight + 1
             admitted = admitted + 1
-        end     -- else: the same job waits twice, and the lane has it already
+        else
+            dropped = dropped + 1   -- the same job waits twice, and the lane has it already
+        end
     end
     return admitted
 end
