@@ -98,6 +98,15 @@ def test_one_admission_in_ten_takes_the_lowest_priority(lane: LaneHands) -> None
     assert [order.index("low 1"), order.index("low 2")] == [9, 19]
 
 
+def test_none_of_the_lower_priorities_starves_behind_another(lane: LaneHands) -> None:
+    lane.publish("first of a shutdown", priority=3)
+    lane.publish("hundredth of a shutdown", priority=6)
+    lane.publish(*(f"status {number}" for number in range(9)), priority=9)
+    lane.publish(*range(30))
+    order = _order_of_admission(lane, 30)
+    assert [order[place] for place in (9, 19, 29)] == ["status 0", "hundredth of a shutdown", "first of a shutdown"]
+
+
 def test_the_producers_word_on_the_pace_counts_until_a_worker_has_spoken(lane: LaneHands) -> None:
     vendors = Pace.of_limit(5)
     lane.lanes.admit(lane.lane, vendors)

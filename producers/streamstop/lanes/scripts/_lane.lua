@@ -123,11 +123,11 @@ local function put_back(id, message)
 end
 
 local function next_waiting()
-    local first, last, step = 1, 4, 1
-    if pace.turn % 10 == 9 then     -- one admission in ten takes the lowest level, so that none starves
-        first, last, step = 4, 1, -1
+    local order = {1, 2, 3, 4}
+    if pace.turn % 10 == 9 then     -- one admission in ten favours a lower level, each in turn, so that none starves
+        order = {4 - math.floor(pace.turn / 10) % 3, 4, 3, 2, 1}
     end
-    for level = first, last, step do
+    for _, level in ipairs(order) do
         local message = redis.call('RPOP', waiting[level])
         if message then return message end
     end

@@ -1,0 +1,97 @@
+-- Settling: a stream task of a shutdown has ended, and is counted once. It stands after the lane's prelude, and before
+-- the scripts of rooms.
+--
+-- streamstop.shutdown.<id>            hash  room, opened, total, ended, attention, scanned, cancelled, status, done,
+--                                           verify, callback, calls, reopened, closed_for, n:<result>
+-- streamstop.shutdown.<id>:tasks      hash  member -> command: every stream task of the shutdown
+-- streamstop.shutdown.<id>:jobs       hash  member -> id of the job that stops it
+-- streamstop.shutdown.<id>:todo       list  members whose job is not in its lane yet
+-- streamstop.shutdown.<id>:lanes      hash  <lane>:total, <lane>:ended
+-- streamstop.shutdown.<id>:outcomes   hash  member -> outcome
+-- streamstop.room.<name>:tasks        hash  task -> command: the registry
+-- streamstop.room.<name>:state        hash  shutdown, closed_until
+--
+-- A member is a task, or a task and a number where the same task was started again while its room closed.
+
+local SHUTDOWN_KEPT = 604800        -- s, after the last task has ended
+local SHUTDOWN_OPEN = 2592000       -- s, the most that one can stay open
+local CONTROL_LANE = '_control.room.Steps'
+local CONTROL_QUEUE = 'streamstop.lane._control.room.Steps'
+
+local function shutdown_key(id, part)
+    return 'streamstop.shutdown.' .. id .. (part and (':' .. part) or '')
+end
+
+local function room_key(name, part)
+    return 'streamstop.room.' .. name .. ':' .. part
+end
+
+local function expire_shutdown(id, seconds)
+    redis.call('EXPIRE', shutdown_key(id), seconds)
+    for _, part in ipairs({'tasks', 'jobs', 'todo', 'lanes', 'outcomes'}) do
+        redis.call('EXPIRE', shutdown_key(id, part), seconds)
+    end
+end
+
+local function queue_control(message)
+    redis.call('LPUSH', CONTROL_QUEUE, message)
+    redis.call('SADD', 'streamstop.lanes', CONTROL_LANE)
+end
+
+local function tell(id)
+    redis.call('PUBLISH', shutdown_key(id), '')
+end
+
+-- Close the shutdown if everything in it has ended.
+local function conclude(id, now_s)
+    local key = shutdown_key(id)
+    local held = redis.call('HMGET', key, 'status', 'scanned', 'total', 'ended', 'attention', 'cancelled',
+        'room', 'closed_for', 'callback')
+    if held[1] ~= 'open' or held[2] ~= '1' or held[3] ~= held[4] then return end
+    local status = 'done'
+    if held[6] == '1' then
+        status = 'cancelled'
+    elseif tonumber(held[5]) > 0 then
+        status = 'needs_attention'
+    end
+    redis.call('HSET', key, 'status', status, 'done', now_s)
+    local state = room_key(held[7], 'state')
+    if redis.call('HGET', state, 'shutdown') == id then
+        redis.call('HSET', state, 'closed_until', string.format('%.0f', now_s + held[8]))
+    end
+    expire_shutdown(id, SHUTDOWN_KEPT)
+    if held[9] ~= '' then
+        -- A late starter reopens a shutdown; so it can end more than once, and each end is told.
+        local calls = redis.call('HINCRBY', key, 'calls', 1)
+        local message = string.gsub(held[9], '@call@', calls)
+        queue_control(message)
+    end
+end
+
+-- Count a member's outcome, once.
+local function settle(id, member, lane_name, result, outcome, ok, attention, now_s)
+    if redis.call('HSETNX', shutdown_key(id, 'outcomes'), member, outcome) == 0 then return end
+    local key = shutdown_key(id)
+    local room = redis.call('HGET', key, 'room')
+    if redis.call('HINCRBY', key, 'ended', 1) == 1 then
+        expire_shutdown(id, SHUTDOWN_OPEN)
+    end
+    redis.call('HINCRBY', key, 'n:' .. result, 1)
+    redis.call('HINCRBY', shutdown_key(id, 'lanes'), lane_name .. ':ended', 1)
+    if attention then redis.call('HINCRBY', key, 'attention', 1) end
+    if ok and room then
+        local task = string.match(member, '^[^\n]*')
+        redis.call('HDEL', room_key(room, 'tasks'), task)
+    end
+    conclude(id, now_s)
+    tell(id)
+end
+
+-- Settle what ARGV says from `first` on: shutdown id ('' for a job of none), member, result, outcome, ok, attention.
+local function settle_from(first, lane_name, now_s)
+    local id = ARGV[first]
+    if id and id ~= '' then
+        settle(id, ARGV[first + 1], lane_name, ARGV[first + 2], ARGV[first + 3], ARGV[first + 4] == '1',
+            ARGV[first + 5] == '1', now_s)
+    end
+end
