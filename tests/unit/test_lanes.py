@@ -1,5 +1,6 @@
 """The rules of a lane, one a test: scripts as they are, on a Redis in memory whose clock the tests move."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from redis import Redis
 
 from streamstop.lanes import MOST_LAPSES, Claimed, Lane, LastCall, Pace, Tries
 from streamstop.lanes.names import result_key
-from tests.support.celery_messages import celery_message
+from tests.support.celery_messages import celery_message, envelope
 from tests.support.lane_hands import CANCELLED, ENDED, LEASE, WAITS_AGAIN, LaneHands
 from tests.support.lane_simulation import LaneSimulation
 from tests.support.moved_clock import MovedClock, fake_redis
@@ -158,6 +159,57 @@ def test_a_message_that_no_worker_can_read_is_set_aside_and_holds_nobody_up(lane
     lane.publish("a")
     assert lane.admit() == 1
     assert (lane.poison(), lane.ready()) == ([message], ["a"])
+
+
+@pytest.mark.parametrize("suffix", [":owner", ":tries"])
+def test_a_foreign_id_that_reads_as_what_the_lane_keeps_of_another_job_is_set_aside(
+    lane: LaneHands, suffix: str
+) -> None:
+    lane.publish("a", f"a{suffix}")
+    lane.admit()
+    assert (lane.ready(), len(lane.poison())) == (["a"], 1)
+    assert lane.claim("a").what is Claimed.GO
+
+
+@pytest.mark.parametrize("name", ["", "owner", "a:b", "ünïcode 雨", "line\nbreak", "nul\0", "%d", "*", "x" * 5000])
+def test_an_id_may_have_any_characters(lane: LaneHands, name: str) -> None:
+    lane.publish(name)
+    lane.admit()
+    assert lane.claim(name).what is Claimed.GO
+    lane.defer(name, delay=timedelta(0))
+    lane.sweep()
+    assert lane.claim(name).tries == Tries(attempts=1, calls=1)
+    assert lane.finish(name)
+    assert (lane.record(name), lane.redis.exists(lane.jobs_key)) == (ENDED, 0)
+
+
+@pytest.mark.parametrize(
+    ("priority", "level"),
+    [
+        (-1, 0), (0, 0), (2.9, 0), (3, 1), (5, 1), (6, 2), (9, 3), (10, 3), (1e300, 3), ("6", 2), ("high", 0),
+        (None, 0), (True, 0), ([6], 0), ({}, 0),
+    ],
+)  # fmt: skip
+def test_a_job_that_returns_takes_the_level_of_its_priority_whatever_a_foreign_message_says(
+    lane: LaneHands, priority: object, level: int
+) -> None:
+    lane.push(celery_message(lane.lane, lane.job_id("a"), priority=priority))
+    lane.admit()
+    lane.claim("a")
+    lane.pause("a")
+    assert [lane.redis.llen(key) for key in lane.lane.waiting] == [int(place == level) for place in range(4)]
+
+
+@pytest.mark.parametrize("properties", [None, 5, "text", [], {}])
+def test_a_foreign_message_without_proper_properties_returns_to_the_first_level(
+    lane: LaneHands, properties: object
+) -> None:
+    message = envelope(lane.lane, lane.job_id("a")) | {"properties": properties}
+    lane.push(json.dumps(message).encode())
+    lane.admit()
+    lane.claim("a")
+    lane.pause("a")
+    assert lane.waiting() == ["a"]
 
 
 def test_one_run_goes_through_at_most_five_hundred_unreadable_messages_and_the_next_goes_on(lane: LaneHands) -> None:

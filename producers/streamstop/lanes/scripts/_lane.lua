@@ -96,7 +96,9 @@ local function id_of(message)
     local fields = decode(message)
     local headers = fields.headers
     if fields['content-type'] == 'application/json' and type(headers) == 'table'
-            and headers.task == 'streamstop.execute' and type(headers.id) == 'string' then
+            and headers.task == 'streamstop.execute' and type(headers.id) == 'string'
+            -- nor may it read as what KEYS[6] keeps of another job
+            and not string.find(headers.id, ':owner$') and not string.find(headers.id, ':tries$') then
         return headers.id
     end
 end
