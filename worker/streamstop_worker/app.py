@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from celery import Celery, bootsteps, signals
+from celery.backends.base import DisabledBackend
 from kombu import Exchange, Queue
 
 from streamstop.errors import InvalidSettings
@@ -106,7 +107,10 @@ def make_app() -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )
     app.steps["worker"].add(Parts)
-    app.register_task(ExecuteTask())
+    execute = app.register_task(ExecuteTask())
+    # A message's own ignore_result, false in every producer's, goes before the task's; and Celery would write a record
+    # once more after the script that settled it, over whatever another delivery has recorded since.
+    execute.backend = DisabledBackend(app)
     return app
 
 
