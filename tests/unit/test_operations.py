@@ -1,0 +1,295 @@
+"""Operations: each parameter is checked before anything is sent, and a mistake is one sentence that names it."""
+
+import pytest
+
+from streamstop.errors import InvalidCommand, UnknownOperation
+from streamstop.operations import (
+    OPERATIONS,
+    AnyRegion,
+    DescribeLivePullToPushList,
+    Kind,
+    Meaning,
+    Operation,
+    StatusField,
+    StopLiveMPUTask,
+    StopLivePullToPush,
+    StopMPUTask,
+    StopStreamIngest,
+    find,
+    parse,
+)
+from streamstop.operations.aliyun import ALIYUN
+from streamstop.operations.base import Spec, meaning_of
+from streamstop.operations.tencent import TENCENT
+from streamstop.outcomes import State
+
+REGIONS = (
+    "ap-northeast-1, ap-southeast-1, ap-southeast-5, eu-central-1, me-central-1, "
+    "cn-beijing, cn-shanghai, cn-shenzhen, cn-qingdao, preregion"
+)
+
+
+def wrong(operation: str, **params: object) -> InvalidCommand:
+    with pytest.raises(InvalidCommand) as raised:
+        parse(operation, params)
+    assert str(raised.value).startswith(f"{operation}: ")
+    return raised.value
+
+
+def test_an_operation_is_made_by_our_names_and_travels_under_the_vendors() -> None:
+    operation = StopMPUTask(app_id="app", task_id="t-1")
+    assert operation.params == {"AppId": "app", "TaskId": "t-1"}
+    assert parse("live.StopMPUTask", operation.params) == operation
+
+
+def test_a_parameter_that_was_left_out_is_not_sent() -> None:
+    operation = DescribeLivePullToPushList(region="cn-shanghai", page_number=2)
+    assert operation.params == {"Region": "cn-shanghai", "PageNumber": 2}
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_every_parameter_that_is_required_is_named_when_it_is_missing(operation_id: str) -> None:
+    required = [f.alias for f in OPERATIONS[operation_id].model_fields.values() if f.is_required()]
+    problem = wrong(operation_id)
+    assert problem.field == required[0]
+    assert f"{required[0]} is required (parameters: " in str(problem)
+
+
+def test_a_parameter_of_another_operation_is_named_with_those_that_there_are() -> None:
+    problem = wrong("live.StopMPUTask", AppId="a", TaskId="t", Region="cn-shanghai")
+    assert str(problem) == ("live.StopMPUTask: Region is not a parameter of this operation (parameters: AppId, TaskId)")
+    assert problem.field == "Region"
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ("", "TaskId must not be empty"),
+        (" \t", "TaskId must not be empty"),
+        ("t\n", "TaskId must not contain control characters"),
+        ("\x00", "TaskId must not contain control characters"),
+        ("\ud800", "TaskId: input should be a valid string"),
+        ("t" * 256, "TaskId: string should have at most 255 characters"),
+        (7, "TaskId: input should be a valid string"),
+        (None, "TaskId: input should be a valid string"),
+        (["t"], "TaskId: input should be a valid string"),
+    ],
+)
+def test_a_text_that_no_vendor_takes_is_refused(value: object, complaint: str) -> None:
+    problem = wrong("live.StopMPUTask", AppId="a", TaskId=value)
+    assert complaint in str(problem)
+    assert problem.field == "TaskId"
+
+
+@pytest.mark.parametrize("value", [0, -1, 2**63, "7", 7.0, True, None])
+def test_a_number_that_no_vendor_takes_is_refused(value: object) -> None:
+    assert wrong("trtc.StopStreamIngest", SdkAppId=value, TaskId="t").field == "SdkAppId"
+
+
+@pytest.mark.parametrize(("page", "size", "field"), [(0, 1, "PageNumber"), (1, 0, "PageSize"), (1, 101, "PageSize")])
+def test_pages_have_bounds(page: int, size: int, field: str) -> None:
+    params = {"Region": "cn-shanghai", "PageNumber": page, "PageSize": size}
+    assert wrong("live.DescribeLivePullToPushList", **params).field == field
+
+
+def test_the_stop_under_its_newer_name_takes_shorter_ids() -> None:
+    assert len(StopLiveMPUTask(app_id="a" * 64, task_id="t" * 55).task_id) == 55
+    assert "at most 55" in str(wrong("live.StopLiveMPUTask", AppId="a", TaskId="t" * 56))
+    assert "at most 64" in str(wrong("live.StopLiveMPUTask", AppId="a" * 65, TaskId="t"))
+
+
+def test_a_region_that_is_not_listed_is_refused_with_the_list_and_the_way_around_it() -> None:
+    problem = wrong("live.StopLivePullToPush", Region="cn-new", TaskId="t")
+    assert f"Region must be one of {REGIONS} (or AnyRegion for a newer one), not 'cn-new'" in str(problem)
+
+
+def test_a_region_that_is_newer_than_the_list_is_taken_when_it_is_asked_for() -> None:
+    operation = StopLivePullToPush(region=AnyRegion("cn-new"), task_id="t")
+    assert operation.params["Region"] == "cn-new"
+    assert type(operation.params["Region"]) is str
+    assert parse("live.StopLivePullToPush", operation.params, any_region=True) == operation
+
+
+@pytest.mark.parametrize("region", ["", "cn\n", "r" * 256])
+def test_any_region_is_still_a_name(region: str) -> None:
+    with pytest.raises(InvalidCommand, match="Region"):
+        StopLivePullToPush(region=AnyRegion(region), task_id="t")
+
+
+def test_an_operation_never_changes() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        StopMPUTask(app_id="a", task_id="t").task_id = "other"  # type: ignore[misc]  # that is the point
+
+
+def test_a_complaint_never_repeats_a_value_that_could_be_anything() -> None:
+    assert "hush" not in str(wrong("live.StopMPUTask", AppId="hush\n", TaskId="t"))
+
+
+def test_text_values_of_numbers_become_numbers() -> None:
+    assert StopStreamIngest.from_strings({"SdkAppId": "1400000001", "TaskId": "7"}) == StopStreamIngest(
+        sdk_app_id=1400000001, task_id="7"
+    )
+
+
+def test_text_values_of_numbers_that_may_be_left_out_become_numbers_too() -> None:
+    operation = DescribeLivePullToPushList.from_strings({"Region": "cn-shanghai", "PageNumber": "2", "PageSize": "5"})
+    assert (operation.page_number, operation.page_size) == (2, 5)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "٣", "9" * 30, "9" * 5000, "0x10", " 7"])
+def test_a_text_value_that_is_no_such_number_is_refused(text: str) -> None:
+    with pytest.raises(InvalidCommand) as raised:
+        StopStreamIngest.from_strings({"SdkAppId": text, "TaskId": "t"})
+    assert raised.value.field == "SdkAppId"
+
+
+def test_a_strangers_parameter_may_be_called_self() -> None:
+    assert wrong("live.StopMPUTask", AppId="a", TaskId="t", self=1).field == "self"
+
+
+def test_an_unknown_operation_is_answered_with_the_nearest_ones() -> None:
+    with pytest.raises(UnknownOperation) as raised:
+        find("live.StopMPUTsk")
+    assert "operation 'live.StopMPUTsk' is not known (did you mean live.StopMPUTask" in str(raised.value)
+    assert raised.value.field == "operation"
+
+
+def test_an_operation_unlike_any_is_answered_with_all() -> None:
+    with pytest.raises(UnknownOperation) as raised:
+        find("?")
+    assert all(operation_id in str(raised.value) for operation_id in OPERATIONS)
+
+
+def test_operations_of_one_action_differ_by_product() -> None:
+    assert find("rtc.StopMPUTask") is not find("live.StopMPUTask")
+    assert find("rtc.StopMPUTask").spec.action == "StopMPUTask"
+
+
+@pytest.mark.parametrize("declaration", OPERATIONS.values(), ids=list(OPERATIONS))
+def test_every_declaration_is_complete(declaration: type[Operation]) -> None:
+    spec = declaration.spec
+    assert spec.limit > 0
+    assert spec.source.startswith("https://")
+    assert spec.action in spec.source
+    assert spec.product.version in spec.source
+    if spec.status_twin is not None:
+        twin = find(spec.status_twin)
+        assert spec.kind is Kind.STOP
+        assert twin.spec.kind is Kind.STATUS
+        assert set(twin.model_fields) == set(declaration.model_fields)
+    assert (spec.status is None) or spec.kind is Kind.STATUS
+
+
+MPU: dict[int | str, State] = {0: State.WAITING, 1: State.RUNNING} | dict.fromkeys(range(2, 7), State.STOPPED)
+#: Each status operation that tells one task's state: the vendor's values, and what they mean.
+TABLES: dict[str, dict[int | str, State]] = {
+    "live.GetMPUTaskStatus": MPU,
+    "rtc.GetMPUTaskStatus": MPU,
+    "live.DescribeLivePullToPush": {
+        0: State.WAITING,
+        1: State.RUNNING,
+        2: State.ABNORMAL,
+        3: State.STOPPED,
+        -1: State.STOPPED,
+    },
+    "live.GetEdgeTranscodeJob": {
+        "0": State.WAITING,
+        "1": State.RUNNING,
+        0: State.WAITING,
+        1: State.RUNNING,
+    },
+    "trtc.DescribeStreamIngest": {"InProgress": State.RUNNING, "NotExist": State.STOPPED},
+    "trtc.DescribeCloudRecording": {
+        "Idle": State.WAITING,
+        "InProgress": State.RUNNING,
+        "Exited": State.STOPPED,
+    },
+}
+
+
+def field_of(operation_id: str) -> StatusField:
+    field = OPERATIONS[operation_id].spec.status
+    assert field is not None
+    return field
+
+
+def reply(field: StatusField, raw: object) -> dict[str, object]:
+    value = raw
+    for name in reversed(field.path.split(".")):
+        value = {name: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def test_every_status_operation_has_its_table_here() -> None:
+    assert {name for name, cls in OPERATIONS.items() if cls.spec.status is not None} == set(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "raw", "state"),
+    [(name, raw, state) for name, table in TABLES.items() for raw, state in table.items()],
+)
+def test_a_status_value_means_what_the_vendors_page_says(operation_id: str, raw: int | str, state: State) -> None:
+    field = field_of(operation_id)
+    status = field.read(reply(field, raw))
+    assert (status.raw, status.state, status.over) == (raw, state, state is State.STOPPED)
+
+
+@pytest.mark.parametrize("operation_id", TABLES)
+@pytest.mark.parametrize("raw", [99, "Paused", ""])
+def test_a_status_value_that_no_page_lists_is_unknown_and_not_over(operation_id: str, raw: int | str) -> None:
+    field = field_of(operation_id)
+    status = field.read(reply(field, raw))
+    assert (status.raw, status.state, status.over) == (raw, State.UNKNOWN, False)
+
+
+@pytest.mark.parametrize("operation_id", TABLES)
+@pytest.mark.parametrize("answer", [{}, {"Status": None}, {"Status": [1]}, {"Job": "x"}, {"Job": {"Status": {}}}])
+def test_a_reply_without_a_status_is_unknown_and_not_over(operation_id: str, answer: dict[str, object]) -> None:
+    status = field_of(operation_id).read(answer)
+    assert (status.raw, status.state, status.over) == (None, State.UNKNOWN, False)
+
+
+def test_an_exact_code_goes_before_a_prefix_and_a_longer_prefix_before_a_shorter() -> None:
+    codes = {"A*": Meaning.REFUSED, "A.B*": Meaning.TRANSIENT, "A.B.C": Meaning.NOT_FOUND}
+    assert meaning_of("A", codes) is Meaning.REFUSED
+    assert meaning_of("A.X", codes) is Meaning.REFUSED
+    assert meaning_of("A.B.X", codes) is Meaning.TRANSIENT
+    assert meaning_of("A.B.C", codes) is Meaning.NOT_FOUND
+    assert meaning_of("B", codes) is None
+    assert meaning_of("A*", {"A*": Meaning.REFUSED}) is Meaning.REFUSED
+
+
+def test_an_operations_own_codes_go_before_its_vendors() -> None:
+    spec = Spec(find("live.StopMPUTask").spec.product, "X", Kind.STOP, 1, codes={"Internal*": Meaning.REFUSED})
+    assert spec.meaning("InternalError") is Meaning.REFUSED
+    assert spec.meaning("CodeTaskHasStopped") is Meaning.ALREADY_STOPPED
+    assert spec.meaning("NobodyKnows") is None
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [
+        ("Throttling.User", Meaning.THROTTLED),
+        ("Throttling", Meaning.THROTTLED),
+        ("Forbidden.RAM", Meaning.REFUSED),
+        ("InvalidTask.NotFound", Meaning.NOT_FOUND),
+        ("InvalidTimeStamp.Expired", Meaning.SIGN_AGAIN),
+    ],
+)
+def test_alibabas_families_of_codes(code: str, meaning: Meaning) -> None:
+    assert meaning_of(code, ALIYUN.codes) is meaning
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [
+        ("LimitExceeded.Tasks", Meaning.REFUSED),
+        ("RequestLimitExceeded.UinLimitExceeded", Meaning.THROTTLED),
+        ("AuthFailure.SignatureExpire", Meaning.SIGN_AGAIN),
+        ("AuthFailure.SecretIdNotFound", Meaning.REFUSED),
+        ("FailedOperation.TaskFinished", Meaning.ALREADY_STOPPED),
+    ],
+)
+def test_tencents_families_of_codes(code: str, meaning: Meaning) -> None:
+    assert meaning_of(code, TENCENT.codes) is meaning
