@@ -501,6 +501,17 @@ def test_calls_that_were_under_way_when_a_lane_was_throttled_do_not_lengthen_its
     assert lane.pacing()["share"] == 50
 
 
+def test_calls_that_were_under_way_when_a_lane_was_throttled_do_not_give_its_pace_back(lane: LaneHands) -> None:
+    lane.publish("a", "b", "c")
+    lane.admit()
+    for name in "abc":
+        lane.claim(name)
+    lane.pause("a")
+    lane.finish("b")
+    lane.finish("c")
+    assert (lane.pacing()["share"], lane.pacing()["throttles"]) == (50, 1)
+
+
 def test_a_throttled_job_keeps_its_place_and_its_history(lane: LaneHands) -> None:
     lane.publish("a", "b")
     lane.admit()

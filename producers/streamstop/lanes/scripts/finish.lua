@@ -17,8 +17,10 @@ record(KEYS[12], ARGV[6], ARGV[7])
 forget(id)
 if ARGV[8] == 'well' then
     set('faults', 0)
-    set('throttles', 0)
-    set('share', math.min(100, pace.share + 5))
+    if pace.rest <= now then    -- what was in flight when the rest began does not speed the lane up again
+        set('throttles', 0)
+        set('share', math.min(100, pace.share + 5))
+    end
 elseif ARGV[8] == 'fault' then
     count_fault()
 else
