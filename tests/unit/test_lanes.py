@@ -543,6 +543,20 @@ def test_five_transient_faults_in_a_row_rest_the_lane_then_one_probe_goes_first(
     assert lane.in_flight() > 1, "the probe went well: the lane is open again"
 
 
+def test_jobs_that_were_admitted_before_the_lane_failed_are_not_called_beside_the_probe(
+    redis: Redis, clock: MovedClock
+) -> None:
+    lane = LaneHands(redis, clock, limit=30)
+    lane.publish(*range(8))
+    assert lane.admit() == 8
+    for _ in range(5):
+        _fail_next(lane)
+    clock.advance(500 * MILLISECOND)  # the rest of a second is near enough to wait for
+    assert [lane.claim(name).what for name in lane.take_all()] == [Claimed.PARKED, Claimed.PARKED, Claimed.GO]
+    clock.advance(SECOND)
+    assert lane.sweep().admitted == 0
+
+
 def test_a_lane_whose_probes_fail_rests_twice_as_long_each_time_up_to_a_minute(lane: LaneHands) -> None:
     lane.publish(*range(20))
     lane.admit()

@@ -8,7 +8,7 @@
 -- ARGV[7]   expires  moment after which the job must not be sent; 0: never
 -- Returns   {'go', µs until the slot, now, tries} | {'expired', 0, now, tries}: the job is the owner's
 --           {'stale'}:  it has reported, or is another delivery's
---           {'parked'}: its slot is too far off; it is back at the front of its lane
+--           {'parked'}: its slot is too far off, or a probe goes first; it is back at the front of its lane
 local result = KEYS[12]
 local id, owner, lease, expires = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 
@@ -33,7 +33,9 @@ if expires > 0 and slot >= expires then
     save()
     return {'expired', 0, integer(now), tries}
 end
-if slot - now > PATIENCE then
+-- A failing lane makes one call at a time: what else was admitted before it failed waits for the probe's answer.
+local beside = pace.faults >= FAILING and redis.call('ZCARD', leases) > 1
+if slot - now > PATIENCE or beside then
     put_back(id, message)
     refund()
     admit()
