@@ -422,6 +422,17 @@ def test_a_deferred_job_stays_where_it_is_until_it_is_due(lane: LaneHands) -> No
     assert (lane.sweep().due, lane.lanes.view(lane.lane).deferred) == (0, 1)
 
 
+def test_deferred_jobs_that_are_due_together_wait_again_in_the_order_in_which_they_were_due(lane: LaneHands) -> None:
+    lane.publish("c", "a", "b")
+    lane.admit()
+    for name, delay in (("c", 3), ("a", 1), ("b", 2)):
+        lane.run_next()
+        lane.defer(name, delay=delay * SECOND)
+    lane.clock.advance(10 * SECOND)
+    lane.sweep()
+    assert lane.ready() == ["a", "b", "c"]
+
+
 def test_a_deferred_job_takes_nothing_of_the_window(lane: LaneHands) -> None:
     lane.publish("a")
     lane.admit()
@@ -670,6 +681,18 @@ def test_a_job_whose_worker_is_lost_after_the_claim_is_never_poison(lane: LaneHa
         lane.clock.advance(LEASE)
         lane.sweep()
     assert lane.poison() == []
+
+
+def test_jobs_whose_leases_ran_out_wait_again_in_the_order_in_which_they_were_admitted(lane: LaneHands) -> None:
+    lane.publish("b")
+    lane.admit()
+    lane.clock.advance(timedelta(microseconds=1))
+    lane.publish("a")
+    lane.admit()
+    lane.take_all()
+    lane.clock.advance(5 * SECOND)
+    lane.sweep()
+    assert lane.ready() == ["b", "a"]
 
 
 def test_a_late_delivery_may_still_claim_and_its_twin_is_then_stale(lane: LaneHands) -> None:

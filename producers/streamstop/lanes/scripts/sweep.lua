@@ -8,7 +8,8 @@ local poisoned = 0
 
 use_pace(true)
 local lapsed = redis.call('ZRANGEBYSCORE', leases, '-inf', integer(now), 'LIMIT', 0, most)
-for _, id in ipairs(lapsed) do
+for i = #lapsed, 1, -1 do           -- the last goes to the front first, so that the order stays
+    local id = lapsed[i]
     local held = redis.call('HMGET', jobs, id, id .. ':owner', id .. ':tries')
     local message, claimed = held[1], held[2]
     if not message then
@@ -32,7 +33,8 @@ for _, id in ipairs(lapsed) do
 end
 
 local again = redis.call('ZRANGEBYSCORE', due, '-inf', integer(now), 'LIMIT', 0, most)
-for _, id in ipairs(again) do
+for i = #again, 1, -1 do
+    local id = again[i]
     local message = redis.call('HGET', jobs, id)
     redis.call('ZREM', due, id)
     if message then
