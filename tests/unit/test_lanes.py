@@ -661,6 +661,14 @@ def test_an_admitted_job_that_lies_in_the_ready_queue_past_its_lease_is_not_doub
     assert lane.claim("a").tries == Tries(), "no worker has lost it, for none had it"
 
 
+def test_a_job_that_no_worker_has_taken_stays_ready_in_a_slow_lane_too(redis: Redis, clock: MovedClock) -> None:
+    lane = LaneHands(redis, clock, limit=0.1)
+    lane.publish("a")
+    lane.admit()
+    clock.advance(5 * SECOND)
+    assert lane.sweep().admitted == 1, "there was no call, so there is no slot to wait for"
+
+
 def test_a_job_whose_worker_vanished_before_the_claim_again_and_again_is_set_aside_as_poison(lane: LaneHands) -> None:
     lane.publish("a")
     lane.admit()

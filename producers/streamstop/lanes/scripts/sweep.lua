@@ -16,6 +16,7 @@ for i = #lapsed, 1, -1 do           -- the last goes to the front first, so that
         redis.call('ZREM', leases, id)
     elseif not claimed and redis.call('LREM', ready, 1, message) == 1 then
         put_back(id, message)       -- no worker has taken it: they are busy, or none runs
+        refund()
     else
         -- Its worker is gone or stuck, and nobody knows whether the call was made: the third number counts it.
         local attempts, calls, lapses, signed = string.match(held[3] or '', '^(%d+) (%d+) (%d+) (%d+)')
