@@ -180,7 +180,8 @@ def test_every_declaration_is_complete(declaration: type[Operation]) -> None:
     assert (spec.status is None) or spec.kind is Kind.STATUS
 
 
-MPU: dict[int | str, State] = {0: State.WAITING, 1: State.RUNNING} | dict.fromkeys(range(2, 7), State.STOPPED)
+MPU: dict[int | str, State] = dict.fromkeys(range(7), State.STOPPED)
+MPU |= {0: State.WAITING, 1: State.RUNNING}
 #: Each status operation that tells one task's state: the vendor's values, and what they mean.
 TABLES: dict[str, dict[int | str, State]] = {
     "live.GetMPUTaskStatus": MPU,

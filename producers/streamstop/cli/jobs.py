@@ -1,0 +1,69 @@
+"""``streamstop job`` and ``streamstop cancel``: look at jobs by their ids, and take them back."""
+
+import sys
+
+import click
+
+from streamstop.cli.exits import Exit
+from streamstop.cli.options import json_option, redis_option
+from streamstop.cli.pages import Page
+from streamstop.cli.showing import job_json, job_page, lines, printable
+from streamstop.client import Client
+from streamstop.errors import NotCancellable
+from streamstop.lanes import Lane
+from streamstop.outcomes import Outcome
+
+_ID = "live-cn.live.StopMPUTask.0f8b5c2e9d7a4b31a6c0d4e8f1b29375"
+
+
+@click.command(
+    cls=Page,
+    blocks={
+        "Examples": [f"streamstop job {_ID}", f"streamstop job {_ID} --json"],
+        "Exit codes": ["0    shown, whatever the job's state", "2    bad input", "4    Redis did not answer"],
+    },
+)
+@click.argument("job_id", metavar="ID")
+@json_option
+@redis_option
+def job(job_id: str, *, as_json: bool, redis: str | None) -> None:
+    """Show a job: open, deferred with its reason, or how it ended."""
+    with Client(redis) as client:
+        seen = client.job(job_id).peek()
+        if as_json:
+            click.echo(job_json(job_id, seen))
+            return
+        lane = None if isinstance(seen, Outcome) else Lane.of_job(job_id)
+        with client.reaching("the job's lane could not be looked up"):
+            view = None if lane is None else client.connections.lanes.view(lane)
+    click.echo(lines(job_page(job_id, seen, view)))
+
+
+@click.command(
+    cls=Page,
+    short_help="Take jobs back that no worker has claimed.",
+    blocks={
+        "Examples": [f"streamstop cancel {_ID}"],
+        "Exit codes": [
+            "0    all are cancelled",
+            "1    some could not be, for a worker has claimed them or they have ended",
+            "2    bad input",
+            "4    Redis did not answer; cancel them again",
+        ],
+    },
+)
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@redis_option
+def cancel(job_ids: tuple[str, ...], *, redis: str | None) -> None:
+    """Take jobs back that no worker has claimed yet; the vendor is never called for them."""
+    refused = False
+    with Client(redis) as client:
+        for job_id in job_ids:
+            try:
+                client.job(job_id).cancel()
+            except NotCancellable as error:
+                refused = True
+                click.echo(printable(f"not cancelled: {error}"), err=True)
+            else:
+                click.echo(f"cancelled  {printable(job_id)}")
+    sys.exit(Exit.ENDED_OTHERWISE if refused else Exit.OK)

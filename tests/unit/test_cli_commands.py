@@ -1,0 +1,235 @@
+"""The command line without a queue: help, listings, completion, and input that never reaches a queue."""
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner, Result
+
+from streamstop.cli import main
+from streamstop.cli.enqueue import status, stop
+from streamstop.cli.reading import Defaults, read_line
+from streamstop.operations import OPERATIONS, Kind
+
+#: Nothing listens there.
+NOWHERE = "redis://:hush@127.0.0.1:1/0"
+STOP = '{"operation": "live.StopMPUTask", "account": "live-cn", "params": {"AppId": "app", "TaskId": "t-1"}}\n'
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reaches for Redis here finds none."""
+    monkeypatch.setenv("STREAMSTOP_REDIS_URL", NOWHERE)
+
+
+def run(command: str, stdin: str | None = None) -> Result:
+    result = CliRunner().invoke(main, shlex.split(command), input=stdin)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "hush" not in result.output
+    return result
+
+
+@pytest.mark.parametrize("command", ["", "stop", "status", "operations", "job", "cancel", "completion"])
+def test_every_command_has_a_help_page_with_an_example(command: str) -> None:
+    page = run(f"{command} --help")
+    assert page.exit_code == 0
+    assert f"streamstop {command}".strip() in page.stdout
+    assert "Examples:" in page.stdout or command == "completion"
+
+
+@pytest.mark.parametrize("command", ["", "stop", "status"])
+def test_help_tells_the_exit_codes(command: str) -> None:
+    page = run(f"{command} --help").stdout.partition("Exit codes:")[2]
+    assert re.findall(r"^  (\d+) ", page, re.MULTILINE) == ["0", "1", "2", "3", "4", "130"]
+
+
+@pytest.mark.parametrize(("command", "kind"), [(stop, Kind.STOP), (status, Kind.STATUS)])
+def test_the_examples_of_the_help_pages_are_valid(command: object, kind: Kind) -> None:
+    page = run(f"{kind} --help").stdout
+    (line,) = re.findall(r"^  (\{.*\})$", page, re.MULTILINE)
+    assert read_line(line.encode(), kind, Defaults()).account == "live-cn"
+    for example in re.findall(rf"^  (streamstop {kind} [a-z].*)$", page, re.MULTILINE):
+        # Valid input fails only where it reaches for Redis.
+        assert run(example.removeprefix("streamstop ")).exit_code == 4
+
+
+def test_the_version_is_the_packages() -> None:
+    assert metadata.version("streamstop") in run("--version").stdout
+
+
+def test_operations_are_listed_for_people() -> None:
+    listed = run("operations")
+    assert listed.exit_code == 0
+    assert [block.split()[0] for block in listed.stdout.split("\n\n")] == list(OPERATIONS)
+
+
+def test_operations_are_listed_for_programs() -> None:
+    facts = [json.loads(line) for line in run("operations --json").stdout.splitlines()]
+    assert [fact["id"] for fact in facts] == list(OPERATIONS)
+    assert set(facts[0]) == {"id", "kind", "vendor", "limit", "about", "parameters", "source"}
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("stop", "Missing argument 'OPERATION' (or --from FILE)."),
+        ("stop --account live-cn", "Missing argument 'OPERATION' (or --from FILE)."),
+        ("stop live.StopMPUTask AppId=a TaskId=t", "account is required: --account NAME"),
+        ("stop live.StopMPUTask --account Live AppId=a TaskId=t", "account 'Live' must be"),
+        ("stop live.StopMPUTask --account a AppId=a", "live.StopMPUTask: TaskId is required"),
+        ("stop live.StopMPUTask --account a AppId TaskId=t", "parameter 'AppId' must be Key=Value"),
+        ("stop live.StopMPUTask --account a AppId=a AppId=b TaskId=t", "AppId is given twice"),
+        ("stop live.StopMPUTsk --account a", "did you mean live.StopMPUTask"),
+        ("stop live.GetMPUTaskStatus --account a AppId=a TaskId=t", "use `streamstop status` for it"),
+        ("status live.StopMPUTask --account a AppId=a TaskId=t", "use `streamstop stop` for it"),
+        ("stop live.StopMPUTask --from -", "OPERATION and --from exclude each other"),
+        ("stop --from no-such-file.jsonl", "no-such-file.jsonl"),
+        ("stop live.StopMPUTask --account a AppId=a TaskId=t --priority 10", "--priority"),
+        ("stop live.StopMPUTask --account a AppId=a TaskId=t --expires-in 0", "expires_in must be a positive"),
+        ("stop live.StopMPUTask --account a AppId=a TaskId=t --expires-in soon", "--expires-in"),
+        ("stop live.StopMPUTask --account a AppId=a TaskId=t --wait nan", "'nan' is not a number of seconds"),
+        ("stop live.StopMPUTask --account a AppId=a TaskId=t --wait inf", "'inf' is not a number of seconds"),
+        ("stop live.StopMPUTask --account a AppId=a TaskId=t --wait -1", "'-1' is not a number of seconds"),
+        ("stop live.StopMPUTask --account a AppId=a TaskId=t --redis http://:hush@host", "must start with one of"),
+        ("stop live.StopMPUTask --account a AppId=a TaskId=t --redis redis://:hush@host:port", "must be a url such as"),
+        ("job", "Missing argument 'ID'"),
+        ("cancel", "Missing argument 'ID...'"),
+        ("completion csh", "csh"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_bad_input_exits_2_and_says_what_is_wrong(command: str, complaint: str) -> None:
+    result = run(command)
+    assert result.exit_code == 2
+    assert complaint in " ".join(result.stderr.split())
+    assert result.stdout == ""
+
+
+def test_bad_lines_exit_2_and_are_named_with_their_file(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.jsonl"
+    file.write_text(STOP + STOP.replace("TaskId", "TaskID") + "\n" + STOP.replace("live-cn", "Live"))
+    result = run(f"stop --from {file}")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        f"Error: nothing was enqueued, for {file} is not valid:",
+        "line 2: live.StopMPUTask: TaskId is required (parameters: AppId, TaskId)",
+        "line 4: account 'Live' must be 1 to 63 of a-z, 0-9, _ and -, starting with a letter or digit",
+    ]
+
+
+def test_standard_input_without_commands_is_nothing_to_do() -> None:
+    result = run("stop --from -", "\n\n")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "no commands in the input: nothing was enqueued\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "stop live.StopMPUTask --account a AppId=a TaskId=t",
+        "stop live.StopMPUTask --account a AppId=a TaskId=t --wait 5 --json",
+        "stop --from -",
+        "job live-cn.live.StopMPUTask.1",
+        "job live-cn.live.StopMPUTask.1 --json",
+        "cancel live-cn.live.StopMPUTask.1",
+    ],
+)
+def test_without_redis_it_exits_4_and_says_so(command: str) -> None:
+    result = run(command, STOP)
+    assert result.exit_code == 4
+    assert result.stderr.startswith("Error: Redis did not answer (ConnectionError): ")
+    assert result.stdout == ""
+
+
+def test_the_option_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMSTOP_REDIS_URL", "http://nothing")
+    assert run("job x").exit_code == 2
+    assert run(f"job x --redis {NOWHERE}").exit_code == 4
+
+
+def completed(words: str, incomplete: str) -> list[str]:
+    completion = ShellComplete(main, {}, "streamstop", "_STREAMSTOP_COMPLETE")
+    return [item.value for item in completion.get_completions(shlex.split(words), incomplete)]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_an_operation_completes_to_those_of_its_kind(kind: Kind) -> None:
+    of_kind = [name for name, declaration in OPERATIONS.items() if declaration.spec.kind is kind]
+    assert completed(kind.value, "") == of_kind
+    assert completed(kind.value, "trtc.") == [name for name in of_kind if name.startswith("trtc.")]
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "expected"),
+    [
+        ("stop live.StopMPUTask", "", ["AppId=", "TaskId="]),
+        ("stop live.StopMPUTask", "T", ["TaskId="]),
+        ("stop live.StopMPUTask AppId=a", "", ["TaskId="]),
+        ("stop live.StopMPUTask --account a AppId=a", "", ["TaskId="]),
+        ("stop live.StopMPUTask AppId = a", "", ["TaskId="]),
+        ("stop live.StopMPUTask AppId=a TaskId=t", "", []),
+        ("stop live.StopMPUTask", "AppId=", []),
+        ("stop live.StopMPUTask AppId", "", []),
+        ("stop live.StopMPUTask AppId =", "ap", []),
+        ("stop live.StopLivePullToPush", "Region=cn-s", ["Region=cn-shanghai", "Region=cn-shenzhen"]),
+        ("stop live.StopLivePullToPush Region =", "cn-s", ["cn-shanghai", "cn-shenzhen"]),
+        ("stop no.Such", "", []),
+    ],
+)
+def test_a_parameter_completes_to_what_is_left(words: str, incomplete: str, expected: list[str]) -> None:
+    assert completed(words, incomplete) == expected
+
+
+def test_the_lone_equals_sign_that_bash_makes_completes_to_every_region() -> None:
+    regions = OPERATIONS["live.StopLivePullToPush"].model_json_schema()["properties"]["Region"]["enum"]
+    assert completed("stop live.StopLivePullToPush Region", "=") == regions
+
+
+def test_an_account_completes_to_nothing_where_there_is_no_redis() -> None:
+    assert completed("stop live.StopMPUTask --account", "") == []
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """Return the url of a server that takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+def test_an_account_completes_to_nothing_soon_where_redis_is_silent(silent: str) -> None:
+    started = time.monotonic()
+    assert completed(f"stop live.StopMPUTask --redis {silent} --account", "") == []
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_is_printed_for_each_shell(shell: str) -> None:
+    result = run(f"completion {shell}")
+    assert result.exit_code == 0
+    assert f"_STREAMSTOP_COMPLETE={shell}_complete" in result.stdout
+
+
+def test_bash_completes_with_the_script_and_leaves_the_cursor_behind_the_equals_sign(tmp_path: Path) -> None:
+    probe = """
+        compopt() { printf 'compopt %s %s\\n' "$@"; }
+        eval "$(streamstop completion bash)"
+        COMP_WORDS=(streamstop stop live.StopMPUTask AppId = a T) COMP_CWORD=6
+        $(complete -p streamstop | sed 's/.*-F \\([^ ]*\\) .*/\\1/') streamstop
+        printf '<%s>\\n' "${COMPREPLY[@]}"
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    shell = subprocess.run(
+        ["bash", "--norc", "-c", probe], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert shell.stderr == ""
+    assert shell.stdout.split("\n") == ["compopt -o nospace", "<TaskId=>", ""]
