@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +67,16 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(*options: str, folder: Path | None = None, port: int | None = None) -> Iterator[RedisServer]:
-    """Run a redis-server with `options` until the block ends; it keeps its data in `folder`, else nowhere."""
+def redis_server(
+    *options: str,
+    folder: Path | None = None,
+    port: int | None = None,
+    before_exec: Callable[[], None] | None = None,
+) -> Iterator[RedisServer]:
+    """Run a redis-server with `options` until the block ends; it keeps its data in `folder`, else nowhere.
+
+    `before_exec` is called in the new process; only for a caller that has no other thread.
+    """
     executable = find_redis_server()
     with tempfile.TemporaryDirectory(prefix="streamstop-redis-") as made:
         home = folder or Path(made)
@@ -79,6 +87,7 @@ def redis_server(*options: str, folder: Path | None = None, port: int | None = N
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for whoever runs it, who then stops it last
+                preexec_fn=before_exec,  # noqa: PLW1509  # said above
             )
         server = RedisServer(port, home, process)
         try:
