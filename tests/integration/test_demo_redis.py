@@ -1,0 +1,77 @@
+"""The demo on a Redis that it found running: it disturbs nobody, and leaves nothing of its own."""
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from streamstop import Client, Command
+from streamstop.lanes import Lane
+from streamstop.operations import StopMPUTask
+from streamstop_worker.demo.broker import InUse, broker, clear, refuse_if_used
+from streamstop_worker.demo.interrupt import Interrupt
+from streamstop_worker.demo.scene import ACCOUNTS, LANES
+
+NAMES = [account.name for account in ACCOUNTS]
+OWN = [scene.lane for scene in LANES]
+STOP = StopMPUTask(app_id="app", task_id="task")
+
+
+def test_an_unused_redis_is_taken(client: Client) -> None:
+    refuse_if_used(client, NAMES)
+
+
+def test_a_redis_whose_workers_have_other_accounts_is_refused(client: Client) -> None:
+    client.connections.known_accounts.publish({"live-cn": "aliyun", "demo-tencent": "tencent"})
+    with pytest.raises(InUse, match="live-cn"):
+        refuse_if_used(client, NAMES)
+
+
+def test_a_redis_that_holds_others_jobs_is_refused_even_without_workers(client: Client) -> None:
+    client.enqueue(STOP, account="live-cn")
+    with pytest.raises(InUse, match="live-cn"):
+        refuse_if_used(client, NAMES)
+
+
+def test_a_redis_where_another_demo_runs_is_refused(client: Client) -> None:
+    client.enqueue(STOP, account="demo-aliyun-1")
+    client.connections.known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
+    with pytest.raises(InUse, match="Another demo"):
+        refuse_if_used(client, NAMES)
+
+
+def test_what_a_killed_demo_left_long_ago_is_no_obstacle(client: Client) -> None:
+    client.enqueue(STOP, account="demo-aliyun-1")
+    refuse_if_used(client, NAMES)
+
+
+def test_clearing_takes_everything_of_the_demo_and_nothing_else(client: Client, real_redis: Redis) -> None:
+    own = [task.command for scene in LANES for task in scene.tasks()]
+    client.enqueue_many([Command(operation=STOP, account="live-cn")])
+    client.connections.known_accounts.publish({"live-cn": "aliyun"})
+    others = _everything(real_redis)
+    client.connections.known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
+    jobs = client.enqueue_many(own)
+    jobs[-1].cancel()
+    assert _everything(real_redis) != others
+    clear(client, ACCOUNTS, OWN, jobs)
+    assert _everything(real_redis) == others
+
+
+def test_clearing_an_empty_redis_does_nothing(client: Client, real_redis: Redis) -> None:
+    clear(client, ACCOUNTS, OWN)
+    assert real_redis.dbsize() == 0
+
+
+def test_fakeredis_runs_the_lanes_scripts(tmp_path: Path) -> None:
+    with broker(tmp_path, Interrupt(), fake=True) as redis, Client(redis.url) as client:
+        jobs = client.enqueue_many(Command(operation=STOP, account="live-cn") for _ in range(3))
+        view = client.connections.lanes.view(Lane("live-cn", "live.StopMPUTask"))
+        outcome = jobs[-1].cancel()
+    assert view.waiting + view.in_flight == 3
+    assert view.in_flight > 0
+    assert outcome.result == "cancelled"
+
+
+def _everything(redis: Redis) -> dict[bytes, bytes | None]:
+    return {key: redis.dump(key) for key in redis.scan_iter()}

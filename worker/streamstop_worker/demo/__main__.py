@@ -1,0 +1,133 @@
+"""``python -m streamstop_worker.demo``: real Celery workers stop simulated stream tasks, each account at its own limit.
+
+It leaves nothing behind: no process, no file, and nothing in a Redis that it found running.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import click
+
+from streamstop import Client, Job, QueueUnavailable, StreamstopError
+from streamstop.lanes import UNREACHABLE
+from streamstop_worker.demo import scene
+from streamstop_worker.demo.broker import InUse, broker, clear, refuse_if_used
+from streamstop_worker.demo.display import display_on
+from streamstop_worker.demo.ending import Ending, ending
+from streamstop_worker.demo.interrupt import Interrupt, Interrupted, interrupts
+from streamstop_worker.demo.processes import Process, ProcessFailed, simulator, workers
+from streamstop_worker.demo.screen import over_limit_line, plot_lines, table_lines
+from streamstop_worker.demo.watch import Watch
+from streamstop_worker.simulator import ControlError
+
+_WORKERS = 2
+_EXPECTED = (ProcessFailed, InUse, QueueUnavailable, StreamstopError, ControlError, OSError)
+
+
+@click.command()
+@click.option("--fakeredis", is_flag=True, help="Use fakeredis' server, even where there is a real Redis.")
+@click.option("--quick", is_flag=True, help="A quarter of the tasks.")
+def main(*, fakeredis: bool, quick: bool) -> None:
+    """Stop some 200 simulated stream tasks with real Celery workers, and show how.
+
+    The Redis is the one that STREAMSTOP_REDIS_URL names; else a redis-server of the demo's own; else fakeredis.
+    """
+    with suppress(AttributeError, ValueError):
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may know no block characters
+    lanes = [scene.quick(lane) for lane in scene.LANES] if quick else scene.LANES
+    with interrupts() as interrupt:
+        try:
+            well = _play(lanes, interrupt, fake=fakeredis)
+        except Interrupted as interrupted:
+            click.echo("\r\nInterrupted: everything that the demo had started is stopped.")
+            sys.exit(interrupted.exit_code)
+        except _EXPECTED as problem:
+            click.secho(f"\nThe demo could not go on. {problem}", fg="red", err=True)
+            sys.exit(1)
+    sys.exit(0 if well else 1)
+
+
+def _play(lanes: Sequence[scene.LaneScene], interrupt: Interrupt, *, fake: bool) -> bool:
+    """Play the demo from its first line to its last; return whether all went as it should."""
+    click.secho("streamstop: stop stream tasks at cloud vendors, each account at its own limit\n", bold=True)
+    jobs: list[Job] = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamstop-demo-")))
+        redis = stack.enter_context(broker(folder, interrupt, fake=fake))
+        _tell("Redis", redis.description)
+        interrupt.check()
+
+        vendors = stack.enter_context(simulator(folder, interrupt))
+        _tell("vendors", f"Alibaba Cloud and Tencent Cloud, simulated on {vendors.url}")
+
+        client = stack.enter_context(Client(redis.url))
+        if redis.found:
+            _make_way(client, lanes, stack, jobs)
+        accounts = folder / "accounts.toml"
+        accounts.touch(mode=0o600)
+        accounts.write_text(scene.accounts_toml(scene.ACCOUNTS, vendors.url))
+        running = stack.enter_context(
+            workers(_WORKERS, folder, redis_url=redis.url, accounts=accounts, interrupt=interrupt)
+        )
+        _tell("workers", f"{_WORKERS} x celery -A streamstop_worker worker")
+
+        scene.set_up(vendors, lanes)
+        _tell("tasks", f"{sum(lane.count for lane in lanes)}, running at {len(scene.ACCOUNTS)} accounts")
+        jobs_of = _enqueue(client, lanes)
+        jobs += (job for lane in jobs_of.values() for job in lane)
+
+        watch = Watch(client, vendors, jobs_of)
+        with display_on() as display:
+            watch.follow(display, interrupt, running)
+        return _conclude(ending(vendors, watch, jobs_of), running)
+
+
+def _make_way(client: Client, lanes: Sequence[scene.LaneScene], stack: ExitStack, jobs: Sequence[Job]) -> None:
+    """See that nobody else uses the queue of this Redis, and that the demo's traces go when its workers have."""
+    own = [lane.lane for lane in lanes]
+    with client.reaching("the demo did not begin"):
+        refuse_if_used(client, [account.name for account in scene.ACCOUNTS])
+        clear(client, scene.ACCOUNTS, own)
+    client.close()  # so that no connection is open while processes are forked
+
+    def leave() -> None:
+        with suppress(*UNREACHABLE):
+            clear(client, scene.ACCOUNTS, own, jobs)
+
+    stack.callback(leave)
+
+
+def _enqueue(client: Client, lanes: Sequence[scene.LaneScene]) -> dict[scene.LaneScene, list[Job]]:
+    """Enqueue the stops of all tasks at once, as a backend service does; return each lane's jobs."""
+    commands = [task.command for lane in lanes for task in lane.tasks()]
+    began = time.monotonic()
+    jobs = iter(client.enqueue_many(commands))
+    _tell("producer", f"client.enqueue_many({len(commands)} stops) took {(time.monotonic() - began) * 1000:.0f} ms\n")
+    return {lane: [next(jobs) for _ in range(lane.count)] for lane in lanes}
+
+
+def _conclude(end: Ending, running: Sequence[Process]) -> bool:
+    """Show the table, the plot and the verdict; return whether all went as it should."""
+    note = "not found: it ended by itself, or never was; this vendor does not tell which"
+    for line in ["", *table_lines(end.lanes), click.style(note, dim=True), "", *plot_lines(end.lanes), ""]:
+        click.echo(line)
+    click.echo(over_limit_line(end.over_limit))
+    if end.problems:
+        click.secho("\n".join(["", "Not as it should be:", *(f"  {problem}" for problem in end.problems)]), fg="red")
+        click.echo("".join(process.last_lines() for process in running))
+        return False
+    click.echo("Every stop ended as it should, and no task is left running.\n")
+    click.echo('Next, in README.md: "Accounts" to put in your own, "Run workers" to start them.')
+    return True
+
+
+def _tell(what: str, text: str) -> None:
+    click.echo(f"  {click.style(f'{what:9}', dim=True)} {text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The demo's Redis: the one that ``STREAMSTOP_REDIS_URL`` names, else a redis-server of its own, else fakeredis.
+
+The demo never runs on a Redis whose queue somebody else uses: its workers would take their messages too.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from streamstop import Client, Job
+from streamstop.lanes import Lane
+from streamstop.lanes.names import ACCOUNTS, LANES, READY, result_key
+from streamstop_worker.accounts import Account
+from streamstop_worker.demo.embedded_redis import NoRedisServer, find_redis_server, redis_server
+from streamstop_worker.demo.interrupt import Interrupt
+from streamstop_worker.demo.processes import ProcessFailed, die_with_the_demo, processes
+
+
+class InUse(Exception):
+    """Somebody else uses the queue on this Redis."""
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A Redis that is there."""
+
+    url: str
+    #: Which it is, for people; without a password.
+    description: str
+    #: Whether the demo found it running, and so leaves it as it was.
+    found: bool = False
+
+
+@contextmanager
+def broker(folder: Path, interrupt: Interrupt, *, fake: bool) -> Iterator[Broker]:
+    """Provide a Redis until the block ends; with `fake` it is fakeredis in any case."""
+    if not fake and (url := os.environ.get("STREAMSTOP_REDIS_URL")):
+        yield Broker(url, f"{without_password(url)}, as STREAMSTOP_REDIS_URL says", found=True)
+        return
+    executable = None if fake else _redis_server()
+    if executable is not None:
+        with ExitStack() as stack:
+            try:
+                server = stack.enter_context(redis_server(folder=folder, before_exec=die_with_the_demo))
+            except RuntimeError as error:
+                raise ProcessFailed(str(error)) from None
+            yield Broker(server.url, f"{_version(executable)} on 127.0.0.1:{server.port}, for this demo only")
+        return
+    command = [sys.executable, "-m", "streamstop_worker.demo.fake_redis"]
+    with processes({"fakeredis": command}, folder) as (running,):
+        url = running.await_line("fakeredis on ", interrupt).removeprefix("fakeredis on ")
+        yield Broker(url, f"fakeredis on {urlsplit(url).netloc}, for this demo only")
+
+
+def refuse_if_used(client: Client, accounts: Collection[str]) -> None:
+    """Raise :class:`InUse` where anybody but this demo uses the queue; `accounts` are the demo's."""
+    workers_have = set(client.connections.known_accounts.vendors())
+    lanes_are_of = {lane.account for lane in client.connections.lanes.holding()}
+    if others := (workers_have | lanes_are_of) - set(accounts):
+        raise InUse(
+            f"This Redis has a streamstop queue in use (accounts: {', '.join(sorted(others))}). "
+            "Name another database of it, such as redis://localhost:6379/15."
+        )
+    if workers_have and lanes_are_of:
+        raise InUse("Another demo is running on this Redis, or was killed within the last minute.")
+
+
+def clear(client: Client, accounts: Collection[Account], lanes: Collection[Lane], jobs: Sequence[Job] = ()) -> None:
+    """Take from Redis everything that the demo put there; no worker of it runs any more."""
+    redis: Any = client.connections.redis
+    own = [key for lane in lanes for key in lane.keys if key.startswith(lane.queue)]
+    redis.delete(*own, *(result_key(job.id) for job in jobs))
+    redis.srem(LANES, *(lane.name for lane in lanes))
+    redis.zrem(ACCOUNTS, *(f"{account.name} {account.vendor}" for account in accounts))
+    queues = [f'"{lane.queue}"'.encode() for lane in lanes]
+    for message in redis.lrange(READY, 0, -1):
+        if any(queue in message for queue in queues):
+            redis.lrem(READY, 1, message)
+
+
+def without_password(url: str) -> str:
+    """Return the first address of a Redis url, for people."""
+    parts = urlsplit(url.partition(";")[0])
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _redis_server() -> Path | None:
+    try:
+        return find_redis_server()
+    except NoRedisServer:
+        return None
+
+
+def _version(executable: Path) -> str:
+    """Return ``redis-server 6.2.14``."""
+    said = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+    versions = [word.removeprefix("v=") for word in said.split() if word.startswith("v=")]
+    return " ".join(["redis-server", *versions[:1]])

@@ -1,0 +1,83 @@
+"""The ending: what the vendors and the outcomes say of each lane, and everything that is not as it should be."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from streamstop import Job
+from streamstop_worker.demo.scene import LaneScene
+from streamstop_worker.demo.screen import LaneEnd
+from streamstop_worker.demo.watch import Watch
+from streamstop_worker.simulator import Call, SimulatorClient, Summary, TaskState
+
+_TOLD = 5
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the demo ended."""
+
+    lanes: Sequence[LaneEnd]
+    over_limit: int
+    #: What went wrong, a sentence each; empty where all is well.
+    problems: Sequence[str]
+
+
+def ending(simulator: SimulatorClient, watch: Watch, jobs: Mapping[LaneScene, Sequence[Job]]) -> Ending:
+    """Ask the vendors what they saw, and compare the outcomes with what was to come."""
+    summary, calls = simulator.summary(), simulator.calls()
+    still_running = len(simulator.tasks(state=TaskState.RUNNING))
+    problems = [*_wrong_outcomes(watch, jobs), *_wrong_at_the_vendors(summary, still_running)]
+    return Ending(_lane_ends(summary, calls, watch, jobs), summary.over_limit, problems)
+
+
+def _lane_ends(
+    summary: Summary, calls: Sequence[Call], watch: Watch, jobs: Mapping[LaneScene, Sequence[Job]]
+) -> list[LaneEnd]:
+    first = min((call.arrived_monotonic for call in calls), default=0.0)
+    ends = []
+    for scene in jobs:
+        here = [call for call in calls if (call.account, call.operation) == (scene.account, scene.operation.spec.id)]
+        seconds = Counter(int(call.arrived_monotonic - first) for call in here)
+        counted = summary.lanes.get((scene.account, scene.operation.spec.id))
+        ended = watch.ended_of(scene)
+        ends.append(
+            LaneEnd(
+                account=scene.account,
+                operation=scene.operation.spec.id,
+                limit=scene.limit,
+                results=Counter(end.outcome.result for end in ended),
+                calls_per_second=[seconds[second] for second in range(max(seconds, default=-1) + 1)],
+                errors=sum(call.fault == "500" for call in here),
+                throttled=counted.throttled if counted else 0,
+                most_in_a_second=counted.most_in_a_second if counted else 0,
+                took=max((end.after for end in ended), default=timedelta(0)),
+            )
+        )
+    return ends
+
+
+def _wrong_outcomes(watch: Watch, jobs: Mapping[LaneScene, Sequence[Job]]) -> list[str]:
+    wrong, still_open = [], 0
+    for scene in jobs:
+        for job, task in zip(jobs[scene], scene.tasks(), strict=True):
+            ended = watch.ended.get(job.id)
+            if ended is None:
+                still_open += 1
+            elif ended.outcome.result is not task.expected:
+                outcome = ended.outcome
+                reason = f" ({outcome.code}: {outcome.message})" if outcome.code else ""
+                wrong.append(f"job {job.id} ended {outcome.result}{reason}, not {task.expected}")
+    untold = [f"{len(wrong) - _TOLD} more jobs ended otherwise than they should"] if len(wrong) > _TOLD else []
+    missing = [f"{still_open} jobs have not ended"] if still_open else []
+    return [*wrong[:_TOLD], *untold, *missing]
+
+
+def _wrong_at_the_vendors(summary: Summary, still_running: int) -> list[str]:
+    problems = [f"the vendors refused {count} calls: {code}" for code, count in summary.refusals.items()]
+    if still_running:
+        problems.append(f"{still_running} stream tasks still run at the vendors")
+    if summary.over_limit:
+        problems.append(f"{summary.over_limit} calls were over a limit")
+    return problems

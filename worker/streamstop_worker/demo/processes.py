@@ -1,0 +1,145 @@
+"""The demo's processes: each in a session of its own, its output in a file, and none outlives the demo.
+
+Ctrl-C on a terminal reaches the demo alone, which then stops them in order. On Linux, not even SIGKILL leaves them.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamstop_worker.demo.interrupt import Interrupt
+from streamstop_worker.simulator import SimulatorClient
+
+_STARTS_WITHIN_S = 60.0
+_STOPS_WITHIN_S = 10.0
+_LOOK_EVERY_S = 0.05
+_TOLD_LINES = 15
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class ProcessFailed(Exception):
+    """A process of the demo did not do its part; the message ends with the last lines that it wrote."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running process of the demo."""
+
+    name: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    def check(self) -> None:
+        """Raise :class:`ProcessFailed` if it has ended."""
+        if (code := self.popen.poll()) is not None:
+            raise ProcessFailed(f"{self.name} ended, with exit code {code}.{self.last_lines()}")
+
+    def await_line(self, text: str, interrupt: Interrupt) -> str:
+        """Return the first line that holds `text`, as soon as it was written.
+
+        Raises :class:`ProcessFailed`, and :class:`~streamstop_worker.demo.interrupt.Interrupted`.
+        """
+        deadline = time.monotonic() + _STARTS_WITHIN_S
+        while True:
+            for line in self._text().splitlines(keepends=True):
+                if text in line and line.endswith("\n"):
+                    return line.strip()
+            interrupt.check()
+            self.check()
+            if time.monotonic() > deadline:
+                raise ProcessFailed(f"{self.name} did not start within {_STARTS_WITHIN_S:g} s.{self.last_lines()}")
+            time.sleep(_LOOK_EVERY_S)
+
+    def last_lines(self) -> str:
+        """Return what it wrote last, each line indented, for people."""
+        lines = self._text().splitlines()[-_TOLD_LINES:]
+        return "".join(f"\n    {line}" for line in [f"{self.name} wrote last:", *(lines or ["(nothing)"])])
+
+    def _text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@contextmanager
+def processes(
+    commands: Mapping[str, Sequence[str]], folder: Path, environ: Mapping[str, str] | None = None
+) -> Iterator[list[Process]]:
+    """Start `commands` (by name) together, and stop them together when the block ends."""
+    running: list[Process] = []
+    try:
+        for name, command in commands.items():
+            running.append(_start(name, command, folder, environ))
+        yield running
+    finally:
+        for process in running:
+            process.popen.terminate()
+        deadline = time.monotonic() + _STOPS_WITHIN_S
+        for process in running:
+            try:
+                process.popen.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.popen.kill()
+                process.popen.wait()
+
+
+@contextmanager
+def simulator(folder: Path, interrupt: Interrupt) -> Iterator[SimulatorClient]:
+    """Run the simulated vendors, with their default accounts."""
+    command = [sys.executable, "-m", "streamstop_worker.simulator", "--port", "0"]
+    with processes({"simulator": command}, folder) as (running,):
+        line = running.await_line("simulator on ", interrupt)
+        yield SimulatorClient(line.removeprefix("simulator on "))
+
+
+@contextmanager
+def workers(
+    count: int, folder: Path, *, redis_url: str, accounts: Path, interrupt: Interrupt
+) -> Iterator[list[Process]]:
+    """Run `count` workers, as a person would start them, and wait until they take messages."""
+    # Celery warns whoever is root in a container; to a newcomer that reads like a fault.
+    celery = [sys.executable, "-W", "ignore::celery.platforms.SecurityWarning", "-m", "celery"]
+    commands = {
+        f"worker-{number}": [*celery, "-A", "streamstop_worker", "worker", "-n", f"demo-{number}@%h"]
+        for number in range(1, count + 1)
+    }
+    kept = {name: value for name, value in os.environ.items() if not _tunes_workers(name)}
+    own = {"STREAMSTOP_REDIS_URL": redis_url, "STREAMSTOP_ACCOUNTS": str(accounts), "STREAMSTOP_LOG_FORMAT": "json"}
+    with processes(commands, folder, kept | own) as running:
+        for process in running:
+            process.await_line(" ready.", interrupt)
+        yield running
+
+
+def die_with_the_demo() -> None:
+    """Have Linux kill the calling process when the demo is gone; for a child between fork and exec."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _start(name: str, command: Sequence[str], folder: Path, environ: Mapping[str, str] | None) -> Process:
+    log = folder / f"{name}.log"
+    before_exec: Callable[[], None] | None = die_with_the_demo if _libc is not None else None
+    with log.open("wb") as output:
+        popen = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environ,
+            start_new_session=True,
+            preexec_fn=before_exec,  # noqa: PLW1509  # the demo has no other thread while it starts processes
+        )
+    return Process(name, popen, log)
+
+
+def _tunes_workers(variable: str) -> bool:
+    """Whether a variable makes workers other than the demo expects them; those that say how to reach Redis do not."""
+    return variable.startswith("STREAMSTOP_") and not variable.startswith("STREAMSTOP_REDIS_")

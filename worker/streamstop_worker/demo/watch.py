@@ -1,0 +1,104 @@
+"""The watch over the demo's jobs: a thread hears of outcomes, the caller's loop draws and looks after the processes."""
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from streamstop import Client, Job, Outcome, QueueUnavailable
+from streamstop_worker.demo.display import Display
+from streamstop_worker.demo.interrupt import Interrupt
+from streamstop_worker.demo.processes import Process
+from streamstop_worker.demo.scene import LaneScene
+from streamstop_worker.demo.screen import LaneNow, Totals
+from streamstop_worker.simulator import SimulatorClient
+
+#: Several times what the longest lane takes.
+_ALL_END_WITHIN = timedelta(seconds=60)
+_FRAME_S = 0.1
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An outcome, and how long after the watch began it was heard of."""
+
+    outcome: Outcome
+    after: timedelta
+
+
+class Watch:
+    """Follows the jobs of all lanes from now on."""
+
+    def __init__(self, client: Client, simulator: SimulatorClient, jobs: Mapping[LaneScene, Sequence[Job]]) -> None:
+        self._client = client
+        self._simulator = simulator
+        self._jobs = jobs
+        self._began = time.monotonic()
+        self._failure: QueueUnavailable | None = None
+        #: Job ids to how they ended.
+        self.ended: dict[str, Ended] = {}
+        self._thread = threading.Thread(target=self._listen, name="outcomes", daemon=True)
+        self._thread.start()
+
+    def follow(self, display: Display, interrupt: Interrupt, workers: Iterable[Process]) -> None:
+        """Show the progress until every job has ended, or a minute is over.
+
+        Raises :class:`~streamstop_worker.demo.interrupt.Interrupted`,
+        :class:`~streamstop_worker.demo.processes.ProcessFailed` and :class:`~streamstop.errors.QueueUnavailable`.
+        """
+        listening = True
+        while listening:
+            self._thread.join(_FRAME_S)
+            listening = self._thread.is_alive()
+            interrupt.check()
+            for worker in workers:
+                worker.check()
+            if self._failure is not None:
+                raise self._failure
+            display.show([self._now(scene) for scene in self._jobs], self._totals())
+
+    def ended_of(self, scene: LaneScene) -> list[Ended]:
+        """Return what has ended in one lane."""
+        return [self.ended[job.id] for job in self._jobs[scene] if job.id in self.ended]
+
+    def _listen(self) -> None:
+        jobs = [job for jobs in self._jobs.values() for job in jobs]
+        try:
+            for outcome in self._client.outcomes(jobs, timeout=_ALL_END_WITHIN):
+                self.ended[outcome.job_id] = Ended(outcome, self._elapsed())
+        except QueueUnavailable as failure:
+            self._failure = failure
+
+    def _elapsed(self) -> timedelta:
+        return timedelta(seconds=time.monotonic() - self._began)
+
+    def _now(self, scene: LaneScene) -> LaneNow:
+        with self._client.reaching("the lanes could not be looked at"):
+            view = self._client.connections.lanes.view(scene.lane)
+        ended = self.ended_of(scene)
+        return LaneNow(
+            account=scene.account,
+            operation=scene.operation.spec.id,
+            limit=scene.limit,
+            total=scene.count,
+            ended=len(ended),
+            rest=view.rest,
+            deferred=view.deferred,
+            to_call=view.waiting + view.in_flight,
+            pace=view.pace,
+            took=max(end.after for end in ended) if len(ended) == scene.count else None,
+        )
+
+    def _totals(self) -> Totals:
+        lanes = self._simulator.summary().lanes.values()
+        throttled, over_limit = sum(lane.throttled for lane in lanes), sum(lane.over_limit for lane in lanes)
+        return Totals(
+            elapsed=self._elapsed(),
+            ended=len(self.ended),
+            total=sum(scene.count for scene in self._jobs),
+            calls=sum(lane.calls for lane in lanes),
+            errors=sum(lane.faults for lane in lanes) - (throttled - over_limit),
+            throttled=throttled,
+            over_limit=over_limit,
+        )
