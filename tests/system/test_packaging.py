@@ -1,0 +1,71 @@
+"""What a backend service installs: the package without its extra, in an environment of its own, from the index."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamstop.operations import OPERATIONS
+
+ROOT = Path(__file__).parents[2]
+#: What only the machines that call vendors need.
+WORKER_ONLY = ["httpx", "structlog", "h11"]
+
+
+@pytest.fixture(scope="module")
+def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the project as a service would, and return where its programs are."""
+    venv = tmp_path_factory.mktemp("service") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [venv / "bin" / "python", *install, "--constraint", ROOT / "constraints.txt", ROOT],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return venv / "bin"
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a program far from the checkout, so that nothing of it can be imported by accident."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "STREAMSTOP"))}
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=cwd, env=environ).stdout
+
+
+def test_a_service_imports_the_client_without_an_http_client(bin_folder: Path, tmp_path: Path) -> None:
+    program = (
+        "import importlib.util, streamstop, streamstop.testing\n"
+        "streamstop.Client(), streamstop.AsyncClient\n"
+        f"print([name for name in {WORKER_ONLY} if importlib.util.find_spec(name)], streamstop.__file__)"
+    )
+    found, _, file = run(bin_folder / "python", "-W", "error", "-c", program, cwd=tmp_path).partition(" ")
+    assert found == "[]"
+    assert not Path(file.strip()).is_relative_to(ROOT)
+
+
+def test_the_lanes_scripts_are_installed_with_the_client(bin_folder: Path, tmp_path: Path) -> None:
+    program = (
+        "from streamstop import Client\n"
+        "lanes = Client('redis://127.0.0.1:1').connections.lanes\n"
+        "print(*sorted(lanes._scripts))"
+    )
+    scripts = {file.stem for file in (ROOT / "producers/streamstop/lanes/scripts").glob("[a-z]*.lua")}
+    assert scripts <= set(run(bin_folder / "python", "-c", program, cwd=tmp_path).split())
+
+
+@pytest.mark.parametrize("command", [["streamstop"], ["python", "-m", "streamstop"]], ids=" ".join)
+def test_the_command_line_works_without_the_worker(bin_folder: Path, tmp_path: Path, command: list[str]) -> None:
+    program, *arguments = command
+    assert "Usage: streamstop" in run(bin_folder / program, *arguments, "--help", cwd=tmp_path)
+    listed = run(bin_folder / program, *arguments, "operations", "--json", cwd=tmp_path).splitlines()
+    assert [json.loads(line)["id"] for line in listed] == list(OPERATIONS)
+
+
+def test_the_types_are_installed(bin_folder: Path, tmp_path: Path) -> None:
+    program = "import streamstop, pathlib; print((pathlib.Path(streamstop.__file__).parent / 'py.typed').exists())"
+    assert run(bin_folder / "python", "-c", program, cwd=tmp_path).strip() == "True"
