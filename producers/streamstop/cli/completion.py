@@ -72,7 +72,8 @@ def complete_parameter(ctx: click.Context, param: click.Parameter, incomplete: s
 
 def complete_account(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the accounts that running workers have, at the operation's vendor; none where Redis is slow."""
-    declaration = OPERATIONS.get(ctx.params.get("operation") or "")
+    # Where an option still has no value, click leaves the words behind it unread.
+    declaration = next((OPERATIONS[word] for word in ctx.args if word in OPERATIONS), None)
     vendor = None if declaration is None else declaration.spec.product.vendor.name
     return [
         CompletionItem(name, help=at)
