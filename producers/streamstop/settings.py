@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from streamstop.errors import InvalidSettings
 
 _SCHEMES = ("redis", "rediss", "sentinel")
+#: What Celery takes; anything else is a bare ValueError of its backend.
+_CERT_REQS = {"required", "optional", "none", "CERT_REQUIRED", "CERT_OPTIONAL", "CERT_NONE"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class RedisSettings:
         if scheme == "rediss" and "ssl_cert_reqs=" not in url:
             # Celery's backend wants this said; what its broker and redis-py do unasked is right for both.
             url += f"{'&' if '?' in url else '?'}ssl_cert_reqs=CERT_REQUIRED"
+        if not set(parse_qs(urlsplit(url).query).get("ssl_cert_reqs", [])) <= _CERT_REQS:
+            raise InvalidSettings("STREAMSTOP_REDIS_URL must have ssl_cert_reqs=required, =optional or =none")
         master = environ.get("STREAMSTOP_REDIS_MASTER") or None
         if scheme == "sentinel" and master is None:
             raise InvalidSettings("STREAMSTOP_REDIS_MASTER must name the sentinels' master when the url is sentinel://")
@@ -69,20 +73,27 @@ class RedisSettings:
             # Leases do what kombu's acknowledgements would, and survive what these do not.
             "ack_emulation": False,
         }
-        if self.master is not None:
-            options["master_name"] = self.master
+        sentinel = self._sentinel_options()
         return {
             "broker_url": self.url,
-            "broker_transport_options": options,
+            "broker_transport_options": options | sentinel,
             "broker_connection_timeout": timeout_s,
             "result_backend": self.url,
-            "result_backend_transport_options": {"master_name": self.master} if self.master is not None else {},
+            "result_backend_transport_options": sentinel,
             "result_serializer": "json",
             "accept_content": ["json"],
             "task_serializer": "json",
             "redis_socket_timeout": timeout_s,
             "redis_socket_connect_timeout": timeout_s,
         }
+
+    def _sentinel_options(self) -> dict[str, Any]:
+        if self.master is None:
+            return {}
+        # They are asked one after the other. Unasked, redis-py would try each eleven times before the next.
+        each_s = self.timeout.total_seconds() / len(self.url.split(";"))
+        asked_once = {"socket_timeout": each_s, "socket_connect_timeout": each_s, "retry": None}
+        return {"master_name": self.master, "sentinel_kwargs": asked_once}
 
 
 def seconds(environ: Mapping[str, str], name: str, *, default: float) -> timedelta:

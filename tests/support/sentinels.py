@@ -1,0 +1,82 @@
+"""A Redis master, a replica of it, and the sentinels that make the replica the master when the master is gone."""
+
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from streamstop_worker.demo.embedded_redis import RedisServer, find_redis_server, free_port, redis_server
+
+MASTER = "lanes"
+_CONFIG = """\
+port {port}
+bind 127.0.0.1
+dir {folder}
+sentinel monitor {master} 127.0.0.1 {master_port} 2
+sentinel down-after-milliseconds {master} 1000
+sentinel failover-timeout {master} 5000
+"""
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A master that three sentinels guard."""
+
+    master: RedisServer
+    replica: RedisServer
+    sentinel_ports: Sequence[int]
+
+    @property
+    def url(self) -> str:
+        """The sentinels' url, as kombu takes it."""
+        return ";".join(f"sentinel://127.0.0.1:{port}/0" for port in self.sentinel_ports)
+
+    def await_agreement(self, timeout: float = 20) -> None:
+        """Wait until every sentinel knows the replica and the two others."""
+        deadline = time.monotonic() + timeout
+        while not all(self._knows_all(port) for port in self.sentinel_ports):
+            assert time.monotonic() < deadline, "the sentinels did not find each other"
+            time.sleep(0.05)
+
+    def _knows_all(self, port: int) -> bool:
+        with Redis(port=port) as sentinel:
+            try:
+                state: dict[str, Any] = sentinel.sentinel_master(MASTER)
+            except RedisError:
+                return False
+        return (state["num-slaves"], state["num-other-sentinels"]) == (1, len(self.sentinel_ports) - 1)
+
+
+@contextmanager
+def guarded_redis(folder: Path) -> Iterator[Guarded]:
+    """Run all of it until the block ends."""
+    with ExitStack() as stack:
+        master = stack.enter_context(redis_server())
+        replica = stack.enter_context(redis_server("--replicaof", "127.0.0.1", str(master.port)))
+        ports = [free_port() for _ in range(3)]
+        for port in ports:
+            stack.enter_context(_sentinel(folder / f"sentinel-{port}", port, master.port))
+        guarded = Guarded(master, replica, ports)
+        guarded.await_agreement()
+        yield guarded
+
+
+@contextmanager
+def _sentinel(folder: Path, port: int, master_port: int) -> Iterator[None]:
+    folder.mkdir()
+    config = folder / "sentinel.conf"  # a sentinel writes what it learns into its file
+    config.write_text(_CONFIG.format(port=port, folder=folder, master=MASTER, master_port=master_port))
+    with (folder / "sentinel.log").open("wb") as log:
+        command = [str(find_redis_server()), str(config), "--sentinel"]
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
