@@ -1,7 +1,7 @@
 """streamstop stops stream tasks at cloud vendors: producers enqueue, workers call, at each account's own pace."""
 
 from streamstop.aio import AsyncClient, AsyncJob
-from streamstop.client import Client, Job
+from streamstop.client import Client
 from streamstop.commands import Command
 from streamstop.errors import (
     InvalidCommand,
@@ -14,10 +14,14 @@ from streamstop.errors import (
     StreamstopError,
     UnknownAccount,
     UnknownOperation,
+    UnknownShutdown,
 )
+from streamstop.jobs import Job
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome, Result, State, Status
 from streamstop.results import Deferral
+from streamstop.rooms import LaneProgress, Progress, RoomView, ShutdownStatus
+from streamstop.shutdown import Shutdown
 
 __all__ = [
     "AsyncClient",
@@ -30,15 +34,21 @@ __all__ = [
     "Job",
     "JobDeferred",
     "JobFailed",
+    "LaneProgress",
     "NotCancellable",
     "Operation",
     "Outcome",
     "OutcomeTimeout",
+    "Progress",
     "QueueUnavailable",
     "Result",
+    "RoomView",
+    "Shutdown",
+    "ShutdownStatus",
     "State",
     "Status",
     "StreamstopError",
     "UnknownAccount",
     "UnknownOperation",
+    "UnknownShutdown",
 ]

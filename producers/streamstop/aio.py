@@ -12,8 +12,9 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
-from streamstop.client import Client, Job
+from streamstop.client import Client
 from streamstop.commands import Command
+from streamstop.jobs import Job
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome
 from streamstop.results import Deferral

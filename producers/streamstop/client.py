@@ -4,106 +4,27 @@ The way of a command: :meth:`Client.enqueue` publishes an ordinary Celery messag
 nudges the lane; a worker takes it from there.
 """
 
-import os
-import threading
-import weakref
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from celery import Celery
-from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # newer than its types
-from redis import Redis
-
 from streamstop.commands import TASK, Command
-from streamstop.errors import InvalidCommand, NotCancellable, OutcomeTimeout, QueueUnavailable
-from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import UNREACHABLE, Lanes, Pace
-from streamstop.lanes.names import Lane, result_key
-from streamstop.operations import Operation
-from streamstop.outcomes import Outcome, Result
-from streamstop.results import Deferral, outcome_record, read_record
-from streamstop.settings import RedisSettings
+from streamstop.connections import LOST, Connections
+from streamstop.errors import InvalidCommand
+from streamstop.jobs import Job, duration
+from streamstop.lanes import Pace
+from streamstop.lanes.names import Lane
+from streamstop.operations import Kind, Operation
+from streamstop.outcomes import Outcome
+from streamstop.rooms import RoomView, check_callback, check_room
+from streamstop.settings import RedisSettings, RoomSettings
+from streamstop.shutdown import Shutdown
 from streamstop.waiting import wait
-
-_UNREACHABLE = (*UNREACHABLE, OperationalError)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A command in the queue. Equal by id; safe to keep as its id and ask for again with :meth:`Client.job`."""
-
-    id: str
-    _client: "Client"
-
-    def __repr__(self) -> str:
-        return f"Job({self.id!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and other.id == self.id
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def outcome(self, timeout: float | timedelta | None = None) -> Outcome:
-        """Wait until the job has ended, and return how. `timeout` is in seconds; None waits for ever.
-
-        Raises :class:`~streamstop.errors.OutcomeTimeout` where the job is still open then, and
-        :class:`~streamstop.errors.QueueUnavailable`. How a job ended is never an exception: see ``outcome.result``.
-        """
-        for outcome in self._client.outcomes([self], timeout=timeout):
-            return outcome
-        raise OutcomeTimeout(f"job {self.id} is still open")
-
-    def peek(self) -> Outcome | Deferral | None:
-        """Return the outcome, or why the job is waiting to be called again, or None while there is neither."""
-        with self._client.reaching("the job could not be looked up"):
-            record: Any = self._client.connections.redis.get(result_key(self.id))
-        return None if record is None else read_record(record)
-
-    def cancel(self) -> Outcome:
-        """Take the job back, so that the vendor is never called for it; return the outcome ``cancelled``.
-
-        Raises :class:`~streamstop.errors.NotCancellable` where a worker has claimed it or it has ended.
-        """
-        lane = Lane.of_job(self.id)
-        if lane is None:
-            raise NotCancellable(f"job {self.id} has an id of another producer's, which does not name its lane")
-        outcome = Outcome(
-            result=Result.CANCELLED,
-            job_id=self.id,
-            account=lane.account,
-            operation=lane.operation,
-            ended_at=datetime.now(UTC),
-        )
-        with self._client.reaching("the job may or may not be cancelled; cancel it again"):
-            answer = self._client.connections.lanes.cancel(lane, self.id, record=outcome_record(outcome))
-        if answer != "cancelled":
-            reason = "was already claimed by a worker" if answer == "claimed" else "has ended"
-            raise NotCancellable(f"job {self.id} {reason}")
-        return outcome
-
-
-class _Connections:
-    """What a client holds once it is used: made in one process, never carried into another."""
-
-    def __init__(self, settings: RedisSettings) -> None:
-        self.app = Celery("streamstop.client", set_as_current=False)
-        self.app.conf.update(settings.celery_options())
-        backend: Any = self.app.backend  # the Redis backend; its types know only the base
-        self.redis: Redis = backend.client
-        self.lanes = Lanes(self.redis)
-        self.known_accounts = KnownAccounts(self.redis)
-
-    def close(self) -> None:
-        self.redis.close()
-        self.app.close()
 
 
 class Client:
-    """Enqueues commands and reads their outcomes.
+    """Enqueues commands, closes rooms, and reads outcomes.
 
     ::
 
@@ -113,16 +34,17 @@ class Client:
 
     Make one and keep it: it is safe to share between threads, and usable after a fork. Nothing is connected before
     the first use. `url` and `timeout` (how long to wait for Redis) go before the settings from the environment.
+
+    Methods raise :class:`~streamstop.errors.InvalidCommand` for bad input, before anything is sent, and
+    :class:`~streamstop.errors.QueueUnavailable` where Redis does not answer.
     """
 
     def __init__(self, url: str | None = None, *, timeout: timedelta | None = None) -> None:
-        self._settings = RedisSettings.from_environ(url=url, timeout=timeout)
-        self._lock = threading.Lock()
-        self._connected: _Connections | None = None
-        _forget_connections_after_fork(self)
+        settings = RedisSettings.from_environ(url=url, timeout=timeout)
+        self._connections = Connections(settings, RoomSettings.from_environ())
 
     def __repr__(self) -> str:
-        return f"Client({self._settings!r})"
+        return f"Client({self._connections.settings!r})"
 
     def __enter__(self) -> "Client":
         return self
@@ -130,12 +52,18 @@ class Client:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    @property
+    def connections(self) -> Connections:
+        """What the client and its handles reach Redis by."""
+        return self._connections
+
+    def reaching(self, consequence: str) -> AbstractContextManager[None]:
+        """Turn an error of the connection to Redis into :class:`~streamstop.errors.QueueUnavailable`."""
+        return self.connections.reaching(consequence)
+
     def close(self) -> None:
         """Close the connections; the client can be used again."""
-        with self._lock:
-            if self._connected is not None:
-                self._connected.close()
-                self._connected = None
+        self.connections.close()
 
     def enqueue(
         self, operation: Operation, *, account: str, priority: int = 0, expires_in: timedelta | None = None
@@ -144,9 +72,6 @@ class Client:
 
         A command is never sent after `expires_in`: a vendor lets callers use a task id again, so a very late stop
         can hit a successor. `priority` (0 first, to 9) orders jobs within the lane.
-
-        Raises :class:`~streamstop.errors.InvalidCommand` (nothing was enqueued) and
-        :class:`~streamstop.errors.QueueUnavailable`.
         """
         command = Command(operation=operation, account=account, priority=priority, expires_in=expires_in)
         return self.enqueue_many([command])[0]
@@ -154,68 +79,104 @@ class Client:
     def enqueue_many(self, commands: Iterable[Command]) -> list[Job]:
         """Put commands into their lanes in one pipeline; return their jobs in the same order.
 
-        Everything is checked before anything is sent. Raises as :meth:`enqueue` does.
+        Everything is checked before anything is sent.
         """
-        commands = list(commands)
-        for command in commands:
-            if not isinstance(command, Command):
-                raise InvalidCommand(f"enqueue_many takes Command objects, not {type(command).__name__}")
+        commands = _checked(commands)
         if not commands:
             return []
-        with self.reaching("nothing was enqueued"):
-            self._check_accounts(commands)
-            now = self._now() if any(command.expires_in for command in commands) else datetime.now(UTC)
-        jobs = [Job(command.lane.new_job_id(), self) for command in commands]
-        with self.reaching("the commands may or may not have been enqueued; stopping twice is harmless"):
+        with self.connections.reaching("nothing was enqueued"):
+            now = self._check_accounts(commands)
+        jobs = [Job(command.lane.new_job_id(), self.connections) for command in commands]
+        with self.connections.reaching("the commands may or may not have been enqueued; stopping twice is harmless"):
             self._publish(commands, jobs, now)
         self._admit({command.lane: command for command in commands})
         return jobs
 
     def job(self, job_id: str) -> Job:
         """Return the job with this id; whether it exists shows when it is asked for."""
-        return Job(job_id, self)
+        return Job(job_id, self.connections)
 
     def outcomes(self, jobs: Sequence[Job], timeout: float | timedelta | None = None) -> Iterator[Outcome]:
-        """Yield the outcomes of `jobs` as they end, until all have or `timeout` (seconds) is over.
+        """Yield the outcomes of `jobs` as they end, until all have or `timeout` (seconds) is over."""
+        with self.connections.reaching("the jobs go on; ask for their outcomes again"):
+            yield from wait(self.connections.redis, [job.id for job in jobs], duration(timeout))
 
-        Raises :class:`~streamstop.errors.QueueUnavailable`.
+    def register(self, room: str, operation: Operation, *, account: str) -> Shutdown | None:
+        """Note that a stream task runs in `room`: `operation` is the stop that will end it. Idempotent.
+
+        In a room that is closing, or closed within the last ten minutes, the task is stopped at once as part of the
+        shutdown, which is returned; in an open room, None is.
         """
-        limit = timedelta(seconds=timeout) if isinstance(timeout, int | float) else timeout
-        with self.reaching("the jobs go on; ask for their outcomes again"):
-            yield from wait(self.connections.redis, [job.id for job in jobs], limit)
+        return self.register_many(room, [Command(operation=operation, account=account)])
 
-    @property
-    def connections(self) -> _Connections:
-        """The connections, made at the first use."""
-        with self._lock:
-            if self._connected is None:
-                self._connected = _Connections(self._settings)
-            return self._connected
+    def register_many(self, room: str, commands: Iterable[Command]) -> Shutdown | None:
+        """Note many stream tasks in one round trip; see :meth:`register`."""
+        commands = _stops(room, commands)
+        if not commands:
+            return None
+        with self.connections.reaching("the tasks may or may not be registered; register them again"):
+            now = self._check_accounts(commands)
+            joined = self.connections.rooms.register(room, commands, now=now)
+        return None if joined is None else self.shutdown(joined)
 
-    @contextmanager
-    def reaching(self, consequence: str) -> Iterator[None]:
-        """Turn an error of the connection to Redis into :class:`~streamstop.errors.QueueUnavailable`."""
-        try:
-            yield
-        except BatchPublishError as error:
-            raise QueueUnavailable(f"Redis did not answer: {consequence}") from error
-        except _UNREACHABLE as error:
-            raise QueueUnavailable(f"Redis did not answer ({type(error).__name__}): {consequence}") from error
+    def unregister(self, room: str, operation: Operation, *, account: str) -> bool:
+        """Take a stream task out of `room`, as when it has ended by itself; return whether it was registered."""
+        commands = _stops(room, [Command(operation=operation, account=account)])
+        with self.connections.reaching("the task may or may not be registered still; unregister it again"):
+            return self.connections.rooms.unregister(room, commands) > 0
 
-    def _check_accounts(self, commands: Sequence[Command]) -> None:
+    def room(self, room: str) -> RoomView:
+        """Return what is registered in `room`, and the id of its open or latest shutdown."""
+        check_room(room)
+        with self.connections.reaching("the room could not be looked up"):
+            return self.connections.rooms.view(room)
+
+    def stop_room(
+        self,
+        room: str,
+        commands: Iterable[Command] = (),
+        *,
+        verify: bool = False,
+        callback: str | Mapping[str, Any] | None = None,
+    ) -> Shutdown:
+        """Stop everything that is registered in `room` together with `commands`; return the shutdown at once.
+
+        While a shutdown of the room is open, that one is returned, and `commands` join it. `commands` are accepted
+        whole or not at all. With `verify`, each stop is followed until the vendor itself says that the task is over.
+        `callback` is told when the shutdown has ended: a Celery signature of the service's own, or an ``https://`` URL
+        that gets a signed POST (see the README).
+        """
+        commands = _stops(room, commands)
+        told = check_callback(callback)
+        with self.connections.reaching("the room may or may not be closing; stop it again"):
+            now = self._check_accounts(commands) if commands else datetime.now(UTC)
+            return self.shutdown(self.connections.rooms.open(room, commands, now=now, verify=verify, callback=told))
+
+    def reopen_room(self, room: str) -> bool:
+        """End the time in which a closed room stops what is registered in it.
+
+        Return False where its shutdown is still open, and goes on.
+        """
+        check_room(room)
+        with self.connections.reaching("the room may or may not be open again; reopen it again"):
+            return self.connections.rooms.reopen(room)
+
+    def shutdown(self, shutdown_id: str) -> Shutdown:
+        """Return the shutdown with this id; whether it exists shows when it is asked for."""
+        return Shutdown(shutdown_id, self.connections)
+
+    def _check_accounts(self, commands: Sequence[Command]) -> datetime:
+        """Refuse accounts that no running worker has; return the moment that expiries count from."""
         # In the order of the commands, so that the first wrong one is the one that is named.
         for account, vendor in dict.fromkeys((c.account, c.operation.spec.product.vendor.name) for c in commands):
             self.connections.known_accounts.check(account, vendor)
-
-    def _now(self) -> datetime:
-        reply: Any = self.connections.redis.time()
-        return datetime.fromtimestamp(reply[0] + reply[1] / 1_000_000, UTC)
+        return self.connections.now() if any(command.expires_in for command in commands) else datetime.now(UTC)
 
     def _publish(self, commands: Sequence[Command], jobs: Sequence[Job], now: datetime) -> None:
         app = self.connections.app
         pool: Any = app.producer_pool  # kombu's types do not know the batch yet
         with (
-            pool.acquire(block=True, timeout=self._settings.timeout.total_seconds()) as producer,
+            pool.acquire(block=True, timeout=self.connections.settings.timeout.total_seconds()) as producer,
             producer.batch(max_size=len(commands)),
         ):
             for command, job in zip(commands, jobs, strict=True):
@@ -238,17 +199,30 @@ class Client:
         for lane, command in lanes.items():
             try:
                 self.connections.lanes.admit(lane, Pace.of_limit(command.operation.spec.limit))
-            except _UNREACHABLE:
+            except LOST:
                 return
 
 
-def _forget_connections_after_fork(client: Client) -> None:
-    """Give a forked child connections of its own; its parent's sockets are not its to use or to close."""
-    reference = weakref.ref(client)
+def _checked(commands: Iterable[Command]) -> list[Command]:
+    commands = list(commands)
+    for number, command in enumerate(commands, start=1):
+        if not isinstance(command, Command):
+            raise InvalidCommand(f"command {number} must be a Command, not {type(command).__name__}", field="commands")
+    return commands
 
-    def forget() -> None:
-        if (alive := reference()) is not None:
-            alive._lock = threading.Lock()  # noqa: SLF001
-            alive._connected = None  # noqa: SLF001
 
-    os.register_at_fork(after_in_child=forget)
+def _stops(room: str, commands: Iterable[Command]) -> list[Command]:
+    """Check a room's name, and commands that are to stop what runs in it."""
+    check_room(room)
+    commands = _checked(commands)
+    for number, command in enumerate(commands, start=1):
+        if command.operation.spec.kind is not Kind.STOP:
+            raise InvalidCommand(
+                f"command {number}: {command.operation.spec.id} is no stop, and a room holds stops", field="operation"
+            )
+        if command.expires_in is not None:
+            raise InvalidCommand(
+                f"command {number}: expires_in cannot be given in a room, which says itself when it is over",
+                field="expires_in",
+            )
+    return commands

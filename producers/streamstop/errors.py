@@ -9,6 +9,7 @@
     ├── InvalidSettings (ValueError)   an environment variable or a file's key is wrong
     ├── QueueUnavailable               Redis did not answer in time
     ├── NotCancellable                 the job was already claimed, or has ended
+    ├── UnknownShutdown                no shutdown has this id, or its record is gone
     ├── OutcomeTimeout (TimeoutError)  the job is still open
     ├── JobFailed                      a job that needs a person, as Celery's ``AsyncResult.get`` raises it
     └── JobDeferred                    why a job is waiting to be called again, as Celery's ``RETRY`` shows it
@@ -50,6 +51,10 @@ class QueueUnavailable(StreamstopError):
 
 class NotCancellable(StreamstopError):
     """The job was already claimed by a worker, or has ended."""
+
+
+class UnknownShutdown(StreamstopError):
+    """No shutdown has this id, or it ended over seven days ago."""
 
 
 class OutcomeTimeout(StreamstopError, TimeoutError):

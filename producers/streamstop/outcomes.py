@@ -27,15 +27,25 @@ class Result(StrEnum):
     CANCELLED = "cancelled"
     """A producer took the job back before a worker claimed it."""
 
+    VERIFIED = "verified"
+    """In a verified shutdown: stopped, and the vendor's status says that it is over."""
+    NOT_VERIFIED = "not_verified"
+    """In a verified shutdown: the vendor acknowledged two stops, and the stream task runs on or cannot be asked for."""
+    UNVERIFIABLE = "unverifiable"
+    """In a verified shutdown: stopped, and the vendor has no operation that tells whether it is."""
+
     @property
     def ok(self) -> bool:
         """Whether the producer got what it asked for."""
-        return self in {Result.STOPPED, Result.ALREADY_STOPPED, Result.STATUS}
+        return self in _OK
 
     @property
     def needs_person(self) -> bool:
         """Whether somebody should look at the reason."""
-        return self in {Result.NOT_FOUND, Result.REFUSED, Result.GAVE_UP, Result.EXPIRED}
+        return self not in _OK and self is not Result.CANCELLED
+
+
+_OK = frozenset({Result.STOPPED, Result.ALREADY_STOPPED, Result.STATUS, Result.VERIFIED, Result.UNVERIFIABLE})
 
 
 class State(StrEnum):

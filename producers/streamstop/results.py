@@ -42,6 +42,11 @@ def deferral_record(job_id: str, deferral: Deferral) -> str:
     )
 
 
+def step_record(job_id: str, step: str, done: datetime) -> str:
+    """Return the record of a control job that has ended: which step of a shutdown it was."""
+    return _record(job_id, "SUCCESS", {"step": step}, done)
+
+
 def read_record(record: bytes | str) -> Outcome | Deferral | None:
     """Return what a record says; None for one that is not ours."""
     data = json.loads(record)

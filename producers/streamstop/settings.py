@@ -96,12 +96,30 @@ class RedisSettings:
         return {"master_name": self.master, "sentinel_kwargs": asked_once}
 
 
+@dataclass(frozen=True)
+class RoomSettings:
+    """How long rooms last."""
+
+    #: How long a room that nobody touches is kept.
+    kept: timedelta
+    #: How long after its end a shutdown stops what is registered in its room.
+    closed_for: timedelta
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read ``STREAMSTOP_ROOM_KEPT`` and ``STREAMSTOP_ROOM_CLOSED_FOR``, in seconds."""
+        return cls(
+            kept=seconds(environ, "STREAMSTOP_ROOM_KEPT", default=30 * 86400),
+            closed_for=seconds(environ, "STREAMSTOP_ROOM_CLOSED_FOR", default=600),
+        )
+
+
 def seconds(environ: Mapping[str, str], name: str, *, default: float) -> timedelta:
     """Read a positive number of seconds from the variable `name`."""
     text = environ.get(name)
     try:
         value = default if not text else float(text)
-        if not 0 < value < 1e6:
+        if not 0 < value < 1e8:
             raise ValueError
     except ValueError:
         raise InvalidSettings(f"{name} must be a positive number of seconds, not {text!r}") from None

@@ -18,9 +18,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
 from streamstop.aio import AsyncClient
-from streamstop.client import Client, Job
+from streamstop.client import Client
 from streamstop.commands import Command
-from streamstop.errors import InvalidCommand, NotCancellable, StreamstopError
+from streamstop.errors import InvalidCommand, NotCancellable, OutcomeTimeout, StreamstopError
+from streamstop.jobs import Job
 from streamstop.known_accounts import check_vendor, vendor_among
 from streamstop.lanes import Lane
 from streamstop.operations import Kind, Operation, StatusField
@@ -49,7 +50,17 @@ class _Answer:
 class RecordingJob(Job):
     """A job of a :class:`RecordingClient`."""
 
+    def __init__(self, job_id: str, client: "RecordingClient") -> None:
+        object.__setattr__(self, "id", job_id)  # the base is frozen
+        object.__setattr__(self, "_client", client)
+
     _client: "RecordingClient"
+
+    def outcome(self, timeout: float | timedelta | None = None) -> Outcome:
+        """Return the outcome; the time is over at once for a job that is open, whatever `timeout` is."""
+        for outcome in self._client.outcomes([self], timeout):
+            return outcome
+        raise OutcomeTimeout(f"job {self.id} is still open")
 
     def peek(self) -> Outcome | Deferral | None:
         """Return the outcome, or None for a job that is open."""

@@ -51,6 +51,31 @@ def wait(redis: Redis, job_ids: Iterable[str], timeout: timedelta | None) -> Ite
                 return
 
 
+def news(redis: Redis, channel: str, timeout: timedelta | None) -> Iterator[None]:
+    """Yield at once, and then whenever something was told on `channel`, at most ten times a second, until `timeout`.
+
+    Raises redis-py's errors where Redis does not answer.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
+    with _news(redis) as subscribed:
+        _subscribe(subscribed, {channel})
+        while True:
+            yield
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            rest = LOOK_AGAIN.total_seconds()
+            until = rest if deadline is None else min(rest, deadline - time.monotonic())
+            if subscribed.get_message(timeout=max(0.0, until)) is not None:
+                _let_gather(subscribed)
+
+
+def _let_gather(subscribed: "PubSub") -> None:
+    """Take what is told within the next tenth of a second, so that a burst of news is one."""
+    until = time.monotonic() + 0.1
+    while (left := until - time.monotonic()) > 0:
+        subscribed.get_message(timeout=left)
+
+
 def _news(redis: Redis) -> "PubSub":
     news: PubSub = redis.pubsub()  # type: ignore[no-untyped-call]  # redis-py gives it no types
     return news

@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -19,11 +20,14 @@ from streamstop.errors import InvalidSettings
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import Lanes
 from streamstop.lanes.names import READY
+from streamstop.rooms import Rooms
 from streamstop.settings import RedisSettings
 from streamstop_worker import telemetry
 from streamstop_worker.accounts import Accounts
+from streamstop_worker.control import Control
 from streamstop_worker.execute import Executor
 from streamstop_worker.settings import WorkerSettings
+from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.sweep import Sweeper
 from streamstop_worker.tasks import ExecuteTask
 from streamstop_worker.transport import Transport
@@ -45,16 +49,29 @@ class Parts(bootsteps.StartStopStep):
             sys.exit(f"streamstop: {mistake}")
         redis = worker.app.backend.client
         known_accounts = KnownAccounts(redis)
+        lanes = Lanes(redis)
+        shutdowns = Shutdowns(Rooms(redis, lanes), lanes)
+        transport = Transport(settings.call_timeout, pool_size=worker.concurrency)
         self.executor = Executor(
-            lanes=Lanes(redis),
+            lanes=lanes,
+            shutdowns=shutdowns,
             accounts=self.accounts,
             known_accounts=known_accounts,
-            transport=Transport(settings.call_timeout, pool_size=worker.concurrency),
+            transport=transport,
             lease=settings.lease,
             random=random.random,
         )
         self.sweeper = Sweeper(self.executor.lanes, self.accounts, known_accounts)
-        worker.app.tasks[ExecuteTask.name].executor = self.executor
+        task = worker.app.tasks[ExecuteTask.name]
+        task.executor = self.executor
+        task.control = Control(
+            lanes=lanes,
+            shutdowns=shutdowns,
+            transport=transport,
+            send_signature=_signature_sender(worker.app),
+            secret=settings.callback_secret,
+            random=random.random,
+        )
 
     def start(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it
         """Begin to sweep, and listen for SIGHUP."""
@@ -80,6 +97,13 @@ class Parts(bootsteps.StartStopStep):
             return
         _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
         self.sweeper.publish_now()
+
+
+def _signature_sender(app: Celery) -> Callable[[Mapping[str, Any], Mapping[str, Any]], None]:
+    def send(signature: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        app.signature(dict(signature)).apply_async(args=(told,), ignore_result=True)
+
+    return send
 
 
 def make_app() -> Celery:

@@ -10,7 +10,7 @@ A job that may not run here and now is given back to its lane; none waits in a w
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, assert_never
 from uuid import uuid4
@@ -24,9 +24,11 @@ from streamstop.lanes import MOST_LAPSES, UNREACHABLE, Claim, Claimed, Lane, Lan
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import Deferral, deferral_record, outcome_record
+from streamstop.rooms import Membership
 from streamstop_worker.accounts import Account, Accounts
 from streamstop_worker.pacing import pace_of
 from streamstop_worker.retry import Backoff
+from streamstop_worker.shutdowns import ASK_AGAIN, Shutdowns, after, still_running
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Answer
@@ -60,6 +62,7 @@ class Executor:
     """Runs deliveries; one a worker, shared by its threads."""
 
     lanes: Lanes
+    shutdowns: Shutdowns
     accounts: Accounts
     known_accounts: KnownAccounts
     transport: Transport
@@ -87,7 +90,8 @@ class _Execution:
         self._account = worker.accounts.get(delivery.lane.account)
         self._pace = pace_of(delivery.lane, self._account)
         self._owner = uuid4().hex
-        self._enqueued_at: datetime | None = None
+        self._command: ReceivedCommand | None = None
+        self._membership = Membership.of_message(delivery.message)
         self._log = structlog.get_logger("streamstop").bind(
             job_id=delivery.job_id, account=delivery.lane.account, operation=delivery.lane.operation
         )
@@ -97,8 +101,7 @@ class _Execution:
             self._give_back()
             return None
         try:
-            command = ReceivedCommand.from_message(self._message)
-            self._enqueued_at = command.enqueued_at
+            self._command = command = ReceivedCommand.from_message(self._message)
             account = self._account_for(command)
         except InvalidCommand as problem:
             return self._refuse(str(problem))
@@ -127,7 +130,7 @@ class _Execution:
             claimed_at = time.monotonic()
             match claim.what:
                 case Claimed.STALE | Claimed.PARKED:
-                    self._log.debug("not to be called here and now", claim=claim.what.value)
+                    self._not_claimed(claim)
                     return None
                 case Claimed.EXPIRED:
                     return self._end_uncalled(claim, Result.EXPIRED, "the command expired before its call")
@@ -159,7 +162,12 @@ class _Execution:
         match verdict:
             case Finish(result, tries, call):
                 told = _told(operation, answer.reply) if result is Result.STATUS else {}
-                return self._finish(self._outcome(result, tries, answer, now, **told), call)
+                outcome = self._outcome(result, tries, answer, now, **told)
+                if still_running(self._membership, outcome, now):
+                    deferral = Deferral("the vendor says that it still runs", now + ASK_AGAIN)
+                    unfailing = replace(tries, attempts=tries.attempts - 1)
+                    return deferral if self._defer(deferral, ASK_AGAIN, unfailing, fault=False) is not None else None
+                return self._finish(outcome, call)
             case Defer(delay, tries, fault):
                 deferral = Deferral(": ".join(part for part in (answer.code, answer.message) if part), now + delay)
                 rest = self._defer(deferral, delay, tries, fault=fault)
@@ -182,9 +190,17 @@ class _Execution:
         record = outcome_record(outcome)
         tries = Tries(outcome.attempts, outcome.calls)
         log = self._log_of(tries, outcome.code, outcome.message, outcome.request_id)
+        follows = after(self._membership, self._command, outcome, outcome.ended_at or datetime.now(UTC))
         if not self._report(
             lambda: self._lanes.finish(
-                self._lane, self._pace, self._job_id, owner=self._owner, record=record, call=call
+                self._lane,
+                self._pace,
+                self._job_id,
+                owner=self._owner,
+                record=record,
+                call=call,
+                settlement=follows.settlement,
+                then=follows.then,
             )
         ):
             log.warning("not recorded, for the lease had run out", result=outcome.result.value)
@@ -218,7 +234,7 @@ class _Execution:
             request_id=answer.request_id,
             attempts=tries.attempts,
             calls=tries.calls,
-            enqueued_at=self._enqueued_at,
+            enqueued_at=self._command and self._command.enqueued_at,
             ended_at=now,
             **told,
         )
@@ -242,6 +258,12 @@ class _Execution:
         deferral = Deferral("this worker does not have the account, and another has", claim.at + ELSEWHERE)
         self._log.info("left to another worker: the account is not in this one's file")
         return deferral if self._defer(deferral, ELSEWHERE, claim.tries, fault=False) is not None else None
+
+    def _not_claimed(self, claim: Claim) -> None:
+        """Leave a job that is not to be called here and now; one that was cancelled counts in its shutdown."""
+        self._log.debug("not to be called here and now", claim=claim.what.value)
+        if claim.what is Claimed.STALE and self._membership is not None:
+            self._worker.shutdowns.settle_ended(self._lane, self._membership, self._lanes.record_of(self._job_id))
 
     def _give_back(self) -> None:
         self._lanes.release(self._lane, self._pace, self._job_id, owner=self._owner)

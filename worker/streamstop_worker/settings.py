@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
@@ -24,6 +24,8 @@ class WorkerSettings:
     #: ``json``, ``text``, or ``auto``: text on a terminal, JSON elsewhere.
     log_format: str
     log_level: str
+    #: Signs the callbacks of shutdowns that go to a URL.
+    callback_secret: str | None = field(repr=False)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -34,6 +36,7 @@ class WorkerSettings:
             call_timeout=seconds(environ, "STREAMSTOP_CALL_TIMEOUT", default=10),
             log_format=_one_of(environ, "STREAMSTOP_LOG_FORMAT", "auto", "json", "text"),
             log_level=_one_of(environ, "STREAMSTOP_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
+            callback_secret=environ.get("STREAMSTOP_CALLBACK_SECRET") or None,
         )
 
     @property

@@ -11,6 +11,8 @@ from streamstop.errors import JobDeferred, JobFailed
 from streamstop.lanes import UNREACHABLE, Lane
 from streamstop.outcomes import Outcome
 from streamstop.results import Deferral
+from streamstop.rooms import CONTROL
+from streamstop_worker.control import Control
 from streamstop_worker.execute import Delivery, Executor
 
 
@@ -28,17 +30,22 @@ class ExecuteTask(Task):  # type: ignore[type-arg]  # it takes whatever a foreig
 
     #: Set by the worker's bootstep before the first message is taken.
     executor: Executor | None = None
+    control: Control | None = None
 
     def run(self, *args: object, **kwargs: object) -> dict[str, object]:
         """Execute one delivery. Returns the outcome; Celery's own exceptions tell every other end."""
-        assert self.executor is not None  # noqa: S101  # the bootstep has run
+        assert self.executor is not None and self.control is not None  # noqa: S101, PT018  # the bootstep has run
         lane = self._lane()
         if lane is None:
             structlog.get_logger("streamstop").error("a message did not come through a lane", job_id=self.request.id)
             raise Ignore
         message = args[0] if args else kwargs.get("command")
         try:
-            report = self.executor.execute(Delivery(str(self.request.id), lane, message))
+            report: Outcome | Deferral | None
+            if lane == CONTROL:
+                report = self.control.execute(str(self.request.id), message)
+            else:
+                report = self.executor.execute(Delivery(str(self.request.id), lane, message))
         except UNREACHABLE as error:
             structlog.get_logger("streamstop").warning(
                 "Redis did not answer; the job's lease brings it back",

@@ -15,9 +15,10 @@ from streamstop.cli.options import Seconds, json_option, redis_option
 from streamstop.cli.pages import EXIT_CODES, Page
 from streamstop.cli.reading import Defaults, InvalidLines, Line, read_lines, read_words
 from streamstop.cli.showing import Row, jobs, lines, summary, table
-from streamstop.client import Client, Job
+from streamstop.client import Client
 from streamstop.commands import Command
 from streamstop.errors import InvalidCommand, QueueUnavailable, UnknownAccount
+from streamstop.jobs import Job
 from streamstop.operations import Kind
 from streamstop.outcomes import Outcome
 

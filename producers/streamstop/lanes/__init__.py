@@ -1,6 +1,18 @@
 """Lanes: where jobs wait in Redis, and the only code that moves them."""
 
-from streamstop.lanes.lanes import MOST_LAPSES, UNREACHABLE, Claim, Claimed, Lanes, LaneView, LastCall, Swept, Tries
+from streamstop.lanes.lanes import (
+    MOST_LAPSES,
+    UNREACHABLE,
+    Claim,
+    Claimed,
+    Lanes,
+    LaneView,
+    LastCall,
+    Queued,
+    Settlement,
+    Swept,
+    Tries,
+)
 from streamstop.lanes.names import Lane
 from streamstop.lanes.pace import Pace
 
@@ -14,6 +26,8 @@ __all__ = [
     "Lanes",
     "LastCall",
     "Pace",
+    "Queued",
+    "Settlement",
     "Swept",
     "Tries",
 ]

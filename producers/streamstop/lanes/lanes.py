@@ -5,11 +5,10 @@ clock, and is safe to run twice.
 """
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from importlib import resources
 from typing import Any, Self
 
 from redis import Redis
@@ -17,6 +16,7 @@ from redis.exceptions import RedisError
 
 from streamstop.lanes.names import LANES, SWEEPER, Lane, result_key
 from streamstop.lanes.pace import Pace
+from streamstop.scripts import Script, load
 
 #: What a call raises where Redis cannot be reached or does not answer.
 UNREACHABLE = (RedisError, OSError)
@@ -63,6 +63,40 @@ class LastCall(enum.Enum):
     """A transient fault."""
     NONE = "none"
     """There was no call."""
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How a stream task of a shutdown ended, to be counted once."""
+
+    shutdown: str
+    member: str
+    result: str
+    #: The outcome, as JSON.
+    outcome: str
+    #: Whether the stream task is over: it leaves the room's registry.
+    ok: bool
+    #: Whether a person should look at it.
+    attention: bool
+
+    @property
+    def arguments(self) -> tuple[str | int, ...]:
+        """As the scripts take it."""
+        return (self.shutdown, self.member, self.result, self.outcome, int(self.ok), int(self.attention))
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A message for a lane."""
+
+    lane: Lane
+    priority: int
+    message: str
+
+    @property
+    def list(self) -> str:
+        """The list of the lane's queue that holds this priority."""
+        return self.lane.waiting[min(self.priority, 9) // 3]
 
 
 class Claimed(enum.Enum):
@@ -135,17 +169,32 @@ class Lanes:
         expires_us = 0 if expires_at is None else int(expires_at.timestamp() * 1_000_000)
         reply = self._run("claim", lane, pace, job_id, owner, _us(lease), expires_us, result_of=job_id)
         what = Claimed(reply[0].decode())
-        if what in {Claimed.STALE, Claimed.PARKED}:
+        if what not in {Claimed.GO, Claimed.EXPIRED}:
             return Claim(what)
         at = datetime.fromtimestamp(int(reply[2]) / 1_000_000, UTC)
         return Claim(what, timedelta(microseconds=int(reply[1])), at, Tries.parse(reply[3].decode()))
 
-    def finish(self, lane: Lane, pace: Pace, job_id: str, *, owner: str, record: str, call: LastCall) -> bool:
+    def finish(
+        self,
+        lane: Lane,
+        pace: Pace,
+        job_id: str,
+        *,
+        owner: str,
+        record: str,
+        call: LastCall,
+        settlement: Settlement | None = None,
+        then: Queued | None = None,
+    ) -> bool:
         """Record an outcome and admit the lane's next job; `call` tells how the lane is.
 
+        In the same step, `settlement` counts the job's stream task in its shutdown, and `then` is put into its lane.
         Return False where the job is no longer the owner's: nothing was recorded.
         """
-        return bool(self._run("finish", lane, pace, job_id, owner, record, _RESULT_TTL_S, call.value, result_of=job_id))
+        settled = settlement.arguments if settlement else _NO_SETTLEMENT
+        follow = (then.list, then.lane.name, then.message) if then else ("", "", "")
+        report = (job_id, owner, record, _RESULT_TTL_S, call.value)
+        return bool(self._run("finish", lane, pace, *report, *settled, *follow, result_of=job_id))
 
     def defer(
         self,
@@ -191,11 +240,17 @@ class Lanes:
         """Give a delivered job back to its lane, uncalled. Return False where it is another's."""
         return bool(self._run("release", lane, pace, job_id, owner))
 
-    def cancel(self, lane: Lane, job_id: str, *, record: str) -> str:
+    def cancel(self, lane: Lane, job_id: str, *, record: str, settlement: Settlement | None = None) -> str:
         """Take a job back that no worker has claimed: ``cancelled``, or why not: ``claimed`` or ``ended``."""
         no_pace = Pace(interval_us=0, window=0)
-        reply = self._run("cancel", lane, no_pace, job_id, record, _RESULT_TTL_S, result_of=job_id)
+        settled = settlement.arguments if settlement else _NO_SETTLEMENT
+        reply = self._run("cancel", lane, no_pace, job_id, record, _RESULT_TTL_S, *settled, result_of=job_id)
         return str(reply.decode())
+
+    def record_of(self, job_id: str) -> bytes | None:
+        """Return the job's record in Celery's result backend."""
+        record: Any = self._redis.get(result_key(job_id))
+        return None if record is None else bytes(record)
 
     def sweep(self, lane: Lane, pace: Pace) -> Swept:
         """Make lapsed and due jobs wait again, and admit."""
@@ -221,24 +276,24 @@ class Lanes:
 
     def view(self, lane: Lane) -> LaneView:
         """Return what `lane` holds now."""
+        return self.views([lane])[0]
+
+    def views(self, lanes: Sequence[Lane]) -> list[LaneView]:
+        """Return what `lanes` hold now, in one round trip."""
         pipeline = self._redis.pipeline(transaction=False)
-        for waiting in lane.waiting:
-            pipeline.llen(waiting)
-        *_, leases, _jobs, due, pace, _ready, _lanes, _poison = lane.keys
-        pipeline.zcard(leases)
-        pipeline.zcard(due)
-        pipeline.hmget(pace, "interval", "share", "rest")
         pipeline.time()
-        *waiting_counts, in_flight, deferred, (interval, share, rest), (seconds, microseconds) = pipeline.execute()
-        rest_us = float(rest or 0) - (seconds * 1_000_000 + microseconds)
-        return LaneView(
-            lane=lane,
-            waiting=sum(waiting_counts),
-            in_flight=in_flight,
-            deferred=deferred,
-            rest=timedelta(microseconds=max(0.0, rest_us)),
-            pace=10_000 * float(share or 100) / float(interval) if interval else None,
-        )
+        for lane in lanes:
+            *_, leases, _jobs, due, pace, _ready, _lanes, _poison = lane.keys
+            for waiting in lane.waiting:
+                pipeline.llen(waiting)
+            pipeline.zcard(leases)
+            pipeline.zcard(due)
+            pipeline.hmget(pace, "interval", "share", "rest")
+        (seconds, microseconds), *replies = pipeline.execute()
+        now_us = seconds * 1_000_000 + microseconds
+        size = len(replies) // len(lanes) if lanes else 1
+        parts = (replies[start : start + size] for start in range(0, len(replies), size))
+        return [_view(lane, part, now_us) for lane, part in zip(lanes, parts, strict=True)]
 
     def _members(self, key: str) -> frozenset[bytes]:
         members: Any = self._redis.smembers(key)
@@ -249,17 +304,25 @@ class Lanes:
         return self._scripts[script](keys=keys, args=[lane.name, pace.interval_us, pace.window, *arguments])
 
     @cached_property
-    def _scripts(self) -> dict[str, Callable[..., Any]]:
-        folder = resources.files(__package__) / "scripts"
-        prelude = (folder / "_lane.lua").read_text()
-        return {
-            file.name.removesuffix(".lua"): self._redis.register_script(prelude + file.read_text())
-            for file in folder.iterdir()
-            if file.name.endswith(".lua") and not file.name.startswith("_")
-        }
+    def _scripts(self) -> dict[str, Script]:
+        here = "streamstop.lanes"
+        return load(self._redis, here, preludes={"_lane": here, "_settle": here})
 
 
 _RESULT_TTL_S = int(RESULT_TTL.total_seconds())
+_NO_SETTLEMENT = ("", "", "", "", 0, 0)
+
+
+def _view(lane: Lane, part: Sequence[Any], now_us: int) -> LaneView:
+    *waiting, in_flight, deferred, (interval, share, rest) = part
+    return LaneView(
+        lane=lane,
+        waiting=sum(waiting),
+        in_flight=in_flight,
+        deferred=deferred,
+        rest=timedelta(microseconds=max(0.0, float(rest or 0) - now_us)),
+        pace=10_000 * float(share or 100) / float(interval) if interval else None,
+    )
 
 
 def _us(duration: timedelta) -> int:

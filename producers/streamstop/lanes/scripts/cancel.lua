@@ -4,6 +4,7 @@
 -- ARGV[4]   id
 -- ARGV[5]   record  the outcome, as Celery keeps results
 -- ARGV[6]   ttl     of the record, s
+-- ARGV[7…12]  settlement  of the shutdown that the job is of: see settle_from
 -- Returns   'cancelled' | 'claimed' | 'ended'
 local id = ARGV[4]
 
@@ -17,4 +18,5 @@ record(KEYS[12], ARGV[5], ARGV[6])
 if redis.call('ZREM', due, id) == 1 then
     redis.call('HDEL', jobs, id, id .. ':tries')
 end
+settle_from(7, lane, math.floor(now / SECOND))
 return 'cancelled'

@@ -6,6 +6,10 @@
 -- ARGV[6]   record   the outcome, as Celery keeps results
 -- ARGV[7]   ttl      of the record, s
 -- ARGV[8]   call     'well': the vendor answered;  'fault': the last call met a transient fault;  'none' was made
+-- ARGV[9…14]  settlement  of the shutdown that the job is of: see settle_from
+-- ARGV[15] list     where the job that follows this one waits; '': none does
+-- ARGV[16] lane     its lane
+-- ARGV[17] message  of it
 -- Returns   1, or 0 where the job is no longer the owner's
 local id, owner = ARGV[4], ARGV[5]
 
@@ -15,6 +19,11 @@ if redis.call('HGET', jobs, id .. ':owner') ~= owner then
 end
 record(KEYS[12], ARGV[6], ARGV[7])
 forget(id)
+settle_from(9, lane, math.floor(now / SECOND))
+if ARGV[15] ~= '' then
+    redis.call('LPUSH', ARGV[15], ARGV[17])
+    redis.call('SADD', lanes, ARGV[16])
+end
 if ARGV[8] == 'well' then
     set('faults', 0)
     if pace.rest <= now then    -- what was in flight when the rest began does not speed the lane up again

@@ -1,0 +1,73 @@
+"""Job: a command in the queue, as its producer holds it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from streamstop.connections import Connections
+from streamstop.errors import NotCancellable, OutcomeTimeout
+from streamstop.lanes.names import Lane, result_key
+from streamstop.outcomes import Outcome, Result
+from streamstop.results import Deferral, outcome_record, read_record
+from streamstop.waiting import wait
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command in the queue. Equal by id; safe to keep as its id and ask for again with ``Client.job``."""
+
+    id: str
+    _connections: Connections
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def outcome(self, timeout: float | timedelta | None = None) -> Outcome:
+        """Wait until the job has ended, and return how. `timeout` is in seconds; None waits for ever.
+
+        Raises :class:`~streamstop.errors.OutcomeTimeout` where the job is still open then, and
+        :class:`~streamstop.errors.QueueUnavailable`. How a job ended is never an exception: see ``outcome.result``.
+        """
+        with self._connections.reaching("the job goes on; ask for its outcome again"):
+            for outcome in wait(self._connections.redis, [self.id], duration(timeout)):
+                return outcome
+        raise OutcomeTimeout(f"job {self.id} is still open")
+
+    def peek(self) -> Outcome | Deferral | None:
+        """Return the outcome, or why the job is waiting to be called again, or None while there is neither."""
+        with self._connections.reaching("the job could not be looked up"):
+            record: Any = self._connections.redis.get(result_key(self.id))
+        return None if record is None else read_record(record)
+
+    def cancel(self) -> Outcome:
+        """Take the job back, so that the vendor is never called for it; return the outcome ``cancelled``.
+
+        Raises :class:`~streamstop.errors.NotCancellable` where a worker has claimed it or it has ended.
+        """
+        lane = Lane.of_job(self.id)
+        if lane is None:
+            raise NotCancellable(f"job {self.id} has an id of another producer's, which does not name its lane")
+        outcome = Outcome(
+            result=Result.CANCELLED,
+            job_id=self.id,
+            account=lane.account,
+            operation=lane.operation,
+            ended_at=datetime.now(UTC),
+        )
+        with self._connections.reaching("the job may or may not be cancelled; cancel it again"):
+            answer = self._connections.lanes.cancel(lane, self.id, record=outcome_record(outcome))
+        if answer != "cancelled":
+            reason = "was already claimed by a worker" if answer == "claimed" else "has ended"
+            raise NotCancellable(f"job {self.id} {reason}")
+        return outcome
+
+
+def duration(timeout: float | timedelta | None) -> timedelta | None:
+    """Return a timeout in seconds, or a duration, as a duration."""
+    return timedelta(seconds=timeout) if isinstance(timeout, int | float) else timeout

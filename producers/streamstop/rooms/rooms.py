@@ -1,0 +1,209 @@
+"""Rooms: the typed wrapper of the rooms' scripts; nothing else calls them, or reads what they keep."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+from redis import Redis
+
+from streamstop.commands import Command, ReceivedCommand
+from streamstop.lanes import Lane, Lanes, Queued, Settlement
+from streamstop.messages import celery_message
+from streamstop.outcomes import Outcome
+from streamstop.rooms.membership import task_of
+from streamstop.rooms.progress import Progress, progress_of
+from streamstop.scripts import Script, load
+
+#: The lane of the jobs that fan out, take back and tell. No account can have this name.
+CONTROL = Lane("_control", "room.Steps")
+#: How long a room that nobody touches is kept.
+ROOM_KEPT = timedelta(days=30)
+#: How long after its end a shutdown stops what is registered in its room.
+ROOM_CLOSED_FOR = timedelta(minutes=10)
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stream task of a shutdown on its way into its lane."""
+
+    member: str
+    #: The command's JSON data, as the registry keeps it.
+    command: str
+    job_id: str
+    queued: Queued
+
+
+@dataclass(frozen=True)
+class RoomView:
+    """A room, as it was when it was looked at."""
+
+    name: str
+    #: The stops of what is registered.
+    tasks: tuple[Command, ...]
+    #: The id of its open or latest shutdown.
+    shutdown: str | None
+
+
+class Rooms:
+    """Every room and shutdown of one Redis. Raises redis-py's errors where Redis does not answer."""
+
+    def __init__(
+        self, redis: Redis, lanes: Lanes, *, kept: timedelta = ROOM_KEPT, closed_for: timedelta = ROOM_CLOSED_FOR
+    ) -> None:
+        self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
+        self._lanes = lanes
+        self._kept_s = int(kept.total_seconds())
+        self._closed_for_s = int(closed_for.total_seconds())
+
+    def register(self, room: str, commands: Iterable[Command], *, now: datetime) -> str | None:
+        """Note stream tasks; return the id of the shutdown that they joined at once, None in an open room."""
+        joined = self._run("register", room, self._kept_s, _step("fan_out", "@shutdown@"), *_pairs(commands, now))
+        return joined.decode() or None
+
+    def unregister(self, room: str, commands: Iterable[Command]) -> int:
+        """Take stream tasks out; return how many were in."""
+        return int(self._run("unregister", room, *(task_of(command) for command in commands)))
+
+    def view(self, room: str) -> RoomView:
+        """Return what is registered in a room, and its open or latest shutdown."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.hvals(f"streamstop.room.{room}:tasks")
+        pipeline.hget(f"streamstop.room.{room}:state", "shutdown")
+        commands, shutdown = pipeline.execute()
+        received = (ReceivedCommand.from_message(json.loads(command)) for command in commands)
+        tasks = tuple(Command(operation=command.operation, account=command.account) for command in received)
+        return RoomView(room, tasks, None if shutdown is None else shutdown.decode())
+
+    def open(
+        self,
+        room: str,
+        commands: Iterable[Command],
+        *,
+        now: datetime,
+        verify: bool,
+        callback: Mapping[str, Any] | None,
+    ) -> str:
+        """Open a room's shutdown, or join the open one with `commands`; return its id."""
+        message = "" if callback is None else _step("callback", "@shutdown@", job="callback-@call@", to=callback)
+        shutdown, _new = self._run(
+            "open",
+            room,
+            self._kept_s,
+            uuid4().hex,
+            int(verify),
+            message,
+            self._closed_for_s,
+            _step("fan_out", "@shutdown@"),
+            *_pairs(commands, now),
+        )
+        return str(shutdown.decode())
+
+    def reopen(self, room: str) -> bool:
+        """End the time in which registering stops at once; False where the shutdown is open and goes on."""
+        return bool(self._run("reopen", room))
+
+    def cancel(self, shutdown: str) -> bool:
+        """Begin to take back what no worker has claimed; False where the shutdown is not open."""
+        return bool(self._run("cancel", shutdown, _step("cancel", shutdown)))
+
+    def progress(self, shutdown: str) -> Progress | None:
+        """Return how far a shutdown is; None where there is none by that id."""
+        held = self.facts(shutdown)
+        if not held:
+            return None
+        counts: dict[Lane, list[int]] = {}
+        for name, count in self._hash(f"streamstop.shutdown.{shutdown}:lanes").items():
+            lane, _, part = name.rpartition(":")
+            counts.setdefault(Lane.from_name(lane), [0, 0])[part == "ended"] = int(count)
+        by_lane = {lane: (total, ended) for lane, (total, ended) in sorted(counts.items())}
+        return progress_of(shutdown, held, by_lane, self._lanes.views(list(by_lane)))
+
+    def facts(self, shutdown: str) -> dict[str, str]:
+        """Return a shutdown's hash."""
+        return self._hash(f"streamstop.shutdown.{shutdown}")
+
+    def outcomes(self, shutdown: str) -> Iterator[Outcome]:
+        """Yield how the stream tasks of a shutdown ended, a page at a time."""
+        for _member, outcome in self._redis.hscan_iter(f"streamstop.shutdown.{shutdown}:outcomes", count=_PAGE):
+            yield Outcome.model_validate_json(outcome)
+
+    def todo(self, shutdown: str, most: int) -> list[tuple[str, str]]:
+        """Return members whose job is not in its lane yet, with their commands."""
+        members = self._redis.lrange(f"streamstop.shutdown.{shutdown}:todo", 0, most - 1)
+        if not members:
+            return []
+        commands = self._redis.hmget(f"streamstop.shutdown.{shutdown}:tasks", members)
+        return [
+            (member.decode(), command.decode())
+            for member, command in zip(members, commands, strict=True)
+            if command is not None
+        ]
+
+    def scan(self, room: str, cursor: int, most: int) -> tuple[int, list[tuple[str, str]]]:
+        """Return the next cursor, 0 after the last page, and a page of the registry: tasks and commands."""
+        after, page = self._redis.hscan(f"streamstop.room.{room}:tasks", cursor, count=most)
+        return after, [(task.decode(), command.decode()) for task, command in page.items()]
+
+    def members(self, shutdown: str) -> Iterator[tuple[str, str, str | None]]:
+        """Yield every member of a shutdown that has not ended: member, command, and its job's id if it has one."""
+        key = f"streamstop.shutdown.{shutdown}"
+        for member, command in self._redis.hscan_iter(f"{key}:tasks", count=_PAGE):
+            if not self._redis.hexists(f"{key}:outcomes", member):
+                job_id = self._redis.hget(f"{key}:jobs", member)
+                yield member.decode(), command.decode(), None if job_id is None else job_id.decode()
+
+    def lane_counts(self, shutdown: str) -> dict[str, int]:
+        """Return how many jobs of a shutdown each lane has been given, by the lane's name."""
+        counts = self._hash(f"streamstop.shutdown.{shutdown}:lanes")
+        return {name.removesuffix(":total"): int(count) for name, count in counts.items() if name.endswith(":total")}
+
+    def push(self, shutdown: str, entries: Sequence[Entry]) -> bool:
+        """Put jobs into their lanes, each once; False where the shutdown was cancelled, and nothing was put."""
+        fields: list[str] = []
+        for entry in entries:
+            queued = entry.queued
+            fields += [entry.member, entry.command, queued.lane.name, queued.list, entry.job_id, queued.message]
+        return bool(self._run("push", shutdown, *fields))
+
+    def scanned(self, shutdown: str) -> None:
+        """Note that everything registered has been put into lanes."""
+        self._run("scanned", shutdown)
+
+    def settle(self, lane: Lane, settlement: Settlement) -> None:
+        """Count a stream task whose job ended elsewhere, or which never had one."""
+        self._run("settle", lane.name, *settlement.arguments)
+
+    def _hash(self, key: str) -> dict[str, str]:
+        return {field.decode(): value.decode() for field, value in self._redis.hgetall(key).items()}
+
+    def _run(self, script: str, *arguments: str | int) -> Any:
+        return self._scripts[script](keys=[], args=arguments)
+
+    @cached_property
+    def _scripts(self) -> dict[str, Script]:
+        here = "streamstop.rooms"
+        return load(self._redis, here, preludes={"_settle": "streamstop.lanes", "_room": here})
+
+
+def shutdown_channel(shutdown: str) -> str:
+    """Return the channel on which every change of a shutdown is told."""
+    return f"streamstop.shutdown.{shutdown}"
+
+
+def _pairs(commands: Iterable[Command], now: datetime) -> list[str]:
+    return [
+        part
+        for command in commands
+        for part in (task_of(command), json.dumps(command.to_message(now=now), ensure_ascii=False))
+    ]
+
+
+def _step(step: str, shutdown: str, *, job: str | None = None, **details: Any) -> str:
+    """Return the message of a control job."""
+    job_id = f"{CONTROL.name}.{step}-{shutdown}-{job or uuid4().hex}"
+    return celery_message(job_id, CONTROL, {"step": step, "shutdown": shutdown, **details})

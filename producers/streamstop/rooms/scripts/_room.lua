@@ -1,0 +1,40 @@
+-- What the scripts of rooms share, behind the settling. Every moment is Redis' own, in s.
+
+local time = redis.call('TIME')
+local now_s = tonumber(time[1])
+
+-- Make stream tasks members of a shutdown: ARGV from `first` on are pairs of task and command. Returns how many joined.
+local function join(id, first)
+    local key, tasks, todo = shutdown_key(id), shutdown_key(id, 'tasks'), shutdown_key(id, 'todo')
+    local outcomes = shutdown_key(id, 'outcomes')
+    local joined = 0
+    for at = first, #ARGV, 2 do
+        local member = ARGV[at]
+        if redis.call('HEXISTS', outcomes, member) == 1 then
+            -- It was stopped already, and has been started again since.
+            member = member .. '\n' .. redis.call('HINCRBY', key, 'reopened', 1)
+        end
+        if redis.call('HSETNX', tasks, member, ARGV[at + 1]) == 1 then
+            redis.call('RPUSH', todo, member)
+            joined = joined + 1
+        end
+    end
+    if joined > 0 then
+        redis.call('HINCRBY', key, 'total', joined)
+        redis.call('HSET', key, 'status', 'open')
+        expire_shutdown(id, SHUTDOWN_OPEN)
+        tell(id)
+    end
+    return joined
+end
+
+-- Return the id of the room's shutdown while it is open or has just closed.
+local function closing(room)
+    local held = redis.call('HMGET', room_key(room, 'state'), 'shutdown', 'closed_until')
+    local id, closed_until = held[1], tonumber(held[2]) or 0
+    if not id then return end
+    local shutdown = redis.call('HMGET', shutdown_key(id), 'status', 'cancelled')
+    if shutdown[2] ~= '1' and (shutdown[1] == 'open' or closed_until > now_s) then
+        return id
+    end
+end

@@ -1,0 +1,158 @@
+"""Rooms: everything that runs in a room is stopped, through real workers, and one can watch it happen."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from streamstop import Command, Result, ShutdownStatus
+from streamstop.operations import (
+    Operation,
+    RtcStopMPUTask,
+    StopEdgeTranscodeJob,
+    StopLiveMPUTask,
+    StopPublishCdnStream,
+    StopStreamIngest,
+)
+from streamstop_worker.simulator import TaskState
+from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
+
+FAST = {
+    "rtc.StopMPUTask": 500.0,
+    "live.StopLiveMPUTask": 500.0,
+    "live.StopEdgeTranscodeJob": 500.0,
+    "trtc.StopStreamIngest": 500.0,
+    "trtc.DescribeStreamIngest": 500.0,
+}
+TIMEOUT = 60
+
+
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Return a world of two workers with raised limits."""
+    with world(tmp_path_factory.mktemp("rooms"), workers=2, limits=FAST) as made:
+        yield made
+
+
+def room_of(size: int, name: str) -> list[Command]:
+    """Return the stops of a room's tasks, over four lanes, three accounts and two vendors."""
+    kinds: list[tuple[str, type[Operation]]] = [
+        (ALIYUN, RtcStopMPUTask),
+        (OTHER_ALIYUN, StopLiveMPUTask),
+        (ALIYUN, StopEdgeTranscodeJob),
+        (TENCENT, StopStreamIngest),
+    ]
+    commands = []
+    for n in range(size):
+        account, kind = kinds[n % len(kinds)]
+        names = {"AppId": name, "ClusterId": name, "SdkAppId": 1}
+        params = {key: names.get(key, f"{name}-{n}") for key in (f.alias for f in kind.model_fields.values()) if key}
+        commands.append(Command(operation=kind(**params), account=account))
+    return commands
+
+
+def start(fast: World, commands: list[Command]) -> None:
+    for account in {command.account for command in commands}:
+        fast.simulator.start_tasks(account, [c.operation for c in commands if c.account == account])
+
+
+def running(fast: World, name: str) -> list[str]:
+    tasks = fast.simulator.tasks(state=TaskState.RUNNING)
+    return [str(task.params) for task in tasks if f"{name}-" in str(task.params)]
+
+
+def test_a_room_of_two_thousand_over_four_lanes_is_stopped_whole(fast: World) -> None:
+    commands = room_of(2000, "big")
+    start(fast, commands)
+    assert fast.client.register_many("big", commands) is None
+    assert len(fast.client.room("big").tasks) == 2000
+    shutdown = fast.client.stop_room("big")
+    progress = shutdown.wait(TIMEOUT)
+    assert (progress.status, progress.total, dict(progress.results)) == (
+        ShutdownStatus.DONE,
+        2000,
+        {Result.STOPPED: 2000},
+    )
+    assert {(lane.account, lane.operation): (lane.total, lane.ended) for lane in progress.lanes} == {
+        (ALIYUN, "rtc.StopMPUTask"): (500, 500),
+        (OTHER_ALIYUN, "live.StopLiveMPUTask"): (500, 500),
+        (ALIYUN, "live.StopEdgeTranscodeJob"): (500, 500),
+        (TENCENT, "trtc.StopStreamIngest"): (500, 500),
+    }
+    assert len(list(shutdown.outcomes())) == 2000
+    assert not running(fast, "big")
+    assert fast.client.room("big").tasks == (), "a stop that ended well takes its task out of the registry"
+
+
+def test_a_room_with_nothing_in_it_is_done_at_once(fast: World) -> None:
+    progress = fast.client.stop_room("empty").progress()
+    assert (progress.status, progress.total) == (ShutdownStatus.DONE, 0)
+
+
+def test_what_is_passed_joins_what_is_registered_and_each_task_is_stopped_once(fast: World) -> None:
+    commands = room_of(40, "joined")
+    start(fast, commands)
+    fast.client.register_many("joined", commands[:30])
+    since = len(fast.simulator.calls())
+    first = fast.client.stop_room("joined", commands[20:])
+    second = fast.client.stop_room("joined", commands[:5])
+    assert first == second
+    assert first.wait(TIMEOUT).total == 40
+    called = [str(call.params) for call in fast.simulator.calls(since=since)]
+    assert len(called) == len(set(called)) == 40
+
+
+def test_a_task_that_is_registered_while_its_room_closes_is_stopped_as_part_of_the_shutdown(fast: World) -> None:
+    commands = room_of(60, "late")
+    start(fast, commands)
+    fast.client.register_many("late", commands[:40])
+    shutdown = fast.client.stop_room("late")
+    joined = [fast.client.register("late", command.operation, account=command.account) for command in commands[40:50]]
+    assert joined == [shutdown] * 10
+    assert shutdown.wait(TIMEOUT).total == 50
+    # The room has just closed: what comes now is stopped as well.
+    assert fast.client.register_many("late", commands[50:]) == shutdown
+    progress = next(p for p in shutdown.watch(TIMEOUT) if p.status is ShutdownStatus.DONE and p.total == 60)
+    assert progress.results == {Result.STOPPED: 60}
+    assert not running(fast, "late")
+
+    assert fast.client.reopen_room("late")
+    again = StopStreamIngest(sdk_app_id=1, task_id="late-again")
+    fast.simulator.start_tasks(TENCENT, [again])
+    assert fast.client.register("late", again, account=TENCENT) is None
+    assert running(fast, "late") != []
+
+
+def test_a_verified_stop_is_followed_until_the_vendor_says_that_it_is_over(fast: World) -> None:
+    honest = StopStreamIngest(sdk_app_id=1, task_id="verify-honest")
+    cdn = StopPublishCdnStream(sdk_app_id=1, task_id="verify-cdn")
+    gone = StopStreamIngest(sdk_app_id=1, task_id="verify-gone")
+    fast.simulator.start_tasks(TENCENT, [honest, cdn])
+    commands = [Command(operation=operation, account=TENCENT) for operation in (honest, cdn, gone)]
+    shutdown = fast.client.stop_room("verify", commands, verify=True)
+    progress = shutdown.wait(TIMEOUT)
+    assert progress.status is ShutdownStatus.NEEDS_ATTENTION
+    ends = {outcome.operation: outcome for outcome in shutdown.outcomes() if outcome.result is not Result.NOT_FOUND}
+    assert progress.results == {Result.VERIFIED: 1, Result.UNVERIFIABLE: 1, Result.NOT_FOUND: 1}
+    verified = ends["trtc.StopStreamIngest"]
+    assert verified.status is not None
+    assert (verified.result, verified.status.raw, verified.status.over) == (Result.VERIFIED, "NotExist", True)
+    assert ends["trtc.StopPublishCdnStream"].result is Result.UNVERIFIABLE
+
+
+def test_a_cancelled_shutdown_calls_nothing_more_and_the_registry_keeps_its_tasks(fast: World) -> None:
+    slow = [
+        Command(operation=StopPublishCdnStream(sdk_app_id=1, task_id=f"cancel-{n}"), account=TENCENT)
+        for n in range(200)
+    ]
+    start(fast, slow)
+    fast.client.register_many("cancel", slow)
+    shutdown = fast.client.stop_room("cancel")
+    next(p for p in shutdown.watch(TIMEOUT) if p.ended >= 5)
+    assert shutdown.cancel()
+    progress = shutdown.wait(TIMEOUT)
+    assert progress.status is ShutdownStatus.CANCELLED
+    assert progress.total == progress.ended == 200
+    assert progress.results[Result.CANCELLED] > 100
+    kept = {command.operation for command in fast.client.room("cancel").tasks}
+    assert len(kept) == progress.results[Result.CANCELLED]
+    assert not shutdown.cancel()

@@ -1,0 +1,132 @@
+"""Control: the jobs that move a shutdown forward, in a lane of their own, with leases like any other job."""
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import structlog
+
+from streamstop.lanes import Claimed, Lanes, LastCall, Tries
+from streamstop.results import Deferral, deferral_record, step_record
+from streamstop.rooms import CONTROL
+from streamstop_worker.pacing import pace_of
+from streamstop_worker.retry import Backoff
+from streamstop_worker.shutdowns import Shutdowns
+from streamstop_worker.transport import Transport, TransportFault
+from streamstop_worker.vendors.protocol import Request
+
+#: How long a step may take between two signs of life.
+LEASE = timedelta(seconds=15)
+
+_log = structlog.get_logger("streamstop.control")
+
+
+class CallbackFailed(Exception):
+    """A callback did not reach the service; the message says why."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """Runs the jobs of the control lane."""
+
+    lanes: Lanes
+    shutdowns: Shutdowns
+    transport: Transport
+    #: Publishes a Celery signature of the service's own, with the progress as its argument.
+    send_signature: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+    #: Signs the callbacks that go to a URL; None: such a callback is not sent.
+    secret: str | None = field(repr=False)
+    random: Callable[[], float]
+    backoff: Backoff = field(default_factory=Backoff)
+
+    def execute(self, job_id: str, message: object) -> Deferral | None:
+        """Carry a step as far as it goes now. Raises `UNREACHABLE` errors; its lease mends what they leave."""
+        owner, pace = uuid4().hex, pace_of(CONTROL, None)
+
+        def claim() -> Tries | None:
+            claimed = self.lanes.claim(CONTROL, pace, job_id, owner=owner, lease=LEASE, expires_at=None)
+            return claimed.tries if claimed.what is Claimed.GO else None
+
+        tries = claim()
+        if tries is None:
+            return None
+        step = message if isinstance(message, Mapping) else {}
+        log = _log.bind(job_id=job_id, step=step.get("step"), shutdown=step.get("shutdown"))
+        try:
+            for _batch in self._run(step):
+                if claim() is None:
+                    log.warning("the step is another worker's now")
+                    return None
+        except CallbackFailed as failure:
+            attempts = tries.attempts + 1
+            delay = self.backoff.delay(attempts, self.random)
+            if delay is not None:
+                log.warning("the callback failed and is made again", reason=str(failure), attempt=attempts)
+                deferral = Deferral(str(failure), datetime.now(UTC) + delay)
+                self.lanes.defer(
+                    CONTROL,
+                    pace,
+                    job_id,
+                    owner=owner,
+                    delay=delay,
+                    tries=replace(tries, attempts=attempts, calls=attempts),
+                    record=deferral_record(job_id, deferral),
+                    fault=False,
+                )
+                return deferral
+            log.error("the callback is given up", reason=str(failure), attempt=attempts)  # noqa: TRY400
+        record = step_record(job_id, str(step.get("step")), datetime.now(UTC))
+        self.lanes.finish(CONTROL, pace, job_id, owner=owner, record=record, call=LastCall.NONE)
+        return None
+
+    def _run(self, step: Mapping[str, Any]) -> Iterator[int]:
+        """Take one step; each yield is a sign of life."""
+        shutdown = str(step.get("shutdown"))
+        match step.get("step"):
+            case "fan_out":
+                yield from self.shutdowns.fan_out(shutdown)
+            case "cancel":
+                yield from self.shutdowns.take_back(shutdown)
+            case "callback":
+                self._tell(shutdown, step.get("to"))
+            case other:
+                _log.error("a step that this worker does not know", step=other, shutdown=shutdown)
+
+    def _tell(self, shutdown: str, to: object) -> None:
+        """Tell the service that a shutdown has ended: exactly what its handle tells."""
+        progress = self.shutdowns.rooms.progress(shutdown)
+        if progress is None or not isinstance(to, Mapping):
+            return
+        told = progress.model_dump(mode="json")
+        url = to.get("url")
+        if url is None:
+            self.send_signature(to, told)
+            return
+        if self.secret is None:
+            raise CallbackFailed("STREAMSTOP_CALLBACK_SECRET is not set, and a callback is never sent unsigned")
+        body = json.dumps(told, ensure_ascii=False).encode()
+        parts = urlsplit(str(url))
+        headers = {
+            "host": parts.netloc,
+            "content-type": "application/json",
+            "streamstop-signature": sign(self.secret, int(time.time()), body),
+        }
+        try:
+            response = self.transport.send(Request("POST", str(url), headers, body))
+        except TransportFault as fault:
+            raise CallbackFailed(f"{parts.hostname}: {fault.answer.code}") from None
+        if not 200 <= response.status < 300:
+            raise CallbackFailed(f"{parts.hostname} answered HTTP {response.status}")
+
+
+def sign(secret: str, timestamp: int, body: bytes) -> str:
+    """Return the header ``streamstop-signature``: ``t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">``."""
+    signature = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={timestamp},v1={signature}"

@@ -1,0 +1,190 @@
+"""Shutdowns: what a worker does for one beside the stops themselves: fan out, verify, take back, tell.
+
+Every step may be killed at any point and is then made again: what it did is noted in the step that did it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from streamstop.commands import VERSION, ReceivedCommand
+from streamstop.lanes import Lane, Lanes, Queued, Settlement
+from streamstop.messages import celery_message
+from streamstop.operations import OPERATIONS, Kind
+from streamstop.outcomes import Outcome, Result
+from streamstop.results import outcome_record, read_record
+from streamstop.rooms import Entry, Follow, Membership, Rooms
+
+#: How many jobs are put into lanes in one step.
+BATCH = 500
+#: How long a stopped task may still be running at the vendor before it is stopped again, or given up.
+STILL_RUNNING = timedelta(seconds=30)
+#: How long after an answer that it still runs the vendor is asked again.
+ASK_AGAIN = timedelta(seconds=2)
+#: Fair shares: of a shutdown, how many of a lane's jobs have which priority; the rest have 9.
+SHARES = ((20, 3), (200 + 20, 6))
+
+
+@dataclass(frozen=True)
+class After:
+    """What follows the end of a shutdown's job, in the step that records it: a count, or a job."""
+
+    settlement: Settlement | None = None
+    then: Queued | None = None
+
+
+class Shutdowns:
+    """The shutdowns of one Redis, from the worker's side. Raises `UNREACHABLE` errors."""
+
+    def __init__(self, rooms: Rooms, lanes: Lanes) -> None:
+        self.rooms = rooms
+        self._lanes = lanes
+
+    def fan_out(self, shutdown: str) -> Iterator[int]:
+        """Put a job for every stream task of the shutdown into its lane; yield after each batch, its size."""
+        facts = self.rooms.facts(shutdown)
+        if not facts:
+            return
+        shares = _Shares(self.rooms.lane_counts(shutdown))
+        verify = facts["verify"] == "1"
+
+        def put(tasks: Sequence[tuple[str, str]]) -> bool:
+            return self.rooms.push(shutdown, list(_entries(shutdown, tasks, verify=verify, shares=shares)))
+
+        while tasks := self.rooms.todo(shutdown, BATCH):
+            if not put(tasks):
+                yield from self.take_back(shutdown)
+                return
+            yield len(tasks)
+        cursor, first = 0, facts["scanned"] != "1"
+        while first or cursor:
+            first = False
+            cursor, tasks = self.rooms.scan(facts["room"], cursor, BATCH)
+            if tasks and not put(tasks):
+                yield from self.take_back(shutdown)
+                return
+            yield len(tasks)
+        self.rooms.scanned(shutdown)
+
+    def take_back(self, shutdown: str) -> Iterator[int]:
+        """Cancel what no worker has claimed; yield now and then, how much was."""
+        facts = self.rooms.facts(shutdown)
+        if not facts:
+            return
+        for taken, (member, command, job_id) in enumerate(self.rooms.members(shutdown), start=1):
+            received = ReceivedCommand.from_message(json.loads(command))
+            lane = received.lane
+            membership = Membership(shutdown=shutdown, member=member)
+            outcome = Outcome(
+                result=Result.CANCELLED,
+                job_id=job_id or membership.job_id(lane),
+                account=lane.account,
+                operation=lane.operation,
+                ended_at=datetime.now(UTC),
+            )
+            settlement = settlement_of(membership, outcome)
+            if job_id is None:
+                self.rooms.settle(lane, settlement)
+            else:
+                self._lanes.cancel(lane, job_id, record=outcome_record(outcome), settlement=settlement)
+            if taken % BATCH == 0:
+                yield BATCH
+        self.rooms.scanned(shutdown)
+
+    def settle_ended(self, lane: Lane, membership: Membership, record: bytes | None) -> None:
+        """Count a job that was found ended when it was claimed: somebody cancelled it."""
+        outcome = None if record is None else read_record(record)
+        if isinstance(outcome, Outcome) and outcome.result is Result.CANCELLED:
+            self.rooms.settle(lane, settlement_of(membership, outcome))
+
+
+def after(membership: Membership | None, command: ReceivedCommand | None, outcome: Outcome, now: datetime) -> After:
+    """Return what follows when a job has ended with `outcome`; nothing, for a job of no shutdown."""
+    if membership is None:
+        return After()
+    follow = membership.follow
+    if follow is not None:
+        return _after_status(membership, follow, outcome, now)
+    stopped = outcome.result in {Result.STOPPED, Result.ALREADY_STOPPED}
+    if not (membership.verify and stopped and command is not None):
+        return After(settlement_of(membership, outcome))
+    twin = command.operation.spec.status_twin
+    if twin is None:
+        return After(settlement_of(membership, outcome.model_copy(update={"result": Result.UNVERIFIABLE})))
+    params = command.operation.params
+    asked = membership.model_copy(update={"follow": Follow(stopped=outcome, params=params, since=now.timestamp())})
+    wire = {field.alias for field in OPERATIONS[twin].model_fields.values()}
+    lane = Lane(command.account, twin)
+    return After(then=_job(asked, lane, {name: value for name, value in params.items() if name in wire}))
+
+
+def still_running(membership: Membership | None, outcome: Outcome, now: datetime) -> bool:
+    """Whether a status job that verifies a stop should ask again later, rather than end with `outcome`."""
+    if membership is None or membership.follow is None or outcome.result is not Result.STATUS:
+        return False
+    over = outcome.status is not None and outcome.status.over
+    return not over and now.timestamp() - membership.follow.since < STILL_RUNNING.total_seconds()
+
+
+def settlement_of(membership: Membership, outcome: Outcome) -> Settlement:
+    """Return how `outcome` counts in the shutdown."""
+    return Settlement(
+        shutdown=membership.shutdown,
+        member=membership.member,
+        result=outcome.result.value,
+        outcome=outcome.model_dump_json(exclude_none=True),
+        ok=outcome.result.ok,
+        attention=outcome.result.needs_person,
+    )
+
+
+def _after_status(membership: Membership, follow: Follow, outcome: Outcome, now: datetime) -> After:
+    """Return what follows a status that verified a stop, or did not."""
+    over = outcome.result is Result.NOT_FOUND or (outcome.status is not None and outcome.status.over)
+    told: dict[str, Any] = {"status": outcome.status, "ended_at": now}
+    if over:
+        # A vendor that deletes ended tasks says of them that it does not know them.
+        verified = follow.stopped.model_copy(update={**told, "result": Result.VERIFIED})
+        return After(settlement_of(membership, verified))
+    if outcome.result is Result.STATUS and membership.round == 1:
+        again = membership.model_copy(update={"round": 2, "follow": None})
+        return After(then=_job(again, Lane(follow.stopped.account, follow.stopped.operation), follow.params))
+    if outcome.result is Result.STATUS:
+        told["message"] = f"the vendor acknowledged two stops, and the task runs on {STILL_RUNNING.seconds} s later"
+    else:
+        told |= {"code": outcome.code, "message": f"its status could not be asked for: {outcome.message}"}
+    return After(settlement_of(membership, follow.stopped.model_copy(update={**told, "result": Result.NOT_VERIFIED})))
+
+
+def _job(membership: Membership, lane: Lane, params: Mapping[str, Any]) -> Queued:
+    message = {"v": VERSION, "operation": lane.operation, "account": lane.account, "params": dict(params)}
+    priority = 9 if membership.follow is not None else 3
+    argument = membership.in_message(message)
+    return Queued(lane, priority, celery_message(membership.job_id(lane), lane, argument, priority=priority))
+
+
+class _Shares:
+    """Which priority the next job of a shutdown has in its lane."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = dict(counts)
+
+    def next(self, lane: Lane) -> int:
+        given = self._counts.get(lane.name, 0)
+        self._counts[lane.name] = given + 1
+        return next((priority for most, priority in SHARES if given < most), 9)
+
+
+def _entries(shutdown: str, tasks: Sequence[tuple[str, str]], *, verify: bool, shares: _Shares) -> Iterator[Entry]:
+    now = datetime.now(UTC).timestamp()
+    for member, command in tasks:
+        data = json.loads(command)
+        lane = Lane(data["account"], data["operation"])
+        is_stop = OPERATIONS[lane.operation].spec.kind is Kind.STOP if lane.operation in OPERATIONS else True
+        membership = Membership(shutdown=shutdown, member=member, verify=verify and is_stop)
+        job_id, priority = membership.job_id(lane), shares.next(lane)
+        argument = membership.in_message({**data, "enqueued_at": now})
+        message = celery_message(job_id, lane, argument, priority=priority)
+        yield Entry(member, command, job_id, Queued(lane, priority, message))
