@@ -77,6 +77,7 @@ def _play(lanes: Sequence[scene.LaneScene], interrupt: Interrupt, *, fake: bool)
 
         scene.set_up(vendors, lanes)
         _tell("tasks", f"{sum(lane.count for lane in lanes)}, running at {len(scene.ACCOUNTS)} accounts")
+        _tell("faults", "some tasks have ended, some calls get a 500, one lane is throttled")
         jobs_of = _enqueue(client, lanes)
         jobs += (job for lane in jobs_of.values() for job in lane)
 
@@ -118,7 +119,8 @@ def _conclude(end: Ending, running: Sequence[Process]) -> bool:
     click.echo(over_limit_line(end.over_limit))
     if end.problems:
         click.secho("\n".join(["", "Not as it should be:", *(f"  {problem}" for problem in end.problems)]), fg="red")
-        click.echo("".join(process.last_lines() for process in running))
+        if end.still_open:
+            click.echo("".join(process.last_lines() for process in running))
         return False
     click.echo("Every stop ended as it should, and no task is left running.\n")
     click.echo('Next, in README.md: "Accounts" to put in your own, "Run workers" to start them.')

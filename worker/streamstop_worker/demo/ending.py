@@ -20,6 +20,8 @@ class Ending:
 
     lanes: Sequence[LaneEnd]
     over_limit: int
+    #: Jobs that have not ended.
+    still_open: int
     #: What went wrong, a sentence each; empty where all is well.
     problems: Sequence[str]
 
@@ -28,8 +30,11 @@ def ending(simulator: SimulatorClient, watch: Watch, jobs: Mapping[LaneScene, Se
     """Ask the vendors what they saw, and compare the outcomes with what was to come."""
     summary, calls = simulator.summary(), simulator.calls()
     still_running = len(simulator.tasks(state=TaskState.RUNNING))
+    still_open = sum(scene.count - len(watch.ended_of(scene)) for scene in jobs)
     problems = [*_wrong_outcomes(watch, jobs), *_wrong_at_the_vendors(summary, still_running)]
-    return Ending(_lane_ends(summary, calls, watch, jobs), summary.over_limit, problems)
+    if still_open:
+        problems.append(f"jobs that have not ended: {still_open}")
+    return Ending(_lane_ends(summary, calls, watch, jobs), summary.over_limit, still_open, problems)
 
 
 def _lane_ends(
@@ -59,25 +64,24 @@ def _lane_ends(
 
 
 def _wrong_outcomes(watch: Watch, jobs: Mapping[LaneScene, Sequence[Job]]) -> list[str]:
-    wrong, still_open = [], 0
+    wrong = []
     for scene in jobs:
         for job, task in zip(jobs[scene], scene.tasks(), strict=True):
             ended = watch.ended.get(job.id)
-            if ended is None:
-                still_open += 1
-            elif ended.outcome.result is not task.expected:
+            if ended is not None and ended.outcome.result is not task.expected:
                 outcome = ended.outcome
                 reason = f" ({outcome.code}: {outcome.message})" if outcome.code else ""
                 wrong.append(f"job {job.id} ended {outcome.result}{reason}, not {task.expected}")
-    untold = [f"{len(wrong) - _TOLD} more jobs ended otherwise than they should"] if len(wrong) > _TOLD else []
-    missing = [f"{still_open} jobs have not ended"] if still_open else []
-    return [*wrong[:_TOLD], *untold, *missing]
+    untold = len(wrong) - _TOLD
+    return wrong[:_TOLD] + ([f"more jobs that ended otherwise than they should: {untold}"] if untold > 0 else [])
 
 
 def _wrong_at_the_vendors(summary: Summary, still_running: int) -> list[str]:
-    problems = [f"the vendors refused {count} calls: {code}" for code, count in summary.refusals.items()]
+    problems = [f"calls that the vendors refused with {code}: {count}" for code, count in summary.refusals.items()]
     if still_running:
-        problems.append(f"{still_running} stream tasks still run at the vendors")
-    if summary.over_limit:
-        problems.append(f"{summary.over_limit} calls were over a limit")
-    return problems
+        problems.append(f"stream tasks that still run at the vendors: {still_running}")
+    return problems + [
+        f"calls of {lane.operation} by {lane.account} over its limit of {lane.limit:g}/s: {lane.over_limit}"
+        for lane in summary.lanes.values()
+        if lane.over_limit
+    ]

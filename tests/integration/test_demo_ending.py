@@ -1,0 +1,52 @@
+"""The demo's ending: what is not as it should be is told."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+from streamstop import Client, Job, Result
+from streamstop_worker.demo.display import PlainDisplay
+from streamstop_worker.demo.ending import Ending, ending
+from streamstop_worker.demo.interrupt import Interrupt
+from streamstop_worker.demo.scene import LANES, LaneScene, set_up
+from streamstop_worker.demo.watch import Watch
+from streamstop_worker.simulator import SimulatorClient
+
+PULLED = next(scene for scene in LANES if scene.operation.spec.id == "live.StopLivePullToPush")
+
+
+def ending_of_cancelled(client: Client, simulator: SimulatorClient) -> tuple[Ending, str]:
+    """Enqueue the stops of one lane, take all of them back, and return the ending and what was shown before."""
+    set_up(simulator, [PULLED])
+    jobs: Mapping[LaneScene, Sequence[Job]] = {
+        PULLED: client.enqueue_many([task.command for task in PULLED.tasks()]),
+    }
+    for job in jobs[PULLED]:
+        job.cancel()
+    watch = Watch(client, simulator, jobs)
+    shown = io.StringIO()
+    watch.follow(PlainDisplay(shown), Interrupt(), [])
+    return ending(simulator, watch, jobs), shown.getvalue()
+
+
+def test_outcomes_that_were_not_to_be_are_told_and_no_screenful_of_them(
+    client: Client, simulator: SimulatorClient
+) -> None:
+    end, shown = ending_of_cancelled(client, simulator)
+    told = [problem for problem in end.problems if problem.startswith("job ")]
+    assert len(told) == 5
+    assert all("ended cancelled, not " in problem for problem in told)
+    assert f"more jobs that ended otherwise than they should: {PULLED.count - 5}" in end.problems
+    assert f"{PULLED.count} of {PULLED.count} ended" in shown
+
+
+def test_tasks_that_still_run_are_told(client: Client, simulator: SimulatorClient) -> None:
+    end, _ = ending_of_cancelled(client, simulator)
+    running = sum(task.expected is Result.STOPPED for task in PULLED.tasks())
+    assert f"stream tasks that still run at the vendors: {running}" in end.problems
+
+
+def test_a_lane_without_a_call_has_an_empty_plot(client: Client, simulator: SimulatorClient) -> None:
+    end, _ = ending_of_cancelled(client, simulator)
+    [lane] = end.lanes
+    assert (lane.calls, list(lane.calls_per_second), lane.results) == (0, [], {Result.CANCELLED: PULLED.count})
+    assert (end.over_limit, end.still_open) == (0, 0)
