@@ -1,5 +1,6 @@
 """Job: a command in the queue, as its producer holds it."""
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -69,5 +70,7 @@ class Job:
 
 
 def duration(timeout: float | timedelta | None) -> timedelta | None:
-    """Return a timeout in seconds, or a duration, as a duration."""
+    """Return a timeout in seconds, or a duration, as a duration; infinity waits for ever."""
+    if timeout == math.inf:
+        return None
     return timedelta(seconds=timeout) if isinstance(timeout, int | float) else timeout

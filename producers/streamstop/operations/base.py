@@ -93,7 +93,7 @@ class StatusField:
         value: Any = reply
         for name in self.path.split("."):
             value = value.get(name) if isinstance(value, Mapping) else None
-        raw = value if isinstance(value, int | str) else None
+        raw = value if isinstance(value, int | str) and not isinstance(value, bool) else None
         state = State.UNKNOWN if raw is None else self.states.get(raw, State.UNKNOWN)
         return Status(raw=raw, state=state, over=state is State.STOPPED)
 
