@@ -24,11 +24,13 @@ from tests.support.sdks import (
     ThrottlingException,
     live_client,
     live_models,
-    quietly,
     trtc_client,
     trtc_models,
 )
 from tests.support.simulated import LIVE_STS, TRTC_STS
+
+# From Python 3.12 on, both SDKs use functions that are deprecated, which is their own affair.
+pytestmark = pytest.mark.filterwarnings(r"ignore:datetime\.datetime\.utc:DeprecationWarning")
 
 LIVE, _, TRTC = DEFAULT_ACCOUNTS
 #: Characters that encoders disagree about.
@@ -56,7 +58,7 @@ def tencent(simulator: SimulatorClient, action: str, params: dict[str, Any], acc
     request = getattr(trtc_models, f"{action}Request")()
     for name, value in params.items():
         setattr(request, name, value)
-    return quietly(getattr(trtc_client(simulator.url, account, **more), action), request)
+    return getattr(trtc_client(simulator.url, account, **more), action)(request)
 
 
 def test_alibabas_client_stops_and_describes_a_pulled_stream(simulator: SimulatorClient) -> None:

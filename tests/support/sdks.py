@@ -1,8 +1,6 @@
 """The vendors' official SDK clients, pointed at a server of ours over plain HTTP."""
 
 import warnings
-from collections.abc import Callable
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 from streamstop_worker.accounts import Account
@@ -30,12 +28,9 @@ __all__ = [
     "TrtcClient",
     "live_client",
     "live_models",
-    "quietly",
     "trtc_client",
     "trtc_models",
 ]
-
-_T = TypeVar("_T")
 
 
 def live_client(url: str, account: Account) -> LiveClient:
@@ -55,10 +50,3 @@ def trtc_client(url: str, account: Account, *, region: str = "ap-singapore") -> 
     profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=urlsplit(url).netloc))
     credential = Credential(account.access_key_id, account.access_key_secret, account.security_token)
     return TrtcClient(credential, region, profile)
-
-
-def quietly(call: Callable[..., _T], *arguments: object) -> _T:
-    """Call an SDK; from Python 3.12 on, Tencent's uses a function that is deprecated, which is its own affair."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"datetime\.datetime\.utc", DeprecationWarning)
-        return call(*arguments)
