@@ -81,7 +81,7 @@ class Client:
 
         Everything is checked before anything is sent.
         """
-        commands = _checked(commands)
+        commands = checked_commands(commands)
         if not commands:
             return []
         with self.connections.reaching("nothing was enqueued"):
@@ -111,7 +111,7 @@ class Client:
 
     def register_many(self, room: str, commands: Iterable[Command]) -> Shutdown | None:
         """Note many stream tasks in one round trip; see :meth:`register`."""
-        commands = _stops(room, commands)
+        commands = checked_stops(room, commands)
         if not commands:
             return None
         with self.connections.reaching("the tasks may or may not be registered; register them again"):
@@ -121,7 +121,7 @@ class Client:
 
     def unregister(self, room: str, operation: Operation, *, account: str) -> bool:
         """Take a stream task out of `room`, as when it has ended by itself; return whether it was registered."""
-        commands = _stops(room, [Command(operation=operation, account=account)])
+        commands = checked_stops(room, [Command(operation=operation, account=account)])
         with self.connections.reaching("the task may or may not be registered still; unregister it again"):
             return self.connections.rooms.unregister(room, commands) > 0
 
@@ -146,7 +146,7 @@ class Client:
         `callback` is told when the shutdown has ended: a Celery signature of the service's own, or an ``https://`` URL
         that gets a signed POST (see the README).
         """
-        commands = _stops(room, commands)
+        commands = checked_stops(room, commands)
         told = check_callback(callback)
         with self.connections.reaching("the room may or may not be closing; stop it again"):
             now = self._check_accounts(commands) if commands else datetime.now(UTC)
@@ -203,7 +203,8 @@ class Client:
                 return
 
 
-def _checked(commands: Iterable[Command]) -> list[Command]:
+def checked_commands(commands: Iterable[Command]) -> list[Command]:
+    """Return `commands` as a list; raise :class:`~streamstop.errors.InvalidCommand` where one is something else."""
     commands = list(commands)
     for number, command in enumerate(commands, start=1):
         if not isinstance(command, Command):
@@ -211,10 +212,13 @@ def _checked(commands: Iterable[Command]) -> list[Command]:
     return commands
 
 
-def _stops(room: str, commands: Iterable[Command]) -> list[Command]:
-    """Check a room's name, and commands that are to stop what runs in it."""
+def checked_stops(room: str, commands: Iterable[Command]) -> list[Command]:
+    """Return `commands` as a list, once the room's name and they are found fit to stop what runs in it.
+
+    Raises :class:`~streamstop.errors.InvalidCommand`.
+    """
     check_room(room)
-    commands = _checked(commands)
+    commands = checked_commands(commands)
     for number, command in enumerate(commands, start=1):
         if command.operation.spec.kind is not Kind.STOP:
             raise InvalidCommand(

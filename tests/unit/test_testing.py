@@ -21,6 +21,7 @@ from streamstop import (
     OutcomeTimeout,
     QueueUnavailable,
     Result,
+    Shutdown,
     State,
     UnknownAccount,
 )
@@ -32,7 +33,7 @@ from streamstop.operations import (
     StopMPUTask,
     StopStreamIngest,
 )
-from streamstop.testing import RecordingAsyncClient, RecordingClient, RecordingJob
+from streamstop.testing import RecordingAsyncClient, RecordingClient, RecordingJob, RecordingShutdown
 
 STOP = StopMPUTask(app_id="app", task_id="t-1")
 OTHER = StopMPUTask(app_id="app", task_id="t-2")
@@ -46,7 +47,12 @@ def methods(cls: type) -> dict[str, Callable[..., Any]]:
 
 @pytest.mark.parametrize(
     ("real", "recording"),
-    [(Client, RecordingClient), (AsyncClient, RecordingAsyncClient), (Job, RecordingJob)],
+    [
+        (Client, RecordingClient),
+        (AsyncClient, RecordingAsyncClient),
+        (Job, RecordingJob),
+        (Shutdown, RecordingShutdown),
+    ],
 )
 def test_the_recording_class_has_the_real_ones_methods(real: type, recording: type) -> None:
     for name, method in methods(real).items():
@@ -147,7 +153,7 @@ def test_bad_input_is_refused_as_the_real_client_does() -> None:
     client = RecordingClient()
     with pytest.raises(InvalidCommand, match="priority"):
         client.enqueue(STOP, account="a", priority=11)
-    with pytest.raises(InvalidCommand, match="takes Command objects"):
+    with pytest.raises(InvalidCommand, match="command 1 must be a Command"):
         client.enqueue_many([STOP])  # type: ignore[list-item]  # that is the point
     with pytest.raises(InvalidCommand, match="expires_in"):
         client.enqueue(STOP, account="a", expires_in=timedelta(0))

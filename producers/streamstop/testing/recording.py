@@ -1,50 +1,24 @@
-"""A client for the unit tests of services: it validates as the real one does, records, and needs no Redis.
-
-::
-
-    client = RecordingClient(accounts={"live-cn": "aliyun"})
-    client.answer(StopMPUTask, result="not_found", code="CodeTaskNotExist")
-    close_room(client, …)                       # the code under test
-    assert client.enqueued == [Command(operation=StopMPUTask(…), account="live-cn")]
-
-Nothing here waits: an outcome is there at once, or, with ``leave_open``, it is a timeout at once.
-"""
+"""The recording client and its jobs: it refuses what the real one refuses, and writes everything else down."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
-from streamstop.aio import AsyncClient
-from streamstop.client import Client
+from streamstop.client import Client, checked_commands, checked_stops
 from streamstop.commands import Command
-from streamstop.errors import InvalidCommand, NotCancellable, OutcomeTimeout, StreamstopError
+from streamstop.errors import NotCancellable, OutcomeTimeout, StreamstopError
 from streamstop.jobs import Job
 from streamstop.known_accounts import check_vendor, vendor_among
 from streamstop.lanes import Lane
-from streamstop.operations import Kind, Operation, StatusField
-from streamstop.outcomes import Outcome, Result, State, Status
+from streamstop.operations import Operation
+from streamstop.outcomes import Outcome, Result
 from streamstop.results import Deferral
-
-_T = TypeVar("_T")
-#: Which commands an answer is for: those of an operation, or those that a predicate picks.
-Which = type[Operation] | Callable[[Command], bool]
-_RESULTS_OF_ONE_KIND = {Result.STOPPED: Kind.STOP, Result.ALREADY_STOPPED: Kind.STOP, Result.STATUS: Kind.STATUS}
-
-
-@dataclass(frozen=True)
-class _Answer:
-    which: Which
-    result: Result
-    raw: int | str | None
-    told: Mapping[str, Any]
-
-    def fits(self, command: Command) -> bool:
-        if isinstance(self.which, type):
-            return isinstance(command.operation, self.which)
-        return self.which(command)
+from streamstop.rooms import RoomView, ShutdownStatus, check_callback, check_room
+from streamstop.shutdown import Shutdown
+from streamstop.testing.answers import Answer, Which, as_verified, cancelled_outcome, outcome_of
+from streamstop.testing.rooms import RecordedRooms, RecordedShutdown, RecordingShutdown
 
 
 class RecordingJob(Job):
@@ -75,7 +49,7 @@ class RecordingClient(Client):
     """Stands in for a :class:`~streamstop.client.Client` where there is no Redis and no vendor.
 
     `accounts` (names to vendors) are those that workers have; without any, every name is taken, as it is where no
-    worker has spoken. With `leave_open`, jobs stay open until :meth:`end`. Safe to share between threads.
+    worker has spoken. With `leave_open`, jobs and shutdowns stay open until :meth:`end`. Safe to share between threads.
     """
 
     def __init__(self, *, accounts: Mapping[str, str] | None = None, leave_open: bool = False) -> None:
@@ -83,9 +57,10 @@ class RecordingClient(Client):
         self.leave_open = leave_open
         #: Every command that was enqueued, in order.
         self.enqueued: list[Command] = []
-        self._answers: list[_Answer] = []
+        self._answers: list[Answer] = []
         self._commands: dict[str, tuple[Command, datetime]] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._rooms = RecordedRooms()
         self._error: StreamstopError | None = None
         self._changing = threading.RLock()
 
@@ -114,9 +89,7 @@ class RecordingClient(Client):
 
         Raises :class:`ValueError` for a result that the operation cannot have.
         """
-        answer = _Answer(which, Result(result), raw, {"code": code, "message": message, "reply": reply})
-        if isinstance(which, type):
-            _check_kind(answer.result, which)
+        answer = Answer(which, Result(result), raw, {"code": code, "message": message, "reply": reply})
         with self._changing:
             self._answers.insert(0, answer)
 
@@ -125,11 +98,18 @@ class RecordingClient(Client):
         self._error = error
 
     def end(self, *jobs: Job) -> None:
-        """End open jobs, by the answers that hold now; without arguments, all that are open."""
+        """End open jobs, by the answers that hold now; without arguments, all that are open, and all shutdowns."""
         with self._changing:
+            if not jobs:
+                self._end_shutdowns()
             for job_id in [job.id for job in jobs] or list(self._commands):
                 if job_id in self._commands and job_id not in self._outcomes:
                     self._outcomes[job_id] = self._ended(job_id)
+
+    @property
+    def shutdowns(self) -> list[RecordingShutdown]:
+        """Every shutdown that was opened, in order."""
+        return [self._shutdown(shutdown_id) for shutdown_id in self._rooms.shutdowns]
 
     def ended(self, job_id: str) -> Outcome | None:
         """Return how a job ended, or None."""
@@ -150,16 +130,10 @@ class RecordingClient(Client):
 
     def enqueue_many(self, commands: Iterable[Command]) -> list[Job]:
         """Validate and record commands: all, or none."""
-        commands = list(commands)
-        for command in commands:
-            if not isinstance(command, Command):
-                raise InvalidCommand(f"enqueue_many takes Command objects, not {type(command).__name__}")
+        commands = checked_commands(commands)
         if not commands:
             return []
-        self._fail()
-        for command in commands:
-            vendor = command.operation.spec.product.vendor.name
-            check_vendor(command.account, vendor_among(self.accounts, command.account), vendor)
+        self._check_accounts_known(commands)
         now = datetime.now(UTC)
         jobs: list[Job] = [RecordingJob(command.lane.new_job_id(), self) for command in commands]
         with self._changing:
@@ -185,6 +159,63 @@ class RecordingClient(Client):
             if (outcome := self._outcomes.get(job_id)) is not None:
                 yield outcome
 
+    def register(self, room: str, operation: Operation, *, account: str) -> Shutdown | None:
+        """Note one stream task; the shutdown that it joined, where the room is closing or closed."""
+        return self.register_many(room, [Command(operation=operation, account=account)])
+
+    def register_many(self, room: str, commands: Iterable[Command]) -> Shutdown | None:
+        """Note stream tasks: all, or none."""
+        commands = checked_stops(room, commands)
+        if not commands:
+            return None
+        self._check_accounts_known(commands)
+        with self._changing:
+            joined = self._rooms.register(room, commands)
+            self._go_on()
+        return None if joined is None else self.shutdown(joined)
+
+    def unregister(self, room: str, operation: Operation, *, account: str) -> bool:
+        """Take a stream task out of `room`; return whether it was registered."""
+        (command,) = checked_stops(room, [Command(operation=operation, account=account)])
+        self._fail()
+        with self._changing:
+            return self._rooms.unregister(room, command)
+
+    def room(self, room: str) -> RoomView:
+        """Return what is registered in `room`, and the id of its open or latest shutdown."""
+        check_room(room)
+        self._fail()
+        with self._changing:
+            return self._rooms.view(room)
+
+    def stop_room(
+        self,
+        room: str,
+        commands: Iterable[Command] = (),
+        *,
+        verify: bool = False,
+        callback: str | Mapping[str, Any] | None = None,
+    ) -> Shutdown:
+        """Stop what is registered together with `commands`. Nobody is called back."""
+        commands = checked_stops(room, commands)
+        told = check_callback(callback)
+        self._check_accounts_known(commands)
+        with self._changing:
+            opened = self._rooms.open(room, commands, verify=verify, callback=told)
+            self._go_on()
+        return self.shutdown(opened)
+
+    def reopen_room(self, room: str) -> bool:
+        """Let what is registered in a closed room run again; False where its shutdown is open."""
+        check_room(room)
+        self._fail()
+        with self._changing:
+            return self._rooms.reopen(room)
+
+    def shutdown(self, shutdown_id: str) -> Shutdown:
+        """Return the shutdown with this id; whether it exists shows when it is asked for."""
+        return self._shutdown(shutdown_id)
+
     def take_back(self, job_id: str) -> Outcome:
         """Cancel an open job: what :meth:`RecordingJob.cancel` does."""
         self._fail()
@@ -194,13 +225,7 @@ class RecordingClient(Client):
         with self._changing:
             if job_id in self._outcomes:
                 raise NotCancellable(f"job {job_id} has ended")
-            outcome = Outcome(
-                result=Result.CANCELLED,
-                job_id=job_id,
-                account=lane.account,
-                operation=lane.operation,
-                ended_at=datetime.now(UTC),
-            )
+            outcome = cancelled_outcome(job_id, lane)
             self._outcomes[job_id] = outcome
         return outcome
 
@@ -209,77 +234,52 @@ class RecordingClient(Client):
         """There are none."""
         raise NotImplementedError("a RecordingClient has no connection to Redis")
 
-    @contextmanager
-    def reaching(self, consequence: str) -> Iterator[None]:  # noqa: ARG002
+    def reaching(self, consequence: str) -> AbstractContextManager[None]:  # noqa: ARG002
         """Do nothing: there is nothing to reach."""
-        yield
+        return nullcontext()
 
     def _fail(self) -> None:
         if self._error is not None:
             raise self._error
 
+    def _check_accounts_known(self, commands: Sequence[Command]) -> None:
+        self._fail()
+        for command in commands:
+            vendor = command.operation.spec.product.vendor.name
+            check_vendor(command.account, vendor_among(self.accounts, command.account), vendor)
+
     def _ended(self, job_id: str) -> Outcome:
         command, enqueued_at = self._commands[job_id]
-        declaration = type(command.operation)
-        stop = declaration.spec.kind is Kind.STOP
-        answer = next((answer for answer in self._answers if answer.fits(command)), None)
-        result = answer.result if answer is not None else Result.STOPPED if stop else Result.STATUS
-        _check_kind(result, declaration)
-        told = dict(answer.told) if answer is not None else {}
-        if result is Result.STATUS:
-            field = declaration.spec.status
-            told["status"] = None if field is None else _status(field, None if answer is None else answer.raw)
-            told["reply"] = None if field is not None else told.get("reply") or {}
-        calls = 0 if result in {Result.EXPIRED, Result.CANCELLED} else 1
-        return Outcome(
-            result=result,
-            job_id=job_id,
-            operation=declaration.spec.id,
-            account=command.account,
-            attempts=calls,
-            calls=calls,
-            enqueued_at=enqueued_at,
-            ended_at=datetime.now(UTC),
-            **told,
-        )
+        return outcome_of(command, job_id, enqueued_at, self._answer_for(command))
 
+    def _answer_for(self, command: Command) -> Answer | None:
+        return next((answer for answer in self._answers if answer.fits(command)), None)
 
-class RecordingAsyncClient(AsyncClient):
-    """Stands in for an :class:`~streamstop.aio.AsyncClient`: the same, over a :class:`RecordingClient`.
+    def _go_on(self) -> None:
+        if not self.leave_open:
+            self._end_shutdowns()
 
-    ::
+    def _end_shutdowns(self) -> None:
+        for shutdown, member in list(self._rooms.open_members()):
+            command = member.command
+            outcome = outcome_of(command, member.job_id, shutdown.opened_at, self._answer_for(command))
+            self._rooms.settle(shutdown, member, as_verified(outcome, command) if shutdown.verify else outcome)
 
-        recording = RecordingClient(…)
-        await close_room(RecordingAsyncClient(recording), …)
-        assert recording.enqueued == […]
-    """
+    def _shutdown(self, shutdown_id: str) -> RecordingShutdown:
+        return RecordingShutdown(shutdown_id, self._recorded, self._cancel_shutdown)
 
-    client: RecordingClient
+    def _recorded(self, shutdown_id: str) -> RecordedShutdown | None:
+        self._fail()
+        return self._rooms.shutdowns.get(shutdown_id)
 
-    def __init__(self, recording: RecordingClient | None = None) -> None:
-        self.client = recording if recording is not None else RecordingClient()
-
-    async def close(self) -> None:
-        """Do nothing: the client can be used again."""
-
-    async def calling(self, call: Callable[[], _T]) -> _T:
-        """Run the call here and now: it does not block."""
-        return call()
-
-    async def waiting(self, call: Callable[[], _T]) -> _T:
-        """Run the call here and now: it does not wait."""
-        return call()
-
-
-def _check_kind(result: Result, declaration: type[Operation]) -> None:
-    kind = declaration.spec.kind
-    if _RESULTS_OF_ONE_KIND.get(result, kind) is not kind:
-        raise ValueError(f"{declaration.spec.id} is a {kind.value} operation: it does not end {result.value!r}")
-
-
-def _status(field: StatusField, raw: int | str | None) -> Status:
-    """Return what the operation's own table makes of `raw`; without one, of the first value that means over."""
-    reply: Any = raw if raw is not None else next((v for v, s in field.states.items() if s is State.STOPPED), None)
-    for name in reversed(field.path.split(".")):
-        reply = {name: reply}
-    return field.read(reply)
+    def _cancel_shutdown(self, shutdown_id: str) -> bool:
+        self._fail()
+        with self._changing:
+            shutdown = self._rooms.shutdowns.get(shutdown_id)
+            if shutdown is None or shutdown.status is not ShutdownStatus.OPEN:
+                return False
+            shutdown.cancelled = True
+            for member in shutdown.members:
+                if member.outcome is None:
+                    self._rooms.settle(shutdown, member, cancelled_outcome(member.job_id, member.command.lane))
+        return True

@@ -1,0 +1,219 @@
+"""Recorded rooms: what a :class:`~streamstop.testing.RecordingClient` keeps of rooms and their shutdowns.
+
+They keep the real ones' rules: each task once, one open shutdown a room, and what is registered while a room closes,
+or after it closed, is stopped as part of the shutdown.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from streamstop.commands import Command
+from streamstop.errors import OutcomeTimeout, UnknownShutdown
+from streamstop.outcomes import Outcome
+from streamstop.rooms import LaneProgress, Progress, RoomView, ShutdownStatus, task_of
+from streamstop.shutdown import Shutdown
+
+
+@dataclass
+class Member:
+    """A stream task of a shutdown."""
+
+    task: str
+    command: Command
+    job_id: str
+    outcome: Outcome | None = None
+
+
+@dataclass
+class RecordedShutdown:
+    """One bulk stop of a room, as it was asked for and as far as it is."""
+
+    room: str
+    verify: bool
+    callback: Mapping[str, Any] | None
+    opened_at: datetime
+    members: list[Member] = field(default_factory=list)
+    cancelled: bool = False
+
+    @property
+    def status(self) -> ShutdownStatus:
+        """Where it is."""
+        if any(member.outcome is None for member in self.members):
+            return ShutdownStatus.OPEN
+        if self.cancelled:
+            return ShutdownStatus.CANCELLED
+        bad = any(member.outcome is not None and member.outcome.result.needs_person for member in self.members)
+        return ShutdownStatus.NEEDS_ATTENTION if bad else ShutdownStatus.DONE
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """How those of its tasks ended that have."""
+        return [member.outcome for member in self.members if member.outcome is not None]
+
+    def lanes(self) -> list[LaneProgress]:
+        """Return its parts of the lanes."""
+        totals = Counter(member.command.lane for member in self.members)
+        ended = Counter(member.command.lane for member in self.members if member.outcome is not None)
+        limits = {member.command.lane: member.command.operation.spec.limit for member in self.members}
+        return [
+            LaneProgress(
+                account=lane.account,
+                operation=lane.operation,
+                total=totals[lane],
+                ended=ended[lane],
+                pace=limits[lane],
+                rests=0.0,
+                backlog=totals[lane] - ended[lane],
+            )
+            for lane in sorted(totals)
+        ]
+
+
+@dataclass
+class _Room:
+    tasks: dict[str, Command] = field(default_factory=dict)
+    shutdown: str | None = None
+
+
+class RecordedRooms:
+    """Rooms by name, shutdowns by id. The client holds its lock around every call."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, _Room] = {}
+        self.shutdowns: dict[str, RecordedShutdown] = {}
+
+    def register(self, name: str, commands: Sequence[Command]) -> str | None:
+        """Note stream tasks; return the id of the shutdown that they joined, None in an open room."""
+        room = self._rooms.setdefault(name, _Room())
+        room.tasks.update((task_of(command), command) for command in commands)
+        if room.shutdown is None or self.shutdowns[room.shutdown].cancelled:
+            return None
+        self._join(room.shutdown, commands)
+        return room.shutdown
+
+    def unregister(self, name: str, command: Command) -> bool:
+        """Take a stream task out; return whether it was in."""
+        room = self._rooms.get(name)
+        return room is not None and room.tasks.pop(task_of(command), None) is not None
+
+    def view(self, name: str) -> RoomView:
+        """Return what is registered, and the open or latest shutdown."""
+        room = self._rooms.get(name, _Room())
+        return RoomView(name, tuple(room.tasks.values()), room.shutdown)
+
+    def open(self, name: str, commands: Sequence[Command], *, verify: bool, callback: Mapping[str, Any] | None) -> str:
+        """Open the room's shutdown, or join the open one; return its id."""
+        room = self._rooms.setdefault(name, _Room())
+        current = None if room.shutdown is None else self.shutdowns[room.shutdown]
+        if room.shutdown is None or current is None or current.status is not ShutdownStatus.OPEN:
+            room.shutdown = uuid4().hex
+            self.shutdowns[room.shutdown] = RecordedShutdown(name, verify, callback, datetime.now(UTC))
+            commands = [*room.tasks.values(), *commands]
+        self._join(room.shutdown, commands)
+        return room.shutdown
+
+    def reopen(self, name: str) -> bool:
+        """Let what is registered run again; False where the shutdown is open."""
+        room = self._rooms.setdefault(name, _Room())
+        if room.shutdown is not None and self.shutdowns[room.shutdown].status is ShutdownStatus.OPEN:
+            return False
+        room.shutdown = None
+        return True
+
+    def open_members(self) -> Iterator[tuple[RecordedShutdown, Member]]:
+        """Yield the stream tasks that have not ended, with their shutdowns."""
+        for shutdown in self.shutdowns.values():
+            for member in shutdown.members:
+                if member.outcome is None:
+                    yield shutdown, member
+
+    def settle(self, shutdown: RecordedShutdown, member: Member, outcome: Outcome) -> None:
+        """Note how a stream task ended; one that ended well leaves the registry."""
+        member.outcome = outcome
+        if outcome.ok:
+            self._rooms[shutdown.room].tasks.pop(member.task, None)
+
+    def _join(self, shutdown_id: str, commands: Sequence[Command]) -> None:
+        shutdown = self.shutdowns[shutdown_id]
+        still = {member.task for member in shutdown.members if member.outcome is None}
+        for task, command in {task_of(command): command for command in commands}.items():
+            if task not in still:
+                shutdown.members.append(Member(task, command, command.lane.new_job_id()))
+
+
+class RecordingShutdown(Shutdown):
+    """A shutdown of a :class:`~streamstop.testing.RecordingClient`."""
+
+    def __init__(
+        self,
+        shutdown_id: str,
+        recorded: Callable[[str], RecordedShutdown | None],
+        cancel: Callable[[str], bool],
+    ) -> None:
+        object.__setattr__(self, "id", shutdown_id)  # the base is frozen
+        object.__setattr__(self, "_recorded", recorded)
+        object.__setattr__(self, "_cancel", cancel)
+
+    _recorded: Callable[[str], RecordedShutdown | None]
+    _cancel: Callable[[str], bool]
+
+    @property
+    def commands(self) -> list[Command]:
+        """The stops of its stream tasks."""
+        return [member.command for member in self._held().members]
+
+    @property
+    def verify(self) -> bool:
+        """Whether verified stops were asked for."""
+        return self._held().verify
+
+    @property
+    def callback(self) -> Mapping[str, Any] | None:
+        """Who is to be told: ``{"url": …}`` or a Celery signature. Nobody is, here."""
+        return self._held().callback
+
+    def progress(self) -> Progress:
+        """Return how far it is."""
+        held = self._held()
+        status, outcomes = held.status, held.outcomes
+        ended = [outcome.ended_at for outcome in outcomes if outcome.ended_at is not None]
+        return Progress(
+            shutdown=self.id,
+            room=held.room,
+            status=status,
+            total=len(held.members),
+            results=Counter(outcome.result for outcome in outcomes),
+            lanes=held.lanes(),
+            opened_at=held.opened_at,
+            done_at=None if status is ShutdownStatus.OPEN else max(ended, default=held.opened_at),
+        )
+
+    def watch(self, timeout: float | timedelta | None = None) -> Iterator[Progress]:  # noqa: ARG002
+        """Yield the progress; the time is over at once for a shutdown that is open, whatever `timeout` is."""
+        yield self.progress()
+
+    def wait(self, timeout: float | timedelta | None = None) -> Progress:  # noqa: ARG002
+        """Return the progress; the time is over at once for a shutdown that is open, whatever `timeout` is."""
+        progress = self.progress()
+        if progress.status is ShutdownStatus.OPEN:
+            raise OutcomeTimeout(f"shutdown {self.id} is still open")
+        return progress
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield how every stream task ended that has."""
+        recorded = self._recorded(self.id)
+        yield from [] if recorded is None else recorded.outcomes
+
+    def cancel(self) -> bool:
+        """Take back what is open; the registry keeps those tasks. False where it is not open."""
+        return self._cancel(self.id)
+
+    def _held(self) -> RecordedShutdown:
+        recorded = self._recorded(self.id)
+        if recorded is None:
+            raise UnknownShutdown(f"there is no shutdown {self.id}, or it ended over seven days ago")
+        return recorded
