@@ -1,7 +1,5 @@
 """Control: the jobs that move a shutdown forward, in a lane of their own, with leases like any other job."""
 
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +11,7 @@ from uuid import uuid4
 
 import structlog
 
+from streamstop import callbacks
 from streamstop.lanes import Claimed, Lanes, LastCall, Tries
 from streamstop.results import Deferral, deferral_record, step_record
 from streamstop.rooms import CONTROL
@@ -116,7 +115,7 @@ class Control:
         headers = {
             "host": parts.netloc,
             "content-type": "application/json",
-            "streamstop-signature": sign(self.secret, int(time.time()), body),
+            callbacks.HEADER: callbacks.sign(self.secret, int(time.time()), body),
         }
         try:
             response = self.transport.send(Request("POST", str(url), headers, body))
@@ -124,9 +123,3 @@ class Control:
             raise CallbackFailed(f"{parts.hostname}: {fault.answer.code}") from None
         if not 200 <= response.status < 300:
             raise CallbackFailed(f"{parts.hostname} answered HTTP {response.status}")
-
-
-def sign(secret: str, timestamp: int, body: bytes) -> str:
-    """Return the header ``streamstop-signature``: ``t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">``."""
-    signature = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
-    return f"t={timestamp},v1={signature}"
