@@ -1,0 +1,209 @@
+"""Rooms, a step at a time: the scripts on a real Redis, and the fan-out as a generator that a test abandons."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from streamstop import Client, Command, Result, Shutdown, ShutdownStatus
+from streamstop.lanes import Claimed, Lane, Lanes, Pace
+from streamstop.operations import StopPublishCdnStream
+from streamstop.outcomes import Outcome
+from streamstop.rooms import Membership, Rooms
+from streamstop_worker import shutdowns
+from streamstop_worker.shutdowns import Shutdowns
+
+LANE = Lane("trtc-intl", "trtc.StopPublishCdnStream")
+PACE = Pace.of_limit(500)
+ROOM = "room"
+
+
+@dataclass
+class Hands:
+    """A producer and a worker of one Redis, with every step made by hand."""
+
+    redis: Any  # its replies are typed as awaitable or not; here they are not
+    client: Client
+
+    def __post_init__(self) -> None:
+        self.lanes = Lanes(self.redis)
+        self.rooms = Rooms(self.redis, self.lanes)
+        self.worker = Shutdowns(self.rooms, self.lanes)
+
+    def register(self, *names: object) -> Shutdown | None:
+        return self.client.register_many(ROOM, stops(*names))
+
+    def stop(self, *names: object, **options: Any) -> Shutdown:
+        return self.client.stop_room(ROOM, stops(*names), **options)
+
+    def fan_out(self, shutdown: Shutdown) -> None:
+        for _ in self.worker.fan_out(shutdown.id):
+            pass
+
+    def take_back(self, shutdown: Shutdown) -> None:
+        for _ in self.worker.take_back(shutdown.id):
+            pass
+
+    def messages(self, lane: Lane = LANE) -> list[dict[str, Any]]:
+        """Return the arguments of the messages that wait in a lane, first to last."""
+        found: list[bytes] = []
+        for level in lane.waiting:
+            found += reversed(self.redis.lrange(level, 0, -1))
+        return [json.loads(json.loads(message)["body"])[0][0] for message in found]
+
+    def members(self) -> list[str]:
+        """Return the members whose jobs wait in the lane."""
+        return [message["shutdown"]["member"] for message in self.messages()]
+
+    def end(self, shutdown: Shutdown, member: str, result: Result = Result.STOPPED) -> None:
+        """Let a member's job end, as a worker does."""
+        membership = Membership(shutdown=shutdown.id, member=member)
+        self.rooms.settle(LANE, shutdowns.settlement_of(membership, outcome(membership, result)))
+
+    def take(self) -> str:
+        """Let a worker take and claim the next job of the lane; return its id."""
+        assert self.lanes.admit(LANE, PACE) >= 1
+        job_id: str = json.loads(self.redis.rpop("streamstop.ready"))["headers"]["id"]
+        assert self.claim(job_id) is Claimed.GO
+        return job_id
+
+    def claim(self, job_id: str) -> Claimed:
+        lease = timedelta(seconds=15)
+        return self.lanes.claim(LANE, PACE, job_id, owner="worker", lease=lease, expires_at=None).what
+
+
+def stops(*names: object) -> list[Command]:
+    return [
+        Command(operation=StopPublishCdnStream(sdk_app_id=1, task_id=str(name)), account=LANE.account) for name in names
+    ]
+
+
+def outcome(membership: Membership, result: Result, lane: Lane = LANE) -> Outcome:
+    return Outcome(
+        result=result,
+        job_id=membership.job_id(lane),
+        account=lane.account,
+        operation=lane.operation,
+        ended_at=datetime.now(UTC),
+    )
+
+
+@pytest.fixture
+def hands(client: Client, real_redis: Redis) -> Hands:
+    client.connections.known_accounts.publish({LANE.account: "tencent"})
+    return Hands(real_redis, client)
+
+
+# The fan-out, abandoned
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2, 3, 4, 5, 6])
+def test_a_fan_out_that_is_killed_after_any_batch_is_made_again_and_every_task_has_one_job(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    monkeypatch.setattr(shutdowns, "BATCH", 100)
+    hands.register(*range(600))
+    shutdown = hands.stop(*range(500, 750))
+    killed = hands.worker.fan_out(shutdown.id)
+    for _ in range(batches):
+        next(killed)
+    killed.close()
+    hands.fan_out(shutdown)
+    members = hands.members()
+    assert len(members) == len(set(members)) == shutdown.progress().total == 750
+
+
+def test_a_fan_out_that_is_killed_between_its_last_job_and_its_note_ends_when_it_is_made_again(hands: Hands) -> None:
+    hands.register(*range(10))
+    shutdown = hands.stop()
+    killed = hands.worker.fan_out(shutdown.id)
+    next(killed)
+    killed.close()
+    for member in hands.members():
+        hands.end(shutdown, member)
+    assert shutdown.progress().status is ShutdownStatus.OPEN, "nobody knows yet that this was all"
+    hands.fan_out(shutdown)
+    progress = shutdown.progress()
+    assert (progress.status, progress.total, progress.ended) == (ShutdownStatus.DONE, 10, 10)
+    assert len(hands.members()) == 10
+
+
+def test_two_fan_outs_of_one_shutdown_at_the_same_time_give_every_task_one_job(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutdowns, "BATCH", 50)
+    hands.register(*range(600))
+    shutdown = hands.stop(*range(600, 900))
+    running = [hands.worker.fan_out(shutdown.id) for _ in range(3)]
+    while running:
+        running = [one for one in running if next(one, None) is not None]
+    members = hands.members()
+    assert len(members) == len(set(members)) == shutdown.progress().total == 900
+
+
+def test_a_fan_out_that_is_made_again_gives_the_same_shares(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutdowns, "BATCH", 100)
+    shutdown = hands.stop(*range(10))
+    hands.fan_out(shutdown)
+    hands.register(*range(10, 600))
+    killed = hands.worker.fan_out(shutdown.id)
+    next(killed)
+    killed.close()
+    hands.fan_out(shutdown)
+    hands.fan_out(shutdown)
+    assert [hands.redis.llen(level) for level in LANE.waiting] == [0, 20, 200, 380]
+
+
+# What joins, counts and ends
+
+
+def test_a_task_that_is_registered_again_after_its_stop_is_stopped_again(hands: Hands) -> None:
+    shutdown = hands.stop("a", "b")
+    hands.fan_out(shutdown)
+    hands.end(shutdown, hands.members()[0])
+    assert hands.register("a") == shutdown
+    hands.fan_out(shutdown)
+    assert (len(hands.members()), shutdown.progress().total) == (3, 3)
+
+
+def test_a_task_that_is_registered_again_before_its_stop_is_claimed_is_stopped_once(hands: Hands) -> None:
+    shutdown = hands.stop("a")
+    hands.fan_out(shutdown)
+    assert hands.register("a") == hands.register("a") == shutdown
+    hands.fan_out(shutdown)
+    assert (len(hands.members()), shutdown.progress().total) == (1, 1)
+
+
+def test_a_job_of_a_shutdown_that_is_cancelled_while_it_waits_counts_in_it(hands: Hands) -> None:
+    shutdown = hands.stop("a", "b")
+    hands.fan_out(shutdown)
+    membership = Membership(shutdown=shutdown.id, member=hands.members()[0])
+    assert hands.client.job(membership.job_id(LANE)).cancel().result is Result.CANCELLED
+    hands.lanes.admit(LANE, PACE)
+    assert hands.claim(membership.job_id(LANE)) is Claimed.STALE
+    hands.worker.settle_ended(LANE, membership, hands.lanes.record_of(membership.job_id(LANE)))
+    assert shutdown.progress().results == {Result.CANCELLED: 1}
+
+
+def test_every_key_of_a_shutdown_ends(hands: Hands) -> None:
+    hands.register("a", "b")
+    shutdown = hands.stop("c", callback={"task": "told"})
+
+    def without_end() -> list[bytes]:
+        keys = hands.redis.keys("streamstop.shutdown.*") + hands.redis.keys("streamstop.room.*")
+        return [key for key in keys if hands.redis.ttl(key) < 0]
+
+    assert without_end() == []
+    hands.fan_out(shutdown)
+    assert without_end() == []
+    for member in hands.members():
+        hands.end(shutdown, member)
+        assert without_end() == []
+    assert shutdown.progress().status is ShutdownStatus.DONE
+    ends = {hands.redis.ttl(key) for key in hands.redis.keys("streamstop.shutdown.*")}
+    assert all(end <= 7 * 86400 for end in ends)
+    assert hands.register("d") == shutdown
+    assert without_end() == []
