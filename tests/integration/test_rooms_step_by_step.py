@@ -110,7 +110,6 @@ def test_a_fan_out_that_is_killed_after_any_batch_is_made_again_and_every_task_h
     killed = hands.worker.fan_out(shutdown.id)
     for _ in range(batches):
         next(killed)
-    killed.close()
     hands.fan_out(shutdown)
     members = hands.members()
     assert len(members) == len(set(members)) == shutdown.progress().total == 750
@@ -121,7 +120,6 @@ def test_a_fan_out_that_is_killed_between_its_last_job_and_its_note_ends_when_it
     shutdown = hands.stop()
     killed = hands.worker.fan_out(shutdown.id)
     next(killed)
-    killed.close()
     for member in hands.members():
         hands.end(shutdown, member)
     assert shutdown.progress().status is ShutdownStatus.OPEN, "nobody knows yet that this was all"
@@ -151,7 +149,6 @@ def test_a_fan_out_that_is_made_again_gives_the_same_shares(hands: Hands, monkey
     hands.register(*range(10, 600))
     killed = hands.worker.fan_out(shutdown.id)
     next(killed)
-    killed.close()
     hands.fan_out(shutdown)
     hands.fan_out(shutdown)
     assert [hands.redis.llen(level) for level in LANE.waiting] == [0, 20, 200, 380]
