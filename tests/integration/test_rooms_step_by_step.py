@@ -10,7 +10,7 @@ from redis import Redis
 
 from streamstop import Client, Command, Result, Shutdown, ShutdownStatus
 from streamstop.lanes import Claimed, Lane, Lanes, Pace
-from streamstop.operations import StopPublishCdnStream
+from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome
 from streamstop.rooms import Membership, Rooms
 from streamstop_worker import shutdowns
@@ -164,6 +164,20 @@ def test_a_task_that_is_registered_again_after_its_stop_is_stopped_again(hands: 
     assert hands.register("a") == shutdown
     hands.fan_out(shutdown)
     assert (len(hands.members()), shutdown.progress().total) == (3, 3)
+
+
+def test_a_verified_stop_counts_in_the_lane_of_the_stop(hands: Hands) -> None:
+    stop = Command(operation=StopStreamIngest(sdk_app_id=1, task_id="a"), account=LANE.account)
+    shutdown = hands.client.stop_room(ROOM, [stop], verify=True)
+    hands.fan_out(shutdown)
+    message = hands.messages(stop.lane)[0]
+    membership = Membership.of_message(message)
+    assert membership is not None
+    status_lane = Lane(LANE.account, "trtc.DescribeStreamIngest")
+    verified = shutdowns.settlement_of(membership, outcome(membership, Result.VERIFIED))
+    hands.rooms.settle(status_lane, verified)
+    lanes = [(lane.operation, lane.total, lane.ended) for lane in shutdown.progress().lanes]
+    assert lanes == [("trtc.StopStreamIngest", 1, 1)]
 
 
 def test_a_task_that_is_registered_again_before_its_stop_is_claimed_is_stopped_once(hands: Hands) -> None:

@@ -68,7 +68,12 @@ local function conclude(id, now_s)
     end
 end
 
--- Count a member's outcome, once.
+-- Return the lane that a job's id names.
+local function lane_of(job_id)
+    return string.match(job_id, '^(.*)%.[^.]*$')
+end
+
+-- Count a member's outcome, once, in the lane of its stop: what verified it ended in another.
 local function settle(id, member, lane_name, result, outcome, ok, attention, now_s)
     if redis.call('HSETNX', shutdown_key(id, 'outcomes'), member, outcome) == 0 then return end
     local key = shutdown_key(id)
@@ -77,6 +82,8 @@ local function settle(id, member, lane_name, result, outcome, ok, attention, now
         expire_shutdown(id, SHUTDOWN_OPEN)
     end
     redis.call('HINCRBY', key, 'n:' .. result, 1)
+    local job_id = redis.call('HGET', shutdown_key(id, 'jobs'), member)
+    lane_name = job_id and lane_of(job_id) or lane_name
     redis.call('HINCRBY', shutdown_key(id, 'lanes'), lane_name .. ':ended', 1)
     if attention then redis.call('HINCRBY', key, 'attention', 1) end
     if ok and room then
