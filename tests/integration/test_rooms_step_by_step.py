@@ -180,6 +180,15 @@ def test_a_verified_stop_counts_in_the_lane_of_the_stop(hands: Hands) -> None:
     assert lanes == [("trtc.StopStreamIngest", 1, 1)]
 
 
+def test_what_was_cancelled_before_it_had_a_job_counts_as_its_lanes_too(hands: Hands) -> None:
+    shutdown = hands.stop("a", "b")
+    assert shutdown.cancel()
+    hands.take_back(shutdown)
+    progress = shutdown.progress()
+    assert (progress.status, progress.total, progress.ended) == (ShutdownStatus.CANCELLED, 2, 2)
+    assert [(lane.total, lane.ended) for lane in progress.lanes] == [(2, 2)]
+
+
 def test_a_task_that_is_registered_again_before_its_stop_is_claimed_is_stopped_once(hands: Hands) -> None:
     shutdown = hands.stop("a")
     hands.fan_out(shutdown)

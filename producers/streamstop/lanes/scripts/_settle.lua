@@ -85,6 +85,7 @@ local function settle(id, member, lane_name, result, outcome, ok, attention, now
     local job_id = redis.call('HGET', shutdown_key(id, 'jobs'), member)
     lane_name = job_id and lane_of(job_id) or lane_name
     redis.call('HINCRBY', shutdown_key(id, 'lanes'), lane_name .. ':ended', 1)
+    if not job_id then redis.call('HINCRBY', shutdown_key(id, 'lanes'), lane_name .. ':total', 1) end
     if attention then redis.call('HINCRBY', key, 'attention', 1) end
     if ok and room then
         local task = string.match(member, '^[^\n]*')
