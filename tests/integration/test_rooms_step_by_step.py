@@ -189,6 +189,23 @@ def test_what_was_cancelled_before_it_had_a_job_counts_as_its_lanes_too(hands: H
     assert [(lane.total, lane.ended) for lane in progress.lanes] == [(2, 2)]
 
 
+def test_a_job_that_ends_after_its_shutdown_was_forgotten_leaves_no_key_behind(hands: Hands) -> None:
+    shutdown = hands.stop("a")
+    hands.fan_out(shutdown)
+    for key in hands.redis.keys(f"streamstop.shutdown.{shutdown.id}*"):
+        hands.redis.delete(key)
+    hands.end(shutdown, hands.members()[0])
+    assert hands.redis.keys("streamstop.shutdown.*") == []
+
+
+def test_a_task_does_not_join_a_shutdown_that_is_forgotten(hands: Hands) -> None:
+    shutdown = hands.stop()
+    assert shutdown.progress().status is ShutdownStatus.DONE
+    hands.redis.delete(f"streamstop.shutdown.{shutdown.id}")
+    assert hands.register("a") is None
+    assert hands.redis.keys("streamstop.shutdown.*") == []
+
+
 def test_a_task_that_is_registered_again_before_its_stop_is_claimed_is_stopped_once(hands: Hands) -> None:
     shutdown = hands.stop("a")
     hands.fan_out(shutdown)

@@ -75,9 +75,10 @@ end
 
 -- Count a member's outcome, once, in the lane of its stop: what verified it ended in another.
 local function settle(id, member, lane_name, result, outcome, ok, attention, now_s)
-    if redis.call('HSETNX', shutdown_key(id, 'outcomes'), member, outcome) == 0 then return end
     local key = shutdown_key(id)
     local room = redis.call('HGET', key, 'room')
+    if not room then return end         -- the shutdown is forgotten: nothing of it may come back without an end
+    if redis.call('HSETNX', shutdown_key(id, 'outcomes'), member, outcome) == 0 then return end
     if redis.call('HINCRBY', key, 'ended', 1) == 1 then
         expire_shutdown(id, SHUTDOWN_OPEN)
     end
@@ -87,7 +88,7 @@ local function settle(id, member, lane_name, result, outcome, ok, attention, now
     redis.call('HINCRBY', shutdown_key(id, 'lanes'), lane_name .. ':ended', 1)
     if not job_id then redis.call('HINCRBY', shutdown_key(id, 'lanes'), lane_name .. ':total', 1) end
     if attention then redis.call('HINCRBY', key, 'attention', 1) end
-    if ok and room then
+    if ok then
         local task = string.match(member, '^[^\n]*')
         redis.call('HDEL', room_key(room, 'tasks'), task)
     end
