@@ -189,6 +189,16 @@ def test_what_was_cancelled_before_it_had_a_job_counts_as_its_lanes_too(hands: H
     assert [(lane.total, lane.ended) for lane in progress.lanes] == [(2, 2)]
 
 
+def test_a_shutdown_of_an_operation_that_this_worker_does_not_know_can_be_cancelled(hands: Hands) -> None:
+    shutdown = hands.stop("a")
+    key = f"streamstop.shutdown.{shutdown.id}:tasks"
+    member, command = hands.redis.hgetall(key).popitem()
+    hands.redis.hset(key, member, command.replace(b"trtc.StopPublishCdnStream", b"trtc.StopSomethingNew"))
+    assert shutdown.cancel()
+    hands.take_back(shutdown)
+    assert shutdown.progress().status is ShutdownStatus.CANCELLED
+
+
 def test_a_job_that_ends_after_its_shutdown_was_forgotten_leaves_no_key_behind(hands: Hands) -> None:
     shutdown = hands.stop("a")
     hands.fan_out(shutdown)

@@ -74,8 +74,7 @@ class Shutdowns:
         if not facts:
             return
         for taken, (member, command, job_id) in enumerate(self.rooms.members(shutdown), start=1):
-            received = ReceivedCommand.from_message(json.loads(command))
-            lane = received.lane
+            lane = _lane_of(json.loads(command))
             membership = Membership(shutdown=shutdown, member=member)
             outcome = Outcome(
                 result=Result.CANCELLED,
@@ -181,10 +180,15 @@ def _entries(shutdown: str, tasks: Sequence[tuple[str, str]], *, verify: bool, s
     now = datetime.now(UTC).timestamp()
     for member, command in tasks:
         data = json.loads(command)
-        lane = Lane(data["account"], data["operation"])
+        lane = _lane_of(data)
         is_stop = OPERATIONS[lane.operation].spec.kind is Kind.STOP if lane.operation in OPERATIONS else True
         membership = Membership(shutdown=shutdown, member=member, verify=verify and is_stop)
         job_id, priority = membership.job_id(lane), shares.next(lane)
         argument = membership.in_message({**data, "enqueued_at": now})
         message = celery_message(job_id, lane, argument, priority=priority)
         yield Entry(member, command, job_id, Queued(lane, priority, message))
+
+
+def _lane_of(command: Mapping[str, Any]) -> Lane:
+    """Return the lane of a command, also of an operation that only a newer worker knows."""
+    return Lane(command["account"], command["operation"])
