@@ -1,6 +1,6 @@
 """streamstop stops stream tasks at cloud vendors: producers enqueue, workers call, at each account's own pace."""
 
-from streamstop.aio import AsyncClient, AsyncJob
+from streamstop.aio import AsyncClient, AsyncJob, AsyncShutdown
 from streamstop.client import Client
 from streamstop.commands import Command
 from streamstop.errors import (
@@ -26,6 +26,7 @@ from streamstop.shutdown import Shutdown
 __all__ = [
     "AsyncClient",
     "AsyncJob",
+    "AsyncShutdown",
     "Client",
     "Command",
     "Deferral",

@@ -5,24 +5,30 @@ event loop never waits for Redis and there is no second copy of the logic.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from itertools import islice
+from typing import Any, TypeVar
 
 from streamstop.client import Client
 from streamstop.commands import Command
+from streamstop.errors import OutcomeTimeout
 from streamstop.jobs import Job
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome
 from streamstop.results import Deferral
+from streamstop.rooms import Progress, RoomView, ShutdownStatus
+from streamstop.shutdown import Shutdown
 
 _T = TypeVar("_T")
 
-#: How many waits for outcomes can run at once; further ones queue. One wait takes any number of jobs.
+#: How many waits and watches can run at once; further ones queue. One wait takes any number of jobs.
 MOST_WAITS = 64
+#: How many outcomes of a shutdown one step to a thread brings.
+_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,53 @@ class AsyncJob:
         return await self._client.calling(self.job.cancel)
 
 
+@dataclass(frozen=True)
+class AsyncShutdown:
+    """One bulk stop of a room; see :class:`~streamstop.shutdown.Shutdown`."""
+
+    shutdown: Shutdown
+    _client: "AsyncClient"
+
+    @property
+    def id(self) -> str:
+        """The shutdown's id."""
+        return self.shutdown.id
+
+    async def progress(self) -> Progress:
+        """See :meth:`streamstop.shutdown.Shutdown.progress`."""
+        return await self._client.calling(self.shutdown.progress)
+
+    async def watch(self, timeout: float | timedelta | None = None) -> AsyncIterator[Progress]:
+        """See :meth:`streamstop.shutdown.Shutdown.watch`."""
+        changes = self.shutdown.watch(timeout)
+        while (progress := await self._client.waiting(partial(next, changes, None))) is not None:
+            yield progress
+
+    async def wait(self, timeout: float | timedelta | None = None) -> Progress:
+        """See :meth:`streamstop.shutdown.Shutdown.wait`."""
+        # By watching, for a thread that watches is free again soon after its awaiter was cancelled.
+        async for progress in self.watch(timeout):
+            if progress.status is not ShutdownStatus.OPEN:
+                return progress
+        raise OutcomeTimeout(f"shutdown {self.id} is still open")
+
+    async def outcomes(self) -> AsyncIterator[Outcome]:
+        """See :meth:`streamstop.shutdown.Shutdown.outcomes`."""
+        outcomes = self.shutdown.outcomes()
+        while page := await self._client.calling(lambda: list(islice(outcomes, _PAGE))):
+            for outcome in page:
+                yield outcome
+
+    async def cancel(self) -> bool:
+        """See :meth:`streamstop.shutdown.Shutdown.cancel`."""
+        return await self._client.calling(self.shutdown.cancel)
+
+
 class AsyncClient:
-    """Enqueues commands and reads their outcomes, from asyncio. Arguments as :class:`~streamstop.client.Client`."""
+    """Enqueues commands, closes rooms, and reads outcomes, from asyncio.
+
+    Arguments as :class:`~streamstop.client.Client`.
+    """
 
     def __init__(self, url: str | None = None, *, timeout: timedelta | None = None) -> None:
         self.client = Client(url, timeout=timeout)
@@ -94,6 +145,45 @@ class AsyncClient:
         outcomes = self.client.outcomes([job.job for job in jobs], timeout=timeout)
         while (outcome := await self.waiting(partial(next, outcomes, None))) is not None:
             yield outcome
+
+    async def register(self, room: str, operation: Operation, *, account: str) -> AsyncShutdown | None:
+        """See :meth:`streamstop.client.Client.register`."""
+        return self._joined(await self.calling(partial(self.client.register, room, operation, account=account)))
+
+    async def register_many(self, room: str, commands: Iterable[Command]) -> AsyncShutdown | None:
+        """See :meth:`streamstop.client.Client.register_many`."""
+        return self._joined(await self.calling(partial(self.client.register_many, room, list(commands))))
+
+    async def unregister(self, room: str, operation: Operation, *, account: str) -> bool:
+        """See :meth:`streamstop.client.Client.unregister`."""
+        return await self.calling(partial(self.client.unregister, room, operation, account=account))
+
+    async def room(self, room: str) -> RoomView:
+        """See :meth:`streamstop.client.Client.room`."""
+        return await self.calling(partial(self.client.room, room))
+
+    async def stop_room(
+        self,
+        room: str,
+        commands: Iterable[Command] = (),
+        *,
+        verify: bool = False,
+        callback: str | Mapping[str, Any] | None = None,
+    ) -> AsyncShutdown:
+        """See :meth:`streamstop.client.Client.stop_room`."""
+        call = partial(self.client.stop_room, room, list(commands), verify=verify, callback=callback)
+        return AsyncShutdown(await self.calling(call), self)
+
+    async def reopen_room(self, room: str) -> bool:
+        """See :meth:`streamstop.client.Client.reopen_room`."""
+        return await self.calling(partial(self.client.reopen_room, room))
+
+    def shutdown(self, shutdown_id: str) -> AsyncShutdown:
+        """See :meth:`streamstop.client.Client.shutdown`."""
+        return AsyncShutdown(self.client.shutdown(shutdown_id), self)
+
+    def _joined(self, shutdown: Shutdown | None) -> AsyncShutdown | None:
+        return None if shutdown is None else AsyncShutdown(shutdown, self)
 
     async def calling(self, call: Callable[[], _T]) -> _T:
         """Run a call that is soon over in a thread."""

@@ -1,11 +1,13 @@
 """Rooms of the recording client: the real one's rules, without Redis, and nothing waits."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from streamstop import (
+    AsyncClient,
     Command,
     InvalidCommand,
     OutcomeTimeout,
@@ -16,7 +18,7 @@ from streamstop import (
     UnknownShutdown,
 )
 from streamstop.operations import GetMPUTaskStatus, StopMPUTask, StopPublishCdnStream, StopStreamIngest
-from streamstop.testing import RecordingClient
+from streamstop.testing import RecordingAsyncClient, RecordingClient
 
 
 def stop(task: str, account: str = "live-cn") -> Command:
@@ -186,3 +188,22 @@ def test_a_queue_that_is_unavailable_can_be_rehearsed() -> None:
     ):
         with pytest.raises(QueueUnavailable):
             call()
+
+
+def test_the_async_client_closes_rooms_over_the_recording_one() -> None:
+    recording = RecordingClient(leave_open=True)
+
+    async def service(client: AsyncClient) -> None:
+        async with client:
+            assert await client.register("room", stop("a").operation, account="live-cn") is None
+            shutdown = await client.stop_room("room", [stop("b")])
+            assert await client.register_many("room", [stop("late")]) == shutdown
+            with pytest.raises(OutcomeTimeout):
+                await shutdown.wait()
+            assert not await client.reopen_room("room")
+            recording.end()
+            assert (await shutdown.wait()).total == 3
+            assert [outcome.result async for outcome in shutdown.outcomes()] == [Result.STOPPED] * 3
+            assert not await client.shutdown(shutdown.id).cancel()
+
+    asyncio.run(service(RecordingAsyncClient(recording)))

@@ -1,0 +1,152 @@
+"""The client for asyncio against a real worker: the same answers, and the event loop never waits for them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from streamstop import (
+    AsyncClient,
+    Command,
+    NotCancellable,
+    OutcomeTimeout,
+    Result,
+    ShutdownStatus,
+    UnknownAccount,
+    UnknownShutdown,
+)
+from streamstop.operations import StopMPUTask, StopPublishCdnStream
+from tests.support.world import ALIYUN, TENCENT, World
+
+TIMEOUT = 60
+
+
+def stops(name: str, count: int) -> list[Command]:
+    return [Command(operation=StopMPUTask(app_id=name, task_id=f"t-{n}"), account=ALIYUN) for n in range(count)]
+
+
+def slow_stops(name: str, count: int) -> list[Command]:
+    tasks = (StopPublishCdnStream(sdk_app_id=1, task_id=f"{name}-{n}") for n in range(count))
+    return [Command(operation=task, account=TENCENT) for task in tasks]
+
+
+def run(world: World, service: Callable[[AsyncClient], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with AsyncClient(world.server.url) as client:
+            await service(client)
+
+    asyncio.run(main())
+
+
+def start(world: World, commands: list[Command]) -> list[Command]:
+    for account in {command.account for command in commands}:
+        world.simulator.start_tasks(account, [c.operation for c in commands if c.account == account])
+    return commands
+
+
+def test_jobs_are_enqueued_and_their_outcomes_come_as_they_end(shared_world: World) -> None:
+    first, *others = start(shared_world, stops("jobs", 4))
+
+    async def service(client: AsyncClient) -> None:
+        job = await client.enqueue(first.operation, account=ALIYUN)
+        jobs = await client.enqueue_many(others)
+        assert (await job.outcome(TIMEOUT)).result is Result.STOPPED
+        ended = [outcome.job_id async for outcome in client.outcomes([job, *jobs], TIMEOUT)]
+        assert sorted(ended) == sorted(one.id for one in [job, *jobs])
+        assert await client.job(job.id).peek() == await job.outcome()
+        with pytest.raises(NotCancellable):
+            await job.cancel()
+
+    run(shared_world, service)
+
+
+def test_a_job_that_waits_in_its_lane_is_cancelled(shared_world: World) -> None:
+    commands = start(shared_world, slow_stops("taken-back", 60))
+
+    async def service(client: AsyncClient) -> None:
+        jobs = await client.enqueue_many(commands)
+        assert (await jobs[-1].cancel()).result is Result.CANCELLED
+        with pytest.raises(OutcomeTimeout):
+            await jobs[-2].outcome(timeout=0)
+        for job in jobs:
+            try:
+                await job.cancel()
+            except NotCancellable:
+                continue
+
+    run(shared_world, service)
+
+
+def test_a_room_is_closed_and_watched_to_its_end(shared_world: World) -> None:
+    registered, passed, late = stops("room", 12), stops("passed", 3), stops("late", 1)
+    start(shared_world, registered + passed + late)
+
+    async def service(client: AsyncClient) -> None:
+        assert await client.register_many("room", registered) is None
+        assert await client.register("room", registered[0].operation, account=ALIYUN) is None
+        assert await client.unregister("room", registered[-1].operation, account=ALIYUN)
+        assert len((await client.room("room")).tasks) == 11
+        shutdown = await client.stop_room("room", passed)
+        assert await client.stop_room("room") == shutdown
+        assert await client.register("room", late[0].operation, account=ALIYUN) == shutdown
+        seen = [progress async for progress in shutdown.watch(TIMEOUT)]
+        assert (seen[-1].status, seen[-1].results) == (ShutdownStatus.DONE, {Result.STOPPED: 15})
+        assert [progress.ended for progress in seen] == sorted(progress.ended for progress in seen)
+        assert await client.shutdown(shutdown.id).wait(TIMEOUT) == await shutdown.progress()
+        outcomes = [outcome async for outcome in shutdown.outcomes()]
+        assert len({outcome.job_id for outcome in outcomes}) == 15
+        assert not await shutdown.cancel()
+        assert await client.reopen_room("room")
+
+    run(shared_world, service)
+
+
+def test_a_shutdown_is_cancelled_while_another_coroutine_watches_it(shared_world: World) -> None:
+    commands = start(shared_world, slow_stops("cancelled", 100))
+
+    async def service(client: AsyncClient) -> None:
+        shutdown = await client.stop_room("cancelled", commands)
+        with pytest.raises(OutcomeTimeout):
+            await shutdown.wait(timeout=0)
+        waiting = asyncio.create_task(shutdown.wait(TIMEOUT))
+        assert await shutdown.cancel()
+        progress = await waiting
+        assert (progress.status, progress.ended) == (ShutdownStatus.CANCELLED, 100)
+
+    run(shared_world, service)
+
+
+def test_other_coroutines_run_while_one_waits_for_news(shared_world: World) -> None:
+    commands = start(shared_world, slow_stops("loop", 20))
+    order: list[str] = []  # "other" once between two pieces of news, however often it ran
+
+    async def other() -> None:
+        while True:
+            if order[-1:] != ["other"]:
+                order.append("other")
+            await asyncio.sleep(0)
+
+    async def service(client: AsyncClient) -> None:
+        nonlocal order
+        shutdown = await client.stop_room("loop", commands)
+        running = asyncio.create_task(other())
+        async for _ in shutdown.watch(TIMEOUT):
+            order += ["news"]
+        running.cancel()
+
+    run(shared_world, service)
+    news = order.count("news")
+    assert news > 1
+    assert order[: 2 * news] == ["other", "news"] * news
+
+
+def test_errors_are_those_of_the_blocking_client(shared_world: World) -> None:
+    shared_world.await_account(ALIYUN)
+
+    async def service(client: AsyncClient) -> None:
+        with pytest.raises(UnknownAccount):
+            await client.stop_room("errors", [Command(operation=stops("a", 1)[0].operation, account="nobody")])
+        with pytest.raises(UnknownShutdown):
+            await client.shutdown("nothing").progress()
+
+    run(shared_world, service)
