@@ -157,6 +157,15 @@ def test_a_fan_out_that_is_made_again_gives_the_same_shares(hands: Hands, monkey
 # What joins, counts and ends
 
 
+def test_stopping_a_room_twice_with_the_same_commands_stops_each_task_once(hands: Hands) -> None:
+    shutdown = hands.stop("a", "b")
+    hands.fan_out(shutdown)
+    hands.end(shutdown, hands.members()[0])
+    assert hands.stop("a", "b") == shutdown
+    hands.fan_out(shutdown)
+    assert (len(hands.members()), shutdown.progress().total) == (2, 2)
+
+
 def test_a_task_that_is_registered_again_after_its_stop_is_stopped_again(hands: Hands) -> None:
     shutdown = hands.stop("a", "b")
     hands.fan_out(shutdown)

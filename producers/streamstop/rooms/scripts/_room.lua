@@ -4,14 +4,14 @@ local time = redis.call('TIME')
 local now_s = tonumber(time[1])
 
 -- Make stream tasks members of a shutdown: ARGV from `first` on are pairs of task and command. Returns how many joined.
-local function join(id, first)
+-- `started`: they have just been started, so that one which was stopped already is to be stopped again.
+local function join(id, first, started)
     local key, tasks, todo = shutdown_key(id), shutdown_key(id, 'tasks'), shutdown_key(id, 'todo')
     local outcomes = shutdown_key(id, 'outcomes')
     local joined = 0
     for at = first, #ARGV, 2 do
         local member = ARGV[at]
-        if redis.call('HEXISTS', outcomes, member) == 1 then
-            -- It was stopped already, and has been started again since.
+        if started and redis.call('HEXISTS', outcomes, member) == 1 then
             member = member .. '\n' .. redis.call('HINCRBY', key, 'reopened', 1)
         end
         if redis.call('HSETNX', tasks, member, ARGV[at + 1]) == 1 then

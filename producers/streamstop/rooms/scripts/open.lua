@@ -26,7 +26,7 @@ if new then
 end
 redis.call('EXPIRE', state, ARGV[2])
 redis.call('EXPIRE', room_key(room, 'tasks'), ARGV[2])
-local joined = join(id, 8)
+local joined = join(id, 8, false)
 if new and joined == 0 and redis.call('EXISTS', room_key(room, 'tasks')) == 0 then
     redis.call('HSET', shutdown_key(id), 'scanned', 1)
     conclude(id, now_s)

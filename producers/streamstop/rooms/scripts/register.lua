@@ -14,7 +14,7 @@ redis.call('EXPIRE', registry, ttl)
 redis.call('EXPIRE', room_key(room, 'state'), ttl)
 local id = closing(room)
 if not id then return '' end
-if join(id, 4) > 0 then
+if join(id, 4, true) > 0 then
     local message = string.gsub(ARGV[3], '@shutdown@', id)
     queue_control(message)
 end
