@@ -244,6 +244,22 @@ def test_a_task_does_not_join_a_shutdown_that_is_forgotten(hands: Hands) -> None
     assert hands.redis.keys("streamstop.shutdown.*") == []
 
 
+def test_a_task_that_is_registered_again_while_its_stop_is_under_way_is_stopped_again(hands: Hands) -> None:
+    """The vendor may have ended its predecessor already: the stop that is under way would end nothing else."""
+    shutdown = hands.stop("a")
+    hands.fan_out(shutdown)
+    hands.take()
+    assert hands.register("a") == shutdown
+    hands.fan_out(shutdown)
+    assert (len(hands.members()), shutdown.progress().total) == (1, 2)
+    (first,) = {*hands.redis.hkeys(f"streamstop.shutdown.{shutdown.id}:tasks")} - {hands.members()[0].encode()}
+    hands.end(shutdown, first.decode())
+    assert len(hands.client.room(ROOM).tasks) == 1, "the one that was started last still runs"
+    hands.end(shutdown, hands.members()[0])
+    assert hands.client.room(ROOM).tasks == ()
+    assert shutdown.progress().status is ShutdownStatus.DONE
+
+
 def test_a_task_that_is_registered_again_before_its_stop_is_claimed_is_stopped_once(hands: Hands) -> None:
     shutdown = hands.stop("a")
     hands.fan_out(shutdown)

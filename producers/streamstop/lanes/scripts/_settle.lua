@@ -6,6 +6,7 @@
 -- streamstop.shutdown.<id>:tasks      hash  member -> command: every stream task of the shutdown
 -- streamstop.shutdown.<id>:jobs       hash  member -> id of the job that stops it
 -- streamstop.shutdown.<id>:todo       list  members whose job is not in its lane yet
+-- streamstop.shutdown.<id>:again      hash  task -> its latest member, where it was started again
 -- streamstop.shutdown.<id>:lanes      hash  <lane>:total, <lane>:ended
 -- streamstop.shutdown.<id>:outcomes   hash  member -> outcome
 -- streamstop.room.<name>:tasks        hash  task -> command: the registry
@@ -28,7 +29,7 @@ end
 
 local function expire_shutdown(id, seconds)
     redis.call('EXPIRE', shutdown_key(id), seconds)
-    for _, part in ipairs({'tasks', 'jobs', 'todo', 'lanes', 'outcomes'}) do
+    for _, part in ipairs({'tasks', 'jobs', 'todo', 'again', 'lanes', 'outcomes'}) do
         redis.call('EXPIRE', shutdown_key(id, part), seconds)
     end
 end
@@ -90,7 +91,9 @@ local function settle(id, member, lane_name, result, outcome, ok, attention, now
     if attention then redis.call('HINCRBY', key, 'attention', 1) end
     if ok then
         local task = string.match(member, '^[^\n]*')
-        redis.call('HDEL', room_key(room, 'tasks'), task)
+        if (redis.call('HGET', shutdown_key(id, 'again'), task) or task) == member then
+            redis.call('HDEL', room_key(room, 'tasks'), task)
+        end
     end
     conclude(id, now_s)
     tell(id)

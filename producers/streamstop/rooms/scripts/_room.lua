@@ -3,16 +3,27 @@
 local time = redis.call('TIME')
 local now_s = tonumber(time[1])
 
+-- Whether the vendor may have been called for a member: its stop ends nothing that is started from now on.
+local function is_called(id, member)
+    if redis.call('HEXISTS', shutdown_key(id, 'outcomes'), member) == 1 then return true end
+    local job_id = redis.call('HGET', shutdown_key(id, 'jobs'), member)
+    if not job_id then return false end
+    local held = redis.call('HMGET', 'streamstop.lane.' .. lane_of(job_id) .. ':jobs', job_id .. ':owner', job_id .. ':tries')
+    return held[1] or held[2] or redis.call('EXISTS', 'celery-task-meta-' .. job_id) == 1
+end
+
 -- Make stream tasks members of a shutdown: ARGV from `first` on are pairs of task and command. Returns how many joined.
--- `started`: they have just been started, so that one which was stopped already is to be stopped again.
+-- `started`: they have just been started, so that one whose stop was called already is to be stopped again.
 local function join(id, first, started)
     local key, tasks, todo = shutdown_key(id), shutdown_key(id, 'tasks'), shutdown_key(id, 'todo')
-    local outcomes = shutdown_key(id, 'outcomes')
+    local again = shutdown_key(id, 'again')
     local joined = 0
     for at = first, #ARGV, 2 do
-        local member = ARGV[at]
-        if started and redis.call('HEXISTS', outcomes, member) == 1 then
-            member = member .. '\n' .. redis.call('HINCRBY', key, 'reopened', 1)
+        local task = ARGV[at]
+        local member = redis.call('HGET', again, task) or task
+        if started and is_called(id, member) then
+            member = task .. '\n' .. redis.call('HINCRBY', key, 'reopened', 1)
+            redis.call('HSET', again, task, member)
         end
         if redis.call('HSETNX', tasks, member, ARGV[at + 1]) == 1 then
             redis.call('RPUSH', todo, member)
