@@ -175,25 +175,6 @@ def test_a_task_that_is_registered_again_after_its_stop_is_stopped_again(hands: 
     assert (len(hands.members()), shutdown.progress().total) == (3, 3)
 
 
-def test_a_fan_out_that_is_late_takes_nothing_from_a_room_that_was_reopened(hands: Hands) -> None:
-    hands.register("a")
-    shutdown = hands.stop()
-    late = hands.worker.fan_out(shutdown.id)
-    hands.fan_out(shutdown)
-    hands.end(shutdown, hands.members()[0])
-    assert shutdown.progress().status is ShutdownStatus.DONE
-    assert hands.client.reopen_room(ROOM)
-    assert hands.register("b") is None
-    entries = list(
-        shutdowns._entries(shutdown.id, hands.rooms.scan(ROOM, 0, 100)[1], verify=False, shares=shutdowns._Shares({}))
-    )
-    hands.rooms.push(shutdown.id, entries)
-    assert len(hands.members()) == 1
-    progress = shutdown.progress()
-    assert (progress.status, progress.total, progress.ended) == (ShutdownStatus.DONE, 1, 1)
-    assert list(late) == []
-
-
 def test_a_verified_stop_counts_in_the_lane_of_the_stop(hands: Hands) -> None:
     stop = Command(operation=StopStreamIngest(sdk_app_id=1, task_id="a"), account=LANE.account)
     shutdown = hands.client.stop_room(ROOM, [stop], verify=True)

@@ -50,7 +50,7 @@ class Parts(bootsteps.StartStopStep):
         redis = worker.app.backend.client
         known_accounts = KnownAccounts(redis)
         lanes = Lanes(redis)
-        shutdowns = Shutdowns(Rooms(redis, lanes), lanes)
+        shutdowns = Shutdowns(Rooms(redis, lanes), lanes, settings.verify_timeout)
         transport = Transport(settings.call_timeout, pool_size=worker.concurrency)
         self.executor = Executor(
             lanes=lanes,

@@ -21,6 +21,8 @@ class WorkerSettings:
     concurrency: int
     #: How long one call may take, from the first byte sent to the last received.
     call_timeout: timedelta
+    #: How long a stopped task may still be running at the vendor, in a verified shutdown, before it is stopped again.
+    verify_timeout: timedelta
     #: ``json``, ``text``, or ``auto``: text on a terminal, JSON elsewhere.
     log_format: str
     log_level: str
@@ -34,6 +36,7 @@ class WorkerSettings:
             accounts=Path(environ.get("STREAMSTOP_ACCOUNTS") or "accounts.toml"),
             concurrency=_whole_number(environ, "STREAMSTOP_CONCURRENCY", default=32),
             call_timeout=seconds(environ, "STREAMSTOP_CALL_TIMEOUT", default=10),
+            verify_timeout=seconds(environ, "STREAMSTOP_VERIFY_TIMEOUT", default=30),
             log_format=_one_of(environ, "STREAMSTOP_LOG_FORMAT", "auto", "json", "text"),
             log_level=_one_of(environ, "STREAMSTOP_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
             callback_secret=environ.get("STREAMSTOP_CALLBACK_SECRET") or None,

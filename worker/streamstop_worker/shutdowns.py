@@ -19,8 +19,6 @@ from streamstop.rooms import Entry, Follow, Membership, Rooms
 
 #: How many jobs are put into lanes in one step.
 BATCH = 500
-#: How long a stopped task may still be running at the vendor before it is stopped again, or given up.
-STILL_RUNNING = timedelta(seconds=30)
 #: How long after an answer that it still runs the vendor is asked again.
 ASK_AGAIN = timedelta(seconds=2)
 #: Fair shares: of a shutdown, how many of a lane's jobs have which priority; the rest have 9.
@@ -38,9 +36,10 @@ class After:
 class Shutdowns:
     """The shutdowns of one Redis, from the worker's side. Raises `UNREACHABLE` errors."""
 
-    def __init__(self, rooms: Rooms, lanes: Lanes) -> None:
+    def __init__(self, rooms: Rooms, lanes: Lanes, verify_timeout: timedelta = timedelta(seconds=30)) -> None:
         self.rooms = rooms
         self._lanes = lanes
+        self._verify_timeout = verify_timeout
 
     def fan_out(self, shutdown: str) -> Iterator[int]:
         """Put a job for every stream task of the shutdown into its lane; yield after each batch, its size."""
@@ -48,10 +47,10 @@ class Shutdowns:
         if not facts:
             return
         shares = _Shares(self.rooms.lane_counts(shutdown))
-        verify = facts["verify"] == "1"
+        patience = self._verify_timeout.total_seconds() if facts["verify"] == "1" else None
 
         def put(tasks: Sequence[tuple[str, str]]) -> bool:
-            return self.rooms.push(shutdown, list(_entries(shutdown, tasks, verify=verify, shares=shares)))
+            return self.rooms.push(shutdown, list(_entries(shutdown, tasks, patience=patience, shares=shares)))
 
         while tasks := self.rooms.todo(shutdown, BATCH):
             if not put(tasks):
@@ -124,7 +123,7 @@ def still_running(membership: Membership | None, outcome: Outcome, now: datetime
     if membership is None or membership.follow is None or outcome.result is not Result.STATUS:
         return False
     over = outcome.status is not None and outcome.status.over
-    return not over and now.timestamp() - membership.follow.since < STILL_RUNNING.total_seconds()
+    return not over and now.timestamp() - membership.follow.since < membership.patience
 
 
 def settlement_of(membership: Membership, outcome: Outcome) -> Settlement:
@@ -151,7 +150,7 @@ def _after_status(membership: Membership, follow: Follow, outcome: Outcome, now:
         again = membership.model_copy(update={"round": 2, "follow": None})
         return After(then=_job(again, Lane(follow.stopped.account, follow.stopped.operation), follow.params))
     if outcome.result is Result.STATUS:
-        told["message"] = f"the vendor acknowledged two stops, and the task runs on {STILL_RUNNING.seconds} s later"
+        told["message"] = f"the vendor acknowledged two stops, and the task runs on {membership.patience:g} s later"
     else:
         told |= {"code": outcome.code, "message": f"its status could not be asked for: {outcome.message}"}
     return After(settlement_of(membership, follow.stopped.model_copy(update={**told, "result": Result.NOT_VERIFIED})))
@@ -176,13 +175,18 @@ class _Shares:
         return next((priority for most, priority in SHARES if given < most), 9)
 
 
-def _entries(shutdown: str, tasks: Sequence[tuple[str, str]], *, verify: bool, shares: _Shares) -> Iterator[Entry]:
+def _entries(
+    shutdown: str, tasks: Sequence[tuple[str, str]], *, patience: float | None, shares: _Shares
+) -> Iterator[Entry]:
+    """Yield the jobs of `tasks`; with `patience`, in seconds, the stops among them are verified."""
     now = datetime.now(UTC).timestamp()
     for member, command in tasks:
         data = json.loads(command)
         lane = _lane_of(data)
         is_stop = OPERATIONS[lane.operation].spec.kind is Kind.STOP if lane.operation in OPERATIONS else True
-        membership = Membership(shutdown=shutdown, member=member, verify=verify and is_stop)
+        membership = Membership(shutdown=shutdown, member=member)
+        if patience is not None and is_stop:
+            membership = membership.model_copy(update={"verify": True, "patience": patience})
         job_id, priority = membership.job_id(lane), shares.next(lane)
         argument = membership.in_message({**data, "enqueued_at": now})
         message = celery_message(job_id, lane, argument, priority=priority)

@@ -82,6 +82,8 @@ class Membership(BaseModel):
     #: The task, and a number where it was started again while its room closed.
     member: str
     verify: bool = False
+    #: How many seconds a stopped task may still be running at the vendor before it is stopped again, or given up.
+    patience: float = 30.0
     #: Which stop of the task this is, or follows: the second is the last.
     round: int = 1
     follow: Follow | None = None
