@@ -290,6 +290,15 @@ def test_an_expired_job_is_the_owners_to_record_and_costs_no_slot(lane: LaneHand
     assert lane.claim("next").wait == timedelta(0)
 
 
+def test_a_job_that_ends_uncalled_gives_its_admission_to_the_next(redis: Redis, clock: MovedClock) -> None:
+    lane = LaneHands(redis, clock, limit=0.5)
+    lane.publish("late", "next")
+    lane.admit()
+    lane.claim("late", expires_in=-MILLISECOND)
+    lane.finish("late", call=LastCall.NONE)
+    assert lane.ready() == ["late", "next"]
+
+
 def test_a_job_that_would_expire_before_its_slot_has_expired_already(lane: LaneHands) -> None:
     lane.publish("a", "b")
     lane.admit()
@@ -411,6 +420,7 @@ def test_a_deferred_job_waits_again_at_the_front_of_its_priority_when_it_is_due(
     lane.redis.delete(lane.pace_key)  # so that all are admitted at once
     lane.clock.advance(3 * SECOND)
     assert (lane.sweep().due, lane.ready()) == (1, ["urgent", "first", "fourth"])
+    assert lane.sweep().due == 0
 
 
 def test_a_deferred_job_stays_where_it_is_until_it_is_due(lane: LaneHands) -> None:
@@ -710,8 +720,12 @@ def test_a_late_delivery_may_still_claim_and_its_twin_is_then_stale(lane: LaneHa
     lane.clock.advance(5 * SECOND)
     lane.sweep()
     assert lane.claim("a", owner="stalled").what is Claimed.GO
-    assert lane.take() == "a"
-    assert lane.claim("a", owner="twin").what is Claimed.STALE
+    lane.clock.advance(LEASE)
+    assert lane.sweep().lapsed == 1
+    assert lane.ready() == ["a", "a"]
+    twins = [lane.claim(name, owner=owner) for name, owner in zip(lane.take_all(), ("one", "two"), strict=True)]
+    assert [twin.what for twin in twins] == [Claimed.GO, Claimed.STALE]
+    assert twins[0].tries.lapses == 2, "the lost call counts, though the twin lay in the ready queue"
 
 
 # Giving back, taking back
