@@ -20,7 +20,7 @@ import structlog
 from streamstop.commands import ReceivedCommand
 from streamstop.errors import InvalidCommand, UnknownAccount
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import MOST_LAPSES, UNREACHABLE, Claim, Claimed, Lane, Lanes, LastCall, Tries
+from streamstop.lanes import MOST_LAPSES, ON_TIME, UNREACHABLE, Claim, Claimed, Lane, Lanes, LastCall, Lateness, Tries
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import Deferral, deferral_record, outcome_record
@@ -36,8 +36,8 @@ from streamstop_worker.verdicts import Defer, Finish, Pause, judge
 
 _T = TypeVar("_T")
 
-#: How late after its slot a call may leave. With the headroom it keeps every second within the limit.
-LATE = timedelta(milliseconds=15)
+#: How late a job may wake for its slot and still use it; the lane makes up for what the headroom does not cover.
+LATE = timedelta(milliseconds=50)
 #: How long a job waits whose account this worker does not have, and another has.
 ELSEWHERE = timedelta(seconds=1)
 #: How long to wait before a report that Redis did not take is made again; the sum is within every lease.
@@ -90,6 +90,7 @@ class _Execution:
         self._account = worker.accounts.get(delivery.lane.account)
         self._pace = pace_of(delivery.lane, self._account)
         self._owner = uuid4().hex
+        self._lateness = ON_TIME
         self._command: ReceivedCommand | None = None
         self._membership = Membership.of_message(delivery.message)
         self._log = structlog.get_logger("streamstop").bind(
@@ -126,6 +127,7 @@ class _Execution:
         """Claim, wait for the slot, sign and send; a call that would leave late claims again."""
         protocol = PROTOCOLS[account.vendor]
         while True:
+            asked_at = time.monotonic()
             claim = self._claim(command.expires_at)
             claimed_at = time.monotonic()
             match claim.what:
@@ -147,9 +149,14 @@ class _Execution:
             if timedelta(seconds=time.monotonic() - claimed_at) - claim.wait <= LATE:
                 break
         try:
-            answer = protocol.parse(command.operation, self._worker.transport.send(request))
+            response = self._worker.transport.send(request)
+            answer, sent_at = protocol.parse(command.operation, response), response.sent_at
         except TransportFault as fault:
-            answer = fault.answer
+            answer, sent_at = fault.answer, fault.sent_at
+        if sent_at is not None:
+            # From before the claim: how soon after it the slot was given, nobody here can tell.
+            late = timedelta(seconds=sent_at - asked_at) - claim.wait
+            self._lateness = Lateness(max(late, timedelta(0)), claim.moved_us)
         now = claim.at + timedelta(seconds=time.monotonic() - claimed_at)
         return self._apply(command.operation, claim.tries, answer, now)
 
@@ -178,7 +185,13 @@ class _Execution:
             case Pause(hint, tries):
                 rest = self._report(
                     lambda: self._lanes.pause(
-                        self._lane, self._pace, self._job_id, owner=self._owner, tries=tries, hint=hint
+                        self._lane,
+                        self._pace,
+                        self._job_id,
+                        owner=self._owner,
+                        tries=tries,
+                        hint=hint,
+                        lateness=self._lateness,
                     )
                 )
                 log.warning("throttled: the lane rests", rest_s=rest and round(rest.total_seconds(), 3))
@@ -201,6 +214,7 @@ class _Execution:
                 call=call,
                 settlement=follows.settlement,
                 then=follows.then,
+                lateness=self._lateness,
             )
         ):
             log.warning("not recorded, for the lease had run out", result=outcome.result.value)
@@ -220,6 +234,7 @@ class _Execution:
                 tries=tries,
                 record=record,
                 fault=fault,
+                lateness=self._lateness,
             )
         )
 

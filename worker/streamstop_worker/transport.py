@@ -8,6 +8,7 @@ import socket
 import threading
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from queue import Empty, LifoQueue
@@ -36,9 +37,11 @@ _OUR_HEADERS = {"accept-encoding": "identity", "user-agent": f"streamstop/{versi
 class TransportFault(Exception):
     """No whole response came; :attr:`answer` says so in the words of a vendor's answer: transient, with a code."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, sent_at: float | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.answer = Answer(Meaning.TRANSIENT, code, message)
+        #: When the request's last byte was written, by the monotonic clock in s; None: it was not sent.
+        self.sent_at = sent_at
 
 
 class Transport:
@@ -70,23 +73,28 @@ class Transport:
         seconds = self._timeout.total_seconds()
         host = httpx.URL(request.url).netloc.decode()
         self._deadline.moment = monotonic() + seconds
+        self._deadline.sent_at = None
+
+        def fault(code: str, message: str) -> TransportFault:
+            return TransportFault(code, f"{host}: {message}", sent_at=self._deadline.sent_at)
+
         try:
             transport = self._free.get(timeout=seconds)
         except Empty:
-            raise TransportFault("PoolTimeout", f"{host}: no connection was free within {seconds:g} s") from None
+            raise fault("PoolTimeout", f"no connection was free within {seconds:g} s") from None
         try:
-            return _exchange(transport, request, seconds)
+            return replace(_exchange(transport, request, seconds), sent_at=self._deadline.sent_at)
         except httpx.LocalProtocolError:
             # Its text repeats the header that is wrong, and that may be the one with the token.
-            raise TransportFault("LocalProtocolError", f"{host}: the request is not valid HTTP") from None
+            raise fault("LocalProtocolError", "the request is not valid HTTP") from None
         except httpx.TimeoutException as error:
-            raise TransportFault(type(error).__name__, f"{host}: no whole response within {seconds:g} s") from None
+            raise fault(type(error).__name__, f"no whole response within {seconds:g} s") from None
         except httpx.TransportError as error:
-            raise TransportFault(type(error).__name__, f"{host}: {str(error)[:200]}") from None
+            raise fault(type(error).__name__, str(error)[:200]) from None
         except zlib.error:
-            raise TransportFault("BadEncoding", f"{host}: the body cannot be decompressed") from None
+            raise fault("BadEncoding", "the body cannot be decompressed") from None
         except _BodyTooLarge:
-            raise TransportFault("BodyTooLarge", f"{host}: the body is longer than {LONGEST_BODY} bytes") from None
+            raise fault("BodyTooLarge", f"the body is longer than {LONGEST_BODY} bytes") from None
         finally:
             self._free.put(transport)
 
@@ -132,9 +140,12 @@ def _read(response: httpx.Response) -> bytes:
 
 
 class _Deadline(threading.local):
-    """When the call of this thread must be over, by the monotonic clock. httpcore works in the caller's thread."""
+    """The call of this thread, by the monotonic clock in s. httpcore works in the caller's thread."""
 
+    #: When it must be over.
     moment: float = 0.0
+    #: When its last byte was written.
+    sent_at: float | None = None
 
     def within(self, timeout: float | None, fault: type[httpcore.TimeoutException]) -> float:
         """Return the seconds that a step may take: what is left of the call's time, and at most `timeout`.
@@ -207,6 +218,7 @@ class _Stream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, self._deadline.within(timeout, httpcore.WriteTimeout))
+        self._deadline.sent_at = monotonic()
 
     def close(self) -> None:
         self._stream.close()

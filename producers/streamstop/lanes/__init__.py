@@ -2,12 +2,14 @@
 
 from streamstop.lanes.lanes import (
     MOST_LAPSES,
+    ON_TIME,
     UNREACHABLE,
     Claim,
     Claimed,
     Lanes,
     LaneView,
     LastCall,
+    Lateness,
     Queued,
     Settlement,
     Swept,
@@ -18,6 +20,7 @@ from streamstop.lanes.pace import Pace
 
 __all__ = [
     "MOST_LAPSES",
+    "ON_TIME",
     "UNREACHABLE",
     "Claim",
     "Claimed",
@@ -25,6 +28,7 @@ __all__ = [
     "LaneView",
     "Lanes",
     "LastCall",
+    "Lateness",
     "Pace",
     "Queued",
     "Settlement",

@@ -113,6 +113,25 @@ class Claimed(enum.Enum):
 
 
 @dataclass(frozen=True)
+class Lateness:
+    """How late a call left its worker, for the slots behind it to move on."""
+
+    #: After its slot.
+    late: timedelta = timedelta(0)
+    #: µs by which slots had moved when the call was given its own: what the claim told.
+    moved_us: int = 0
+
+    @property
+    def arguments(self) -> tuple[int, int]:
+        """As the scripts take it."""
+        return (_us(self.late), self.moved_us)
+
+
+#: A call that left at its slot, or that was not made.
+ON_TIME = Lateness()
+
+
+@dataclass(frozen=True)
 class Claim:
     """Redis' answer to a claim."""
 
@@ -122,6 +141,8 @@ class Claim:
     #: The moment of the claim, by Redis' clock; meaningless where the job is not the owner's.
     at: datetime = _NEVER
     tries: Tries = Tries()
+    #: See :class:`Lateness`.
+    moved_us: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,7 +193,7 @@ class Lanes:
         if what not in {Claimed.GO, Claimed.EXPIRED}:
             return Claim(what)
         at = datetime.fromtimestamp(int(reply[2]) / 1_000_000, UTC)
-        return Claim(what, timedelta(microseconds=int(reply[1])), at, Tries.parse(reply[3].decode()))
+        return Claim(what, timedelta(microseconds=int(reply[1])), at, Tries.parse(reply[3].decode()), int(reply[4]))
 
     def finish(
         self,
@@ -185,8 +206,9 @@ class Lanes:
         call: LastCall,
         settlement: Settlement | None = None,
         then: Queued | None = None,
+        lateness: Lateness = ON_TIME,
     ) -> bool:
-        """Record an outcome and admit the lane's next job; `call` tells how the lane is.
+        """Record an outcome and admit the lane's next job; `call` tells how the lane is, `lateness` how late it left.
 
         In the same step, `settlement` counts the job's stream task in its shutdown, and `then` is put into its lane.
         Return False where the job is no longer the owner's: nothing was recorded.
@@ -194,7 +216,7 @@ class Lanes:
         settled = settlement.arguments if settlement else _NO_SETTLEMENT
         follow = (then.list, then.lane.name, then.message) if then else ("", "", "")
         report = (job_id, owner, record, _RESULT_TTL_S, call.value)
-        return bool(self._run("finish", lane, pace, *report, *settled, *follow, result_of=job_id))
+        return bool(self._run("finish", lane, pace, *report, *settled, *follow, *lateness.arguments, result_of=job_id))
 
     def defer(
         self,
@@ -207,6 +229,7 @@ class Lanes:
         tries: Tries,
         record: str,
         fault: bool,
+        lateness: Lateness = ON_TIME,
     ) -> timedelta | None:
         """Keep a job until it is due again; `fault`: it counts towards the lane's failing.
 
@@ -223,18 +246,28 @@ class Lanes:
             record,
             _RESULT_TTL_S,
             int(fault),
+            *lateness.arguments,
             result_of=job_id,
         )
         return _duration(rest)
 
     def pause(
-        self, lane: Lane, pace: Pace, job_id: str, *, owner: str, tries: Tries, hint: timedelta | None
+        self,
+        lane: Lane,
+        pace: Pace,
+        job_id: str,
+        *,
+        owner: str,
+        tries: Tries,
+        hint: timedelta | None,
+        lateness: Lateness = ON_TIME,
     ) -> timedelta | None:
         """Put a throttled job back and rest its lane, for the vendor's `hint` if there is one.
 
         Return how long the lane rests, or None where the job is no longer the owner's.
         """
-        return _duration(self._run("pause", lane, pace, job_id, owner, str(tries), _us(hint or timedelta(0))))
+        rest = self._run("pause", lane, pace, job_id, owner, str(tries), _us(hint or timedelta(0)), *lateness.arguments)
+        return _duration(rest)
 
     def release(self, lane: Lane, pace: Pace, job_id: str, *, owner: str) -> bool:
         """Give a delivered job back to its lane, uncalled. Return False where it is another's."""

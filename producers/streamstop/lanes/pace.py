@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 #: The share of a limit that is never used, so that calls which arrive a little early or late stay within it.
-HEADROOM = 0.03
+HEADROOM = 0.035
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class Response:
     status: int
     headers: dict[str, str]
     body: bytes
+    #: When the request's last byte was written, by the monotonic clock in s.
+    sent_at: float | None = None
 
 
 @dataclass(frozen=True)

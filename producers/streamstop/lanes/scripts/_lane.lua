@@ -19,6 +19,7 @@
 --        faults    transient faults since the last answer that was none
 --        throttles throttled calls since the last answer that was none, of those that made the lane rest
 --        turn      admissions so far
+--        moved     µs by which slots have moved on behind late calls, in all
 --        interval, window   as the workers last had them, for producers that know only the vendor's limit
 
 local waiting = {KEYS[1], KEYS[2], KEYS[3], KEYS[4]}
@@ -30,6 +31,7 @@ local SECOND = 1000000
 local ADMITTED_LEASE = 5 * SECOND   -- until the claim
 local HORIZON = SECOND / 4          -- how far ahead of its slot a job is admitted
 local PATIENCE = SECOND             -- the longest wait for a slot in a worker
+local LATE_COVERED = SECOND / 100   -- lateness of a call that the headroom covers, beside what nobody can see
 local FAILING = 5                   -- transient faults in a row that make a lane rest
 local MOST_DROPPED = 500            -- unreadable or repeated messages in one run; the sweep goes on
 local PACE_TTL = 86400              -- s, from the lane's last call
@@ -43,7 +45,7 @@ end
 
 local pace = {changed = {}}
 do
-    local names = {'tat', 'gate', 'rest', 'share', 'faults', 'throttles', 'turn', 'interval', 'window'}
+    local names = {'tat', 'gate', 'rest', 'share', 'faults', 'throttles', 'turn', 'moved', 'interval', 'window'}
     local values = redis.call('HMGET', pace_key, unpack(names))
     for i, name in ipairs(names) do
         pace[name] = tonumber(values[i]) or 0
@@ -163,6 +165,16 @@ local function admit()
         end
     end
     return admitted
+end
+
+-- A call left its worker late: the slots that are not given yet move on, by as much as the headroom does not cover and
+-- they have not moved since the call was given its own, so that a whole second behind the call has no more than the limit.
+local function make_up(late, moved_before)
+    local needed = late - LATE_COVERED - math.max(0, pace.moved - moved_before)
+    if needed > 0 then
+        set('tat', math.max(pace.tat, now) + needed)
+        set('moved', pace.moved + needed)
+    end
 end
 
 -- Count a transient fault, and rest a lane that is failing. Returns the µs that it now rests for this fault.

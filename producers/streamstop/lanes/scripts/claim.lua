@@ -6,7 +6,7 @@
 -- ARGV[5]   owner    whoever claims; new for every delivery
 -- ARGV[6]   lease    µs after the slot within which the job must report
 -- ARGV[7]   expires  moment after which the job must not be sent; 0: never
--- Returns   {'go', µs until the slot, now, tries} | {'expired', 0, now, tries}: the job is the owner's
+-- Returns   {'go', µs until the slot, now, tries, moved} | {'expired', 0, now, tries, 0}: the job is the owner's
 --           {'stale'}:  it has reported, or is another delivery's
 --           {'parked'}: its slot is too far off, or a probe goes first; it is back at the front of its lane
 local result = KEYS[12]
@@ -31,7 +31,7 @@ if expires > 0 and slot >= expires then
     redis.call('ZADD', leases, integer(now + lease), id)
     redis.call('HSET', jobs, id .. ':owner', owner)
     save()
-    return {'expired', 0, integer(now), tries}
+    return {'expired', 0, integer(now), tries, 0}
 end
 -- A failing lane makes one call at a time: what else was admitted before it failed waits for the probe's answer.
 local beside = pace.faults >= FAILING and redis.call('ZCARD', leases) > 1
@@ -48,4 +48,4 @@ redis.call('ZADD', leases, integer(slot + lease), id)
 redis.call('HSET', jobs, id .. ':owner', owner)
 save()
 redis.call('EXPIRE', pace_key, PACE_TTL)
-return {'go', integer(slot - now), integer(now), tries}
+return {'go', integer(slot - now), integer(now), tries, integer(pace.moved)}

@@ -10,6 +10,8 @@
 -- ARGV[15] list     where the job that follows this one waits; '': none does
 -- ARGV[16] lane     its lane
 -- ARGV[17] message  of it
+-- ARGV[18] late     µs after its slot at which the last call left its worker
+-- ARGV[19] moved  as the claim told it
 -- Returns   1, or 0 where the job is no longer the owner's
 local id, owner = ARGV[4], ARGV[5]
 
@@ -35,6 +37,7 @@ elseif ARGV[8] == 'fault' then
 else
     refund()
 end
+make_up(tonumber(ARGV[18]), tonumber(ARGV[19]))
 admit()
 save()
 return 1

@@ -4,6 +4,8 @@
 -- ARGV[5]  owner  as it claimed
 -- ARGV[6]  tries  the job's history
 -- ARGV[7]  hint   µs that the vendor asks for; 0: it did not say
+-- ARGV[8]  late   µs after its slot at which the call left its worker
+-- ARGV[9] moved  as the claim told it
 -- Returns  µs that the lane rests; -1 where the job is no longer the owner's
 local id, owner, hint = ARGV[4], ARGV[5], tonumber(ARGV[7])
 
@@ -20,5 +22,6 @@ if pace.rest <= now then    -- what was in flight when the rest began says nothi
     set('share', math.max(5, math.floor(pace.share / 2)))
     set('rest', now + (hint > 0 and hint or math.min(30, 2 ^ (pace.throttles - 1)) * SECOND))
 end
+make_up(tonumber(ARGV[8]), tonumber(ARGV[9]))
 save()
 return integer(pace.rest - now)
