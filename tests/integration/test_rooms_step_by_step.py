@@ -1,6 +1,7 @@
 """Rooms, a step at a time: the scripts on a real Redis, and the fan-out as a generator that a test abandons."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,12 +48,17 @@ class Hands:
         for _ in self.worker.take_back(shutdown.id):
             pass
 
-    def messages(self, lane: Lane = LANE) -> list[dict[str, Any]]:
-        """Return the arguments of the messages that wait in a lane, first to last."""
+    def queued(self, lane: Lane = LANE) -> list[dict[str, Any]]:
+        """Return the messages of a lane that no worker has taken, first to last."""
         found: list[bytes] = []
-        for level in lane.waiting:
+        for level in ("streamstop.ready", *lane.waiting):
             found += reversed(self.redis.lrange(level, 0, -1))
-        return [json.loads(json.loads(message)["body"])[0][0] for message in found]
+        messages = [json.loads(message) for message in found]
+        return [one for one in messages if one["properties"]["delivery_info"]["routing_key"] == lane.queue]
+
+    def messages(self, lane: Lane = LANE) -> list[dict[str, Any]]:
+        """Return their arguments."""
+        return [json.loads(message["body"])[0][0] for message in self.queued(lane)]
 
     def members(self) -> list[str]:
         """Return the members whose jobs wait in the lane."""
@@ -65,8 +71,9 @@ class Hands:
 
     def take(self) -> str:
         """Let a worker take and claim the next job of the lane; return its id."""
-        assert self.lanes.admit(LANE, PACE) >= 1
-        job_id: str = json.loads(self.redis.rpop("streamstop.ready"))["headers"]["id"]
+        self.lanes.admit(LANE, PACE)
+        job_id: str = self.queued()[0]["headers"]["id"]
+        self.redis.rpop("streamstop.ready", 2)  # the fan-out and the job
         assert self.claim(job_id) is Claimed.GO
         return job_id
 
@@ -151,7 +158,8 @@ def test_a_fan_out_that_is_made_again_gives_the_same_shares(hands: Hands, monkey
     next(killed)
     hands.fan_out(shutdown)
     hands.fan_out(shutdown)
-    assert [hands.redis.llen(level) for level in LANE.waiting] == [0, 20, 200, 380]
+    priorities = Counter(message["properties"]["priority"] for message in hands.queued())
+    assert priorities == {3: 20, 6: 200, 9: 380}
 
 
 # What joins, counts and ends
@@ -279,3 +287,19 @@ def test_every_key_of_a_shutdown_ends(hands: Hands) -> None:
     assert all(end <= 7 * 86400 for end in ends)
     assert hands.register("d") == shutdown
     assert without_end() == []
+
+
+def test_a_shutdowns_first_jobs_do_not_wait_for_the_sweep(hands: Hands) -> None:
+    shutdown = hands.stop("a", "b")
+    assert len(hands.redis.lrange("streamstop.ready", 0, -1)) == 1, "the fan-out is ready at once"
+    hands.fan_out(shutdown)
+    ready = [json.loads(message)["headers"]["id"] for message in hands.redis.lrange("streamstop.ready", 0, -1)]
+    assert sum(Lane.of_job(job_id) == LANE for job_id in ready) == 2
+
+
+def test_a_fan_out_that_is_made_again_passes_over_what_it_finds_done(hands: Hands) -> None:
+    hands.register(*range(1000))
+    shutdown = hands.stop()
+    killed = hands.worker.fan_out(shutdown.id)
+    first = next(killed)
+    assert sum(hands.worker.fan_out(shutdown.id)) == 1000 - first

@@ -2,15 +2,11 @@
 
 from streamstop.lanes import Lane, Pace
 from streamstop.operations import OPERATIONS
-from streamstop.rooms import CONTROL
+from streamstop.rooms import CONTROL, CONTROL_PACE
 from streamstop_worker.accounts import Account
 
 #: For lanes of operations that this version does not know; their jobs end as refused.
 _UNKNOWN_LIMIT = 10.0
-
-
-#: No vendor is called; a few shutdowns are fanned out side by side.
-_CONTROL_PACE = Pace(interval_us=1000, window=4)
 
 
 def limit_of(lane: Lane, account: Account | None) -> float:
@@ -24,5 +20,5 @@ def limit_of(lane: Lane, account: Account | None) -> float:
 def pace_of(lane: Lane, account: Account | None) -> Pace:
     """Return the pace of `lane`."""
     if lane == CONTROL:
-        return _CONTROL_PACE
+        return CONTROL_PACE
     return Pace.of_limit(limit_of(lane, account))

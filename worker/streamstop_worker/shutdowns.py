@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from streamstop.commands import VERSION, ReceivedCommand
-from streamstop.lanes import Lane, Lanes, Queued, Settlement
+from streamstop.lanes import Lane, Lanes, Pace, Queued, Settlement
 from streamstop.messages import celery_message
 from streamstop.operations import OPERATIONS, Kind
 from streamstop.outcomes import Outcome, Result
@@ -49,8 +49,17 @@ class Shutdowns:
         shares = _Shares(self.rooms.lane_counts(shutdown))
         patience = self._verify_timeout.total_seconds() if facts["verify"] == "1" else None
 
+        nudged: set[Lane] = set()
+
         def put(tasks: Sequence[tuple[str, str]]) -> bool:
-            return self.rooms.push(shutdown, list(_entries(shutdown, tasks, patience=patience, shares=shares)))
+            entries = list(_entries(shutdown, tasks, patience=patience, shares=shares))
+            if not self.rooms.push(shutdown, entries):
+                return False
+            lanes = {entry.queued.lane for entry in entries} - nudged
+            for lane in lanes:
+                self._nudge(lane)
+            nudged.update(lanes)
+            return True
 
         while tasks := self.rooms.todo(shutdown, BATCH):
             if not put(tasks):
@@ -61,11 +70,17 @@ class Shutdowns:
         while first or cursor:
             first = False
             cursor, tasks = self.rooms.scan(facts["room"], cursor, BATCH)
+            tasks = self.rooms.without_job(shutdown, tasks)
             if tasks and not put(tasks):
                 yield from self.take_back(shutdown)
                 return
             yield len(tasks)
         self.rooms.scanned(shutdown)
+
+    def _nudge(self, lane: Lane) -> None:
+        """Admit, that a lane which stood empty need not wait for the sweep."""
+        if lane.operation in OPERATIONS:
+            self._lanes.admit(lane, Pace.of_limit(OPERATIONS[lane.operation].spec.limit))
 
     def take_back(self, shutdown: str) -> Iterator[int]:
         """Cancel what no worker has claimed; yield now and then, how much was."""

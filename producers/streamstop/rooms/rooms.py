@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -11,7 +12,7 @@ from uuid import uuid4
 from redis import Redis
 
 from streamstop.commands import Command, ReceivedCommand
-from streamstop.lanes import Lane, Lanes, Queued, Settlement
+from streamstop.lanes import UNREACHABLE, Lane, Lanes, Pace, Queued, Settlement
 from streamstop.messages import celery_message
 from streamstop.outcomes import Outcome
 from streamstop.rooms.membership import task_of
@@ -20,6 +21,8 @@ from streamstop.scripts import Script, load
 
 #: The lane of the jobs that fan out, take back and tell. No account can have this name.
 CONTROL = Lane("_control", "room.Steps")
+#: No vendor is called; a few shutdowns are fanned out side by side.
+CONTROL_PACE = Pace(interval_us=1000, window=4)
 #: How long a room that nobody touches is kept.
 ROOM_KEPT = timedelta(days=30)
 #: How long after its end a shutdown stops what is registered in its room.
@@ -63,6 +66,8 @@ class Rooms:
     def register(self, room: str, commands: Iterable[Command], *, now: datetime) -> str | None:
         """Note stream tasks; return the id of the shutdown that they joined at once, None in an open room."""
         joined = self._run("register", room, self._kept_s, _step("fan_out", "@shutdown@"), *_pairs(commands, now))
+        if joined:
+            self._nudge()
         return joined.decode() or None
 
     def unregister(self, room: str, commands: Iterable[Command]) -> int:
@@ -101,6 +106,7 @@ class Rooms:
             _step("fan_out", "@shutdown@"),
             *_pairs(commands, now),
         )
+        self._nudge()
         return str(shutdown.decode())
 
     def reopen(self, room: str) -> bool:
@@ -109,7 +115,9 @@ class Rooms:
 
     def cancel(self, shutdown: str) -> bool:
         """Begin to take back what no worker has claimed; False where the shutdown is not open."""
-        return bool(self._run("cancel", shutdown, _step("cancel", shutdown)))
+        cancelled = bool(self._run("cancel", shutdown, _step("cancel", shutdown)))
+        self._nudge()
+        return cancelled
 
     def progress(self, shutdown: str) -> Progress | None:
         """Return how far a shutdown is; None where there is none by that id."""
@@ -162,6 +170,13 @@ class Rooms:
         counts = self._hash(f"streamstop.shutdown.{shutdown}:lanes")
         return {name.removesuffix(":total"): int(count) for name, count in counts.items() if name.endswith(":total")}
 
+    def without_job(self, shutdown: str, tasks: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return those of a page of tasks that no job of the shutdown is for yet."""
+        if not tasks:
+            return []
+        jobs = self._redis.hmget(f"streamstop.shutdown.{shutdown}:jobs", [member for member, _command in tasks])
+        return [task for task, job_id in zip(tasks, jobs, strict=True) if job_id is None]
+
     def push(self, shutdown: str, entries: Sequence[Entry]) -> bool:
         """Put jobs into their lanes, each once; False where the shutdown was cancelled, and nothing was put."""
         fields: list[str] = []
@@ -177,6 +192,11 @@ class Rooms:
     def settle(self, lane: Lane, settlement: Settlement) -> None:
         """Count a stream task whose job ended elsewhere, or which never had one."""
         self._run("settle", lane.name, *settlement.arguments)
+
+    def _nudge(self) -> None:
+        """Admit what was queued in the control lane. It is safe there: where this fails, the workers' sweep does it."""
+        with suppress(*UNREACHABLE):
+            self._lanes.admit(CONTROL, CONTROL_PACE)
 
     def _hash(self, key: str) -> dict[str, str]:
         return {field.decode(): value.decode() for field, value in self._redis.hgetall(key).items()}
