@@ -48,17 +48,15 @@ def run(lane: LaneHands, lateness: list[timedelta]) -> list[timedelta]:
         slot = timedelta(microseconds=lane.clock.now_us - start_us) + claim.wait
         left.append(slot + late)
         lane.clock.advance(claim.wait + late + 20 * MILLISECOND)
-        job_id = lane.job_id(name)
-        assert lane.lanes.finish(
-            lane.lane,
-            lane.pace,
-            job_id,
-            owner="worker",
-            record=ENDED,
-            call=LastCall.WELL,
-            lateness=Lateness(late, claim.moved_us),
-        )
+        finish(lane, name, Lateness(late, claim.moved_us))
     return left
+
+
+def finish(lane: LaneHands, name: str | None, lateness: Lateness) -> None:
+    job_id = lane.job_id(name)
+    assert lane.lanes.finish(
+        lane.lane, lane.pace, job_id, owner="worker", record=ENDED, call=LastCall.WELL, lateness=lateness
+    )
 
 
 def most_within_a_second(moments: list[timedelta]) -> int:
