@@ -13,6 +13,7 @@ from streamstop.cli.exits import FailingGroup
 from streamstop.cli.jobs import cancel, job
 from streamstop.cli.options import json_option
 from streamstop.cli.pages import EXIT_CODES, Page
+from streamstop.cli.rooms import room
 from streamstop.cli.showing import lines, operation_facts, operation_page
 from streamstop.operations import OPERATIONS
 
@@ -27,6 +28,7 @@ __all__ = ["main"]
             "streamstop operations",
             "streamstop stop live.StopMPUTask --account live-cn AppId=yourapp TaskId=t-1 --wait 30",
             "streamstop stop --from tasks.jsonl --wait 600 --json",
+            "streamstop room stop room-42 --watch",
             "streamstop job ID",
         ],
         "Exit codes": EXIT_CODES,
@@ -63,5 +65,5 @@ def completion(shell: str) -> None:
     click.echo(completing.script(main, shell))
 
 
-for command in (stop, status, job, cancel):
+for command in (stop, status, room, job, cancel):
     main.add_command(command)

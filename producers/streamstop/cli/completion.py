@@ -10,7 +10,7 @@ from click.shell_completion import BashComplete, CompletionItem, add_completion_
 from streamstop.cli.showing import about
 from streamstop.client import Client
 from streamstop.errors import StreamstopError
-from streamstop.operations import OPERATIONS
+from streamstop.operations import OPERATIONS, Kind
 
 COMPLETE_VARIABLE = "_STREAMSTOP_COMPLETE"
 #: How long a shell waits for the names of the accounts.
@@ -42,11 +42,12 @@ class _BashComplete(BashComplete):
 
 
 def complete_operation(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the operations of the kind that the command is for."""
+    """Return the operations of the kind that the command is for; a room holds stops."""
+    kind = ctx.info_name if ctx.info_name in set(Kind) else Kind.STOP
     return [
         CompletionItem(name, help=about(declaration))
         for name, declaration in OPERATIONS.items()
-        if name.startswith(incomplete) and declaration.spec.kind == ctx.info_name
+        if name.startswith(incomplete) and declaration.spec.kind == kind
     ]
 
 

@@ -9,19 +9,21 @@ from typing import Any, BinaryIO
 
 import click
 
+from streamstop.cli import sources
 from streamstop.cli.completion import complete_account, complete_operation, complete_parameter
 from streamstop.cli.exits import Exit, Failure
 from streamstop.cli.options import Seconds, json_option, redis_option
 from streamstop.cli.pages import EXIT_CODES, Page
-from streamstop.cli.reading import Defaults, InvalidLines, Line, read_lines, read_words
+from streamstop.cli.reading import Defaults
 from streamstop.cli.showing import Row, jobs, lines, summary, table
 from streamstop.client import Client
 from streamstop.commands import Command
-from streamstop.errors import InvalidCommand, QueueUnavailable, UnknownAccount
+from streamstop.errors import QueueUnavailable
 from streamstop.jobs import Job
 from streamstop.operations import Kind
 from streamstop.outcomes import Outcome
 
+_NOTHING = "nothing was enqueued"
 _LOOK = "look at one with `streamstop job ID`"
 
 
@@ -133,14 +135,16 @@ def _request(
 
 
 def _run(request: Request) -> None:
-    read = _read(request)
+    read = sources.read(
+        request.operation, request.words, request.source, request.kind, request.defaults, nothing=_NOTHING
+    )
     commands = [line.command for line in read]
     if not commands:
-        click.echo("no commands in the input: nothing was enqueued", err=True)
+        click.echo(f"no commands in the input: {_NOTHING}", err=True)
         return
     with Client(request.redis) as client:
         if request.source is not None:
-            _check_accounts(client, read, request.source)
+            sources.check_accounts(client, read, request.source, nothing=_NOTHING)
         try:
             enqueued = client.enqueue_many(commands)
         except KeyboardInterrupt:
@@ -163,38 +167,6 @@ def _run(request: Request) -> None:
     if code is Exit.STILL_OPEN:
         raise Failure(f"{jobs(len(rows) - len(outcomes))} did not end in time, and will go on; {_LOOK}", code)
     sys.exit(code)
-
-
-def _read(request: Request) -> list[Line]:
-    if request.source is None:
-        if request.operation is None:
-            raise click.UsageError("Missing argument 'OPERATION' (or --from FILE).")
-        return [Line(1, read_words(request.operation, request.words, request.kind, request.defaults))]
-    if request.operation is not None:
-        raise click.UsageError("OPERATION and --from exclude each other: the lines name their operations.")
-    try:
-        return read_lines(request.source, request.kind, request.defaults)
-    except InvalidLines as error:
-        raise _at(request.source, error) from error
-
-
-def _check_accounts(client: Client, read: Sequence[Line], source: BinaryIO) -> None:
-    """Let the client's own check run line by line, for its error does not know of lines."""
-    first = {(line.command.account, line.command.operation.spec.product.vendor.name): line for line in reversed(read)}
-    problems: dict[int, InvalidCommand] = {}
-    with client.reaching("nothing was enqueued"):
-        for (account, vendor), line in first.items():
-            try:
-                client.connections.known_accounts.check(account, vendor)
-            except UnknownAccount as problem:
-                problems[line.number] = problem
-    if problems:
-        raise _at(source, InvalidLines(problems))
-
-
-def _at(source: BinaryIO, error: InvalidLines) -> Failure:
-    name = getattr(source, "name", "the input")
-    return Failure(f"nothing was enqueued, for {name} is not valid:\n{error}", Exit.BAD_INPUT)
 
 
 def _print_enqueued(enqueued: Sequence[Job], commands: Sequence[Command], *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ A line of a file is one JSON object::
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -20,7 +20,8 @@ from streamstop.commands import Command
 from streamstop.errors import InvalidCommand
 from streamstop.operations import AnyRegion, Kind, Operation
 
-_KEYS = ("operation", "account", "params", "priority", "expires_in")
+#: What a line can say.
+KEYS = ("operation", "account", "params", "priority", "expires_in")
 #: How many wrong lines a message names.
 _MOST_TOLD = 10
 
@@ -54,7 +55,7 @@ class InvalidLines(InvalidCommand):
         self.problems = problems
 
 
-def read_lines(lines: Iterable[bytes], kind: Kind, defaults: Defaults) -> list[Line]:
+def read_lines(lines: Iterable[bytes], kind: Kind, defaults: Defaults, keys: Sequence[str] = KEYS) -> list[Line]:
     """Read a file of JSON lines, blank ones skipped. Raises :class:`InvalidLines`, which tells every wrong one."""
     read: list[Line] = []
     problems: dict[int, InvalidCommand] = {}
@@ -62,7 +63,7 @@ def read_lines(lines: Iterable[bytes], kind: Kind, defaults: Defaults) -> list[L
         if not line.strip():
             continue
         try:
-            read.append(Line(number, read_line(line, kind, defaults)))
+            read.append(Line(number, read_line(line, kind, defaults, keys)))
         except InvalidCommand as problem:
             problems[number] = problem
     if problems:
@@ -70,12 +71,12 @@ def read_lines(lines: Iterable[bytes], kind: Kind, defaults: Defaults) -> list[L
     return read
 
 
-def read_line(line: bytes, kind: Kind, defaults: Defaults) -> Command:
+def read_line(line: bytes, kind: Kind, defaults: Defaults, keys: Sequence[str] = KEYS) -> Command:
     """Read one line. Raises :class:`~streamstop.errors.InvalidCommand`, which names the field."""
     data = _object(line)
     for key in data:
-        if key not in _KEYS:
-            raise InvalidCommand(f"{key!r} is not a key of a line (keys: {', '.join(_KEYS)})", field=key)
+        if key not in keys:
+            raise InvalidCommand(f"{key!r} is not a key of a line (keys: {', '.join(keys)})", field=key)
     operation_id = data.get("operation")
     if not isinstance(operation_id, str):
         raise InvalidCommand("operation is required, as text", field="operation")

@@ -1,0 +1,225 @@
+"""``streamstop room`` as a person or a script runs it: the real executable, a real worker, simulated vendors."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from streamstop import Client, Command, Result, ShutdownStatus
+from streamstop.operations import Operation, StopMPUTask, StopPublishCdnStream
+from streamstop_worker.demo.embedded_redis import free_port
+from tests.support.world import ALIYUN, TENCENT, World
+from tests.system.test_cli import EXECUTABLE, environ, objects, run, stop_line
+
+TIMEOUT = 60
+
+
+@pytest.fixture(scope="module")
+def served(shared_world: World) -> World:
+    """Return the module's world once producers know its accounts."""
+    shared_world.await_account(ALIYUN)
+    return shared_world
+
+
+@pytest.fixture
+def url(served: World) -> str:
+    return served.server.url
+
+
+def start(world: World, *tasks: str) -> None:
+    world.simulator.start_tasks(ALIYUN, [StopMPUTask(app_id="app", task_id=task) for task in tasks])
+
+
+def slow_room(world: World, name: str, count: int) -> None:
+    """Register tasks that a vendor takes seconds to stop."""
+    tasks: list[Operation] = [StopPublishCdnStream(sdk_app_id=1, task_id=f"{name}-{n}") for n in range(count)]
+    world.simulator.start_tasks(TENCENT, tasks)
+    world.client.register_many(name, [Command(operation=task, account=TENCENT) for task in tasks])
+
+
+def await_watcher(redis: Redis) -> None:
+    """Return when somebody watches a shutdown."""
+    deadline = time.monotonic() + 30
+    while not redis.pubsub_channels("streamstop.shutdown.*"):
+        assert time.monotonic() < deadline, "nobody watches"
+        time.sleep(0.02)
+
+
+def test_a_room_is_registered_stopped_and_shown(served: World, url: str, tmp_path: Path) -> None:
+    start(served, "one", "two", "three", "passed")
+    words = ["live.StopMPUTask", "--account", ALIYUN, "AppId=app"]
+    assert run(url, "room", "register", "whole", *words, "TaskId=one").stdout == "1 task registered in whole\n"
+    lines = stop_line("one") + stop_line("two") + stop_line("three") + stop_line("gone")
+    assert objects(run(url, "room", "register", "whole", "--from", "-", "--json", stdin=lines).stdout) == [
+        {"room": "whole", "tasks": 4, "shutdown": None}
+    ]
+    taken = run(url, "room", "unregister", "whole", "--from", "-", stdin=stop_line("gone") + stop_line("never"))
+    assert taken.stdout == "1 task taken out of whole; 1 task had not been registered\n"
+    assert run(url, "room", "show", "whole").stdout.splitlines()[1:] == [
+        "registered  3 tasks",
+        "shutdown    none: nobody has stopped the room",
+    ]
+
+    more = tmp_path / "more.jsonl"
+    more.write_text(stop_line("two") + stop_line("passed"))
+    done = run(url, "room", "stop", "whole", "--from", more, "--wait", "60")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("whole: done, 4 of 4 tasks ended, 4 stopped, took ")
+    (shown,) = objects(run(url, "room", "show", "whole", "--json").stdout)
+    assert (shown["registered"], shown["shutdown"]["status"], shown["shutdown"]["pending"]) == (0, "done", 0)
+    listed = run(url, "room", "show", "whole", "--outcomes").stdout.splitlines()
+    assert [one.split()[0] for one in listed] == ["stopped"] * 4 + ["whole:"]
+    told = objects(run(url, "room", "show", "whole", "--outcomes", "--json").stdout)
+    assert [one["result"] for one in told] == ["stopped"] * 4
+
+    start(served, "late")
+    late = run(url, "room", "register", "whole", *words, "TaskId=late")
+    assert "the room is closing or has just closed: stopped at once" in late.stderr
+    assert run(url, "room", "show", "whole", "--watch").returncode == 0
+    assert run(url, "room", "reopen", "whole").stdout == "whole is open\n"
+
+
+def test_a_room_with_nothing_in_it_is_done_at_once(url: str) -> None:
+    done = run(url, "room", "stop", "nobody's", "--wait", "0", "--json")
+    assert done.returncode == 0
+    (told,) = objects(done.stdout)
+    assert (told["status"], told["total"]) == ("done", 0)
+
+
+def test_without_waiting_the_shutdowns_id_is_printed(served: World, url: str) -> None:
+    done = run(url, "room", "stop", "at-once")
+    assert (done.returncode, done.stdout) == (0, f"{served.client.room('at-once').shutdown}\n")
+    assert "come back to it with `streamstop room show at-once --watch`" in done.stderr
+
+
+def test_where_the_output_is_no_terminal_watching_writes_plain_lines(served: World, url: str) -> None:
+    slow_room(served, "plain", 25)
+    done = run(url, "room", "stop", "plain", "--watch")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) >= 2
+    assert all(one.startswith("plain: closing, ") for one in lines[:-1])
+    assert lines[-1].startswith("plain: done, 25 of 25 tasks ended, 25 stopped, took ")
+    assert "\x1b" not in done.stdout
+
+
+def test_watching_for_programs_is_an_object_a_change(served: World, url: str) -> None:
+    slow_room(served, "json", 5)
+    told = objects(run(url, "room", "stop", "json", "--watch", "--json").stdout)
+    assert [one["ended"] for one in told] == sorted(one["ended"] for one in told)
+    assert (told[-1]["status"], told[-1]["results"]) == ("done", {"stopped": 5})
+
+
+def test_a_terminal_is_redrawn_in_place_and_left_as_it_was(served: World, url: str) -> None:
+    slow_room(served, "terminal", 8)
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [EXECUTABLE, "room", "stop", "terminal", "--watch"],
+        env=environ(url) | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+        stdout=follower,
+        stderr=subprocess.PIPE,
+    ) as watching:
+        os.close(follower)
+        drawn = b""
+        try:
+            while chunk := os.read(leader, 65536):
+                drawn += chunk
+        except OSError:  # what Linux answers once the other side is closed
+            pass
+        os.close(leader)
+        assert watching.wait(timeout=TIMEOUT) == 0
+    text = drawn.decode()
+    assert "A\r" in text
+    assert text.startswith("\x1b[?25l")
+    assert text.endswith("\x1b[?7h\x1b[?25h")
+    last = text.rpartition("A\r")[2]
+    assert "trtc.StopPublishCdnStream" in last
+    assert "8/8" in last
+
+
+def test_tasks_that_end_otherwise_exit_1_and_are_listed(served: World, url: str) -> None:
+    start(served, "known")
+    done = run(url, "room", "stop", "odd", "--from", "-", "--wait", "60", stdin=stop_line("known") + stop_line("no"))
+    assert done.returncode == 1
+    assert done.stdout.startswith("odd: ended, needs attention, 2 of 2 tasks ended, 1 stopped, 1 not_found")
+    assert done.stderr == ("Error: not every task is known to be stopped; see `streamstop room show odd --outcomes`\n")
+    listed = run(url, "room", "show", "odd", "--outcomes").stdout.splitlines()
+    assert "InvalidTask.NotFound: " in listed[1]
+    assert run(url, "room", "show", "odd", "--watch").returncode == 1
+
+
+def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served: World, url: str) -> None:
+    slow_room(served, "left", 30)
+    with subprocess.Popen(
+        [EXECUTABLE, "room", "stop", "left", "--watch"],
+        env=environ(url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as watching:
+        try:
+            await_watcher(served.redis)
+        finally:
+            watching.send_signal(signal.SIGINT)
+        _, stderr = watching.communicate(timeout=30)
+    assert watching.returncode == 130
+    back = "streamstop room show left --watch"
+    assert stderr == f"Error: interrupted: the shutdown goes on; come back to it with `{back}`\n"
+    progress = served.client.shutdown(str(served.client.room("left").shutdown)).wait(TIMEOUT)
+    assert (progress.status, progress.results) == (ShutdownStatus.DONE, {Result.STOPPED: 30})
+    assert run(url, *back.split()[1:]).returncode == 0
+
+
+def test_what_is_not_over_in_time_exits_3_and_can_be_cancelled(served: World, url: str) -> None:
+    slow_room(served, "long", 200)
+    done = run(url, "room", "stop", "long", "--wait", "0.1")
+    assert done.returncode == 3
+    assert done.stderr.startswith("Error: not everything ended in time: the shutdown goes on; ")
+    assert run(url, "room", "reopen", "long").returncode == 1
+    assert run(url, "room", "cancel", "long").returncode == 0
+    assert run(url, "room", "show", "long", "--watch").returncode == 1
+    again = run(url, "room", "cancel", "long")
+    assert (again.returncode, again.stderr) == (1, "Error: not cancelled: long has no open shutdown\n")
+
+
+def test_an_account_that_no_worker_has_is_told_with_its_line_and_nothing_is_stopped(served: World, url: str) -> None:
+    slow_room(served, "refused", 3)
+    done = run(url, "room", "stop", "refused", "--from", "-", stdin=stop_line("a") + stop_line("b", "demo-nobody"))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "Error: nothing was stopped, for <stdin> is not valid:"
+    assert done.stderr.splitlines()[1].startswith("line 2: no running worker has account 'demo-nobody'")
+    assert served.client.room("refused").shutdown is None
+    assert len(served.client.room("refused").tasks) == 3
+
+
+# From here on without a worker.
+
+
+def test_bad_lines_exit_2_and_nothing_reaches_the_queue(redis_url: str, real_redis: Redis) -> None:
+    bad = stop_line("good") + json.dumps({"operation": "live.StopMPUTask", "account": ALIYUN, "params": {}}) + "\n"
+    for command in ("register", "stop"):
+        done = run(redis_url, "room", command, "r", "--from", "-", stdin=bad)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "line 2: live.StopMPUTask: AppId is required" in done.stderr
+    assert real_redis.keys() == []
+
+
+def test_a_shutdown_whose_record_is_gone_is_shown_as_such(redis_url: str, client: Client, real_redis: Redis) -> None:
+    shutdown = client.stop_room("old")
+    real_redis.delete(f"streamstop.shutdown.{shutdown.id}")
+    assert f"{shutdown.id}, over seven days ago" in run(redis_url, "room", "show", "old").stdout
+    assert run(redis_url, "room", "show", "old", "--watch").returncode == 1
+
+
+def test_without_redis_it_exits_4_and_never_prints_the_url() -> None:
+    done = run(f"redis://:hush@127.0.0.1:{free_port()}/0", "room", "stop", "r", "--watch")
+    assert done.returncode == 4
+    assert done.stderr == (
+        "Error: Redis did not answer (ConnectionError): the room may or may not be closing; stop it again\n"
+    )
