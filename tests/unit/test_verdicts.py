@@ -1,0 +1,104 @@
+"""Verdicts: what becomes of a job after each kind of answer, with each kind of history."""
+
+from datetime import timedelta
+
+import pytest
+
+from streamstop.lanes import LastCall, Tries
+from streamstop.operations import Kind, Meaning
+from streamstop.outcomes import Result
+from streamstop_worker.retry import Backoff
+from streamstop_worker.vendors.protocol import Answer
+from streamstop_worker.verdicts import Defer, Finish, Pause, Verdict, judge
+
+NEW = Tries()
+#: Judged six times and called nine, for three calls were throttled; once its worker was lost.
+OLD = Tries(attempts=6, calls=9, lapses=1)
+LAST = Tries(attempts=7, calls=7)
+KINDS = pytest.mark.parametrize("kind", Kind)
+HISTORIES = pytest.mark.parametrize("tries", [NEW, OLD, LAST, Tries(signed_again=True)])
+
+
+def verdict(meaning: Meaning | None, kind: Kind, tries: Tries, *, retry_after: timedelta | None = None) -> Verdict:
+    """Return the verdict where chance gives half of the backoff's ceiling."""
+    return judge(Answer(meaning, retry_after=retry_after), kind, tries, Backoff(), lambda: 0.5)
+
+
+def one_more(tries: Tries, *, attempts: int = 1, signed_again: bool | None = None) -> Tries:
+    again = tries.signed_again if signed_again is None else signed_again
+    return Tries(tries.attempts + attempts, tries.calls + 1, tries.lapses, again)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "kind", "result"),
+    [
+        (None, Kind.STOP, Result.STOPPED),
+        (None, Kind.STATUS, Result.STATUS),
+        (Meaning.ALREADY_STOPPED, Kind.STOP, Result.ALREADY_STOPPED),
+        (Meaning.ALREADY_STOPPED, Kind.STATUS, Result.ALREADY_STOPPED),
+        (Meaning.NOT_FOUND, Kind.STOP, Result.NOT_FOUND),
+        (Meaning.NOT_FOUND, Kind.STATUS, Result.NOT_FOUND),
+        (Meaning.REFUSED, Kind.STOP, Result.REFUSED),
+        (Meaning.REFUSED, Kind.STATUS, Result.REFUSED),
+    ],
+)
+@HISTORIES
+def test_a_definite_answer_ends_the_job_and_shows_that_the_lane_is_well(
+    meaning: Meaning | None, kind: Kind, result: Result, tries: Tries
+) -> None:
+    assert verdict(meaning, kind, tries) == Finish(result, one_more(tries), LastCall.WELL)
+
+
+@KINDS
+@HISTORIES
+@pytest.mark.parametrize("hint", [None, timedelta(seconds=7)])
+def test_a_throttled_call_is_no_attempt_whatever_the_history(kind: Kind, tries: Tries, hint: timedelta | None) -> None:
+    assert verdict(Meaning.THROTTLED, kind, tries, retry_after=hint) == Pause(hint, one_more(tries, attempts=0))
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("tries", "delay_s"),
+    [
+        (NEW, 0.5),  # half of 1
+        (Tries(attempts=3, calls=3), 4),  # half of 8
+        (OLD, 30),  # half of 60, the cap
+    ],
+)
+def test_a_transient_fault_defers_the_job_and_counts_against_the_lane(kind: Kind, tries: Tries, delay_s: float) -> None:
+    assert verdict(Meaning.TRANSIENT, kind, tries) == Defer(timedelta(seconds=delay_s), one_more(tries), fault=True)
+
+
+@KINDS
+def test_after_the_eighth_transient_fault_the_job_is_given_up_and_the_lane_has_met_a_fault(kind: Kind) -> None:
+    assert verdict(Meaning.TRANSIENT, kind, LAST) == Finish(Result.GAVE_UP, one_more(LAST), LastCall.FAULT)
+
+
+@KINDS
+def test_throttled_calls_bring_a_job_no_nearer_to_being_given_up(kind: Kind) -> None:
+    throttled_often = Tries(attempts=0, calls=50)
+    assert isinstance(verdict(Meaning.TRANSIENT, kind, throttled_often), Defer)
+
+
+@KINDS
+@pytest.mark.parametrize("tries", [NEW, OLD, LAST])
+def test_a_signature_that_was_too_old_is_made_anew_at_once_and_is_not_the_lanes_fault(kind: Kind, tries: Tries) -> None:
+    expected = Defer(timedelta(0), one_more(tries, signed_again=True), fault=False)
+    assert verdict(Meaning.SIGN_AGAIN, kind, tries) == expected
+
+
+@KINDS
+def test_a_signature_that_is_refused_a_second_time_is_a_transient_fault(kind: Kind) -> None:
+    signed = Tries(attempts=1, calls=1, signed_again=True)
+    assert verdict(Meaning.SIGN_AGAIN, kind, signed) == Defer(timedelta(seconds=1), one_more(signed), fault=True)
+    last = Tries(attempts=7, calls=7, signed_again=True)
+    assert verdict(Meaning.SIGN_AGAIN, kind, last) == Finish(Result.GAVE_UP, one_more(last), LastCall.FAULT)
+
+
+def test_every_meaning_has_a_verdict_for_every_kind_and_history() -> None:
+    for meaning in (None, *Meaning):
+        for kind in Kind:
+            for tries in (NEW, OLD, LAST, Tries(attempts=100, calls=100, lapses=5, signed_again=True)):
+                found = verdict(meaning, kind, tries)
+                assert found.tries.calls == tries.calls + 1
+                assert found.tries.lapses == tries.lapses
