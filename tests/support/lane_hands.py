@@ -121,7 +121,7 @@ class LaneHands:
 
     def now(self) -> datetime:
         """The moment, as Redis has it."""
-        return datetime.fromtimestamp(self.clock.now_us / 1_000_000, UTC)
+        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.clock.now_us)
 
     def waiting(self) -> list[str]:
         """Return the names of the waiting jobs, first to last as each priority has them."""

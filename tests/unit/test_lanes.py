@@ -306,6 +306,15 @@ def test_a_job_that_would_expire_before_its_slot_has_expired_already(lane: LaneH
     assert lane.claim("b", expires_in=INTERVAL).what is Claimed.EXPIRED
 
 
+@pytest.mark.parametrize("microseconds", range(1, 9))
+def test_a_job_does_not_expire_a_microsecond_early(lane: LaneHands, microseconds: int) -> None:
+    lane.clock.advance(timedelta(microseconds=microseconds))
+    lane.publish("a")
+    lane.admit()
+    assert lane.claim("a", expires_in=timedelta(microseconds=1)).what is Claimed.GO
+    assert lane.claim("a", expires_in=INTERVAL).what is Claimed.EXPIRED
+
+
 def test_a_claim_tells_the_jobs_history(lane: LaneHands) -> None:
     history = Tries(attempts=3, calls=5, lapses=0, signed_again=True)
     lane.publish("a")
