@@ -1,4 +1,4 @@
-"""``python -m tests.bench [pacing] [enqueue] [crowd]``: measure, and print a table, and which targets were reached.
+"""``python -m tests.bench [pacing] [enqueue] [rooms] [crowd]``: measure, print a table, and which targets were reached.
 
 It passes no judgement by its exit code: a busy machine is not a fault.
 """
@@ -9,13 +9,13 @@ from statistics import median
 
 import click
 
-from tests.bench import enqueueing, scenario
+from tests.bench import enqueueing, rooms, scenario
 from tests.bench.lanes import LanesWay
 from tests.bench.plain_celery import PlainCeleryWay
 from tests.bench.scenario import Figures, Scenario
 
 _WAYS = (LanesWay(), PlainCeleryWay())
-_SCENARIOS = ("pacing", "enqueue", "crowd")
+_SCENARIOS = ("pacing", "enqueue", "rooms", "crowd")
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,15 @@ class Target:
 @click.option("--breakdown", is_flag=True, help="Show which Redis commands a job costs, idle ones included.")
 @click.option("--only-ours", is_flag=True, help="Leave the plain Celery way out.")
 def main(names: Sequence[str], *, quick: bool, breakdown: bool, only_ours: bool) -> None:
-    """Measure streamstop beside the plain Celery way; without NAMES, the scenarios pacing and enqueue.
+    """Measure streamstop beside the plain Celery way; without NAMES, the scenarios pacing, enqueue and rooms.
 
     pacing: one account with a backlog at its limit, another that sends a stop now and then. enqueue: 10,000 jobs at
-    once. crowd: 40 accounts with a backlog each keep every thread busy, and one sends a stop now and then.
+    once. rooms: a room of 10,000 is stopped and watched. crowd: 40 accounts with a backlog each keep every thread busy,
+    and one sends a stop now and then.
     """
     ways = _WAYS[:1] if only_ours else _WAYS
     targets: list[Target] = []
-    for name in names or _SCENARIOS[:2]:
+    for name in names or _SCENARIOS[:3]:
         match name:
             case "pacing":
                 asked = Scenario(backlog=60 if quick else 300)
@@ -50,6 +51,8 @@ def main(names: Sequence[str], *, quick: bool, breakdown: bool, only_ours: bool)
                 title = f"crowd: {asked.busy_accounts} accounts with {asked.backlog} stops each as A"
                 # No way that holds waiting jobs in its workers comes to an end here in reasonable time.
                 _pacing(title, asked, _WAYS[:1], breakdown=breakdown)
+            case "rooms":
+                targets += _rooms(tasks=2_000 if quick else 10_000, turns=2 if quick else 3)
             case _:
                 targets.append(_enqueue(jobs=2_000 if quick else 10_000, turns=3 if quick else 5))
     if targets:
@@ -121,6 +124,28 @@ def _enqueue(jobs: int, turns: int) -> Target:
     _row("  the making counted", [f"{figures.ratio_with_making:.2f} x"])
     click.echo()
     return Target(f"enqueue_many of {jobs:,} at least 3 x apply_async", figures.ratio >= 3, f"{figures.ratio:.2f} x")
+
+
+def _rooms(tasks: int, turns: int) -> list[Target]:
+    figures = rooms.measure(tasks, turns)
+    click.echo(f"rooms: stop_room of {tasks:,} registered tasks, median of {turns} turns; {figures.machine}")
+    click.echo()
+    returned_ms, in_lane_s = median(figures.returned_s) * 1000, median(figures.in_lane_s)
+    small, big = figures.progress
+    _row("register_many of all", [f"{median(figures.register_s) * 1000:.0f} ms"])
+    _row("stop_room returns after", [f"{returned_ms:.1f} ms"])
+    _row("the last job is in its lane after", [f"{in_lane_s:.2f} s"])
+    _row("Redis memory per waiting job", [f"{median(figures.bytes_per_job):,.0f} bytes"])
+    for cost in figures.progress:
+        cells = [f"{cost.median_ms:.2f} ms", f"{cost.commands:.0f} reads"]
+        _row(f"one progress, of {cost.tasks:,} tasks", cells)
+    click.echo()
+    equal = small.commands == big.commands and big.median_ms <= small.median_ms * 1.25
+    return [
+        Target("stop_room returns within 20 ms", returned_ms <= 20, f"{returned_ms:.1f} ms"),
+        Target("the last job in its lane within 3 s", in_lane_s <= 3, f"{in_lane_s:.2f} s"),
+        Target("a progress costs the same of any room", equal, f"{small.median_ms:.2f} and {big.median_ms:.2f} ms"),
+    ]
 
 
 def _row(what: str, cells: Sequence[str]) -> None:
