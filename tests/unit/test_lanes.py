@@ -375,6 +375,18 @@ def test_the_pace_of_a_lane_that_never_called_is_gone_after_a_day_too(lane: Lane
     assert lane.redis.ttl(lane.pace_key) == timedelta(days=1).total_seconds()
 
 
+def test_a_pace_lives_for_a_day_from_the_lanes_last_call(lane: LaneHands) -> None:
+    lane.publish("a", "b")
+    lane.admit()
+    lane.claim("a")
+    lane.clock.advance(timedelta(hours=1))
+    lane.finish("a")
+    lane.sweep()
+    assert lane.redis.ttl(lane.pace_key) == timedelta(hours=23).total_seconds()
+    lane.claim("b")
+    assert lane.redis.ttl(lane.pace_key) == timedelta(hours=24).total_seconds()
+
+
 def test_a_report_by_anyone_but_the_owner_changes_nothing(lane: LaneHands) -> None:
     lane.publish("a", "b")
     lane.admit()

@@ -50,8 +50,8 @@ do
     for i, name in ipairs(names) do
         pace[name] = tonumber(values[i]) or 0
     end
-    if not values[4] then pace.share = 100 end
-    pace.is_new = not values[8]
+    pace.is_new = pace.interval == 0
+    if pace.share == 0 then pace.share = 100 end
 end
 
 local function set(name, value)
