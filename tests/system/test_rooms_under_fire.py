@@ -322,12 +322,15 @@ def test_a_callback_to_a_url_is_signed_and_made_again_until_it_is_taken(fire: Wo
         ]
 
 
-def test_a_callback_can_be_a_celery_signature_of_the_services_own(fire: World) -> None:
-    signature = {"task": "rooms.closed", "args": ["for-me"], "kwargs": {}, "options": {"queue": "service"}}
+@pytest.mark.parametrize(("options", "queue"), [({"queue": "service"}, "service"), ({}, "celery")])
+def test_a_callback_can_be_a_celery_signature_of_the_services_own(
+    fire: World, options: dict[str, str], queue: str
+) -> None:
+    signature = {"task": "rooms.closed", "args": ["for-me"], "kwargs": {}, "options": options}
     shutdown = fire.client.stop_room("signed", started(fire, ingests("signed", 2)), callback=signature)
     told = assert_whole(shutdown, 2)
-    eventually(lambda: fire.redis.llen("service") == 1, "told")
-    queued: Any = fire.redis.lpop("service")
+    eventually(lambda: fire.redis.llen(queue) == 1, "told")
+    queued: Any = fire.redis.lpop(queue)
     message = json.loads(queued)
     assert message["headers"]["task"] == "rooms.closed"
     args, _kwargs, _ = json.loads(base64.b64decode(message["body"]))

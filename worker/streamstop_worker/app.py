@@ -101,7 +101,11 @@ class Parts(bootsteps.StartStopStep):
 
 def _signature_sender(app: Celery) -> Callable[[Mapping[str, Any], Mapping[str, Any]], None]:
     def send(signature: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-        app.signature(dict(signature)).apply_async(args=(told,), ignore_result=True)
+        options = dict(signature.get("options") or {})
+        if not {"queue", "routing_key", "exchange"} & set(options):
+            # The queue that a Celery app has unless it says otherwise; ours is none that the service reads.
+            options["queue"] = "celery"
+        app.signature({**signature, "options": options}).apply_async(args=(told,), ignore_result=True)
 
     return send
 
