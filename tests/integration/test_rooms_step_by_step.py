@@ -13,7 +13,7 @@ from streamstop import Client, Command, Result, Shutdown, ShutdownStatus
 from streamstop.lanes import Claimed, Lane, Lanes, Pace
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome
-from streamstop.rooms import Membership, Rooms
+from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
 from streamstop_worker import shutdowns
 from streamstop_worker.shutdowns import Shutdowns
 
@@ -303,3 +303,11 @@ def test_a_fan_out_that_is_made_again_passes_over_what_it_finds_done(hands: Hand
     killed = hands.worker.fan_out(shutdown.id)
     first = next(killed)
     assert sum(hands.worker.fan_out(shutdown.id)) == 1000 - first
+
+
+def test_callbacks_wait_in_a_lane_of_their_own_where_they_hold_up_no_fan_out(hands: Hands) -> None:
+    shutdown = hands.stop(callback={"task": "told"})
+    assert shutdown.progress().status is ShutdownStatus.DONE
+    assert hands.messages(CONTROL) == []
+    assert [message["to"] for message in hands.messages(CALLBACKS)] == [{"task": "told"}]
+    assert CALLBACKS in hands.lanes.holding()

@@ -24,7 +24,7 @@ from streamstop.rooms import Rooms
 from streamstop.settings import RedisSettings
 from streamstop_worker import telemetry
 from streamstop_worker.accounts import Accounts
-from streamstop_worker.control import Control
+from streamstop_worker.control import LEASE, Control
 from streamstop_worker.execute import Executor
 from streamstop_worker.settings import WorkerSettings
 from streamstop_worker.shutdowns import Shutdowns
@@ -71,6 +71,7 @@ class Parts(bootsteps.StartStopStep):
             send_signature=_signature_sender(worker.app),
             secret=settings.callback_secret,
             random=random.random,
+            lease=max(LEASE, settings.lease),
         )
 
     def start(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it

@@ -1,4 +1,4 @@
-"""Control: the jobs that move a shutdown forward, in a lane of their own, with leases like any other job."""
+"""Control: the jobs that move a shutdown forward and tell its end, in lanes of their own, with leases like any other."""
 
 import json
 import time
@@ -12,16 +12,15 @@ from uuid import uuid4
 import structlog
 
 from streamstop import callbacks
-from streamstop.lanes import Claimed, Lanes, LastCall, Tries
+from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Tries
 from streamstop.results import Deferral, deferral_record, step_record
-from streamstop.rooms import CONTROL
 from streamstop_worker.pacing import pace_of
 from streamstop_worker.retry import Backoff
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors.protocol import Request
 
-#: How long a step may take between two signs of life.
+#: How long a step may take between two signs of life; a callback may take a call's time.
 LEASE = timedelta(seconds=15)
 
 _log = structlog.get_logger("streamstop.control")
@@ -33,7 +32,7 @@ class CallbackFailed(Exception):
 
 @dataclass(frozen=True)
 class Control:
-    """Runs the jobs of the control lane."""
+    """Runs the jobs of the control lanes."""
 
     lanes: Lanes
     shutdowns: Shutdowns
@@ -43,14 +42,15 @@ class Control:
     #: Signs the callbacks that go to a URL; None: such a callback is not sent.
     secret: str | None = field(repr=False)
     random: Callable[[], float]
+    lease: timedelta = LEASE
     backoff: Backoff = field(default_factory=Backoff)
 
-    def execute(self, job_id: str, message: object) -> Deferral | None:
+    def execute(self, job_id: str, lane: Lane, message: object) -> Deferral | None:
         """Carry a step as far as it goes now. Raises `UNREACHABLE` errors; its lease mends what they leave."""
-        owner, pace = uuid4().hex, pace_of(CONTROL, None)
+        owner, pace = uuid4().hex, pace_of(lane, None)
 
         def claim() -> Tries | None:
-            claimed = self.lanes.claim(CONTROL, pace, job_id, owner=owner, lease=LEASE, expires_at=None)
+            claimed = self.lanes.claim(lane, pace, job_id, owner=owner, lease=self.lease, expires_at=None)
             return claimed.tries if claimed.what is Claimed.GO else None
 
         tries = claim()
@@ -70,7 +70,7 @@ class Control:
                 log.warning("the callback failed and is made again", reason=str(failure), attempt=attempts)
                 deferral = Deferral(str(failure), datetime.now(UTC) + delay)
                 self.lanes.defer(
-                    CONTROL,
+                    lane,
                     pace,
                     job_id,
                     owner=owner,
@@ -82,7 +82,7 @@ class Control:
                 return deferral
             log.error("the callback is given up", reason=str(failure), attempt=attempts)  # noqa: TRY400
         record = step_record(job_id, str(step.get("step")), datetime.now(UTC))
-        self.lanes.finish(CONTROL, pace, job_id, owner=owner, record=record, call=LastCall.NONE)
+        self.lanes.finish(lane, pace, job_id, owner=owner, record=record, call=LastCall.NONE)
         return None
 
     def _run(self, step: Mapping[str, Any]) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from streamstop.lanes import Lane, Pace
 from streamstop.operations import OPERATIONS
-from streamstop.rooms import CONTROL, CONTROL_PACE
+from streamstop.rooms import CALLBACKS, CONTROL, CONTROL_PACE
 from streamstop_worker.accounts import Account
 
 #: For lanes of operations that this version does not know; their jobs end as refused.
@@ -19,6 +19,6 @@ def limit_of(lane: Lane, account: Account | None) -> float:
 
 def pace_of(lane: Lane, account: Account | None) -> Pace:
     """Return the pace of `lane`."""
-    if lane == CONTROL:
+    if lane in {CALLBACKS, CONTROL}:
         return CONTROL_PACE
     return Pace.of_limit(limit_of(lane, account))

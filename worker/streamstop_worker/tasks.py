@@ -11,7 +11,7 @@ from streamstop.errors import JobDeferred, JobFailed
 from streamstop.lanes import UNREACHABLE, Lane
 from streamstop.outcomes import Outcome
 from streamstop.results import Deferral
-from streamstop.rooms import CONTROL
+from streamstop.rooms import CALLBACKS, CONTROL
 from streamstop_worker.control import Control
 from streamstop_worker.execute import Delivery, Executor
 
@@ -42,8 +42,8 @@ class ExecuteTask(Task):  # type: ignore[type-arg]  # it takes whatever a foreig
         message = args[0] if args else kwargs.get("command")
         try:
             report: Outcome | Deferral | None
-            if lane == CONTROL:
-                report = self.control.execute(str(self.request.id), message)
+            if lane in {CALLBACKS, CONTROL}:
+                report = self.control.execute(str(self.request.id), lane, message)
             else:
                 report = self.executor.execute(Delivery(str(self.request.id), lane, message))
         except UNREACHABLE as error:

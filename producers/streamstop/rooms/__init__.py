@@ -2,9 +2,10 @@
 
 from streamstop.rooms.membership import Follow, Membership, check_callback, check_room, task_of
 from streamstop.rooms.progress import LaneProgress, Progress, ShutdownStatus
-from streamstop.rooms.rooms import CONTROL, CONTROL_PACE, Entry, Rooms, RoomView, shutdown_channel
+from streamstop.rooms.rooms import CALLBACKS, CONTROL, CONTROL_PACE, Entry, Rooms, RoomView, shutdown_channel
 
 __all__ = [
+    "CALLBACKS",
     "CONTROL",
     "CONTROL_PACE",
     "Entry",

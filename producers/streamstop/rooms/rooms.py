@@ -19,8 +19,10 @@ from streamstop.rooms.membership import task_of
 from streamstop.rooms.progress import Progress, progress_of
 from streamstop.scripts import Script, load
 
-#: The lane of the jobs that fan out, take back and tell. No account can have this name.
+#: The lane of the jobs that fan out and take back. No account can have this name.
 CONTROL = Lane("_control", "room.Steps")
+#: The lane of those that tell a service: one that does not answer holds up no shutdown.
+CALLBACKS = Lane("_control", "room.Callbacks")
 #: No vendor is called; a few shutdowns are fanned out side by side.
 CONTROL_PACE = Pace(interval_us=1000, window=4)
 #: How long a room that nobody touches is kept.
@@ -225,5 +227,6 @@ def _pairs(commands: Iterable[Command], now: datetime) -> list[str]:
 
 def _step(step: str, shutdown: str, *, job: str | None = None, **details: Any) -> str:
     """Return the message of a control job."""
-    job_id = f"{CONTROL.name}.{step}-{shutdown}-{job or uuid4().hex}"
-    return celery_message(job_id, CONTROL, {"step": step, "shutdown": shutdown, **details})
+    lane = CALLBACKS if step == "callback" else CONTROL
+    job_id = f"{lane.name}.{step}-{shutdown}-{job or uuid4().hex}"
+    return celery_message(job_id, lane, {"step": step, "shutdown": shutdown, **details})

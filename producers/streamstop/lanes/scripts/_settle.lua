@@ -17,7 +17,7 @@
 local SHUTDOWN_KEPT = 604800        -- s, after the last task has ended
 local SHUTDOWN_OPEN = 2592000       -- s, the most that one can stay open
 local CONTROL_LANE = '_control.room.Steps'
-local CONTROL_QUEUE = 'streamstop.lane._control.room.Steps'
+local CALLBACKS_LANE = '_control.room.Callbacks'
 
 local function shutdown_key(id, part)
     return 'streamstop.shutdown.' .. id .. (part and (':' .. part) or '')
@@ -34,9 +34,9 @@ local function expire_shutdown(id, seconds)
     end
 end
 
-local function queue_control(message)
-    redis.call('LPUSH', CONTROL_QUEUE, message)
-    redis.call('SADD', 'streamstop.lanes', CONTROL_LANE)
+local function queue_control(message, lane_name)
+    redis.call('LPUSH', 'streamstop.lane.' .. (lane_name or CONTROL_LANE), message)
+    redis.call('SADD', 'streamstop.lanes', lane_name or CONTROL_LANE)
 end
 
 local function tell(id)
@@ -65,7 +65,7 @@ local function conclude(id, now_s)
         -- A late starter reopens a shutdown; so it can end more than once, and each end is told.
         local calls = redis.call('HINCRBY', key, 'calls', 1)
         local message = string.gsub(held[9], '@call@', calls)
-        queue_control(message)
+        queue_control(message, CALLBACKS_LANE)
     end
 end
 
