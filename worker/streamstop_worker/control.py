@@ -1,4 +1,4 @@
-"""Control: the jobs that move a shutdown forward and tell its end, in lanes of their own, with leases like any other."""
+"""Control: the jobs that move a shutdown forward and tell its end, in lanes of their own, with leases as any other."""
 
 import json
 import time
