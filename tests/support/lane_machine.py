@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Pace, Tries
+from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Lateness, Pace, Tries
 from streamstop.lanes.names import LANES, POISON, READY, result_key
 from tests.support.celery_messages import celery_message
-from tests.support.lane_model import SECOND, LaneHolds, LaneModel, Message, Shared, read_lane
+from tests.support.lane_model import SECOND, LaneHolds, LaneModel, Late, Message, Shared, read_lane
 from tests.support.moved_clock import CLOCK_KEY, ClockedFakeRedis, ClockedRedis, MovedClock
 
 _T = TypeVar("_T")
@@ -81,24 +81,32 @@ class Held:
 Report = Callable[["LaneMachine", Delivery], None]
 
 
-def _finishing(call: LastCall) -> Report:
-    return lambda machine, delivery: machine.finish(delivery, call)
+def _finishing(call: LastCall, late: int) -> Report:
+    return lambda machine, delivery: machine.finish(delivery, call, late)
 
 
-def _deferring(delay: int, tries: Tries, *, fault: bool) -> Report:
-    return lambda machine, delivery: machine.defer(delivery, delay, tries, fault=fault)
+def _deferring(delay: int, tries: Tries, late: int, *, fault: bool) -> Report:
+    return lambda machine, delivery: machine.defer(delivery, delay, tries, late, fault=fault)
 
 
-def _pausing(tries: Tries, hint: int) -> Report:
-    return lambda machine, delivery: machine.pause(delivery, tries, hint)
+def _pausing(tries: Tries, hint: int, late: int) -> Report:
+    return lambda machine, delivery: machine.pause(delivery, tries, hint, late)
+
+
+#: How late the call was, in µs.
+LATE = st.sampled_from([0, 0, 9_999, 12_345, 50_000, 2 * SECOND])
 
 
 REPORT = st.one_of(
-    st.builds(_finishing, st.sampled_from(LastCall)),
+    st.builds(_finishing, st.sampled_from(LastCall), LATE),
     st.builds(
-        _deferring, st.sampled_from([0, 1, SECOND, 60 * SECOND]), TRIES, fault=st.sampled_from([True, True, False])
+        _deferring,
+        st.sampled_from([0, 1, SECOND, 60 * SECOND]),
+        TRIES,
+        LATE,
+        fault=st.sampled_from([True, True, False]),
     ),
-    st.builds(_pausing, TRIES, st.sampled_from([0, 0, 1, SECOND // 2, 7 * SECOND, 300 * SECOND])),
+    st.builds(_pausing, TRIES, st.sampled_from([0, 0, 1, SECOND // 2, 7 * SECOND, 300 * SECOND]), LATE),
 )
 
 
@@ -122,6 +130,8 @@ class LaneMachine(RuleBasedStateMachine):
         self.taken: list[Delivery] = []
         self.owning: list[Delivery] = []
         self.through: list[Delivery] = []
+        #: By how much its lane's slots had moved when a delivery was given its own.
+        self.moved_before: dict[Delivery, int] = {}
         self.slots: list[list[Slot]] = [[], []]
         self.ended: set[str] = set()
         self.owners = 0
@@ -252,9 +262,9 @@ class LaneMachine(RuleBasedStateMachine):
             return  # whoever has an unclaimed job's message may give it back
         before = self._everything()
         reports: dict[str, Callable[[], object]] = {
-            "finish": lambda: self._report_finish(delivery, LastCall.WELL) or None,
-            "defer": lambda: self._report_defer(delivery, 0, Tries(), fault=True),
-            "pause": lambda: self._report_pause(delivery, Tries(), 0),
+            "finish": lambda: self._report_finish(delivery, LastCall.WELL, Late(SECOND)) or None,
+            "defer": lambda: self._report_defer(delivery, 0, Tries(), Late(SECOND), fault=True),
+            "pause": lambda: self._report_pause(delivery, Tries(), 0, Late(SECOND)),
             "release": lambda: self._release(delivery) or None,
         }
         assert reports[how]() is None
@@ -363,22 +373,29 @@ class LaneMachine(RuleBasedStateMachine):
         left = {key.decode() for key in keys} - {CLOCK_KEY, POISON}
         assert left <= {result_key(job_id) for job_id in self.home} | {model.lane.keys[7] for model in self.models}
 
-    def finish(self, delivery: Delivery, call: LastCall) -> None:
-        finished = self.models[delivery.lane].finish(delivery.job_id, delivery.owner, FINAL, call)
-        assert self._report_finish(delivery, call) == finished
+    def finish(self, delivery: Delivery, call: LastCall, late: int = 0) -> None:
+        lateness = self._lateness(delivery, late)
+        finished = self.models[delivery.lane].finish(delivery.job_id, delivery.owner, FINAL, call, lateness)
+        assert self._report_finish(delivery, call, lateness) == finished
         if finished:
             self.ended.add(delivery.job_id)
         self._let_go(delivery)
 
-    def defer(self, delivery: Delivery, delay: int, tries: Tries, *, fault: bool) -> None:
-        rest = self.models[delivery.lane].defer(delivery.job_id, delivery.owner, delay, tries, AGAIN, fault=fault)
-        assert self._report_defer(delivery, delay, tries, fault=fault) == _duration(rest)
+    def defer(self, delivery: Delivery, delay: int, tries: Tries, late: int, *, fault: bool) -> None:
+        lateness = self._lateness(delivery, late)
+        model = self.models[delivery.lane]
+        rest = model.defer(delivery.job_id, delivery.owner, delay, tries, AGAIN, fault=fault, late=lateness)
+        assert self._report_defer(delivery, delay, tries, lateness, fault=fault) == _duration(rest)
         self._let_go(delivery)
 
-    def pause(self, delivery: Delivery, tries: Tries, hint: int) -> None:
-        rest = self.models[delivery.lane].pause(delivery.job_id, delivery.owner, tries, hint)
-        assert self._report_pause(delivery, tries, hint) == _duration(rest)
+    def pause(self, delivery: Delivery, tries: Tries, hint: int, late: int) -> None:
+        lateness = self._lateness(delivery, late)
+        rest = self.models[delivery.lane].pause(delivery.job_id, delivery.owner, tries, hint, lateness)
+        assert self._report_pause(delivery, tries, hint, lateness) == _duration(rest)
         self._let_go(delivery)
+
+    def _lateness(self, delivery: Delivery, late: int) -> Late:
+        return Late(late, self.moved_before.get(delivery, 0))
 
     def _send(self, which: int, message: Message, level: int) -> None:
         self.messages[message.text] = message
@@ -427,6 +444,7 @@ class LaneMachine(RuleBasedStateMachine):
             slot = self.clock.now_us + claim.wait // timedelta(microseconds=1)
             assert slot >= rests_until, "a lane that rests gives no slot"
             self._note_slot(delivery.lane, slot)
+            self.moved_before[delivery] = claim.moved_us
         owns = claim.what in {Claimed.GO, Claimed.EXPIRED}
         (self.owning if owns else self.through).append(delivery)
         return owns
@@ -440,11 +458,21 @@ class LaneMachine(RuleBasedStateMachine):
         if len(lately) > int(limit) == limit and all(slot.limit == limit for slot in lately):
             assert lately[-1].moment - lately[0].moment > SECOND
 
-    def _report_finish(self, delivery: Delivery, call: LastCall) -> bool:
+    def _report_finish(self, delivery: Delivery, call: LastCall, late: Late) -> bool:
         model = self.models[delivery.lane]
-        return self.lanes.finish(model.lane, model.pace, delivery.job_id, owner=delivery.owner, record=FINAL, call=call)
+        return self.lanes.finish(
+            model.lane,
+            model.pace,
+            delivery.job_id,
+            owner=delivery.owner,
+            record=FINAL,
+            call=call,
+            lateness=_as_told(late),
+        )
 
-    def _report_defer(self, delivery: Delivery, delay: int, tries: Tries, *, fault: bool) -> timedelta | None:
+    def _report_defer(
+        self, delivery: Delivery, delay: int, tries: Tries, late: Late, *, fault: bool
+    ) -> timedelta | None:
         model = self.models[delivery.lane]
         return self.lanes.defer(
             model.lane,
@@ -455,12 +483,20 @@ class LaneMachine(RuleBasedStateMachine):
             tries=tries,
             record=AGAIN,
             fault=fault,
+            lateness=_as_told(late),
         )
 
-    def _report_pause(self, delivery: Delivery, tries: Tries, hint: int) -> timedelta | None:
+    def _report_pause(self, delivery: Delivery, tries: Tries, hint: int, late: Late) -> timedelta | None:
         model = self.models[delivery.lane]
-        hinted = timedelta(microseconds=hint) if hint else None
-        return self.lanes.pause(model.lane, model.pace, delivery.job_id, owner=delivery.owner, tries=tries, hint=hinted)
+        return self.lanes.pause(
+            model.lane,
+            model.pace,
+            delivery.job_id,
+            owner=delivery.owner,
+            tries=tries,
+            hint=timedelta(microseconds=hint) if hint else None,
+            lateness=_as_told(late),
+        )
 
     def _release(self, delivery: Delivery) -> bool:
         model = self.models[delivery.lane]
@@ -506,6 +542,10 @@ class LaneMachine(RuleBasedStateMachine):
 
 def _pick(items: list[_T], which: int) -> _T:
     return items[which % len(items)]
+
+
+def _as_told(late: Late) -> Lateness:
+    return Lateness(timedelta(microseconds=late.by), late.moved_before)
 
 
 def _duration(microseconds: int | None) -> timedelta | None:

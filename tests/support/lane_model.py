@@ -30,6 +30,8 @@ TIME_TO_CLAIM = 5 * SECOND
 AHEAD, AHEAD_ALONE = SECOND // 4, SECOND
 #: The longest that a worker waits for a slot.
 PATIENCE = SECOND
+#: How late a call may leave and be covered by the headroom.
+LATE_COVERED = 10_000
 FAULTS_TO_FAIL = 5
 MOST_DROPPED = 500
 MOST_LAPSES = 5
@@ -55,6 +57,17 @@ class InFlight:
     owner: str | None = None
 
 
+@dataclass(frozen=True)
+class Late:
+    """How late a call left its worker, and how far slots had moved when it was given its own."""
+
+    by: int = 0
+    moved_before: int = 0
+
+
+ON_TIME = Late()
+
+
 @dataclass
 class Pacing:
     """How a lane runs now."""
@@ -70,6 +83,8 @@ class Pacing:
     faults: int = 0
     throttles: int = 0
     admissions: int = 0
+    #: By how much slots have moved on behind late calls, in all.
+    moved: int = 0
 
     @property
     def failing(self) -> bool:
@@ -183,9 +198,9 @@ class LaneModel:
                 return Claim(Claimed.PARKED)
             job.owner, job.report_by = owner, int(slot) + lease
             self.pacing.free_from = slot + self.pacing.spacing
-            return _claim(Claimed.GO, wait, self.now, tries)
+            return _claim(Claimed.GO, wait, self.now, tries, self.pacing.moved)
 
-    def finish(self, job_id: str, owner: str, record: str, call: LastCall) -> bool:
+    def finish(self, job_id: str, owner: str, record: str, call: LastCall, late: Late = ON_TIME) -> bool:
         """The job has ended."""
         if not self._owns(job_id, owner):
             return False
@@ -203,10 +218,13 @@ class LaneModel:
                     self._meet_a_fault()
                 case LastCall.NONE:
                     self._take_promise_back()
+            self._make_up(late)
             self._admit()
         return True
 
-    def defer(self, job_id: str, owner: str, delay: int, tries: Tries, record: str, *, fault: bool) -> int | None:
+    def defer(
+        self, job_id: str, owner: str, delay: int, tries: Tries, record: str, *, fault: bool, late: Late = ON_TIME
+    ) -> int | None:
         """The job waits outside its lane until it is due; return how long the lane rests for its fault."""
         if not self._owns(job_id, owner):
             return None
@@ -217,10 +235,11 @@ class LaneModel:
             self.histories[job_id] = tries
             self.shared.records[job_id] = Record(record, final=False)
             rest = self._meet_a_fault() if fault else 0
+            self._make_up(late)
             self._admit()
         return rest
 
-    def pause(self, job_id: str, owner: str, tries: Tries, hint: int) -> int | None:
+    def pause(self, job_id: str, owner: str, tries: Tries, hint: int, late: Late = ON_TIME) -> int | None:
         """The vendor has throttled the job: return how long the lane rests."""
         if not self._owns(job_id, owner):
             return None
@@ -233,6 +252,7 @@ class LaneModel:
                 self.pacing.share = max(5, self.pacing.share // 2)
                 seconds = min(30, 2 ** (self.pacing.throttles - 1))
                 self.pacing.rests_until = self.now + (hint or seconds * SECOND)
+            self._make_up(late)
         return int(self.pacing.rests_until) - self.now
 
     def release(self, job_id: str, owner: str) -> bool:
@@ -352,6 +372,14 @@ class LaneModel:
         self.pacing.rests_until = self.now + rest
         return rest
 
+    def _make_up(self, late: Late) -> None:
+        """Move the open slots on behind a late call, unless they have moved enough since it had its own."""
+        moved_since = max(0, self.pacing.moved - late.moved_before)
+        missing = late.by - LATE_COVERED - moved_since
+        if missing > 0:
+            self.pacing.free_from = max(self.pacing.free_from, self.now) + missing
+            self.pacing.moved += missing
+
     def _mend(self, job_id: str) -> bool:
         """Make a job wait again whose lease ran out; return whether it is poison instead."""
         job = self.in_flight[job_id]
@@ -416,8 +444,8 @@ def _pacing(fields: dict[str, int]) -> Pacing:
     return Pacing(**{names.get(name, name): value for name, value in fields.items()})
 
 
-def _claim(what: Claimed, wait: int, now: int, tries: Tries) -> Claim:
-    return Claim(what, timedelta(microseconds=wait), datetime.fromtimestamp(now / SECOND, UTC), tries)
+def _claim(what: Claimed, wait: int, now: int, tries: Tries, moved: int = 0) -> Claim:
+    return Claim(what, timedelta(microseconds=wait), datetime.fromtimestamp(now / SECOND, UTC), tries, moved)
 
 
 def _whole(moment: Any) -> int:
