@@ -141,7 +141,8 @@ class Client:
     ) -> Shutdown:
         """Stop everything that is registered in `room` together with `commands`; return the shutdown at once.
 
-        While a shutdown of the room is open, that one is returned, and `commands` join it. `commands` are accepted
+        While a shutdown of the room is open, that one is returned with the `verify` and `callback` that it was opened
+        with, and `commands` join it. `commands` are accepted
         whole or not at all. With `verify`, each stop is followed until the vendor itself says that the task is over.
         `callback` is told when the shutdown has ended: a Celery signature of the service's own, or an ``https://`` URL
         that gets a signed POST (see the README).

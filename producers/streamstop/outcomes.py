@@ -81,6 +81,8 @@ class Outcome(BaseModel):
     job_id: str
     operation: str
     account: str
+    #: The operation's parameters under the vendor's names, where a worker could read them.
+    params: dict[str, Any] | None = None
     #: The vendor's own code and message of the last answer; the worker's reason where there was no answer.
     code: str | None = None
     message: str | None = None

@@ -16,8 +16,9 @@ from streamstop.waiting import news
 class Shutdown:
     """One bulk stop of a room. Safe to keep as its id and ask for again with ``Client.shutdown``.
 
-    Every method raises :class:`~streamstop.errors.QueueUnavailable` where Redis does not answer, and
-    :class:`~streamstop.errors.UnknownShutdown` where there is none by this id, or it ended over seven days ago.
+    Every method raises :class:`~streamstop.errors.QueueUnavailable` where Redis does not answer. Where there is no
+    shutdown by this id, or it ended over seven days ago, there are no outcomes and nothing is cancelled, and the other
+    methods raise :class:`~streamstop.errors.UnknownShutdown`.
     """
 
     id: str

@@ -1,6 +1,7 @@
 """Rooms: everything that runs in a room is stopped, through real workers, and one can watch it happen."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -156,3 +157,23 @@ def test_a_cancelled_shutdown_calls_nothing_more_and_the_registry_keeps_its_task
     kept = {command.operation for command in fast.client.room("cancel").tasks}
     assert len(kept) == progress.results[Result.CANCELLED]
     assert not shutdown.cancel()
+
+
+def test_a_job_that_fails_while_its_shutdown_is_cancelled_is_not_tried_again(fast: World) -> None:
+    slow = [
+        Command(operation=StopPublishCdnStream(sdk_app_id=2, task_id=f"failing-{n}"), account=TENCENT)
+        for n in range(30)
+    ]
+    start(fast, slow)
+    fast.simulator.add_fault("503", operation="trtc.StopPublishCdnStream", probability=1, latency=timedelta(seconds=1))
+    since = len(fast.simulator.calls())
+    shutdown = fast.client.stop_room("failing", slow)
+    fast.simulator.wait_for_calls(1, since=since)
+    shutdown.cancel()
+    progress = shutdown.wait(TIMEOUT)
+    fast.simulator.clear_faults()
+    assert progress.results == {Result.CANCELLED: 30}
+    called = [str(call.params) for call in fast.simulator.calls(since=since)]
+    assert len(called) == len(set(called)), "none was called again"
+    told = {str(outcome.params) for outcome in shutdown.outcomes()}
+    assert told == {str(command.operation.params) for command in slow}, "each outcome names its task"

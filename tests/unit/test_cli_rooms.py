@@ -178,10 +178,13 @@ def test_outcomes_that_need_a_person_are_listed_last() -> None:
         outcome_lines(
             [
                 outcome("a.1", Result.REFUSED, code="Forbidden", message="no\x1b[2J"),
-                outcome("a.2", Result.STOPPED),
+                outcome("a.2", Result.STOPPED, params={"AppId": "app", "TaskId": "t"}),
             ]
         )
-    ) == ["stopped  a.2", "refused  a.1  Forbidden: no\\x1b[2J"]
+    ) == [
+        "stopped  a live.StopMPUTask AppId=app TaskId=t",
+        "refused  a.1                                    Forbidden: no\\x1b[2J",
+    ]
 
 
 def test_a_terminal_is_drawn_over_and_what_became_superfluous_is_cleared() -> None:

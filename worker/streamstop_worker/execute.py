@@ -166,6 +166,8 @@ class _Execution:
         log = self._log_of(verdict.tries, answer.code, answer.message, answer.request_id)
         if not answer.known:
             log.error("unknown code: treated as transient")
+        if not isinstance(verdict, Finish) and self._was_cancelled():
+            return self._finish(self._outcome(Result.CANCELLED, verdict.tries, answer, now), LastCall.FAULT)
         match verdict:
             case Finish(result, tries, call):
                 told = _told(operation, answer.reply) if result is Result.STATUS else {}
@@ -198,6 +200,10 @@ class _Execution:
                 return None
             case _:
                 assert_never(verdict)
+
+    def _was_cancelled(self) -> bool:
+        """Whether the shutdown that the job is part of was cancelled while its call was under way."""
+        return self._membership is not None and self._worker.shutdowns.was_cancelled(self._membership.shutdown)
 
     def _finish(self, outcome: Outcome, call: LastCall) -> Report:
         record = outcome_record(outcome)
@@ -244,6 +250,7 @@ class _Execution:
             job_id=self._job_id,
             account=self._lane.account,
             operation=self._lane.operation,
+            params=self._command and self._command.operation.params,
             code=answer.code,
             message=answer.message,
             request_id=answer.request_id,

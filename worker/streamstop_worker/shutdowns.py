@@ -95,6 +95,7 @@ class Shutdowns:
                 job_id=job_id or membership.job_id(lane),
                 account=lane.account,
                 operation=lane.operation,
+                params=json.loads(command).get("params"),
                 ended_at=datetime.now(UTC),
             )
             settlement = settlement_of(membership, outcome)
@@ -105,6 +106,10 @@ class Shutdowns:
             if taken % BATCH == 0:
                 yield BATCH
         self.rooms.scanned(shutdown)
+
+    def was_cancelled(self, shutdown: str) -> bool:
+        """Whether the shutdown was cancelled: a job of it that met a fault is then not tried again."""
+        return self.rooms.facts(shutdown).get("cancelled") == "1"
 
     def settle_ended(self, lane: Lane, membership: Membership, record: bytes | None) -> None:
         """Count a job that was found ended when it was claimed: somebody cancelled it."""

@@ -97,10 +97,17 @@ def outcome_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
     """Yield an aligned line for each task that has ended; those that need a person come last, next to the prompt."""
     ordered = sorted(outcomes, key=lambda one: (one.result.needs_person, one.account, one.operation, one.job_id))
     width = max((len(outcome.result) for outcome in ordered), default=0)
-    id_width = max((len(outcome.job_id) for outcome in ordered), default=0)
-    for outcome in ordered:
-        text = f"{outcome.result.value:{width}}  {outcome.job_id:{id_width}}  {detail(outcome)}"
+    names = [_task(outcome) for outcome in ordered]
+    name_width = max(map(len, names), default=0)
+    for outcome, name in zip(ordered, names, strict=True):
+        text = f"{outcome.result.value:{width}}  {name:{name_width}}  {detail(outcome)}"
         yield printable(text).rstrip()
+
+
+def _task(outcome: Outcome) -> str:
+    if outcome.params is None:
+        return outcome.job_id
+    return " ".join([outcome.account, outcome.operation, *(f"{key}={value}" for key, value in outcome.params.items())])
 
 
 def number(count: int, noun: str) -> str:
