@@ -36,6 +36,9 @@ def app(redis_url: str) -> Iterator[Celery]:
     app.conf.update(RedisSettings.from_environ({}, url=redis_url).celery_options())
     with app:
         yield app
+        backend: Any = app.backend  # its types know only the base
+        backend.result_consumer.stop()
+        backend.client.connection_pool.disconnect()
 
 
 def outcome(lane: LaneHands, result: Result) -> Outcome:
@@ -103,7 +106,7 @@ def test_a_cancelled_job_is_revoked(lane: LaneHands, app: Celery) -> None:
 
 def test_whoever_waits_for_a_result_through_celery_is_told_when_the_job_ends(lane: LaneHands, app: Celery) -> None:
     shown = app.AsyncResult(lane.job_id("a"))
-    consumer: Any = app.backend.result_consumer  # type: ignore[attr-defined]  # the types know only the base
-    consumer.start(shown.id)
+    backend: Any = app.backend  # its types know only the base
+    backend.result_consumer.start(shown.id)
     finish(lane, Result.STOPPED)
     assert shown.get(timeout=5)["result"] == "stopped"
