@@ -199,7 +199,7 @@ class Client:
         """Nudge the lanes. The commands are safe already: where this fails, the workers' sweep does it."""
         for lane, command in lanes.items():
             try:
-                self.connections.lanes.admit(lane, Pace.of_limit(command.operation.spec.limit))
+                self.connections.lanes.admit(lane, Pace.of_limit(command.operation.spec.limit, of_account=False))
             except LOST:
                 return
 

@@ -47,7 +47,9 @@ class Job:
         return None if record is None else read_record(record)
 
     def cancel(self) -> Outcome:
-        """Take the job back, so that the vendor is never called for it; return the outcome ``cancelled``.
+        """Take the job back, so that the vendor is never called for it; return the outcome ``cancelled``. Idempotent.
+
+        An id that was never enqueued is cancelled too: nobody can tell it from one that waits.
 
         Raises :class:`~streamstop.errors.NotCancellable` where a worker has claimed it or it has ended.
         """
@@ -63,6 +65,8 @@ class Job:
         )
         with self._connections.reaching("the job may or may not be cancelled; cancel it again"):
             answer = self._connections.lanes.cancel(lane, self.id, record=outcome_record(outcome))
+        if answer == "ended" and isinstance(ended := self.peek(), Outcome) and ended.result is Result.CANCELLED:
+            return ended
         if answer != "cancelled":
             reason = "was already claimed by a worker" if answer == "claimed" else "has ended"
             raise NotCancellable(f"job {self.id} {reason}")

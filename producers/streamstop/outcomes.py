@@ -66,7 +66,7 @@ class Status(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     #: The value as the vendor sent it.
-    raw: int | str | None
+    raw: int | str | None = None
     state: State
     #: Whether the stream task has ended, and so bills no longer.
     over: bool

@@ -311,3 +311,21 @@ def test_callbacks_wait_in_a_lane_of_their_own_where_they_hold_up_no_fan_out(han
     assert hands.messages(CONTROL) == []
     assert [message["to"] for message in hands.messages(CALLBACKS)] == [{"task": "told"}]
     assert CALLBACKS in hands.lanes.holding()
+
+
+def test_a_deferred_job_of_a_shutdown_that_is_cancelled_counts_in_it(hands: Hands) -> None:
+    shutdown = hands.stop("a")
+    hands.fan_out(shutdown)
+    member = hands.members()[0]
+    job_id = hands.take()
+    later = timedelta(minutes=1)
+    hands.lanes.defer(
+        LANE, PACE, job_id, owner="worker", delay=later, tries=Tries(1, 1), record=WAITS_AGAIN, fault=False
+    )
+    assert hands.client.job(job_id).cancel().result is Result.CANCELLED
+    hands.lanes.admit(LANE, PACE)
+    assert hands.members() == [member], "it is claimed once more, to be counted"
+    assert hands.claim(job_id) is Claimed.STALE
+    membership = Membership(shutdown=shutdown.id, member=member)
+    hands.worker.settle_ended(LANE, membership, hands.lanes.record_of(job_id))
+    assert shutdown.progress().results == {Result.CANCELLED: 1}

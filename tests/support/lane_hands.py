@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,7 +47,7 @@ class LaneHands:
 
     def admit(self) -> int:
         """Nudge, as a producer does."""
-        return self.lanes.admit(self.lane, self.pace)
+        return self.lanes.admit(self.lane, replace(self.pace, of_account=False))
 
     def sweep(self) -> Swept:
         """Sweep, as a worker does each second."""

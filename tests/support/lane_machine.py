@@ -162,7 +162,7 @@ class LaneMachine(RuleBasedStateMachine):
                 which, Message(celery_message(model.lane, job_id, priority=priority[0]), job_id, priority[1]), level
             )
         if vendors is not None:
-            pace = Pace.of_limit(vendors)
+            pace = Pace.of_limit(vendors, of_account=False)
             assert self.lanes.admit(model.lane, pace) == model.admit(pace)
 
     @rule(which=WHICH, garbage=st.none() | st.sampled_from(GARBAGE), level=st.integers(0, 3))

@@ -285,7 +285,8 @@ class LaneModel:
             self._run_at(self.pace)
             lapsed = sorted((job.report_by, job_id) for job_id, job in self.in_flight.items())
             lapsed = [(moment, job_id) for moment, job_id in lapsed if moment <= self.now]
-            poisoned = sum([self._mend(job_id) for _, job_id in reversed(lapsed)])
+            held = [(job_id, self.in_flight[job_id].message) for _, job_id in reversed(lapsed)]
+            poisoned = tuple(message.text for job_id, message in held if self._mend(job_id))
             due = sorted((moment, job_id) for job_id, (_, moment) in self.deferred.items() if moment <= self.now)
             for _, job_id in reversed(due):
                 message, _ = self.deferred.pop(job_id)
@@ -376,9 +377,12 @@ class LaneModel:
         """Move the open slots on behind a late call, unless they have moved enough since it had its own."""
         moved_since = max(0, self.pacing.moved - late.moved_before)
         missing = late.by - LATE_COVERED - moved_since
-        if missing > 0:
-            self.pacing.free_from = max(self.pacing.free_from, self.now) + missing
-            self.pacing.moved += missing
+        free_from = max(self.pacing.free_from, self.now)
+        # No slot need be further off than a second: that is a second behind any call that has left.
+        move = round(min(missing, self.now + SECOND - free_from))
+        if move > 0:
+            self.pacing.free_from = free_from + move
+            self.pacing.moved += move
 
     def _mend(self, job_id: str) -> bool:
         """Make a job wait again whose lease ran out; return whether it is poison instead."""

@@ -1,5 +1,6 @@
 """Verdicts: what becomes of a job after each kind of answer, with each kind of history."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -36,7 +37,6 @@ def one_more(tries: Tries, *, attempts: int = 1, signed_again: bool | None = Non
         (None, Kind.STATUS, Result.STATUS),
         (Meaning.ALREADY_STOPPED, Kind.STOP, Result.ALREADY_STOPPED),
         (Meaning.ALREADY_STOPPED, Kind.STATUS, Result.ALREADY_STOPPED),
-        (Meaning.NOT_FOUND, Kind.STOP, Result.NOT_FOUND),
         (Meaning.NOT_FOUND, Kind.STATUS, Result.NOT_FOUND),
         (Meaning.REFUSED, Kind.STOP, Result.REFUSED),
         (Meaning.REFUSED, Kind.STATUS, Result.REFUSED),
@@ -102,3 +102,13 @@ def test_every_meaning_has_a_verdict_for_every_kind_and_history() -> None:
                 found = verdict(meaning, kind, tries)
                 assert found.tries.calls == tries.calls + 1
                 assert found.tries.lapses == tries.lapses
+
+
+def test_a_stop_of_a_task_that_the_vendor_does_not_know_ends_not_found() -> None:
+    assert verdict(Meaning.NOT_FOUND, Kind.STOP, Tries()) == Finish(Result.NOT_FOUND, Tries(1, 1), LastCall.WELL)
+
+
+def test_a_stop_that_a_lost_worker_may_have_made_has_stopped_what_the_vendor_knows_no_longer() -> None:
+    lost = Tries(attempts=1, calls=2, lapses=1)
+    expected = Finish(Result.ALREADY_STOPPED, replace(lost, attempts=2, calls=3), LastCall.WELL)
+    assert verdict(Meaning.NOT_FOUND, Kind.STOP, lost) == expected

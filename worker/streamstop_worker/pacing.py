@@ -21,4 +21,4 @@ def pace_of(lane: Lane, account: Account | None) -> Pace:
     """Return the pace of `lane`."""
     if lane in {CALLBACKS, CONTROL}:
         return CONTROL_PACE
-    return Pace.of_limit(limit_of(lane, account))
+    return Pace.of_limit(limit_of(lane, account), of_account=account is not None)

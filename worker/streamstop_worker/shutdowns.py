@@ -80,7 +80,7 @@ class Shutdowns:
     def _nudge(self, lane: Lane) -> None:
         """Admit, that a lane which stood empty need not wait for the sweep."""
         if lane.operation in OPERATIONS:
-            self._lanes.admit(lane, Pace.of_limit(OPERATIONS[lane.operation].spec.limit))
+            self._lanes.admit(lane, Pace.of_limit(OPERATIONS[lane.operation].spec.limit, of_account=False))
 
     def take_back(self, shutdown: str) -> Iterator[int]:
         """Cancel what no worker has claimed; yield now and then, how much was."""
@@ -126,6 +126,9 @@ def after(membership: Membership | None, command: ReceivedCommand | None, outcom
     if follow is not None:
         return _after_status(membership, follow, outcome, now)
     stopped = outcome.result in {Result.STOPPED, Result.ALREADY_STOPPED}
+    if membership.round == 2 and outcome.result is Result.NOT_FOUND:
+        # The vendor acknowledged the first stop, and has forgotten the task since.
+        return After(settlement_of(membership, outcome.model_copy(update={"result": Result.VERIFIED})))
     if not (membership.verify and stopped and command is not None):
         return After(settlement_of(membership, outcome))
     twin = command.operation.spec.status_twin

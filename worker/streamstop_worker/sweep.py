@@ -1,14 +1,17 @@
 """Sweep: every second, one of the workers mends every lane that holds jobs. It needs no leader that could be lost."""
 
+import json
 import threading
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import UNREACHABLE, Lane, Lanes
 from streamstop.operations import OPERATIONS
+from streamstop.outcomes import Outcome, Result
+from streamstop.results import outcome_record
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.pacing import pace_of
 
@@ -57,8 +60,22 @@ class Sweeper:
             swept = self._lanes.sweep(lane, pace_of(lane, self._accounts.get(lane.account)))
             if swept.lapsed:
                 _log.warning("leases ran out: jobs wait again", lane=lane.name, jobs=swept.lapsed)
-            if swept.poisoned:
-                _log.error("messages that workers cannot begin were set aside", lane=lane.name, jobs=swept.poisoned)
+            for message in swept.poisoned:
+                self._set_aside(lane, message)
+
+    def _set_aside(self, lane: Lane, message: bytes) -> None:
+        """Record the end of a job whose message workers took and could not begin: somebody may wait for it."""
+        job_id = str(json.loads(message)["headers"]["id"])
+        _log.error("a message that workers cannot begin was set aside", lane=lane.name, job_id=job_id)
+        outcome = Outcome(
+            result=Result.GAVE_UP,
+            job_id=job_id,
+            account=lane.account,
+            operation=lane.operation,
+            message="workers took its message and could not begin it; it lies in the list of poison",
+            ended_at=datetime.now(UTC),
+        )
+        self._lanes.record(job_id, outcome_record(outcome))
 
     def _run(self) -> None:
         turn = 0

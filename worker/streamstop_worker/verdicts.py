@@ -54,6 +54,9 @@ def judge(answer: Answer, kind: Kind, tries: Tries, backoff: Backoff, random: Ca
             return Finish(Result.STOPPED if kind is Kind.STOP else Result.STATUS, judged, LastCall.WELL)
         case Meaning.ALREADY_STOPPED:
             return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL)
+        case Meaning.NOT_FOUND if kind is Kind.STOP and tries.lapses:
+            # A worker was lost with it, maybe after the vendor had stopped the task: some then know it no longer.
+            return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL)
         case Meaning.NOT_FOUND:
             return Finish(Result.NOT_FOUND, judged, LastCall.WELL)
         case Meaning.REFUSED:

@@ -153,7 +153,7 @@ class Swept:
     due: int
     admitted: int
     #: Messages that workers took and could not begin; they lie in the list of poison.
-    poisoned: int
+    poisoned: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Lanes:
         self, lane: Lane, pace: Pace, job_id: str, *, owner: str, lease: timedelta, expires_at: datetime | None
     ) -> Claim:
         """Take an admitted job for one call; `lease` counts from its slot."""
-        expires_us = 0 if expires_at is None else int(expires_at.timestamp() * 1_000_000)
+        expires_us = 0 if expires_at is None else max(1, int(expires_at.timestamp() * 1_000_000))
         reply = self._run("claim", lane, pace, job_id, owner, _us(lease), expires_us, result_of=job_id)
         what = Claimed(reply[0].decode())
         if what not in {Claimed.GO, Claimed.EXPIRED}:
@@ -275,7 +275,7 @@ class Lanes:
 
     def cancel(self, lane: Lane, job_id: str, *, record: str, settlement: Settlement | None = None) -> str:
         """Take a job back that no worker has claimed: ``cancelled``, or why not: ``claimed`` or ``ended``."""
-        no_pace = Pace(interval_us=0, window=0)
+        no_pace = Pace(interval_us=0, window=0, of_account=False)
         settled = settlement.arguments if settlement else _NO_SETTLEMENT
         reply = self._run("cancel", lane, no_pace, job_id, record, _RESULT_TTL_S, *settled, result_of=job_id)
         return str(reply.decode())
@@ -287,7 +287,14 @@ class Lanes:
 
     def sweep(self, lane: Lane, pace: Pace) -> Swept:
         """Make lapsed and due jobs wait again, and admit."""
-        return Swept(*self._run("sweep", lane, pace, SWEEP_MOST, MOST_LAPSES))
+        lapsed, due, admitted, poisoned = self._run("sweep", lane, pace, SWEEP_MOST, MOST_LAPSES)
+        return Swept(lapsed, due, admitted, tuple(poisoned))
+
+    def record(self, job_id: str, record: str) -> None:
+        """Record the outcome of a job that no lane holds any longer, where it has none."""
+        key = result_key(job_id)
+        if self._redis.set(key, record, nx=True, ex=_RESULT_TTL_S):
+            self._redis.publish(key, record)
 
     def may_sweep(self, period: timedelta) -> bool:
         """Return whether the caller is the one to sweep; nobody else is for `period`."""
@@ -333,8 +340,9 @@ class Lanes:
         return frozenset(members)
 
     def _run(self, script: str, lane: Lane, pace: Pace, *arguments: str | int, result_of: str | None = None) -> Any:
+        said_by = "account" if pace.of_account else "vendor"
         keys = [*lane.keys, result_key(result_of)] if result_of is not None else list(lane.keys)
-        return self._scripts[script](keys=keys, args=[lane.name, pace.interval_us, pace.window, *arguments])
+        return self._scripts[script](keys=keys, args=[lane.name, pace.interval_us, pace.window, *arguments, said_by])
 
     @cached_property
     def _scripts(self) -> dict[str, Script]:

@@ -16,11 +16,17 @@ class Pace:
     interval_us: int
     #: Jobs that may be admitted and unreported: one second's worth of the limit.
     window: int
+    #: Whether a worker that has the account says so; else it is the vendor's page, until such a worker has spoken.
+    of_account: bool = True
 
     @classmethod
-    def of_limit(cls, limit: float) -> Self:
-        """Return the pace for a vendor's `limit` in calls per second.
+    def of_limit(cls, limit: float, *, of_account: bool = True) -> Self:
+        """Return the pace for a `limit` in calls per second.
 
         With an interval of 1 / (limit x (1 - headroom)), any ``limit + 1`` calls span more than a second.
         """
-        return cls(interval_us=math.ceil(1_000_000 / (limit * (1 - HEADROOM))), window=max(1, math.ceil(limit)))
+        return cls(
+            interval_us=math.ceil(1_000_000 / (limit * (1 - HEADROOM))),
+            window=max(1, math.ceil(limit)),
+            of_account=of_account,
+        )

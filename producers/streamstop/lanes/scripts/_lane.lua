@@ -11,6 +11,7 @@
 -- ARGV[1]     lane      the lane's name
 -- ARGV[2]     interval  µs between two calls, headroom included
 -- ARGV[3]     window    how many jobs may be admitted and unreported
+-- ARGV[last]  'vendor' or 'account': whose word interval and window are
 --
 -- pace:  tat       the first free slot
 --        gate      the moment for which the next admission is meant; it runs ahead of tat by what is not yet claimed
@@ -73,12 +74,10 @@ local function save()
     end
 end
 
--- Workers say what the pace is; a producer's word counts only while no worker has spoken.
-local function use_pace(of_worker)
-    if of_worker or pace.interval == 0 then
-        set('interval', tonumber(ARGV[2]))
-        set('window', tonumber(ARGV[3]))
-    end
+-- A worker that has the account says what the pace is. What only the vendor's page says counts until one has spoken.
+if ARGV[#ARGV] ~= 'vendor' or pace.interval == 0 then
+    set('interval', tonumber(ARGV[2]))
+    set('window', tonumber(ARGV[3]))
 end
 
 local function interval()
@@ -171,9 +170,12 @@ end
 -- they have not moved since the call was given its own, so that a whole second behind the call has no more than the limit.
 local function make_up(late, moved_before)
     local needed = late - LATE_COVERED - math.max(0, pace.moved - moved_before)
-    if needed > 0 then
-        set('tat', math.max(pace.tat, now) + needed)
-        set('moved', pace.moved + needed)
+    local tat = math.max(pace.tat, now)
+    -- A second from now is a second behind any call that has left.
+    local move = math.min(needed, now + SECOND - tat)
+    if move > 0 then
+        set('tat', tat + move)
+        set('moved', pace.moved + move)
     end
 end
 

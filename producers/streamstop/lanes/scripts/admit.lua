@@ -2,7 +2,6 @@
 --
 -- Returns  how many jobs were admitted
 redis.call('SADD', lanes, lane)
-use_pace(false)
 local admitted = admit()
 save()
 return admitted

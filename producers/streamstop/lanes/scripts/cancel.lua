@@ -16,7 +16,12 @@ if redis.call('HEXISTS', jobs, id .. ':owner') == 1 then
 end
 record(KEYS[12], ARGV[5], ARGV[6])
 if redis.call('ZREM', due, id) == 1 then
+    local message = redis.call('HGET', jobs, id)
     redis.call('HDEL', jobs, id, id .. ':tries')
+    -- A shutdown's job that its producer cancels is counted when it is claimed; so it waits for that once more.
+    if message and (not ARGV[7] or ARGV[7] == '') and string.find(message, '\\"shutdown\\"', 1, true) then
+        put_back(id, message)
+    end
 end
 settle_from(7, lane, math.floor(now / SECOND))
 return 'cancelled'

@@ -12,7 +12,6 @@
 local result = KEYS[12]
 local id, owner, lease, expires = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 
-use_pace(true)
 local held = redis.call('HMGET', jobs, id, id .. ':owner', id .. ':tries')
 local message, holder, tries = held[1], held[2], held[3] or ''
 if not message or (holder and holder ~= owner) or not redis.call('ZSCORE', leases, id) then

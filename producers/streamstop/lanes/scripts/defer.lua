@@ -13,7 +13,6 @@
 -- Returns   µs that the lane rests, 0: it does not; -1 where the job is no longer the owner's
 local id, owner, delay = ARGV[4], ARGV[5], tonumber(ARGV[6])
 
-use_pace(true)
 if redis.call('HGET', jobs, id .. ':owner') ~= owner then
     return '-1'
 end

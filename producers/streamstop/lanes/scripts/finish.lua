@@ -15,7 +15,6 @@
 -- Returns   1, or 0 where the job is no longer the owner's
 local id, owner = ARGV[4], ARGV[5]
 
-use_pace(true)
 if redis.call('HGET', jobs, id .. ':owner') ~= owner then
     return 0
 end

@@ -9,7 +9,6 @@
 -- Returns  µs that the lane rests; -1 where the job is no longer the owner's
 local id, owner, hint = ARGV[4], ARGV[5], tonumber(ARGV[7])
 
-use_pace(true)
 local held = redis.call('HMGET', jobs, id, id .. ':owner')
 if held[2] ~= owner then
     return '-1'

@@ -5,7 +5,6 @@
 -- Returns  1, or 0 where the job is another's
 local id, owner = ARGV[4], ARGV[5]
 
-use_pace(true)
 local held = redis.call('HMGET', jobs, id, id .. ':owner')
 if not held[1] or (held[2] and held[2] ~= owner) or not redis.call('ZSCORE', leases, id) then
     return 0

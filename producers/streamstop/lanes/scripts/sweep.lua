@@ -2,11 +2,10 @@
 --
 -- ARGV[4]  most         how many jobs of each kind to move in one run
 -- ARGV[5]  most_lapses  how often a job may vanish in a worker before its claim
--- Returns  {lapsed, due, admitted, poisoned}
+-- Returns  {lapsed, due, admitted, messages that were set aside}
 local most, most_lapses = tonumber(ARGV[4]), tonumber(ARGV[5])
-local poisoned = 0
+local poisoned = {}
 
-use_pace(true)
 local lapsed = redis.call('ZRANGEBYSCORE', leases, '-inf', integer(now), 'LIMIT', 0, most)
 for i = #lapsed, 1, -1 do           -- the last goes to the front first, so that the order stays
     local id = lapsed[i]
@@ -24,7 +23,7 @@ for i = #lapsed, 1, -1 do           -- the last goes to the front first, so that
         if not claimed and lapses > most_lapses then
             forget(id)              -- workers take it and cannot even begin
             redis.call('LPUSH', poison, message)
-            poisoned = poisoned + 1
+            poisoned[#poisoned + 1] = message
         else
             redis.call('HSET', jobs, id .. ':tries',
                 string.format('%d %d %d %d', attempts or 0, calls or 0, lapses, signed or 0))
