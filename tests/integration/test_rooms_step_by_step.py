@@ -10,12 +10,13 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Command, Result, Shutdown, ShutdownStatus
-from streamstop.lanes import Claimed, Lane, Lanes, Pace
+from streamstop.lanes import Claimed, Lane, Lanes, Pace, Tries
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome
 from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
 from streamstop_worker import shutdowns
 from streamstop_worker.shutdowns import Shutdowns
+from tests.support.lane_hands import WAITS_AGAIN
 
 LANE = Lane("trtc-intl", "trtc.StopPublishCdnStream")
 PACE = Pace.of_limit(500)
