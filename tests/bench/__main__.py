@@ -32,7 +32,8 @@ class Target:
 @click.option("--quick", is_flag=True, help="Fewer jobs; for a look, not for figures.")
 @click.option("--breakdown", is_flag=True, help="Show which Redis commands a job costs, idle ones included.")
 @click.option("--only-ours", is_flag=True, help="Leave the plain Celery way out.")
-def main(names: Sequence[str], *, quick: bool, breakdown: bool, only_ours: bool) -> None:
+@click.option("--rounds", default=1, show_default=True, help="Runs of each way, in turns; B's latencies are pooled.")
+def main(names: Sequence[str], *, quick: bool, breakdown: bool, only_ours: bool, rounds: int) -> None:
     """Measure streamstop beside the plain Celery way; without NAMES, the scenarios pacing, enqueue and rooms.
 
     pacing: one account with a backlog at its limit, another that sends a stop now and then. enqueue: 10,000 jobs at
@@ -45,12 +46,12 @@ def main(names: Sequence[str], *, quick: bool, breakdown: bool, only_ours: bool)
         match name:
             case "pacing":
                 asked = Scenario(backlog=60 if quick else 300)
-                targets += _pacing(f"pacing: {asked.backlog} stops of A", asked, ways, breakdown=breakdown)
+                targets += _pacing(f"pacing: {asked.backlog} stops of A", asked, ways, rounds, breakdown=breakdown)
             case "crowd":
                 asked = Scenario(busy_accounts=40, backlog=40 if quick else 150)
                 title = f"crowd: {asked.busy_accounts} accounts with {asked.backlog} stops each as A"
                 # No way that holds waiting jobs in its workers comes to an end here in reasonable time.
-                _pacing(title, asked, _WAYS[:1], breakdown=breakdown)
+                _pacing(title, asked, _WAYS[:1], rounds, breakdown=breakdown)
             case "rooms":
                 targets += _rooms(tasks=2_000 if quick else 10_000, turns=2 if quick else 3)
             case _:
@@ -61,8 +62,9 @@ def main(names: Sequence[str], *, quick: bool, breakdown: bool, only_ours: bool)
             click.echo(f"  {'reached' if target.reached else 'MISSED ':8} {target.what}: {target.measured}")
 
 
-def _pacing(title: str, asked: Scenario, ways: Sequence[scenario.Way], *, breakdown: bool) -> list[Target]:
-    columns = [scenario.measure(way, asked) for way in ways]
+def _pacing(title: str, asked: Scenario, ways: Sequence[scenario.Way], rounds: int, *, breakdown: bool) -> list[Target]:
+    measured = [[scenario.measure(way, asked) for way in ways] for _ in range(rounds)]
+    columns = [scenario.pooled(runs) for runs in zip(*measured, strict=True)]
     ours = columns[0]
     click.echo(f"{title} at {scenario.LIMIT} calls/s, one stop of B each {scenario.SEND_EVERY_S} s,")
     click.echo(f"  the vendor answers after {scenario.VENDOR_LATENCY_MS} ms; ", nl=False)
@@ -100,6 +102,7 @@ def _rows(columns: Sequence[Figures]) -> list[tuple[str, list[str]]]:
         ("  without the idle workers'", [_number(one.cpu_s_per_1000_above_idle) for one in columns]),
         ("idle workers: commands/s", [f"{one.idle_commands / one.duration_s:.1f}" for one in columns]),
         ("jobs of A and B", [f"{one.jobs}" for one in columns]),
+        ("  of them B's", [f"{len(one.latencies_ms)}" for one in columns]),
     ]
 
 

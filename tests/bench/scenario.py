@@ -4,9 +4,9 @@ A way is measured from outside: by the vendor's clock of arrivals, by Redis' own
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -138,6 +138,32 @@ class Figures:
         """Return a percentile of the sparse account's latencies: of n, the ceil(n x p / 100)-th."""
         ordered = sorted(self.latencies_ms)
         return ordered[-(-len(ordered) * percentile // 100) - 1]
+
+
+def pooled(rounds: Sequence[Figures]) -> Figures:
+    """Return several runs of one way as one: latencies and costs of all, the median span, the worst second."""
+    costs = [one.cost for one in rounds]
+    names = {name for cost in costs for name in cost.by_command}
+    return replace(
+        rounds[0],
+        span_s=median(one.span_s for one in rounds),
+        most_in_a_second=max(one.most_in_a_second for one in rounds),
+        latencies_ms=[latency for one in rounds for latency in one.latencies_ms],
+        jobs=sum(one.jobs for one in rounds),
+        cost=Reading(
+            commands=sum(cost.commands for cost in costs),
+            by_command={name: sum(cost.by_command.get(name, 0) for cost in costs) for name in names},
+            cpu_s=_sum(cost.cpu_s for cost in costs),
+        ),
+        idle_commands=sum(one.idle_commands for one in rounds),
+        idle_cpu_s=_sum(one.idle_cpu_s for one in rounds),
+        duration_s=sum(one.duration_s for one in rounds),
+    )
+
+
+def _sum(numbers: Iterable[float | None]) -> float | None:
+    known = list(numbers)
+    return None if None in known else sum(number or 0 for number in known)
 
 
 def measure(way: Way, scenario: Scenario) -> Figures:
