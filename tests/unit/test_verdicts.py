@@ -112,3 +112,12 @@ def test_a_stop_that_a_lost_worker_may_have_made_has_stopped_what_the_vendor_kno
     lost = Tries(attempts=1, calls=2, lapses=1)
     expected = Finish(Result.ALREADY_STOPPED, replace(lost, attempts=2, calls=3), LastCall.WELL)
     assert verdict(Meaning.NOT_FOUND, Kind.STOP, lost) == expected
+
+
+def test_a_hint_of_the_vendor_is_waited_for_where_it_is_longer_than_the_backoff() -> None:
+    hinted = verdict(Meaning.TRANSIENT, Kind.STOP, NEW, retry_after=timedelta(seconds=20))
+    assert isinstance(hinted, Defer)
+    assert hinted.delay == timedelta(seconds=20)
+    shorter = verdict(Meaning.TRANSIENT, Kind.STOP, NEW, retry_after=timedelta(milliseconds=1))
+    assert isinstance(shorter, Defer)
+    assert shorter.delay == timedelta(seconds=0.5)

@@ -69,6 +69,7 @@ def judge(answer: Answer, kind: Kind, tries: Tries, backoff: Backoff, random: Ca
             delay = backoff.delay(judged.attempts, random)
             if delay is None:
                 return Finish(Result.GAVE_UP, judged, LastCall.FAULT)
-            return Defer(delay, judged, fault=True)
+            # A gateway that is overloaded may say when to come back.
+            return Defer(max(delay, answer.retry_after or delay), judged, fault=True)
         case _:
             assert_never(answer.meaning)
