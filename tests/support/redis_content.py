@@ -8,7 +8,7 @@ from redis import Redis
 def everything_in(redis: Redis) -> bytes:
     """Return every key and value of `redis`, one a line."""
     held: list[Any] = []  # redis-py types replies as bytes or text; without decode_responses they are bytes
-    for key in redis.scan_iter():
+    for key in sorted(redis.scan_iter()):
         held.append(key)
         match redis.type(key):
             case b"string":

@@ -145,7 +145,9 @@ def _count(done: int, total: int) -> str:
 
 
 def _rate(pace: float) -> str:
-    return f"{pace:.3g}/s" if pace < 100 else f"{pace:.0f}/s"
+    if pace < 10:
+        return f"{pace:.2f}/s"
+    return f"{pace:.1f}/s" if pace < 100 else f"{pace:.0f}/s"
 
 
 def _seconds(seconds: float) -> str:
