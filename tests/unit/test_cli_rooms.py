@@ -65,8 +65,8 @@ def test_the_view_has_a_bar_a_lane_and_one_for_the_whole() -> None:
     assert plain(view(HALF)) == [
         "room room-42: closing",
         "account       operation                 tasks ended             pace",
-        "live-cn       live.StopMPUTask          ██▏░░░░░░     123/500  9.7/s running",
-        "live-cn       rtc.StopMPUTask           █████████       20/20  9.7/s done",
+        "live-cn       live.StopMPUTask          ██▏░░░░░░     123/500 9.70/s running",
+        "live-cn       rtc.StopMPUTask           █████████       20/20 9.70/s done",
         "trtc-sg       trtc.StopPublishCdnStream ░░░░░░░░░         0/7      - waiting",
         "trtc-sg       trtc.StopStreamIngest     ████▌░░░░       40/80 4.85/s rests 3 s",
         "the whole room                          ██▋░░░░░░     183/607",
