@@ -5,6 +5,7 @@ event loop never waits for Redis and there is no second copy of the logic.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from streamstop.client import Client
 from streamstop.commands import Command
 from streamstop.errors import OutcomeTimeout
-from streamstop.jobs import Job
+from streamstop.jobs import Job, duration
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome
 from streamstop.results import Deferral
@@ -27,6 +28,8 @@ _T = TypeVar("_T")
 
 #: How many waits and watches can run at once; further ones queue. One wait takes any number of jobs.
 MOST_WAITS = 64
+#: How long a wait that was cancelled can still hold its thread.
+_SLICE_S = 1.0
 #: How many outcomes of a shutdown one step to a thread brings.
 _PAGE = 1000
 
@@ -45,7 +48,14 @@ class AsyncJob:
 
     async def outcome(self, timeout: float | timedelta | None = None) -> Outcome:
         """Wait until the job has ended; see :meth:`streamstop.client.Job.outcome`."""
-        return await self._client.waiting(partial(self.job.outcome, timeout))
+        deadline = None if (limit := duration(timeout)) is None else time.monotonic() + limit.total_seconds()
+        while True:
+            left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
+            try:
+                return await self._client.waiting(partial(self.job.outcome, max(0.0, left)))
+            except OutcomeTimeout:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise
 
     async def peek(self) -> Outcome | Deferral | None:
         """See :meth:`streamstop.client.Job.peek`."""

@@ -54,12 +54,12 @@ def test_clearing_takes_everything_of_the_demo_and_nothing_else(client: Client, 
     jobs = client.enqueue_many(own)
     jobs[-1].cancel()
     assert _everything(real_redis) != others
-    clear(client, ACCOUNTS, OWN, jobs)
+    clear(client, ACCOUNTS, OWN, "demo-room", jobs)
     assert _everything(real_redis) == others
 
 
 def test_clearing_an_empty_redis_does_nothing(client: Client, real_redis: Redis) -> None:
-    clear(client, ACCOUNTS, OWN)
+    clear(client, ACCOUNTS, OWN, "demo-room")
     assert real_redis.dbsize() == 0
 
 

@@ -103,10 +103,8 @@ def processes_of(environ: dict[str, str]) -> list[str]:
 
 
 def test_the_demo_stops_every_task_and_no_call_is_over_a_limit(environ: dict[str, str]) -> None:
-    began = time.monotonic()
     code, output = run(environ=environ)
     assert code == 0, output
-    assert time.monotonic() - began < 60
     assert "\ncalls over a limit: 0\n" in output
     assert "Every stop ended as it should" in output
     assert "rests" in output

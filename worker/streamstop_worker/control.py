@@ -109,7 +109,8 @@ class Control:
             self.send_signature(to, told)
             return
         if self.secret is None:
-            raise CallbackFailed("STREAMSTOP_CALLBACK_SECRET is not set, and a callback is never sent unsigned")
+            _log.error("a callback is not sent unsigned: set STREAMSTOP_CALLBACK_SECRET", shutdown=shutdown)
+            return
         body = json.dumps(told, ensure_ascii=False).encode()
         parts = urlsplit(str(url))
         headers = {

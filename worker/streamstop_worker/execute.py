@@ -225,7 +225,10 @@ class _Execution:
         ):
             log.warning("not recorded, for the lease had run out", result=outcome.result.value)
             return None
-        (log.warning if outcome.result.needs_person else log.info)(outcome.result.value)
+        (log.warning if outcome.result.needs_person else log.info)(outcome.result.value, params=outcome.params)
+        counted = follows.settlement
+        if counted is not None and counted.result != outcome.result.value:  # what verifying the stop has shown
+            (log.warning if counted.attention else log.info)(counted.result, member=counted.member)
         return outcome
 
     def _defer(self, deferral: Deferral, delay: timedelta, tries: Tries, *, fault: bool) -> timedelta | None:

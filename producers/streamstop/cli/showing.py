@@ -115,6 +115,8 @@ def job_json(job_id: str, seen: Outcome | Deferral | None) -> str:
 
 def _ended(outcome: Outcome) -> dict[str, str]:
     facts = {"state": f"ended: {outcome.result.value}", "operation": outcome.operation, "account": outcome.account}
+    if outcome.params:
+        facts["parameters"] = " ".join(f"{name}={value}" for name, value in outcome.params.items())
     if outcome.status is not None or outcome.reply is not None:
         facts["status"] = detail(outcome)
     for name in ("code", "message", "request_id", "attempts", "calls", "enqueued_at", "ended_at"):

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import click
 
-from streamstop import Client, Job, QueueUnavailable, StreamstopError
+from streamstop import Client, Command, Job, QueueUnavailable, StreamstopError
 from streamstop.lanes import UNREACHABLE
+from streamstop.rooms import Membership, task_of
 from streamstop_worker.demo import scene
 from streamstop_worker.demo.broker import InUse, broker, clear, refuse_if_used
 from streamstop_worker.demo.display import display_on
@@ -78,7 +79,7 @@ def _play(lanes: Sequence[scene.LaneScene], interrupt: Interrupt, *, fake: bool)
         scene.set_up(vendors, lanes)
         _tell("tasks", f"{sum(lane.count for lane in lanes)}, running at {len(scene.ACCOUNTS)} accounts")
         _tell("faults", "some tasks have ended, some calls get a 500, one lane is throttled")
-        jobs_of = _enqueue(client, lanes)
+        jobs_of = _close_room(client, lanes)
         jobs += (job for lane in jobs_of.values() for job in lane)
 
         watch = Watch(client, vendors, jobs_of)
@@ -92,23 +93,33 @@ def _make_way(client: Client, lanes: Sequence[scene.LaneScene], stack: ExitStack
     own = [lane.lane for lane in lanes]
     with client.reaching("the demo did not begin"):
         refuse_if_used(client, [account.name for account in scene.ACCOUNTS])
-        clear(client, scene.ACCOUNTS, own)
+        clear(client, scene.ACCOUNTS, own, scene.ROOM)
     client.close()  # so that no connection is open while processes are forked
 
     def leave() -> None:
         with suppress(*UNREACHABLE):
-            clear(client, scene.ACCOUNTS, own, jobs)
+            clear(client, scene.ACCOUNTS, own, scene.ROOM, jobs)
 
     stack.callback(leave)
 
 
-def _enqueue(client: Client, lanes: Sequence[scene.LaneScene]) -> dict[scene.LaneScene, list[Job]]:
-    """Enqueue the stops of all tasks at once, as a backend service does; return each lane's jobs."""
-    commands = [task.command for lane in lanes for task in lane.tasks()]
+def _close_room(client: Client, lanes: Sequence[scene.LaneScene]) -> dict[scene.LaneScene, list[Job]]:
+    """Close the room that all tasks run in, as a backend service does; return the jobs that stop each lane's tasks."""
+    commands = {lane: [task.command for task in lane.tasks()] for lane in lanes}
+    early = [command for of_lane in commands.values() for command in of_lane[: -scene.LATE]]
+    late = [command for of_lane in commands.values() for command in of_lane[-scene.LATE :]]
+    client.register_many(scene.ROOM, early)
     began = time.monotonic()
-    jobs = iter(client.enqueue_many(commands))
-    _tell("producer", f"client.enqueue_many({len(commands)} stops) took {(time.monotonic() - began) * 1000:.0f} ms\n")
-    return {lane: [next(jobs) for _ in range(lane.count)] for lane in lanes}
+    shutdown = client.stop_room(scene.ROOM)
+    _tell("producer", f"client.stop_room({scene.ROOM!r}) took {(time.monotonic() - began) * 1000:.1f} ms")
+    joined = client.register_many(scene.ROOM, late)
+    assert joined == shutdown, "what starts in a closing room is stopped with it"  # noqa: S101
+    _tell("", f"{len(late)} late starters were registered after it, and are stopped too\n")
+
+    def job_of(command: Command) -> Job:
+        return client.job(Membership(shutdown=shutdown.id, member=task_of(command)).job_id(command.lane))
+
+    return {lane: [job_of(command) for command in of_lane] for lane, of_lane in commands.items()}
 
 
 def _conclude(end: Ending, running: Sequence[Process]) -> bool:
@@ -123,7 +134,8 @@ def _conclude(end: Ending, running: Sequence[Process]) -> bool:
             click.echo("".join(process.last_lines() for process in running))
         return False
     click.echo("Every stop ended as it should, and no task is left running.\n")
-    click.echo('Next, in README.md: "Accounts" to put in your own, "Run workers" to start them.')
+    click.echo('Next, in README.md: "Accounts and limits" to put in your own accounts,')
+    click.echo('"Run workers" to start workers that call the vendors.')
     return True
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from streamstop import Client, Job
 from streamstop.lanes import Lane
 from streamstop.lanes.names import ACCOUNTS, LANES, READY, result_key
+from streamstop.rooms import CONTROL
 from streamstop_worker.accounts import Account
 from streamstop_worker.demo.embedded_redis import NoRedisServer, find_redis_server, redis_server
 from streamstop_worker.demo.interrupt import Interrupt
@@ -71,9 +72,16 @@ def refuse_if_used(client: Client, accounts: Collection[str]) -> None:
         raise InUse("Another demo is running on this Redis, or was killed within the last minute.")
 
 
-def clear(client: Client, accounts: Collection[Account], lanes: Collection[Lane], jobs: Sequence[Job] = ()) -> None:
+def clear(
+    client: Client, accounts: Collection[Account], lanes: Collection[Lane], room: str, jobs: Sequence[Job] = ()
+) -> None:
     """Take from Redis everything that the demo put there; no worker of it runs any more."""
     redis: Any = client.connections.redis
+    if (shutdown := client.room(room).shutdown) is not None:
+        steps = f"{result_key(f'{CONTROL.name}.*{shutdown}*')}"
+        for pattern in (f"streamstop.shutdown.{shutdown}*", f"{CONTROL.queue}*", steps):
+            redis.delete(*redis.scan_iter(pattern), f"streamstop.room.{room}:state", f"streamstop.room.{room}:tasks")
+        redis.srem(LANES, CONTROL.name)
     own = [key for lane in lanes for key in lane.keys if key.startswith(lane.queue)]
     redis.delete(*own, *(result_key(job.id) for job in jobs))
     redis.srem(LANES, *(lane.name for lane in lanes))

@@ -16,6 +16,9 @@ from streamstop_worker.simulator import DEFAULT_ACCOUNTS, FaultKind, SimulatorCl
 
 ACCOUNTS = DEFAULT_ACCOUNTS
 #: Of a smaller scene, for tests: one task in four.
+#: The room that all tasks run in, and how many of each lane start while it closes already.
+ROOM = "demo-room"
+LATE = 3
 _QUICK = 4
 #: How long a lane that was throttled is told to rest.
 _HINT = timedelta(seconds=2)
