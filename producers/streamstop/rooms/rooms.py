@@ -162,10 +162,17 @@ class Rooms:
     def members(self, shutdown: str) -> Iterator[tuple[str, str, str | None]]:
         """Yield every member of a shutdown that has not ended: member, command, and its job's id if it has one."""
         key = f"streamstop.shutdown.{shutdown}"
-        for member, command in self._redis.hscan_iter(f"{key}:tasks", count=_PAGE):
-            if not self._redis.hexists(f"{key}:outcomes", member):
-                job_id = self._redis.hget(f"{key}:jobs", member)
-                yield member.decode(), command.decode(), None if job_id is None else job_id.decode()
+        cursor: int | None = None
+        while cursor != 0:
+            cursor, page = self._redis.hscan(f"{key}:tasks", cursor or 0, count=_PAGE)
+            if not page:
+                continue
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hmget(f"{key}:outcomes", list(page))
+            pipeline.hmget(f"{key}:jobs", list(page))
+            for (member, command), outcome, job_id in zip(page.items(), *pipeline.execute(), strict=True):
+                if outcome is None:
+                    yield member.decode(), command.decode(), None if job_id is None else job_id.decode()
 
     def lane_counts(self, shutdown: str) -> dict[str, int]:
         """Return how many jobs of a shutdown each lane has been given, by the lane's name."""
