@@ -5,8 +5,9 @@ event loop never waits for Redis and there is no second copy of the logic.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,7 +30,7 @@ _T = TypeVar("_T")
 #: How many waits and watches can run at once; further ones queue. One wait takes any number of jobs.
 MOST_WAITS = 64
 #: How long a wait that was cancelled can still hold its thread.
-_SLICE_S = 1.0
+_TURN_S = 2.0
 #: How many outcomes of a shutdown one step to a thread brings.
 _PAGE = 1000
 
@@ -48,14 +49,9 @@ class AsyncJob:
 
     async def outcome(self, timeout: float | timedelta | None = None) -> Outcome:
         """Wait until the job has ended; see :meth:`streamstop.client.Job.outcome`."""
-        deadline = None if (limit := duration(timeout)) is None else time.monotonic() + limit.total_seconds()
-        while True:
-            left = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
-            try:
-                return await self._client.waiting(partial(self.job.outcome, max(0.0, left)))
-            except OutcomeTimeout:
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise
+        async for outcome in self._client.outcomes([self], timeout):
+            return outcome
+        raise OutcomeTimeout(f"job {self.id} is still open")
 
     async def peek(self) -> Outcome | Deferral | None:
         """See :meth:`streamstop.client.Job.peek`."""
@@ -144,6 +140,15 @@ class AsyncClient:
         jobs = await self.calling(partial(self.client.enqueue_many, list(commands)))
         return [AsyncJob(job, self) for job in jobs]
 
+    def _turns(self, timeout: float | timedelta | None) -> Iterator[float | timedelta | None]:
+        """Yield the timeouts of the turns that a wait is made of, so that a cancelled one soon leaves its thread."""
+        limit = duration(timeout)
+        until = math.inf if limit is None else time.monotonic() + limit.total_seconds()
+        while True:
+            yield max(0.0, min(_TURN_S, until - time.monotonic()))
+            if time.monotonic() >= until:
+                return
+
     def job(self, job_id: str) -> AsyncJob:
         """See :meth:`streamstop.client.Client.job`."""
         return AsyncJob(self.client.job(job_id), self)
@@ -152,9 +157,14 @@ class AsyncClient:
         self, jobs: Sequence[AsyncJob], timeout: float | timedelta | None = None
     ) -> AsyncIterator[Outcome]:
         """See :meth:`streamstop.client.Client.outcomes`."""
-        outcomes = self.client.outcomes([job.job for job in jobs], timeout=timeout)
-        while (outcome := await self.waiting(partial(next, outcomes, None))) is not None:
-            yield outcome
+        open_jobs = {job.id: job.job for job in jobs}
+        for limit in self._turns(timeout):
+            outcomes = self.client.outcomes(list(open_jobs.values()), timeout=limit)
+            while (outcome := await self.waiting(partial(next, outcomes, None))) is not None:
+                del open_jobs[outcome.job_id]
+                yield outcome
+            if not open_jobs:
+                return
 
     async def register(self, room: str, operation: Operation, *, account: str) -> AsyncShutdown | None:
         """See :meth:`streamstop.client.Client.register`."""

@@ -1,6 +1,8 @@
 """The client for asyncio against a real worker: the same answers, and the event loop never waits for them."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -150,3 +152,31 @@ def test_errors_are_those_of_the_blocking_client(shared_world: World) -> None:
             await client.shutdown("nothing").progress()
 
     run(shared_world, service)
+
+
+SCRIPT = """
+import asyncio, sys
+from streamstop import AsyncClient
+
+async def main():
+    async with AsyncClient(sys.argv[1]) as client:
+        job = client.job("demo-tencent.trtc.StopWebRecord." + "0" * 32)
+        for waiting in (job.outcome(), anext(client.outcomes([job]))):
+            try:
+                await asyncio.wait_for(waiting, 0.2)
+            except TimeoutError:
+                print("given up")
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_ends_though_waits_without_a_timeout_were_given_up(shared_world: World) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, shared_world.server.url],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "given up\ngiven up\n", "")
