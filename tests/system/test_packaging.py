@@ -69,3 +69,15 @@ def test_the_command_line_works_without_the_worker(bin_folder: Path, tmp_path: P
 def test_the_types_are_installed(bin_folder: Path, tmp_path: Path) -> None:
     program = "import streamstop, pathlib; print((pathlib.Path(streamstop.__file__).parent / 'py.typed').exists())"
     assert run(bin_folder / "python", "-c", program, cwd=tmp_path).strip() == "True"
+
+
+def test_the_rooms_scripts_are_installed_with_the_client(bin_folder: Path, tmp_path: Path) -> None:
+    program = "from streamstop import Client; print(*Client('redis://127.0.0.1:1').connections.rooms._scripts)"
+    scripts = {file.stem for file in (ROOT / "producers/streamstop/rooms/scripts").glob("[a-z]*.lua")}
+    assert scripts == set(run(bin_folder / "python", "-c", program, cwd=tmp_path).split())
+
+
+def test_without_the_extra_the_workers_programs_say_what_to_install(bin_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(bin_folder / "streamstop-simulator", "--help", cwd=tmp_path)
+    assert failed.value.stderr.splitlines()[-1].endswith("pip install 'streamstop[worker]'")
