@@ -23,8 +23,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/python -m streamstop_worker.demo
 
+# Branch coverage is of what runs in the tests' own process; the system tests run real worker processes.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/unit tests/integration --cov
+	$(BIN)/python -m pytest tests/system
 
 check: $(READY)
 	$(BIN)/ruff format --check .
