@@ -1,12 +1,12 @@
 """Lanes: where jobs wait in Redis, and the only code that moves them."""
 
-from streamstop.lanes.lanes import (
-    MOST_LAPSES,
+from streamstop.lanes.lanes import MOST_LAPSES, UNREACHABLE, Lanes
+from streamstop.lanes.names import Lane
+from streamstop.lanes.pace import Pace
+from streamstop.lanes.terms import (
     ON_TIME,
-    UNREACHABLE,
     Claim,
     Claimed,
-    Lanes,
     LaneView,
     LastCall,
     Lateness,
@@ -15,8 +15,6 @@ from streamstop.lanes.lanes import (
     Swept,
     Tries,
 )
-from streamstop.lanes.names import Lane
-from streamstop.lanes.pace import Pace
 
 __all__ = [
     "MOST_LAPSES",
