@@ -100,7 +100,7 @@ class Connections:
                 backend: Any = app.backend  # the Redis backend; its types know only the base
                 redis: Redis = backend.client
                 lanes = Lanes(redis)
-                rooms = Rooms(redis, lanes, kept=self._rooms.kept, closed_for=self._rooms.closed_for)
+                rooms = Rooms(redis, lanes, self._rooms)
                 self._open = _Open(app, redis, lanes, KnownAccounts(redis), rooms)
             return self._open
 

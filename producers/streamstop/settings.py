@@ -101,16 +101,16 @@ class RoomSettings:
     """How long rooms last."""
 
     #: How long a room that nobody touches is kept.
-    kept: timedelta
+    kept: timedelta = timedelta(days=30)
     #: How long after its end a shutdown stops what is registered in its room.
-    closed_for: timedelta
+    closed_for: timedelta = timedelta(minutes=10)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read ``STREAMSTOP_ROOM_KEPT`` and ``STREAMSTOP_ROOM_CLOSED_FOR``, in seconds."""
         return cls(
-            kept=seconds(environ, "STREAMSTOP_ROOM_KEPT", default=30 * 86400),
-            closed_for=seconds(environ, "STREAMSTOP_ROOM_CLOSED_FOR", default=600),
+            kept=seconds(environ, "STREAMSTOP_ROOM_KEPT", default=cls.kept.total_seconds()),
+            closed_for=seconds(environ, "STREAMSTOP_ROOM_CLOSED_FOR", default=cls.closed_for.total_seconds()),
         )
 
 

@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 import click
 
 from streamstop.cli import sources
-from streamstop.cli.completion import complete_account, complete_operation, complete_parameter
+from streamstop.cli.completion import complete_operation, complete_parameter
 from streamstop.cli.exits import Exit, Failure
-from streamstop.cli.options import Seconds, json_option, redis_option
+from streamstop.cli.options import Seconds, account_option, any_region_option, from_option, json_option, redis_option
 from streamstop.cli.pages import EXIT_CODES, Page
 from streamstop.cli.reading import Defaults
 from streamstop.cli.showing import Row, jobs, lines, summary, table
@@ -51,19 +51,8 @@ def _enqueueing(kind: Kind, *examples: str, line: str) -> Callable[[Callable[...
     parts = (
         click.argument("operation", required=False, shell_complete=complete_operation),
         click.argument("words", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=complete_parameter),
-        click.option(
-            "--account",
-            metavar="NAME",
-            shell_complete=complete_account,
-            help="The account; with --from, the default of lines without one.",
-        ),
-        click.option(
-            "--from",
-            "source",
-            metavar="FILE",
-            type=click.File("rb"),
-            help="Read commands from JSON lines; - is standard input.",
-        ),
+        account_option,
+        from_option("commands"),
         click.option("--wait", metavar="SECONDS", type=Seconds(), help="Wait so long for all jobs to end."),
         click.option(
             "--priority",
@@ -75,7 +64,7 @@ def _enqueueing(kind: Kind, *examples: str, line: str) -> Callable[[Callable[...
         click.option(
             "--expires-in", metavar="SECONDS", type=Seconds(), help="Never call the vendor after so much time."
         ),
-        click.option("--any-region", is_flag=True, help="Take a Region that the list does not know."),
+        any_region_option,
         json_option,
         redis_option,
     )

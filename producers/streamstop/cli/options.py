@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from streamstop.cli.completion import complete_account
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _MOST_SECONDS = 1e9
@@ -42,3 +44,29 @@ def redis_option(command: _F) -> _F:
 def json_option(command: _F) -> _F:
     """Add ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")(command)
+
+
+def account_option(command: _F) -> _F:
+    """Add ``--account``."""
+    return click.option(
+        "--account",
+        metavar="NAME",
+        shell_complete=complete_account,
+        help="The account; with --from, the default of lines without one.",
+    )(command)
+
+
+def from_option(what: str) -> Callable[[_F], _F]:
+    """Add ``--from``, which reads `what`."""
+    return click.option(
+        "--from",
+        "source",
+        metavar="FILE",
+        type=click.File("rb"),
+        help=f"Read {what} from JSON lines; - is standard input.",
+    )
+
+
+def any_region_option(command: _F) -> _F:
+    """Add ``--any-region``."""
+    return click.option("--any-region", is_flag=True, help="Take a Region that the list does not know.")(command)

@@ -7,8 +7,8 @@ from typing import Any, BinaryIO, TypeVar
 import click
 
 from streamstop.cli import sources, watching
-from streamstop.cli.completion import complete_account, complete_operation, complete_parameter
-from streamstop.cli.options import json_option, redis_option
+from streamstop.cli.completion import complete_operation, complete_parameter
+from streamstop.cli.options import account_option, any_region_option, from_option, json_option, redis_option
 from streamstop.cli.pages import Page
 from streamstop.cli.progress import number
 from streamstop.cli.reading import Defaults
@@ -46,20 +46,9 @@ def _task_parameters(command: _F) -> _F:
 def source_options(command: _F) -> _F:
     """Add where stops are read from, and what the lines may leave out."""
     parts = (
-        click.option(
-            "--account",
-            metavar="NAME",
-            shell_complete=complete_account,
-            help="The account; with --from, the default of lines without one.",
-        ),
-        click.option(
-            "--from",
-            "source",
-            metavar="FILE",
-            type=click.File("rb"),
-            help="Read stops from JSON lines; - is standard input.",
-        ),
-        click.option("--any-region", is_flag=True, help="Take a Region that the list does not know."),
+        account_option,
+        from_option("stops"),
+        any_region_option,
     )
     for part in reversed(parts):
         command = part(command)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from uuid import uuid4
@@ -18,6 +18,7 @@ from streamstop.outcomes import Outcome
 from streamstop.rooms.membership import task_of
 from streamstop.rooms.progress import Progress, progress_of
 from streamstop.scripts import Script, load
+from streamstop.settings import RoomSettings
 
 #: The lane of the jobs that fan out and take back. No account can have this name.
 CONTROL = Lane("_control", "room.Steps")
@@ -25,11 +26,8 @@ CONTROL = Lane("_control", "room.Steps")
 CALLBACKS = Lane("_control", "room.Callbacks")
 #: No vendor is called; a few shutdowns are fanned out side by side.
 CONTROL_PACE = Pace(interval_us=1000, window=4)
-#: How long a room that nobody touches is kept.
-ROOM_KEPT = timedelta(days=30)
-#: How long after its end a shutdown stops what is registered in its room.
-ROOM_CLOSED_FOR = timedelta(minutes=10)
 _PAGE = 1000
+_DEFAULTS = RoomSettings()
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,11 @@ class RoomView:
 class Rooms:
     """Every room and shutdown of one Redis. Raises redis-py's errors where Redis does not answer."""
 
-    def __init__(
-        self, redis: Redis, lanes: Lanes, *, kept: timedelta = ROOM_KEPT, closed_for: timedelta = ROOM_CLOSED_FOR
-    ) -> None:
+    def __init__(self, redis: Redis, lanes: Lanes, settings: RoomSettings = _DEFAULTS) -> None:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
         self._lanes = lanes
-        self._kept_s = int(kept.total_seconds())
-        self._closed_for_s = int(closed_for.total_seconds())
+        self._kept_s = int(settings.kept.total_seconds())
+        self._closed_for_s = int(settings.closed_for.total_seconds())
 
     def register(self, room: str, commands: Iterable[Command], *, now: datetime) -> str | None:
         """Note stream tasks; return the id of the shutdown that they joined at once, None in an open room."""
