@@ -190,7 +190,7 @@ def test_an_account_that_no_worker_has_is_refused_and_one_that_another_has_is_le
 
 def test_a_job_that_was_lost_with_its_worker_again_and_again_gives_up(bench: Bench) -> None:
     delivery = bench.publish()
-    bench.redis.hset(f"{delivery.lane.queue}:jobs", f"{delivery.job_id}:tries", "2 3 5 0")
+    bench.redis.hset(delivery.lane.keys[5], f"{delivery.job_id}:tries", "2 3 5 0")
     outcome = bench.executor.execute(delivery)
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.attempts, bench.requests) == (Result.GAVE_UP, 2, [])
@@ -213,7 +213,7 @@ def test_a_report_that_comes_after_its_lease_is_not_recorded(bench: Bench) -> No
     delivery = bench.publish()
 
     def lease_runs_out(_request: httpx.Request) -> httpx.Response:
-        bench.redis.zadd(f"{delivery.lane.queue}:leases", {delivery.job_id: 0})
+        bench.redis.zadd(delivery.lane.keys[4], {delivery.job_id: 0})
         bench.lanes.sweep(delivery.lane, Pace.of_limit(500))
         return httpx.Response(200, json={"RequestId": "r"})
 

@@ -20,7 +20,10 @@ SWEEPER = "streamstop.sweeper"
 
 #: Celery's message priorities on Redis, first to last: a list each, named by kombu's rule.
 PRIORITY_STEPS = (0, 3, 6, 9)
+#: Begins the names of the lists in which jobs wait: all of a lane that producers write.
 _QUEUE = "streamstop.lane."
+#: Begins the names of what only workers write: Redis' access rules tell the two apart by it.
+_WORK = "streamstop.work."
 _PRIORITY_SEPARATOR = "\x06\x16"
 
 
@@ -56,13 +59,9 @@ class Lane:
     @property
     def keys(self) -> tuple[str, ...]:
         """Every key that a lane's script may touch, in the order that the scripts' prelude names them."""
-        queue = self.queue
         return (
             *self.waiting,
-            f"{queue}:leases",
-            f"{queue}:jobs",
-            f"{queue}:due",
-            f"{queue}:pace",
+            *(f"{_WORK}{self.name}:{part}" for part in ("leases", "jobs", "due", "pace")),
             READY,
             LANES,
             POISON,
