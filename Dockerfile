@@ -5,9 +5,10 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY producers producers
 COPY worker worker
 RUN python -m venv .venv
-RUN .venv/bin/python -m pip install --quiet --upgrade pip==26.3
-RUN .venv/bin/python -m pip install --quiet --constraint constraints.txt '.[worker]'
-RUN .venv/bin/python -m pip uninstall --quiet --yes pip
+RUN sed '/^# Development/,$d' constraints.txt > image.txt
+RUN .venv/bin/python -m pip install --quiet --require-hashes --only-binary :all: --requirement image.txt
+RUN .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation .
+RUN .venv/bin/python -m pip uninstall --quiet --yes hatchling pathspec pluggy tomlkit trove-classifiers pip
 
 FROM python:3.12-slim
 # A user with an entry: Celery warns of one without. 1000 is who owns accounts.toml on most machines of one person.

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check fmt bench
+.PHONY: help demo test check fmt bench lock
 
 help:
 	@echo "make demo    stop ~200 simulated stream tasks with real Celery workers"
@@ -12,12 +12,13 @@ help:
 	@echo "make check   formatting, lint, types, import directions"
 	@echo "make fmt     format the code"
 	@echo "make bench   measure, and print the README's figures"
+	@echo "make lock    write constraints.txt anew after a change of pyproject.toml; what is locked stays"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "streamstop needs Python 3.11 or later, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip==26.3
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker]' --group dev
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: --requirement constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(READY)
@@ -40,3 +41,7 @@ fmt: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench
+
+# To take newer versions: python -m tests.support.lock --upgrade
+lock: $(READY)
+	$(BIN)/python -m tests.support.lock

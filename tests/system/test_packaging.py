@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamstop.operations import OPERATIONS
+from tests.support.lock import blocks
 
 ROOT = Path(__file__).parents[2]
 #: What only the machines that call vendors need.
@@ -18,11 +19,16 @@ WORKER_ONLY = ["httpx", "structlog", "h11"]
 @pytest.fixture(scope="module")
 def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the project as a service would, and return where its programs are."""
-    venv = tmp_path_factory.mktemp("service") / "venv"
+    folder = tmp_path_factory.mktemp("service")
+    venv, versions = folder / "venv", folder / "versions.txt"
+    # pip takes no hashes for what a folder asks for.
+    versions.write_text(
+        "".join(f"{block.split()[0]}\n" for block in blocks((ROOT / "constraints.txt").read_text()).values())
+    )
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(
-        [venv / "bin" / "python", *install, "--constraint", ROOT / "constraints.txt", ROOT],
+        [venv / "bin" / "python", *install, "--constraint", versions, ROOT],
         check=False,
         capture_output=True,
         text=True,

@@ -20,6 +20,8 @@ from streamstop.settings import RedisSettings
 from streamstop_worker.accounts import load_accounts
 from streamstop_worker.settings import WorkerSettings
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS
+from tests.support import lock
+from tests.support.lock import part
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -153,13 +155,15 @@ def test_images_have_a_pinned_version_and_no_host() -> None:
 
 
 def test_the_image_is_installed_by_the_makefiles_own_steps() -> None:
-    steps = [step.replace(" --editable", "").removesuffix(" --group dev") for step in makefile_steps()]
-    assert len(steps) == 3
-    assert [rest for word, rest in BUILD if word == "RUN"][: len(steps)] == steps
+    venv, packages, project = makefile_steps()
+    without_development = ["sed '/^# Development/,$d' constraints.txt > image.txt"]
+    packages, project = packages.replace("constraints.txt", "image.txt"), project.replace(" --editable", "")
+    assert [rest for word, rest in BUILD if word == "RUN"][:4] == [venv, *without_development, packages, project]
 
 
 def test_the_image_holds_the_environment_alone_and_nothing_to_build_or_install_with() -> None:
-    assert BUILD[-1] == ("RUN", ".venv/bin/python -m pip uninstall --quiet --yes pip")
+    names = " ".join(part((ROOT / "constraints.txt").read_text(), lock.BUILD))
+    assert BUILD[-1] == ("RUN", f".venv/bin/python -m pip uninstall --quiet --yes {names} pip")
     assert [rest for word, rest in FINAL if word in {"COPY", "ADD"}] == ["--from=build /app/.venv .venv"]
     assert not [rest for word, rest in FINAL if word == "RUN" and re.search(r"\b(apt|apt-get|pip|curl|wget)\b", rest)]
     workdirs = {rest for word, rest in DOCKERFILE if word == "WORKDIR"}
