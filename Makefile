@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check fmt bench lock
+.PHONY: help demo test check fmt bench lock torture
 
 help:
 	@echo "make demo    stop ~200 simulated stream tasks with real Celery workers"
@@ -12,6 +12,7 @@ help:
 	@echo "make check   formatting, lint, types, import directions"
 	@echo "make fmt     format the code"
 	@echo "make bench   measure, and print the README's figures"
+	@echo "make torture SEED=1 MINUTES=5    real workers under kills, cuts, outages and jumping clocks"
 	@echo "make lock    write constraints.txt anew after a change of pyproject.toml; what is locked stays"
 
 $(READY): pyproject.toml constraints.txt
@@ -45,3 +46,8 @@ bench: $(READY)
 # To take newer versions: python -m tests.support.lock --upgrade
 lock: $(READY)
 	$(BIN)/python -m tests.support.lock
+
+SEED ?= 1
+MINUTES ?= 5
+torture: $(READY)
+	$(BIN)/python -m tests.torture run --seed $(SEED) --minutes $(MINUTES)

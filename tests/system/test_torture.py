@@ -1,0 +1,14 @@
+"""The torture, for as long as a test may take; ``make torture`` runs it for as long as one likes."""
+
+from tests.torture.report import summary
+from tests.torture.run import plan, run
+from tests.torture.schedule import ALL, Kind
+
+
+def test_every_invariant_holds_under_faults_of_every_kind() -> None:
+    made = plan(20, 30, kinds=ALL - {Kind.CLOCK_BACK}, per_second=40)
+    assert {fault.kind for fault in made.faults} == ALL - {Kind.CLOCK_BACK}
+    told: list[str] = []
+    verdict = run(made, told.append)
+    assert verdict.ok, "\n".join([*told, *summary(verdict)])
+    assert len(verdict.evidence.accepted) > 500

@@ -1,0 +1,141 @@
+"""After the faults: wait until everything has settled, probe every worker, and gather what is judged."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from streamstop import Client, Command, QueueUnavailable
+from streamstop.lanes import Lane
+from streamstop.lanes.names import ACCOUNTS, LANES, READY, SWEEPER
+from streamstop.rooms import CALLBACKS, CONTROL
+from tests.support.redis_content import everything_in
+from tests.torture.clock import SHIFT_KEY
+from tests.torture.evidence import Evidence, Recorder, open_shutdowns, shutdowns
+from tests.torture.load import ACCOUNTS as OF_LOAD
+from tests.torture.load import SINGLES, lanes, limits, starts
+from tests.torture.producer import Accepted, Producer
+from tests.torture.stage import Stage
+
+#: The longest that a lane rests or a job backs off is a minute; a job may meet both, and a lease before.
+SETTLES_WITHIN_S = 180.0
+_PROBED_WITHIN_S = 60.0
+_EMPTY_WITHIN_S = 15.0
+
+
+@dataclass(frozen=True)
+class Settled:
+    """When everything had ended; moments are seconds since the epoch."""
+
+    last_outcome: float
+    #: What had no outcome when the patience was over.
+    open: int
+
+
+def settle(producer: Producer, recorder: Recorder, redis: Redis, within: float = SETTLES_WITHIN_S) -> Settled:
+    """Wait until every accepted command has an outcome and every shutdown is over."""
+    deadline = time.monotonic() + within
+    while True:
+        left = sum(job not in recorder.seen for job in producer.accepted) + open_shutdowns(redis)
+        if not left or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    moments = [seen[0].at for seen in list(recorder.seen.values())]
+    return Settled(max(moments, default=time.time()), left)
+
+
+def probe(stage: Stage, client: Client, producer: Producer) -> list[str]:
+    """Send a probe through every lane until every worker has made a call; return what does not serve."""
+    problems: list[str] = []
+    deadline = time.monotonic() + _PROBED_WITHIN_S
+    since, turn = time.time(), 0
+    while True:
+        commands = [
+            Command(operation=make(f"probe-{turn}-{n}"), account=account) for n in range(3) for account, make in SINGLES
+        ]
+        for account, operations in starts(commands).items():
+            stage.simulator.start_tasks(account, operations)
+        asked = time.time()
+        try:
+            jobs = client.enqueue_many(commands)
+        except QueueUnavailable as error:
+            return [f"no probe was accepted: {error}"]
+        for job, command in zip(jobs, commands, strict=True):
+            producer.accepted[job.id] = Accepted(command, asked, time.time())
+        outcomes = {outcome.job_id: outcome for outcome in client.outcomes(jobs, timeout=30)}
+        problems += [f"a probe has no outcome: {job.id}" for job in jobs if job.id not in outcomes]
+        problems += [f"a probe ended {one.result}: {one.job_id}" for one in outcomes.values() if not one.ok]
+        silent = [
+            worker.life.name
+            for worker in stage.fleet.workers
+            if not any(note["what"] == "calls" and note["at"] > since for note in worker.life.read_notes())
+        ]
+        if problems or not silent:
+            return problems
+        if time.monotonic() > deadline:
+            return [f"{name} does not serve" for name in silent]
+        turn += 1
+
+
+def await_empty(redis: Redis) -> list[str]:
+    """Wait until no lane holds anything; return what is left after all."""
+    deadline = time.monotonic() + _EMPTY_WITHIN_S
+    while True:
+        left = [*_held(redis)]
+        if not left:
+            return [*_endless(redis)]
+        if time.monotonic() > deadline:
+            return [*left, *_endless(redis)]
+        time.sleep(0.25)
+
+
+def _held(redis: Any) -> Iterator[str]:
+    """Yield what lanes still hold: leases, jobs, what is due or waits; and the ready queue."""
+    twins = [Lane(account.name, operation) for account in OF_LOAD for operation in limits()]
+    for lane in {*lanes(), *twins, CONTROL, CALLBACKS}:
+        own = [key for key in lane.keys if lane.name in key and not key.endswith(":pace")]
+        yield from (f"{key} is left" for key in own if redis.exists(key))
+    if redis.exists(READY):
+        yield f"{READY} holds {redis.llen(READY)}"
+    if redis.exists(LANES):
+        yield f"{LANES} holds {redis.smembers(LANES)}"
+
+
+def _endless(redis: Any) -> Iterator[str]:
+    """Yield keys that would stay for ever."""
+    allowed = {LANES, ACCOUNTS, SWEEPER, SHIFT_KEY}
+    for key in redis.scan_iter("*", count=1000):
+        name = key.decode()
+        if redis.ttl(key) == -1 and name not in allowed and not name.startswith(("_kombu.", "streamstop.dead")):
+            yield f"{name} has no time to live"
+
+
+def leaks(stage: Stage, redis: Redis) -> list[str]:
+    """Return where a secret of the accounts is found."""
+    places = {life.log.name: life.log.read_bytes() for life in stage.fleet.lives}
+    places["Redis"] = everything_in(redis)
+    secrets = [text for account in OF_LOAD for text in (account.access_key_secret, account.security_token) if text]
+    return [f"a secret is in {place}" for place, held in places.items() for one in secrets if one.encode() in held]
+
+
+def gather(stage: Stage, producer: Producer, recorder: Recorder, redis: Redis, left: Sequence[str]) -> Evidence:
+    """Gather the evidence of a run."""
+    held = recorder.look(redis)
+    return Evidence(
+        accepted=producer.accepted,
+        uncertain=producer.uncertain,
+        shut_down=producer.shut_down,
+        seen=recorder.seen,
+        held=held,
+        shutdowns=shutdowns(redis),
+        calls=stage.simulator.calls(),
+        summary=stage.simulator.summary(),
+        tasks=stage.simulator.tasks(),
+        notes=[note for life in stage.fleet.lives for note in life.read_notes()],
+        faults=stage.chronicle.faults,
+        left=left,
+        leaks=leaks(stage, redis),
+        alarms=[*stage.chronicle.alarms, *producer.problems],
+    )

@@ -1,0 +1,156 @@
+"""Why a job was called more than once: each further call is held against the faults that can explain it."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streamstop_worker.simulator import Call
+from tests.torture.chronicle import Happened
+from tests.torture.schedule import Kind
+from tests.torture.stage import LEASE_S
+
+#: How much earlier than its note a call may seem to arrive.
+_SLACK_S = 0.005
+#: Calls that are delayed more unevenly than this can arrive too close to each other: a fortieth of a second.
+UNEVEN_S = 0.025
+#: Answers after which a job is over: a further call needs another reason than the answer.
+_FINAL = {"ok", "FailedOperation.TaskFinished", "CodeTaskHasStopped"}
+_OF_REDIS = {Kind.REDIS, Kind.CUT_REDIS, Kind.HALF_OPEN_REDIS, Kind.SLOW_REDIS}
+_JUMPS = {Kind.CLOCK, Kind.CLOCK_BACK}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A call as the simulator saw it, with what the worker that made it noted."""
+
+    call: Call
+    #: None where no note fits.
+    note: Mapping[str, Any] | None
+    #: The fault that the worker met instead of an answer, if it did.
+    met: str | None
+
+
+class Notes:
+    """What the workers noted."""
+
+    def __init__(self, notes: Sequence[Mapping[str, Any]]) -> None:
+        self._by_job: dict[str, list[Mapping[str, Any]]] = {}
+        self._died: dict[str, float] = {}
+        for note in sorted(notes, key=lambda note: float(note["at"])):
+            if note["what"] == "dies":
+                self._died[str(note["process"])] = float(note["at"])
+            else:
+                self._by_job.setdefault(str(note["job"]), []).append(note)
+
+    def recorded_at(self, job: str) -> float | None:
+        """Return the moment just after a worker recorded the job's outcome, if it lived to note it."""
+        return next((float(note["at"]) for note in self._by_job.get(job, ()) if note.get("recorded")), None)
+
+    def died_at(self, process: str) -> float | None:
+        """Return when a process killed itself."""
+        return self._died.get(process)
+
+    def made(self, jobs: Sequence[str], calls: Sequence[Call]) -> dict[str, list[Made]]:
+        """Match calls for one task and operation, in order, to the notes of those who made them; return them by job.
+
+        `jobs` is not empty: a task that ran on is stopped by two jobs.
+        """
+        notes = sorted((note for job in jobs for note in self._by_job.get(job, ())), key=lambda note: float(note["at"]))
+        sent = [place for place, note in enumerate(notes) if note["what"] == "calls"]
+        moments = [float(notes[place]["at"]) for place in sent]
+        found: dict[str, list[Made]] = {}
+        for call in calls:
+            last = bisect_right(moments, call.arrived_at + _SLACK_S) - 1
+            if last < 0:
+                found.setdefault(jobs[0], []).append(Made(call, None, None))
+                continue
+            note = notes[sent[last]]
+            met = next((str(after["fault"]) for after in _until_next(notes[sent[last] :]) if "fault" in after), None)
+            found.setdefault(str(note["job"]), []).append(Made(call, note, met))
+        return found
+
+
+def _until_next(notes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield what the process of the first note noted of its job until it made the next call."""
+    first, *rest = notes
+    for note in rest:
+        if (note["process"], note["job"]) == (first["process"], first["job"]):
+            if note["what"] == "calls":
+                return
+            yield note
+
+
+class Causes:
+    """Explains calls by the faults of a run."""
+
+    def __init__(self, faults: Sequence[Happened], notes: Notes) -> None:
+        self._faults = faults
+        self._notes = notes
+
+    def of_next(self, first: Made, then: Call) -> str | None:  # noqa: PLR0911  # a return a cause
+        """Return why a job was called again after `first`, or None where nothing explains it."""
+        if first.call.answer not in _FINAL:
+            return f"answered {first.call.answer}"
+        if first.note is None:
+            return None
+        begun, again = float(first.note["at"]), then.arrived_at
+        process = str(first.note["process"])
+        if self._killed_between(process, begun, again):
+            return "its worker was killed"
+        if first.met is not None:
+            return f"the answer was lost: {first.met}"
+        if self._any({Kind.STOP}, begun - LEASE_S, again, process):
+            return "its worker stood still"
+        if self._any(_JUMPS, begun - LEASE_S, again):
+            return "the clock jumped"
+        if self._any({Kind.REDIS}, begun - LEASE_S, again):
+            return "Redis was away"
+        if self._any(_OF_REDIS, begun - LEASE_S, again, process):
+            return "its worker was cut off from Redis"
+        return None
+
+    def of_overlap(self, begun: float, again: float, process: str | None) -> str | None:
+        """Return what lets two workers hold one job from `begun` to `again`: a lease that ran out under one of them."""
+        if self._any({Kind.STOP}, begun - LEASE_S, again, process):
+            return "its worker stood still"
+        if self._any(_JUMPS, begun - LEASE_S, again):
+            return "the clock jumped"
+        if self._any(_OF_REDIS, begun - LEASE_S, again):
+            return "Redis was away or slow"
+        return None
+
+    def of_over_limit(self, call: Call, on_the_way: Sequence[float]) -> str | None:
+        """Return what lets a call coincide with more than its lane's slots.
+
+        `on_the_way` are the seconds that the lane's calls of the second before took from their worker to the vendor.
+        """
+        at = call.arrived_at
+        if any(fault.kind is Kind.STOP and abs(at - fault.ended) < 2.0 for fault in self._faults):
+            return "sent by a worker that had stood still"
+        if any(fault.kind in _JUMPS and fault.near(at, 1.0, 3.0) for fault in self._faults):
+            return "the clock jumped"
+        if any(fault.kind is Kind.REDIS and fault.near(at, 1.0, 3.0) for fault in self._faults):
+            return "Redis was killed"
+        if on_the_way and max(on_the_way) - min(on_the_way) > UNEVEN_S:
+            return "this machine delayed calls on their way unevenly"
+        return None
+
+    def _killed_between(self, process: str, begun: float, again: float) -> bool:
+        died = self._notes.died_at(process)
+        if died is not None and begun <= died <= again:
+            return True
+        ends = {Kind.KILL, Kind.TERM}
+        return any(
+            fault.kind in ends and fault.process == process and begun - 1 <= fault.began <= again
+            for fault in self._faults
+        )
+
+    def _any(self, kinds: set[Kind], since: float, until: float, process: str | None = None) -> bool:
+        return any(
+            fault.kind in kinds
+            and fault.began <= until
+            and fault.ended >= since
+            and (process is None or fault.process in {"", process})
+            for fault in self._faults
+        )

@@ -1,0 +1,113 @@
+"""The producers of a run: they enqueue what the load says, and note what was accepted."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from streamstop import Client, Command, QueueUnavailable, Shutdown
+from tests.torture.load import Load, Room
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A command that was accepted. Moments are seconds since the epoch."""
+
+    command: Command
+    asked: float
+    answered: float
+
+
+@dataclass
+class Producer:
+    """Enqueues from two threads: single commands, and rooms."""
+
+    client: Client
+    load: Load
+    #: By the job's id.
+    accepted: dict[str, Accepted] = field(default_factory=dict)
+    #: Those whose enqueueing raised.
+    uncertain: list[Command] = field(default_factory=list)
+    #: Rooms' names to what surely belongs to a shutdown of theirs.
+    shut_down: dict[str, list[Command]] = field(default_factory=dict)
+    #: How often Redis did not answer.
+    unanswered: int = 0
+    #: What should not have happened.
+    problems: list[str] = field(default_factory=list)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self, began: float) -> None:
+        """Begin; the load's moments count from `began` of the monotonic clock."""
+        for target in (self._enqueue, self._close_rooms):
+            thread = threading.Thread(target=self._guarded, args=(target, began), name=target.__name__, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def join(self) -> None:
+        """Wait until all was asked."""
+        for thread in self._threads:
+            thread.join()
+
+    def _guarded(self, target: Callable[[float], None], began: float) -> None:
+        try:
+            target(began)
+        except Exception as error:  # noqa: BLE001  # the thread's end would hide it
+            self.problems.append(f"a producer met {type(error).__name__}: {error}")
+
+    def _enqueue(self, began: float) -> None:
+        for batch in self.load.batches:
+            _sleep_until(began + batch.at)
+            asked = time.time()
+            try:
+                jobs = self.client.enqueue_many(batch.commands)
+            except QueueUnavailable:
+                self.unanswered += 1
+                self.uncertain += batch.commands
+                continue
+            answered = time.time()
+            for job, command in zip(jobs, batch.commands, strict=True):
+                self.accepted[job.id] = Accepted(command, asked, answered)
+
+    def _close_rooms(self, began: float) -> None:
+        steps: list[tuple[float, Callable[[], None]]] = []
+        for room in self.load.rooms:
+            steps.append((room.at - 1, lambda room=room: self._register(room)))  # type: ignore[misc]
+            steps.append((room.at, lambda room=room: self._stop(room)))  # type: ignore[misc]
+            for at, command in room.late:
+                steps.append((at, lambda room=room, command=command: self._start_late(room, command)))  # type: ignore[misc]
+        for at, step in sorted(steps, key=lambda step: step[0]):
+            _sleep_until(began + at)
+            step()
+
+    def _register(self, room: Room) -> None:
+        self._insist(lambda: self.client.register_many(room.name, room.registered))
+
+    def _stop(self, room: Room) -> None:
+        self._insist(lambda: self.client.stop_room(room.name, room.passed, verify=room.verify))
+        self.shut_down[room.name] = [*room.registered, *room.passed]
+
+    def _start_late(self, room: Room, command: Command) -> None:
+        joined: Shutdown | None = self._insist(
+            lambda: self.client.register(room.name, command.operation, account=command.account)
+        )
+        if joined is not None:  # else the room's clock jumped, and it is open again
+            self.shut_down[room.name].append(command)
+
+    def _insist(self, call: Callable[[], _T]) -> _T:
+        """Call until Redis answers, as the error's text asks for."""
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                return call()
+            except QueueUnavailable:
+                self.unanswered += 1
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+
+def _sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))

@@ -1,0 +1,42 @@
+"""The summary of a run, as text."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from tests.torture.invariants import Finding
+from tests.torture.run import Verdict
+
+#: How many of the things that broke an invariant are printed; all are counted.
+_SHOWN = 10
+
+
+def summary(verdict: Verdict) -> Iterator[str]:
+    """Yield the lines of a run's summary."""
+    evidence = verdict.evidence
+    singles = Counter(evidence.held[job].result.value for job in evidence.accepted if job in evidence.held)
+    rooms = Counter(outcome.result.value for one in evidence.shutdowns for outcome in one.outcomes.values())
+    yield f"commands accepted      {len(evidence.accepted)}, probes included; {_counts(singles)}"
+    yield f"  not surely           {len(evidence.uncertain)}; Redis did not answer {verdict.unanswered} requests"
+    yield f"tasks in shutdowns     {rooms.total()} in {len(evidence.shutdowns)} shutdowns; {_counts(rooms)}"
+    yield f"calls                  {len(evidence.calls)}; {_counts(Counter(call.answer for call in evidence.calls))}"
+    yield f"  beyond the first     {verdict.extra.total()}"
+    yield from (f"    {count:6}  {cause}" for cause, count in verdict.extra.most_common())
+    yield f"faults                 {_counts(Counter(fault.kind.value for fault in evidence.faults))}"
+    yield f"last fault to last outcome   {verdict.settled_s:.1f} s; {verdict.still_open} open then"
+    yield "invariants"
+    for finding in verdict.findings:
+        yield from _of(finding)
+    if verdict.folder is not None:
+        yield f"everything is kept in {verdict.folder}"
+
+
+def _of(finding: Finding) -> Iterator[str]:
+    yield f"  {'ok    ' if finding.ok else 'BROKEN'} {finding.name}"
+    yield from (f"           apart: {count} {cause}" for cause, count in finding.apart.most_common())
+    yield from (f"           {what}" for what in finding.broken[:_SHOWN])
+    if len(finding.broken) > _SHOWN:
+        yield f"           and {len(finding.broken) - _SHOWN} more"
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.most_common()) or "none"

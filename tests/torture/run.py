@@ -1,0 +1,123 @@
+"""One run: the load and the faults side by side, then the aftermath and the judgement."""
+
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from streamstop import Client
+from tests.torture import aftermath, schedule
+from tests.torture.chronicle import Chronicle
+from tests.torture.clock import shifted_scripts
+from tests.torture.evidence import Evidence, Recorder
+from tests.torture.faults import play
+from tests.torture.invariants import Finding, Judge
+from tests.torture.load import ACCOUNTS, Load, limits, load, starts
+from tests.torture.producer import Producer
+from tests.torture.schedule import Fault, Kind
+from tests.torture.stage import stage
+
+WORKERS = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a seed decides."""
+
+    seed: int
+    seconds: float
+    load: Load
+    faults: list[Fault]
+
+    @property
+    def clocks_are_right(self) -> bool:
+        """Whether every worker's clock is right, for nothing happens to clocks at all."""
+        return not {Kind.CLOCK, Kind.CLOCK_BACK} & {fault.kind for fault in self.faults}
+
+
+def plan(
+    seed: int, seconds: float, *, kinds: Collection[Kind] = schedule.ALL, per_second: float = 50, every_s: float = 2.0
+) -> Plan:
+    """Return the plan of a seed: the same whenever it is asked for."""
+    asked = load(seed, seconds, per_second=per_second, rooms=max(3, round(seconds / 20)))
+    faults = schedule.faults(
+        seed,
+        seconds,
+        workers=WORKERS,
+        accounts=[account.name for account in ACCOUNTS],
+        kinds=kinds,
+        openings=[room.at for room in asked.rooms],
+        every_s=every_s,
+    )
+    return Plan(seed, seconds, asked, faults)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a run."""
+
+    plan: Plan
+    evidence: Evidence
+    findings: list[Finding]
+    #: Calls beyond the first per job, by cause.
+    extra: Counter[str]
+    settled_s: float
+    still_open: int
+    unanswered: int
+    #: Where everything is kept, if something broke.
+    folder: Path | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every invariant held."""
+        return all(finding.ok for finding in self.findings)
+
+
+def run(made: Plan, say: Callable[[str], None]) -> Verdict:
+    """Carry out a plan, and judge it. The folder of logs is kept where something broke."""
+    folder = Path(tempfile.mkdtemp(prefix=f"streamstop-torture-{made.seed}-"))
+    say(
+        f"seed {made.seed}: {sum(1 for _ in made.load.commands())} commands, {len(made.load.rooms)} rooms, "
+        f"{len(made.faults)} faults in {made.seconds:g} s, {WORKERS} workers"
+    )
+    with shifted_scripts(), (folder / "story.txt").open("w") as story:
+
+        def tell(text: str) -> None:
+            say(text)
+            story.write(f"{text}\n")
+
+        verdict = _run(made, folder, Chronicle(tell))
+    if verdict.ok:
+        shutil.rmtree(folder, ignore_errors=True)
+    return verdict
+
+
+def _run(made: Plan, folder: Path, chronicle: Chronicle) -> Verdict:
+    seed = None if made.clocks_are_right else made.seed
+    with stage(folder, chronicle, workers=WORKERS, accounts=ACCOUNTS, limits=limits(), seed=seed) as on:
+        for account, operations in starts(list(made.load.commands())).items():
+            on.simulator.start_tasks(account, operations)
+        recorder = Recorder(on.redis.server.port)
+        recorder.start()
+        with Client(on.redis.server.url, timeout=timedelta(seconds=2)) as client, on.client() as redis:
+            producer = Producer(client, made.load)
+            began = time.monotonic()
+            producer.start(began)
+            play(on, made.faults, began)
+            producer.join()
+            chronicle.tell("all was asked, and the last fault is over")
+            settled = aftermath.settle(producer, recorder, redis)
+            chronicle.tell(f"settled, {settled.open} open")
+            left = aftermath.probe(on, client, producer)
+            left += aftermath.await_empty(redis)
+            recorder.stop()
+            evidence = aftermath.gather(on, producer, recorder, redis, left)
+    judge = Judge(evidence)
+    findings = judge.findings()
+    kept = None if all(finding.ok for finding in findings) else folder
+    settled_s = settled.last_outcome - chronicle.last_fault
+    return Verdict(made, evidence, findings, judge.extra, settled_s, settled.open, producer.unanswered, kept)

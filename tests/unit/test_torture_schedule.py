@@ -1,0 +1,54 @@
+"""The torture's plan: all that a seed decides, before anything runs."""
+
+import pytest
+
+from tests.torture import schedule
+from tests.torture.load import name_of
+from tests.torture.run import plan
+from tests.torture.schedule import Kind
+
+
+@pytest.mark.parametrize("seed", [0, 1, 12345])
+def test_the_same_seed_makes_the_same_plan(seed: int) -> None:
+    assert plan(seed, 120) == plan(seed, 120)
+
+
+def test_another_seed_makes_another_plan() -> None:
+    one, other = plan(1, 60), plan(2, 60)
+    assert one.faults != other.faults
+    assert one.load != other.load
+
+
+def test_every_kind_comes_in_every_plan_and_each_within_its_time() -> None:
+    for seed in range(20):
+        faults = plan(seed, 40).faults
+        assert {fault.kind for fault in faults} == schedule.ALL
+        assert faults == sorted(faults, key=lambda fault: fault.at)
+        assert all(0 <= fault.at <= 40 for fault in faults)
+
+
+def test_only_the_kinds_that_are_asked_for_come() -> None:
+    faults = plan(3, 60, kinds={Kind.KILL, Kind.REDIS}).faults
+    assert {fault.kind for fault in faults} == {Kind.KILL, Kind.REDIS}
+    assert plan(3, 60, kinds=()).faults == []
+
+
+def test_a_worker_is_told_to_die_in_a_fan_out_just_before_a_room_is_shut_down() -> None:
+    made = plan(1, 600, kinds={Kind.KILL_AT})
+    openings = [room.at for room in made.load.rooms]
+    pushes = [fault for fault in made.faults if fault.how.endswith("push")]
+    assert pushes
+    assert all(any(0 < at - fault.at < 0.1 for at in openings) for fault in pushes)
+    assert {fault.how for fault in made.faults} == set(schedule.POINTS)
+
+
+def test_every_command_is_for_a_task_of_its_own() -> None:
+    names = [name_of(command.operation.params) for command in plan(1, 60).load.commands()]
+    assert len(names) == len(set(names)) > 2000
+
+
+def test_wall_clocks_are_off_by_no_more_than_the_vendors_allow() -> None:
+    errors = {schedule.clock_errors(1, worker, life) for worker in range(3) for life in range(50)}
+    assert 0.0 in errors
+    assert len(errors) > 3
+    assert all(abs(error) < 300 for error in errors)
