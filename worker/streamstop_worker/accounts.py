@@ -15,11 +15,14 @@ from types import MappingProxyType
 
 from streamstop.errors import InvalidSettings, UnknownOperation
 from streamstop.operations import OPERATIONS, find
+from streamstop_worker import private_files
 
 #: No dots: an account's name is a part of its lanes' names.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Names that are repeated in a message; what else stands there may be the credential itself, by mistake.
+_USUAL_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
 _ENDPOINT = re.compile(r"(https?)://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
 _HOST = re.compile(r"(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.|$))+")
@@ -49,6 +52,12 @@ class Account:
     signature: str = "v3"
     #: Calls per second by operation id, where they differ from the vendor's page.
     limits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must stand nowhere but in the requests to the vendor."""
+        credentials = (self.access_key_id, self.access_key_secret, self.security_token)
+        return tuple(secret for secret in credentials if secret is not None)
 
     def origin(self, host: str) -> str:
         """Return where calls go: the account's endpoint, or ``https://<host>`` where it names none."""
@@ -86,13 +95,26 @@ class Accounts:
 def load_accounts(path: Path, environ: Mapping[str, str]) -> Mapping[str, Account]:
     """Return the accounts in the TOML file at `path`, by name, in its order.
 
-    Paths of secret files are relative to the file's folder. Raises :class:`~streamstop.errors.InvalidSettings`.
+    Paths of secret files are relative to the file's folder. Raises :class:`~streamstop.errors.InvalidSettings`, where
+    other users could have written one of these files too; warns of one with secrets that they can read.
     """
+    try:
+        return _load(path, environ)
+    except InvalidSettings as mistake:
+        # Without the frames in which it was found: their variables are the credentials.
+        told = InvalidSettings(str(mistake))
+    raise told
+
+
+def _load(path: Path, environ: Mapping[str, str]) -> Mapping[str, Account]:
     root = _Place(path, environ)
     try:
-        document = tomllib.loads(path.read_bytes().decode())
+        content, legible = private_files.read(path)
+        document = tomllib.loads(content.decode())
     except OSError as error:
         raise root.wrong(f"cannot be read: {error.strerror}") from None
+    except private_files.Unsafe as unsafe:
+        raise root.wrong(str(unsafe)) from None
     except UnicodeDecodeError:
         raise root.wrong("is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
@@ -105,6 +127,9 @@ def load_accounts(path: Path, environ: Mapping[str, str]) -> Mapping[str, Accoun
         raise place.wrong('has no account; each is a table such as [accounts.live-cn] with vendor = "aliyun"')
     accounts = {name: _account(place.of(name), name, table) for name, table in tables.items()}
     _check_keys_differ(place, accounts)
+    literal = (isinstance(place.table(table).get(key), str) for table in tables.values() for key in _SECRETS[1:])
+    if legible and any(literal):
+        private_files.warn_of_readers(path)
     return MappingProxyType(accounts)
 
 
@@ -185,7 +210,7 @@ class _Place:
             case {"env": str(variable), **others} if not others:
                 secret, holder = self._from_variable(variable), f"the environment variable {variable} "
             case {"file": str(file), **others} if not others:
-                secret, holder = self._from_file(self.path.parent / file), f"the file {file} "
+                secret, holder = self._from_file(file), f"the file {file} "
             case _:
                 complaint = "is required" if value is None else "must be one of"
                 raise self.wrong(f'{complaint}: "…", {{ env = "VARIABLE" }} or {{ file = "/path" }}')
@@ -199,20 +224,26 @@ class _Place:
         if not _VARIABLE.fullmatch(variable):
             raise self.wrong("env must be the name of an environment variable: letters, digits and _")
         if variable not in self.environ:
-            raise self.wrong(f"the environment variable {variable} is not set")
+            shown = variable if _USUAL_VARIABLE.fullmatch(variable) else "that it names"
+            raise self.wrong(f"the environment variable {shown} is not set")
         return self.environ[variable]
 
-    def _from_file(self, file: Path) -> str:
+    def _from_file(self, name: str) -> str:
+        file = self.path.parent / name
         try:
-            with file.open("rb") as opened:
-                content = opened.read(_LONGEST_SECRET + 1)
+            content, legible = private_files.read(file, _LONGEST_SECRET + 1)
             secret = content.decode().rstrip("\r\n")
         except OSError as error:
-            raise self.wrong(f"the file {file} cannot be read: {error.strerror}") from None
+            shown = file if "/" in name else "that it names"
+            raise self.wrong(f"the file {shown} cannot be read: {error.strerror}") from None
+        except private_files.Unsafe as unsafe:
+            raise self.wrong(f"the file {file} {unsafe}") from None
         except ValueError:  # not UTF-8, or a NUL in the path
             raise self.wrong("file must be the path of a text file") from None
         if len(content) > _LONGEST_SECRET:
             raise self.wrong(f"the file {file} is too long for a credential")
+        if legible:
+            private_files.warn_of_readers(file)
         return secret
 
 

@@ -83,14 +83,16 @@ class Transport:
         except Empty:
             raise fault("PoolTimeout", f"no connection was free within {seconds:g} s") from None
         try:
-            return replace(_exchange(transport, request, seconds), sent_at=self._deadline.sent_at)
+            response = _exchange(transport, request, seconds)
+            return replace(response, sent_at=self._deadline.sent_at, secrets=request.secrets)
         except httpx.LocalProtocolError:
             # Its text repeats the header that is wrong, and that may be the one with the token.
             raise fault("LocalProtocolError", "the request is not valid HTTP") from None
         except httpx.TimeoutException as error:
             raise fault(type(error).__name__, f"no whole response within {seconds:g} s") from None
         except httpx.TransportError as error:
-            raise fault(type(error).__name__, str(error)[:200]) from None
+            # What stands behind a colon are the server's own bytes ("illegal header line: …"): it may repeat a request.
+            raise fault(type(error).__name__, str(error).partition(": bytearray(")[0][:200]) from None
         except zlib.error:
             raise fault("BadEncoding", "the body cannot be decompressed") from None
         except _BodyTooLarge:

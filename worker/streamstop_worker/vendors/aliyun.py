@@ -75,9 +75,9 @@ class Aliyun:
 
     def parse(self, operation: Operation, response: Response) -> Answer:
         """Return what `response` means. Never raises, whatever the bytes."""
-        body = replies.json_object(response.body)
+        body = replies.json_object(response)
         fields = body or {}
-        request_id = replies.name(fields.get("RequestId")) or replies.name(response.headers.get("x-acs-request-id"))
+        request_id = replies.name(fields.get("RequestId")) or replies.name(replies.header(response, "x-acs-request-id"))
         code, said = _error(operation, response.status, fields)
         accepted = 200 <= response.status < 300
         if code is None and accepted and body is not None:
@@ -123,6 +123,7 @@ def _build_v3(operation: Operation, account: Account, moment: str, nonce: str) -
         spec.method,
         f"{origin}/?{canonical_query(params)}",
         {**headers, "accept": "application/json", "authorization": authorization},
+        secrets=account.secrets,
     )
 
 
@@ -143,7 +144,7 @@ def _build_v1(operation: Operation, account: Account, moment: str, nonce: str) -
         params["SecurityToken"] = account.security_token
     params["Signature"] = sign_v1(spec.method, params, secret=account.access_key_secret)
     headers = {"host": origin.partition("://")[2], "accept": "application/json"}
-    return Request(spec.method, f"{origin}/?{canonical_query(params)}", headers)
+    return Request(spec.method, f"{origin}/?{canonical_query(params)}", headers, secrets=account.secrets)
 
 
 def _error(operation: Operation, status: int, fields: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -23,17 +23,21 @@ class Request:
     url: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
     body: bytes = b""
+    #: The credentials that it was signed with: what a response repeats of them is blotted out.
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
 class Response:
-    """What came back. Header names are lower case."""
+    """What came back. Header names are lower case. Its ``repr`` leaves out what may repeat the request."""
 
     status: int
-    headers: dict[str, str]
-    body: bytes
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     #: When the request's last byte was written, by the monotonic clock in s.
     sent_at: float | None = None
+    #: Those of the request.
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -79,11 +79,11 @@ class Tencent:
             headers["X-TC-Region"] = account.region
         if account.security_token is not None:
             headers["X-TC-Token"] = account.security_token
-        return Request("POST", f"{origin}/", headers, body)
+        return Request("POST", f"{origin}/", headers, body, account.secrets)
 
     def parse(self, operation: Operation, response: Response) -> Answer:
         """Return what `response` means. Never raises, whatever the bytes."""
-        reply: Any = (replies.json_object(response.body) or {}).get("Response")
+        reply: Any = (replies.json_object(response) or {}).get("Response")
         fields: dict[str, Any] = reply if isinstance(reply, dict) else {}
         request_id = replies.name(fields.get("RequestId"))
         error = fields.get("Error")
