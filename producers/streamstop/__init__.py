@@ -3,16 +3,20 @@
 from streamstop.aio import AsyncClient, AsyncJob, AsyncShutdown
 from streamstop.client import Client
 from streamstop.commands import Command
+from streamstop.dead import DeadLetter, Matching
+from streamstop.dead_letters import DeadLetters
 from streamstop.errors import (
     InvalidCommand,
     InvalidSettings,
     JobDeferred,
     JobFailed,
     NotCancellable,
+    NotRequeueable,
     OutcomeTimeout,
     QueueUnavailable,
     StreamstopError,
     UnknownAccount,
+    UnknownDeadLetter,
     UnknownOperation,
     UnknownShutdown,
 )
@@ -29,6 +33,8 @@ __all__ = [
     "AsyncShutdown",
     "Client",
     "Command",
+    "DeadLetter",
+    "DeadLetters",
     "Deferral",
     "InvalidCommand",
     "InvalidSettings",
@@ -36,7 +42,9 @@ __all__ = [
     "JobDeferred",
     "JobFailed",
     "LaneProgress",
+    "Matching",
     "NotCancellable",
+    "NotRequeueable",
     "Operation",
     "Outcome",
     "OutcomeTimeout",
@@ -50,6 +58,7 @@ __all__ = [
     "Status",
     "StreamstopError",
     "UnknownAccount",
+    "UnknownDeadLetter",
     "UnknownOperation",
     "UnknownShutdown",
 ]

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from streamstop import operations
-from streamstop.errors import InvalidCommand
+from streamstop.errors import InvalidCommand, NewerMessage
 from streamstop.lanes.names import Lane
 from streamstop.operations import Operation
 
@@ -110,13 +110,18 @@ class ReceivedCommand:
         """Read the contract's JSON data.
 
         Regions are taken as they are: the producer has judged them, maybe by a newer list.
-        Raises :class:`~streamstop.errors.InvalidCommand`, which names the field.
+        Raises :class:`~streamstop.errors.InvalidCommand`, which names the field:
+        :class:`~streamstop.errors.NewerMessage` or :class:`~streamstop.errors.UnknownOperation` where a newer worker
+        may know more.
         """
         if not isinstance(message, Mapping):
             raise InvalidCommand("a command must be a JSON object")
         version = message.get("v", VERSION)
         if version != VERSION:
-            raise InvalidCommand(f"v: this worker reads version {VERSION} of the contract, not {version!r}", field="v")
+            newer = isinstance(version, int) and version > VERSION
+            raise (NewerMessage if newer else InvalidCommand)(
+                f"v: this worker reads version {VERSION} of the contract, not {version!r}", field="v"
+            )
         params = message.get("params", {})
         if not isinstance(params, Mapping):
             raise InvalidCommand("params must be a JSON object", field="params")

@@ -13,6 +13,7 @@ from celery import Celery
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # newer than its types
 from redis import Redis
 
+from streamstop.dead import Letters
 from streamstop.errors import QueueUnavailable
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import UNREACHABLE, Lanes
@@ -32,6 +33,7 @@ class _Open:
     lanes: Lanes
     known_accounts: KnownAccounts
     rooms: Rooms
+    dead: Letters
 
 
 class Connections:
@@ -69,6 +71,11 @@ class Connections:
         """The rooms and their shutdowns."""
         return self._opened().rooms
 
+    @property
+    def dead(self) -> Letters:
+        """The dead letters."""
+        return self._opened().dead
+
     def now(self) -> datetime:
         """Return the moment by Redis' clock."""
         reply: Any = self.redis.time()
@@ -101,7 +108,7 @@ class Connections:
                 redis: Redis = backend.client
                 lanes = Lanes(redis)
                 rooms = Rooms(redis, lanes, self._rooms)
-                self._open = _Open(app, redis, lanes, KnownAccounts(redis), rooms)
+                self._open = _Open(app, redis, lanes, KnownAccounts(redis), rooms, Letters(redis, lanes))
             return self._open
 
 

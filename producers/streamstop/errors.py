@@ -5,11 +5,14 @@
     StreamstopError
     ├── InvalidCommand (ValueError)    a field of a command is wrong; nothing was enqueued
     │   ├── UnknownOperation
-    │   └── UnknownAccount
+    │   ├── UnknownAccount
+    │   └── NewerMessage               a worker met a message of a later version of the contract
     ├── InvalidSettings (ValueError)   an environment variable or a file's key is wrong
     ├── QueueUnavailable               Redis did not answer in time
     ├── NotCancellable                 the job was already claimed, or has ended
     ├── UnknownShutdown                no shutdown has this id, or its record is gone
+    ├── UnknownDeadLetter              no dead letter has this id, or it was requeued or dropped
+    ├── NotRequeueable                 the dead letter's message could not be read
     ├── OutcomeTimeout (TimeoutError)  the job is still open
     ├── JobFailed                      a job that needs a person, as Celery's ``AsyncResult.get`` raises it
     └── JobDeferred                    why a job is waiting to be called again, as Celery's ``RETRY`` shows it
@@ -41,6 +44,10 @@ class UnknownAccount(InvalidCommand):
     """No running worker has this account, or its vendor is another one than the operation's."""
 
 
+class NewerMessage(InvalidCommand):
+    """A message is of a later version of the contract than this worker reads."""
+
+
 class InvalidSettings(StreamstopError, ValueError):
     """A setting is missing or wrong; the message names the variable or the key, and what is allowed."""
 
@@ -55,6 +62,17 @@ class NotCancellable(StreamstopError):
 
 class UnknownShutdown(StreamstopError):
     """No shutdown has this id, or it ended over seven days ago."""
+
+
+class UnknownDeadLetter(StreamstopError):
+    """No dead letter has this id; it may have been requeued or dropped since."""
+
+    def __init__(self, letter_id: str) -> None:
+        super().__init__(f"there is no dead letter {letter_id}: it may have been requeued or dropped")
+
+
+class NotRequeueable(StreamstopError):
+    """The dead letter holds no command, for its message could not be read."""
 
 
 class OutcomeTimeout(StreamstopError, TimeoutError):

@@ -4,17 +4,20 @@ Every setting is an environment variable; an argument of :class:`~streamstop.cli
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from streamstop.errors import InvalidSettings
 
 _SCHEMES = ("redis", "rediss", "sentinel")
 #: What Celery takes; anything else is a bare ValueError of its backend.
 _CERT_REQS = {"required", "optional", "none", "CERT_REQUIRED", "CERT_OPTIONAL", "CERT_NONE"}
+#: What redis-py takes after the question mark too (username, password, ssl_password), and Celery does not hide there.
+_CREDENTIAL = re.compile("user|pass|credential", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,15 @@ class RedisSettings:
                 f"STREAMSTOP_REDIS_URL must be a url such as {scheme}://:password@host:6379/0, "
                 "with %-escapes for special characters in the password"
             )
+        if not all(map(_shows_no_password, url.split(";"))):
+            raise InvalidSettings(
+                f"STREAMSTOP_REDIS_URL must have a password only as in {scheme}://:password@host:6379/0 or "
+                f"{scheme}://user:password@host:6379/0: Celery hides it nowhere else"
+            )
         if scheme == "rediss" and "ssl_cert_reqs=" not in url:
             # Celery's backend wants this said; what its broker and redis-py do unasked is right for both.
             url += f"{'&' if '?' in url else '?'}ssl_cert_reqs=CERT_REQUIRED"
-        if not set(parse_qs(urlsplit(url).query).get("ssl_cert_reqs", [])) <= _CERT_REQS:
+        if not {value for key, value in parse_qsl(urlsplit(url).query) if key == "ssl_cert_reqs"} <= _CERT_REQS:
             raise InvalidSettings("STREAMSTOP_REDIS_URL must have ssl_cert_reqs=required, =optional or =none")
         master = environ.get("STREAMSTOP_REDIS_MASTER") or None
         if scheme == "sentinel" and master is None:
@@ -74,11 +82,14 @@ class RedisSettings:
             "ack_emulation": False,
         }
         sentinel = self._sentinel_options()
+        first, *others = self.url.split(";")
+        # The others' passwords are not used, and `celery inspect stats` shows them.
+        url = ";".join([first, *map(_without_user, others)])
         return {
-            "broker_url": self.url,
+            "broker_url": url,
             "broker_transport_options": options | sentinel,
             "broker_connection_timeout": timeout_s,
-            "result_backend": self.url,
+            "result_backend": url,
             "result_backend_transport_options": sentinel,
             "result_serializer": "json",
             "accept_content": ["json"],
@@ -131,6 +142,18 @@ def _scheme(url: str) -> str:
         return urlsplit(url).scheme
     except ValueError:
         return url.partition("://")[0] if url.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)) else ""
+
+
+def _without_user(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _shows_no_password(url: str) -> bool:
+    """Return whether Celery, asked for its settings, shows `url` without its secrets: it hides the password alone."""
+    parts = urlsplit(url)
+    names = (name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+    return not any(map(_CREDENTIAL.search, names)) and (parts.username in {None, ""} or bool(parts.password))
 
 
 def _is_readable(url: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from redis import Redis
 
 from streamstop.lanes import Claim, Lane, Lanes, LastCall, Pace, Swept, Tries
-from streamstop.lanes.names import POISON, PRIORITY_STEPS, READY, result_key
+from streamstop.lanes.names import DEAD, PRIORITY_STEPS, READY, result_key
 from tests.support.celery_messages import celery_message
 from tests.support.moved_clock import MovedClock
 
@@ -51,7 +51,7 @@ class LaneHands:
 
     def sweep(self) -> Swept:
         """Sweep, as a worker does each second."""
-        return self.lanes.sweep(self.lane, self.pace)
+        return self.lanes.sweep(self.lane, self.pace, owner="sweep", lease=2 * LEASE)
 
     def take(self) -> str | None:
         """Take the next message from the ready queue, as kombu does; return the job's name."""
@@ -132,9 +132,11 @@ class LaneHands:
         """Return the names of the jobs in the ready queue, first to last."""
         return [_name_in(message) for message in reversed(self._list(READY))]
 
-    def poison(self) -> list[bytes]:
-        """Return the messages that were set aside."""
-        return self._list(POISON)
+    def unreadable(self) -> list[bytes]:
+        """Return the messages that nobody can read."""
+        ids: Any = self.redis.zrange(DEAD, 0, -1)
+        letters: Any = [self.redis.hgetall(f"{DEAD}.{letter_id.decode()}") for letter_id in ids]
+        return [letter[b"message"] for letter in letters]
 
     def in_flight(self) -> int:
         """Return how many jobs are admitted and unreported."""

@@ -35,6 +35,10 @@ LATE_COVERED = 10_000
 FAULTS_TO_FAIL = 5
 MOST_DROPPED = 500
 MOST_LAPSES = 5
+#: No moment of a lane is farther off, unless the clock was set back.
+FARTHEST = 600 * SECOND
+#: Who sweeps, and longer than any lease that is given.
+SWEEPER, LONGEST_LEASE = "sweep", 30 * SECOND
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class Shared:
     clock: MovedClock
     #: First to last.
     ready: list[Message] = field(default_factory=list)
-    poison: list[bytes] = field(default_factory=list)
+    #: What nobody can read, by id.
+    dead: dict[str, bytes] = field(default_factory=dict)
     known_lanes: set[str] = field(default_factory=set)
     records: dict[str, Record] = field(default_factory=dict)
 
@@ -170,6 +175,7 @@ class LaneModel:
             self.shared.known_lanes.add(self.lane.name)
             if not self.pacing.interval:
                 self._run_at(vendors)
+            self._forget_what_a_later_clock_told()
             return self._admit()
 
     def claim(self, job_id: str, owner: str, lease: int, expires: int) -> Claim:
@@ -283,10 +289,14 @@ class LaneModel:
         before = dataclasses.replace(self.pacing)
         with self._settled():
             self._run_at(self.pace)
+            for job in self.in_flight.values():
+                job.report_by = min(job.report_by, self.now + LONGEST_LEASE)
+            for job_id, (message, moment) in self.deferred.items():
+                self.deferred[job_id] = (message, min(moment, self.now + FARTHEST))
             lapsed = sorted((job.report_by, job_id) for job_id, job in self.in_flight.items())
             lapsed = [(moment, job_id) for moment, job_id in lapsed if moment <= self.now]
             held = [(job_id, self.in_flight[job_id].message) for _, job_id in reversed(lapsed)]
-            poisoned = tuple(message.text for job_id, message in held if self._mend(job_id))
+            unbegun = tuple((job_id, message.text) for job_id, message in held if self._mend(job_id))
             due = sorted((moment, job_id) for job_id, (_, moment) in self.deferred.items() if moment <= self.now)
             for _, job_id in reversed(due):
                 message, _ = self.deferred.pop(job_id)
@@ -297,7 +307,7 @@ class LaneModel:
             self.pacing = before  # an empty lane notes nothing
         else:
             self.shared.known_lanes.add(self.lane.name)
-        return Swept(lapsed=len(lapsed), due=len(due), admitted=admitted, poisoned=poisoned)
+        return Swept(lapsed=len(lapsed), due=len(due), admitted=admitted, unbegun=unbegun)
 
     def holds(self) -> LaneHolds:
         """Tell what Redis should hold of the lane."""
@@ -327,8 +337,8 @@ class LaneModel:
             if message is None:
                 break
             if message.job_id is None:
-                self.shared.poison.append(message.text)
                 dropped += 1
+                self.shared.dead[f"{self.lane.name}.unreadable-{len(self.shared.dead) + 1}"] = message.text
             elif message.job_id in self.in_flight or message.job_id in self.deferred:
                 dropped += 1
             else:
@@ -385,7 +395,7 @@ class LaneModel:
             self.pacing.moved += move
 
     def _mend(self, job_id: str) -> bool:
-        """Make a job wait again whose lease ran out; return whether it is poison instead."""
+        """Make a job wait again whose lease ran out; return whether it is the sweeper's to end instead."""
         job = self.in_flight[job_id]
         if job.owner is None and job.message in self.shared.ready:
             self.shared.ready.reverse()
@@ -395,11 +405,10 @@ class LaneModel:
             self._take_promise_back()
             return False
         tries = self.histories.get(job_id, Tries())
-        if job.owner is None and tries.lapses >= MOST_LAPSES:
-            self._forget(job_id)
-            self.shared.poison.append(job.message.text)
-            return True
         self.histories[job_id] = dataclasses.replace(tries, lapses=tries.lapses + 1)
+        if job.owner is None and tries.lapses >= MOST_LAPSES:
+            job.owner, job.report_by = SWEEPER, self.now + TIME_TO_CLAIM
+            return True
         self._wait_again(job.message)
         return False
 
@@ -409,6 +418,14 @@ class LaneModel:
 
     def _run_at(self, pace: Pace) -> None:
         self.pacing.interval, self.pacing.window = pace.interval_us, pace.window
+        self._forget_what_a_later_clock_told()
+
+    def _forget_what_a_later_clock_told(self) -> None:
+        """Where the clock was set back, what was noted before would hold the lane up for as long."""
+        slots_end = self.now + PATIENCE + self.pacing.spacing
+        self.pacing.free_from = min(self.pacing.free_from, slots_end)
+        self.pacing.promised_from = min(self.pacing.promised_from, slots_end)
+        self.pacing.rests_until = min(self.pacing.rests_until, self.now + FARTHEST)
 
     @contextlib.contextmanager
     def _settled(self) -> Iterator[None]:
@@ -420,7 +437,7 @@ class LaneModel:
 
 def read_lane(redis: Redis, lane: Lane) -> LaneHolds:
     """Tell what `redis` holds of `lane`."""
-    *_, leases_key, jobs_key, due_key, pace_key, _ready, _lanes, _poison = lane.keys
+    *_, leases_key, jobs_key, due_key, pace_key, _ready, _lanes, _dead = lane.keys
     pipeline = redis.pipeline(transaction=False)
     for key in lane.waiting:
         pipeline.lrange(key, 0, -1)

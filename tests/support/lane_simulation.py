@@ -56,7 +56,7 @@ class LaneSimulation:
         heapq.heappush(self._events, (moment_us, next(self._order), happen))
 
     def _sweep(self) -> None:
-        self._lanes.sweep(self.lane, self._pace)
+        self._lanes.sweep(self.lane, self._pace, owner="sweep", lease=timedelta(seconds=30))
         self._at(self.clock.now_us + 1_000_000, self._sweep)
 
     def _deliver(self) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streamstop import Client, Command, NotCancellable, Outcome, OutcomeTimeout, Result, UnknownAccount
-from streamstop.lanes.names import POISON, Lane
+from streamstop import Client, Command, DeadLetters, NotCancellable, Outcome, OutcomeTimeout, Result, UnknownAccount
+from streamstop.lanes.names import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopLivePullToPush, StopMPUTask, StopStreamIngest
 from streamstop_worker.accounts import Account
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS
@@ -185,26 +185,45 @@ def test_bad_messages_end_refused_or_are_set_aside_and_the_lane_goes_on(tmp_path
             "no-params": {"operation": lane.operation, "account": TENCENT},
             "no-object": ["stop", "it"],
             "other-lane": good | {"operation": "trtc.StopWebRecord", "params": {"TaskId": "t"}},
-            "newer": good | {"v": 99},
+            "no-version": good | {"v": "one"},
+        }
+        unbeginnable = {
+            "no-json": {"body": base64.b64encode(b"{").decode()},
+            "no-list": {"body": base64.b64encode(b"7").decode()},
+            "no-arguments": {"body": base64.b64encode(b"[5, {}, {}]").decode()},
         }
         unreadable = [
             "not JSON at all",
             "[]",
             message(good, job_id="pickled", **{"content-type": "application/x-python-serialize"}),
             message(good, job_id="another-task", task="celery.backend_cleanup"),
+            message(good, job_id="no-base64", body="%%%"),
+            message(good, job_id="no-properties", properties=None),
+            message(good, job_id="no-tag", properties={"delivery_info": {"routing_key": lane.queue}}),
         ]
         for job_id, command in refused.items():
             made.redis.lpush(lane.queue, message(command, job_id=job_id, queue=lane.queue))
         for text in unreadable:
             made.redis.lpush(lane.queue, text)
+        for job_id, spoilt in unbeginnable.items():
+            made.redis.lpush(lane.queue, message(good, job_id=job_id, queue=lane.queue, **spoilt))
         last = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="after all these"), account=TENCENT)
         outcomes = {job_id: made.client.job(job_id).outcome(30) for job_id in refused}
         assert {outcome.result for outcome in outcomes.values()} == {Result.REFUSED}
         assert "SdkAppId" in (outcomes["no-params"].message or "")
-        assert "version 1" in (outcomes["newer"].message or "")
+        assert "version 1" in (outcomes["no-version"].message or "")
         assert last.outcome(30).result is Result.STOPPED
-        assert sorted(made.redis.lrange(POISON, 0, -1)) == sorted(text.encode() for text in unreadable)
         assert len(made.simulator.calls()) == 1
+        for job_id in unbeginnable:
+            outcome = made.client.job(job_id).outcome(30)
+            assert (outcome.result, outcome.calls) == (Result.REFUSED, 0)
+            assert "cannot begin" in (outcome.message or "")
+        letters = {letter.id: letter for letter in DeadLetters(made.client).letters()}
+        assert sorted(letter.message or "" for letter in letters.values() if letter.outcome is None) == sorted(
+            unreadable
+        )
+        assert refused.keys() | unbeginnable.keys() <= letters.keys()
+        assert made.workers[0].process.poll() is None
 
 
 def test_one_client_serves_many_threads_and_forked_children(tmp_path: Path) -> None:

@@ -60,14 +60,14 @@ class Told:
 
     def deliver(self) -> Deferral | None:
         """Let a worker take the callback and carry it as far as it goes."""
-        self.lanes.sweep(CALLBACKS, pace_of(CALLBACKS, None))
+        self.lanes.sweep(CALLBACKS, pace_of(CALLBACKS, None), owner="sweep", lease=timedelta(seconds=60))
         message = json.loads(self.redis.rpop("streamstop.ready"))
         argument = json.loads(message["body"])[0][0]
         return self.control.execute(message["headers"]["id"], CALLBACKS, argument)
 
     def is_over(self) -> bool:
         self.clock.advance(timedelta(hours=1))
-        self.lanes.sweep(CALLBACKS, pace_of(CALLBACKS, None))
+        self.lanes.sweep(CALLBACKS, pace_of(CALLBACKS, None), owner="sweep", lease=timedelta(seconds=60))
         return CALLBACKS not in self.lanes.holding()
 
 

@@ -11,6 +11,7 @@ import pytest
 from fakeredis import FakeRedis, FakeServer
 
 from streamstop import Command, Deferral, Outcome, Result
+from streamstop.dead import Letters
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import Lane, Lanes, Pace
 from streamstop.lanes.names import READY
@@ -19,7 +20,7 @@ from streamstop.operations import GetMPUTaskStatus, ListRtcMPUTaskDetail, Operat
 from streamstop.results import read_record
 from streamstop.rooms import Rooms
 from streamstop_worker.accounts import Accounts
-from streamstop_worker.execute import Delivery, Executor
+from streamstop_worker.execute import MOST_LEFT, Delivery, Executor
 from streamstop_worker.retry import Backoff
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.transport import Transport
@@ -75,7 +76,7 @@ class Bench:
 
     def again(self, delivery: Delivery) -> Delivery:
         """Let a deferred job be due, and take it."""
-        self.lanes.sweep(delivery.lane, Pace.of_limit(500))
+        self.lanes.sweep(delivery.lane, Pace.of_limit(500), owner="sweep", lease=timedelta(seconds=60))
         return self.take(delivery.lane)
 
     def recorded(self, delivery: Delivery) -> Outcome | Deferral | None:
@@ -166,7 +167,7 @@ def test_a_worker_that_shuts_down_gives_jobs_back_uncalled(bench: Bench) -> None
     [
         ({"params": {"AppId": "a"}}, "TaskId is required"),
         ({"operation": "live.StopMPUTask"}, "came through live-cn.rtc.StopMPUTask"),
-        ({"v": 2}, "version 1"),
+        ({"v": "1"}, "version 1"),
     ],
 )
 def test_a_command_that_cannot_be_carried_out_is_refused_with_the_reason(
@@ -176,6 +177,61 @@ def test_a_command_that_cannot_be_carried_out_is_refused_with_the_reason(
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, bench.requests) == (Result.REFUSED, 0, [])
     assert said in (outcome.message or "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"v": 2, "params": "of a new kind"}, "reads version 1"),
+        ({"operation": "live.StopTimeItself"}, "StopTimeItself"),
+    ],
+)
+def test_what_a_newer_worker_may_know_is_left_to_it_for_a_bounded_time(
+    bench: Bench, changes: dict[str, Any], said: str
+) -> None:
+    delivery = bench.publish(changes=changes)
+    left = bench.executor.execute(delivery)
+    assert isinstance(left, Deferral)
+    assert said in left.reason
+    jobs, due = delivery.lane.keys[5], delivery.lane.keys[6]
+    assert bench.redis.hget(jobs, f"{delivery.job_id}:tries") == b"0 0 0 0 1"
+    bench.redis.hset(jobs, f"{delivery.job_id}:tries", f"0 0 0 0 {MOST_LEFT}")
+    bench.redis.zadd(due, {delivery.job_id: 0})
+    outcome = bench.executor.execute(bench.again(delivery))
+    assert isinstance(outcome, Outcome)
+    assert (outcome.result, outcome.calls, bench.requests) == (Result.REFUSED, 0, [])
+    assert said in (outcome.message or "")
+    kept = Letters(bench.redis, bench.lanes).get(delivery.job_id)
+    assert json.loads(kept.message or "")["headers"]["id"] == delivery.job_id, "its raw text"
+    assert kept.command is not None, "it can be requeued when a newer worker has come"
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "attempts"),
+    [
+        (httpx.Response(200, json={"RequestId": "r"}), None, 1),
+        (fault("InvalidAccessKeyId.NotFound", 404), Result.REFUSED, 1),
+        (fault("InternalError"), Result.GAVE_UP, 3),
+    ],
+)
+def test_what_ends_so_that_a_person_must_look_is_kept_with_its_command_and_the_last_answer(
+    bench: Bench, answer: httpx.Response, result: Result | None, attempts: int
+) -> None:
+    delivery = bench.publish()
+    for _ in range(attempts):
+        bench.answers = [answer]
+        report = bench.executor.execute(delivery)
+        if isinstance(report, Deferral):
+            delivery = bench.again(delivery)
+    letters = list(Letters(bench.redis, bench.lanes).letters())
+    assert [letter.result for letter in letters] == ([] if result is None else [result])
+    for letter in letters:
+        assert letter.outcome == report == bench.recorded(delivery)
+        assert letter.outcome is not None
+        assert (letter.outcome.attempts, letter.outcome.request_id) == (attempts, "r")
+        assert letter.command is not None
+        assert letter.command["params"] == {"AppId": "a", "TaskId": "t"}
+        assert letter.message is None, "a command that could be read need not be quoted"
 
 
 def test_an_account_that_no_worker_has_is_refused_and_one_that_another_has_is_left_to_it(bench: Bench) -> None:
@@ -214,7 +270,7 @@ def test_a_report_that_comes_after_its_lease_is_not_recorded(bench: Bench) -> No
 
     def lease_runs_out(_request: httpx.Request) -> httpx.Response:
         bench.redis.zadd(delivery.lane.keys[4], {delivery.job_id: 0})
-        bench.lanes.sweep(delivery.lane, Pace.of_limit(500))
+        bench.lanes.sweep(delivery.lane, Pace.of_limit(500), owner="sweep", lease=timedelta(seconds=60))
         return httpx.Response(200, json={"RequestId": "r"})
 
     bench.answers = [lease_runs_out]

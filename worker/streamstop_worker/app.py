@@ -26,6 +26,7 @@ from streamstop_worker import telemetry
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.control import LEASE, Control
 from streamstop_worker.execute import Executor
+from streamstop_worker.set_aside import SetAside
 from streamstop_worker.settings import WorkerSettings
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.sweep import Sweeper
@@ -61,8 +62,10 @@ class Parts(bootsteps.StartStopStep):
             lease=settings.lease,
             random=random.random,
         )
-        self.sweeper = Sweeper(self.executor.lanes, self.accounts, known_accounts)
+        set_aside = SetAside(lanes, self.accounts, max(LEASE, settings.lease))
+        self.sweeper = Sweeper(lanes, self.accounts, known_accounts, set_aside)
         task = worker.app.tasks[ExecuteTask.name]
+        task.set_aside = set_aside
         task.executor = self.executor
         task.control = Control(
             lanes=lanes,
@@ -125,6 +128,7 @@ def make_app() -> Celery:
         task_default_exchange="",
         task_default_routing_key=READY,
         worker_pool="threads",
+        worker_consumer="streamstop_worker.consumer:Consumer",
         worker_concurrency=settings.concurrency,
         # A worker takes what it can run now, and no more.
         worker_prefetch_multiplier=1,

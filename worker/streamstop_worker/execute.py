@@ -18,7 +18,8 @@ from uuid import uuid4
 import structlog
 
 from streamstop.commands import ReceivedCommand
-from streamstop.errors import InvalidCommand, UnknownAccount
+from streamstop.dead import letter_of
+from streamstop.errors import InvalidCommand, NewerMessage, UnknownAccount, UnknownOperation
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import MOST_LAPSES, ON_TIME, UNREACHABLE, Claim, Claimed, Lane, Lanes, LastCall, Lateness, Tries
 from streamstop.operations import Operation
@@ -40,6 +41,9 @@ _T = TypeVar("_T")
 LATE = timedelta(milliseconds=50)
 #: How long a job waits whose account this worker does not have, and another has.
 ELSEWHERE = timedelta(seconds=1)
+#: How long a job waits that only a newer worker may know how to do, and how often.
+NEWER = timedelta(seconds=5)
+MOST_LEFT = 120
 #: How long to wait before a report that Redis did not take is made again; the sum is within every lease.
 REPORT_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 
@@ -104,6 +108,8 @@ class _Execution:
         try:
             self._command = command = ReceivedCommand.from_message(self._message)
             account = self._account_for(command)
+        except (NewerMessage, UnknownOperation) as problem:
+            return self._leave_to_a_newer_worker(str(problem))
         except InvalidCommand as problem:
             return self._refuse(str(problem))
         if account is None:
@@ -210,6 +216,10 @@ class _Execution:
         tries = Tries(outcome.attempts, outcome.calls)
         log = self._log_of(tries, outcome.code, outcome.message, outcome.request_id)
         follows = after(self._membership, self._command, outcome, outcome.ended_at or datetime.now(UTC))
+        letter = None
+        if follows.then is None:
+            understood = self._command is not None
+            letter = letter_of(self._message, self._membership, outcome, follows.settlement, understood=understood)
         if not self._report(
             lambda: self._lanes.finish(
                 self._lane,
@@ -220,6 +230,7 @@ class _Execution:
                 call=call,
                 settlement=follows.settlement,
                 then=follows.then,
+                letter=letter,
                 lateness=self._lateness,
             )
         ):
@@ -283,6 +294,18 @@ class _Execution:
         deferral = Deferral("this worker does not have the account, and another has", claim.at + ELSEWHERE)
         self._log.info("left to another worker: the account is not in this one's file")
         return deferral if self._defer(deferral, ELSEWHERE, claim.tries, fault=False) is not None else None
+
+    def _leave_to_a_newer_worker(self, problem: str) -> Report:
+        """Let the job wait for a worker that can read it; refuse it where none has come in ten minutes."""
+        claim = self._claim(None)
+        if claim.what is not Claimed.GO:
+            return None
+        if claim.tries.left >= MOST_LEFT:
+            return self._end_uncalled(claim, Result.REFUSED, problem)
+        deferral = Deferral(f"left to a newer worker: {problem}", claim.at + NEWER)
+        self._log.warning("left to a newer worker", problem=problem)
+        tries = replace(claim.tries, left=claim.tries.left + 1)
+        return deferral if self._defer(deferral, NEWER, tries, fault=False) is not None else None
 
     def _not_claimed(self, claim: Claim) -> None:
         """Leave a job that is not to be called here and now; one that was cancelled counts in its shutdown."""

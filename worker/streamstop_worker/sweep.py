@@ -1,19 +1,18 @@
 """Sweep: every second, one of the workers mends every lane that holds jobs. It needs no leader that could be lost."""
 
-import json
 import threading
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from uuid import uuid4
 
 import structlog
 
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import UNREACHABLE, Lane, Lanes
 from streamstop.operations import OPERATIONS
-from streamstop.outcomes import Outcome, Result
-from streamstop.results import outcome_record
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.pacing import pace_of
+from streamstop_worker.set_aside import SetAside
 
 EVERY = timedelta(seconds=1)
 #: How often a worker says which accounts it has.
@@ -25,10 +24,14 @@ _log = structlog.get_logger("streamstop.sweep")
 class Sweeper:
     """Sweeps from a thread of its own, so that a busy worker's jobs are mended too."""
 
-    def __init__(self, lanes: Lanes, accounts: Accounts, known_accounts: KnownAccounts) -> None:
+    def __init__(self, lanes: Lanes, accounts: Accounts, known_accounts: KnownAccounts, set_aside: SetAside) -> None:
         self._lanes = lanes
         self._accounts = accounts
         self._known_accounts = known_accounts
+        self._set_aside = set_aside
+        # Workers need not have the same settings.
+        self._longest_lease = 2 * set_aside.lease
+        self._name = uuid4().hex
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="streamstop-sweep", daemon=True)
 
@@ -57,25 +60,12 @@ class Sweeper:
             return
         lanes = self._lanes.holding()
         for lane in lanes | self._lanes.untold(_possible_lanes(self._known_accounts.vendors()) - lanes):
-            swept = self._lanes.sweep(lane, pace_of(lane, self._accounts.get(lane.account)))
+            pace = pace_of(lane, self._accounts.get(lane.account))
+            swept = self._lanes.sweep(lane, pace, owner=self._name, lease=self._longest_lease)
             if swept.lapsed:
                 _log.warning("leases ran out: jobs wait again", lane=lane.name, jobs=swept.lapsed)
-            for message in swept.poisoned:
-                self._set_aside(lane, message)
-
-    def _set_aside(self, lane: Lane, message: bytes) -> None:
-        """Record the end of a job whose message workers took and could not begin: somebody may wait for it."""
-        job_id = str(json.loads(message)["headers"]["id"])
-        _log.error("a message that workers cannot begin was set aside", lane=lane.name, job_id=job_id)
-        outcome = Outcome(
-            result=Result.GAVE_UP,
-            job_id=job_id,
-            account=lane.account,
-            operation=lane.operation,
-            message="workers took its message and could not begin it; it lies in the list of poison",
-            ended_at=datetime.now(UTC),
-        )
-        self._lanes.record(job_id, outcome_record(outcome))
+            for job_id, message in swept.unbegun:
+                self._set_aside.give_up(lane, job_id, message, owner=self._name)
 
     def _run(self) -> None:
         turn = 0

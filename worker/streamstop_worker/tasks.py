@@ -14,6 +14,7 @@ from streamstop.results import Deferral
 from streamstop.rooms import CALLBACKS, CONTROL
 from streamstop_worker.control import Control
 from streamstop_worker.execute import Delivery, Executor
+from streamstop_worker.set_aside import SetAside
 
 
 class ExecuteTask(Task):  # type: ignore[type-arg]  # it takes whatever a foreign producer sends
@@ -31,6 +32,7 @@ class ExecuteTask(Task):  # type: ignore[type-arg]  # it takes whatever a foreig
     #: Set by the worker's bootstep before the first message is taken.
     executor: Executor | None = None
     control: Control | None = None
+    set_aside: SetAside | None = None
 
     def run(self, *args: object, **kwargs: object) -> dict[str, object]:
         """Execute one delivery. Returns the outcome; Celery's own exceptions tell every other end."""

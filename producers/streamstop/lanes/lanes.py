@@ -21,6 +21,7 @@ from streamstop.lanes.terms import (
     LaneView,
     LastCall,
     Lateness,
+    Letter,
     Queued,
     Settlement,
     Swept,
@@ -74,17 +75,20 @@ class Lanes:
         call: LastCall,
         settlement: Settlement | None = None,
         then: Queued | None = None,
+        letter: Letter | None = None,
         lateness: Lateness = ON_TIME,
     ) -> bool:
         """Record an outcome and admit the lane's next job; `call` tells how the lane is, `lateness` how late it left.
 
-        In the same step, `settlement` counts the job's stream task in its shutdown, and `then` is put into its lane.
-        Return False where the job is no longer the owner's: nothing was recorded.
+        In the same step, `settlement` counts the job's stream task in its shutdown, `then` is put into its lane, and
+        `letter` is kept. Return False where the job is no longer the owner's: nothing was recorded.
         """
         settled = settlement.arguments if settlement else _NO_SETTLEMENT
         follow = (then.list, then.lane.name, then.message) if then else ("", "", "")
         report = (job_id, owner, record, _RESULT_TTL_S, call.value)
-        return bool(self._run("finish", lane, pace, *report, *settled, *follow, *lateness.arguments, result_of=job_id))
+        kept = letter.arguments if letter else ("", "", 0)
+        told = (*report, *settled, *follow, *lateness.arguments, *kept)
+        return bool(self._run("finish", lane, pace, *told, result_of=job_id))
 
     def defer(
         self,
@@ -153,20 +157,24 @@ class Lanes:
         record: Any = self._redis.get(result_key(job_id))
         return None if record is None else bytes(record)
 
-    def sweep(self, lane: Lane, pace: Pace) -> Swept:
-        """Make lapsed and due jobs wait again, and admit."""
-        lapsed, due, admitted, poisoned = self._run("sweep", lane, pace, SWEEP_MOST, MOST_LAPSES)
-        return Swept(lapsed, due, admitted, tuple(poisoned))
+    def sweep(self, lane: Lane, pace: Pace, *, owner: str, lease: timedelta) -> Swept:
+        """Make lapsed and due jobs wait again, and admit.
 
-    def record(self, job_id: str, record: str) -> None:
-        """Record the outcome of a job that no lane holds any longer, where it has none."""
-        key = result_key(job_id)
-        if self._redis.set(key, record, nx=True, ex=_RESULT_TTL_S):
-            self._redis.publish(key, record)
+        `owner` then owns what workers took and could not begin. No worker's lease is longer than `lease`.
+        """
+        reply = self._run("sweep", lane, pace, SWEEP_MOST, MOST_LAPSES, owner, _us(lease))
+        lapsed, due, admitted, unbegun = reply
+        pairs = zip(unbegun[::2], unbegun[1::2], strict=True)
+        return Swept(lapsed, due, admitted, tuple((job_id.decode(), message) for job_id, message in pairs))
 
     def may_sweep(self, period: timedelta) -> bool:
         """Return whether the caller is the one to sweep; nobody else is for `period`."""
-        return bool(self._redis.set(SWEEPER, "1", nx=True, px=period))
+        if self._redis.set(SWEEPER, "1", nx=True, px=period):
+            return True
+        left: Any = self._redis.pttl(SWEEPER)
+        if timedelta(milliseconds=left) > period:
+            self._redis.delete(SWEEPER)  # the clock was set back, and it would be held for as long
+        return False
 
     def holding(self) -> frozenset[Lane]:
         """Return the lanes that hold jobs, as far as anybody has told."""
@@ -191,7 +199,7 @@ class Lanes:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.time()
         for lane in lanes:
-            *_, leases, _jobs, due, pace, _ready, _lanes, _poison = lane.keys
+            *_, leases, _jobs, due, pace, _ready, _lanes, _dead = lane.keys
             for waiting in lane.waiting:
                 pipeline.llen(waiting)
             pipeline.zcard(leases)

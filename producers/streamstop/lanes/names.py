@@ -11,8 +11,8 @@ from uuid import uuid4
 READY = "streamstop.ready"
 #: The set of lanes that hold anything.
 LANES = "streamstop.lanes"
-#: The list of messages that no worker can read.
-POISON = "streamstop.poison"
+#: The sorted set of the dead letters' ids; each letter is the hash ``streamstop.dead.<id>``.
+DEAD = "streamstop.dead"
 #: The sorted set of the accounts that running workers have, by the moment they were last seen.
 ACCOUNTS = "streamstop.accounts"
 #: Held by the worker that sweeps this second.
@@ -64,7 +64,7 @@ class Lane:
             *(f"{_WORK}{self.name}:{part}" for part in ("leases", "jobs", "due", "pace")),
             READY,
             LANES,
-            POISON,
+            DEAD,
         )
 
     def new_job_id(self) -> str:

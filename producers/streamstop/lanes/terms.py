@@ -20,15 +20,17 @@ class Tries:
     lapses: int = 0
     #: Whether it was signed anew once.
     signed_again: bool = False
+    #: Times that it was left to a newer worker.
+    left: int = 0
 
     def __str__(self) -> str:
-        return f"{self.attempts} {self.calls} {self.lapses} {int(self.signed_again)}"
+        return f"{self.attempts} {self.calls} {self.lapses} {int(self.signed_again)} {self.left}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read what ``str`` wrote; an empty text is a new job's."""
-        attempts, calls, lapses, signed_again = [*map(int, text.split()), 0, 0, 0, 0][:4]
-        return cls(attempts, calls, lapses, bool(signed_again))
+        attempts, calls, lapses, signed_again, left = [*map(int, text.split()), 0, 0, 0, 0, 0][:5]
+        return cls(attempts, calls, lapses, bool(signed_again), left)
 
 
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -63,6 +65,22 @@ class Settlement:
     def arguments(self) -> tuple[str | int, ...]:
         """As the scripts take it."""
         return (self.shutdown, self.member, self.result, self.outcome, int(self.ok), int(self.attention))
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What is kept of a job that ended so that a person must look."""
+
+    id: str
+    #: As JSON: see :mod:`streamstop.dead.letters`.
+    text: str
+    #: Whether the message itself is kept too, for nobody could read it.
+    quote: bool
+
+    @property
+    def arguments(self) -> tuple[str | int, ...]:
+        """As the scripts take it."""
+        return (self.id, self.text, int(self.quote))
 
 
 @dataclass(frozen=True)
@@ -132,8 +150,8 @@ class Swept:
     lapsed: int
     due: int
     admitted: int
-    #: Messages that workers took and could not begin; they lie in the list of poison.
-    poisoned: tuple[bytes, ...] = ()
+    #: Jobs that workers took and could not begin, with their messages: the sweep's owner is to end them.
+    unbegun: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True)

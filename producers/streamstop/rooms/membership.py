@@ -86,6 +86,8 @@ class Membership(BaseModel):
     patience: float = 30.0
     #: Which stop of the task this is, or follows: the second is the last.
     round: int = 1
+    #: How often the task's dead letter was requeued.
+    requeued: int = 0
     follow: Follow | None = None
 
     @classmethod
@@ -106,6 +108,8 @@ class Membership(BaseModel):
     def job_id(self, lane: Lane) -> str:
         """Return the id of the job that does this step for the member: the same whenever it is asked for."""
         step = f"{self.shutdown} {self.member} {self.round} {self.follow is not None}"
+        if self.requeued:
+            step += f" {self.requeued}"
         return f"{lane.name}.{hashlib.sha256(step.encode()).hexdigest()[:32]}"
 
 

@@ -7,7 +7,8 @@
 -- KEYS[8]     pace      hash  of the fields below
 -- KEYS[9]     ready     list  the one queue that workers consume
 -- KEYS[10]    lanes     set   of the lanes that hold anything
--- KEYS[11]    poison    list  of messages without a readable id
+-- KEYS[11]    dead      zset  id of a dead letter -> moment at which it was kept; <dead>.<id>: hash, the letter;
+--                             <dead>:count: how many messages nobody could read
 -- ARGV[1]     lane      the lane's name
 -- ARGV[2]     interval  µs between two calls, headroom included
 -- ARGV[3]     window    how many jobs may be admitted and unreported
@@ -24,7 +25,7 @@
 --        interval, window   as the workers last had them, for producers that know only the vendor's limit
 
 local waiting = {KEYS[1], KEYS[2], KEYS[3], KEYS[4]}
-local leases, jobs, due, pace_key, ready, lanes, poison =
+local leases, jobs, due, pace_key, ready, lanes, dead =
     KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
 local lane = ARGV[1]
 
@@ -36,6 +37,11 @@ local LATE_COVERED = SECOND / 100   -- lateness of a call that the headroom cove
 local FAILING = 5                   -- transient faults in a row that make a lane rest
 local MOST_DROPPED = 500            -- unreadable or repeated messages in one run; the sweep goes on
 local PACE_TTL = 86400              -- s, from the lane's last call
+local FARTHEST = 600 * SECOND       -- no moment that a lane notes is farther off; else the clock was set back since
+local MOST_DEAD = 100000            -- dead letters; the oldest go before Redis is full of them
+local LONGEST_MESSAGE = 262144      -- bytes
+local LONGEST_ID = 512              -- bytes
+local LONGEST_KEPT = 65536          -- bytes of a message that a dead letter quotes
 
 local time = redis.call('TIME')
 local now = time[1] * SECOND + time[2]
@@ -84,6 +90,16 @@ local function interval()
     return pace.interval * 100 / pace.share
 end
 
+-- What was noted before the clock was set back would hold the lane up for as long.
+for name, farthest in pairs({tat = PATIENCE + interval(), gate = PATIENCE + interval(), rest = FARTHEST}) do
+    if pace[name] > now + farthest then set(name, now + farthest) end
+end
+
+-- The moment that is `ahead` µs from now, or as far as a moment may be.
+local function moment(ahead)
+    return integer(now + math.min(ahead, FARTHEST))
+end
+
 local function decode(message)
     local ok, fields = pcall(cjson.decode, message)
     if ok and type(fields) == 'table' then
@@ -92,12 +108,37 @@ local function decode(message)
     return {}
 end
 
+-- Whether a text is UTF-8, as JSON has to be; what cjson does not ask.
+local function is_utf8(text)
+    if not string.find(text, '[\128-\255]') then return true end
+    local tail = '[\128-\191]'
+    for _, sequence in ipairs({'[\194-\223]' .. tail, '\224[\160-\191]' .. tail, '\237[\128-\159]' .. tail,
+            '[\225-\236\238\239]' .. tail .. tail, '\240[\144-\191]' .. tail .. tail,
+            '[\241-\243]' .. tail .. tail .. tail, '\244[\128-\143]' .. tail .. tail}) do
+        text = string.gsub(text, sequence, ' ')
+    end
+    return not string.find(text, '[\128-\255]')
+end
+
+-- Whether kombu can make a message of it; what it cannot would end a worker.
+local function is_deliverable(fields)
+    local body, properties = fields.body, fields.properties
+    if type(body) ~= 'string' or type(properties) ~= 'table' or type(properties.delivery_tag) ~= 'string' then
+        return false
+    end
+    local encoding = properties.body_encoding
+    return encoding == nil or encoding == cjson.null
+        or encoding == 'base64' and #body % 4 == 0 and string.find(body, '^[%w+/]*=?=?$') ~= nil
+end
+
 -- Return the id of a message that a worker can read as far as its envelope goes.
 local function id_of(message)
+    if #message > LONGEST_MESSAGE or not is_utf8(message) then return end
     local fields = decode(message)
     local headers = fields.headers
-    if fields['content-type'] == 'application/json' and type(headers) == 'table'
+    if fields['content-type'] == 'application/json' and type(headers) == 'table' and is_deliverable(fields)
             and headers.task == 'streamstop.execute' and type(headers.id) == 'string'
+            and #headers.id > 0 and #headers.id <= LONGEST_ID
             -- nor may it read as what KEYS[6] keeps of another job
             and not string.find(headers.id, ':owner$') and not string.find(headers.id, ':tries$') then
         return headers.id
@@ -108,6 +149,16 @@ end
 local function forget(id)
     redis.call('ZREM', leases, id)
     redis.call('HDEL', jobs, id, id .. ':owner', id .. ':tries')
+end
+
+-- Keep what a person has to look at: a letter is JSON, or '' for a message that cannot be read; `message` is quoted.
+local function bury(id, letter, message, room)
+    local key = dead .. '.' .. id
+    redis.call('ZADD', dead, integer(now), id)
+    redis.call('HSET', key, 'lane', lane, 'letter', letter, 'message', string.sub(message, 1, LONGEST_KEPT), 'room', room)
+    if redis.call('ZCARD', dead) > MOST_DEAD then
+        redis.call('DEL', dead .. '.' .. redis.call('ZPOPMIN', dead)[1])
+    end
 end
 
 -- Give back the admission of a job that made no call.
@@ -150,8 +201,8 @@ local function admit()
         if not message then break end
         local id = id_of(message)
         if not id then
-            redis.call('LPUSH', poison, message)
             dropped = dropped + 1
+            bury(lane .. '.unreadable-' .. redis.call('INCR', dead .. ':count'), '', message, '')
         elseif redis.call('HSETNX', jobs, id, message) == 1 then
             redis.call('ZADD', leases, integer(now + ADMITTED_LEASE), id)
             redis.call('LPUSH', ready, message)

@@ -99,6 +99,25 @@ local function settle(id, member, lane_name, result, outcome, ok, attention, now
     tell(id)
 end
 
+-- Take a member's outcome back, for its dead letter is requeued as `job_id`: the shutdown is open until that has ended.
+-- Returns whether it had one.
+local function unsettle(id, member, job_id)
+    local key, outcomes, of_lanes = shutdown_key(id), shutdown_key(id, 'outcomes'), shutdown_key(id, 'lanes')
+    local outcome = redis.call('HGET', outcomes, member)
+    if not outcome then return false end
+    redis.call('HDEL', outcomes, member)
+    redis.call('HINCRBY', key, 'ended', -1)
+    redis.call('HINCRBY', key, 'attention', -1)
+    local result = 'n:' .. cjson.decode(outcome).result
+    if redis.call('HINCRBY', key, result, -1) == 0 then redis.call('HDEL', key, result) end
+    redis.call('HINCRBY', of_lanes, lane_of(job_id) .. ':ended', -1)
+    redis.call('HSET', shutdown_key(id, 'jobs'), member, job_id)
+    redis.call('HSET', key, 'status', 'open')
+    expire_shutdown(id, SHUTDOWN_OPEN)
+    tell(id)
+    return true
+end
+
 -- Settle what ARGV says from `first` on: shutdown id ('' for a job of none), member, result, outcome, ok, attention.
 local function settle_from(first, lane_name, now_s)
     local id = ARGV[first]

@@ -8,8 +8,8 @@
 -- ARGV[8]   record   the state RETRY, as Celery keeps results; it begins with {"status": "RETRY"
 -- ARGV[9]   ttl      of the record, s
 -- ARGV[10]  fault    1: the lane's fault;  0: not the lane's, such as a signature to be made anew
--- ARGV[11]  late    µs after its slot at which the call left its worker
--- ARGV[12] moved  as the claim told it
+-- ARGV[11]  late     µs after its slot at which the call left its worker
+-- ARGV[12]  moved    as the claim told it
 -- Returns   µs that the lane rests, 0: it does not; -1 where the job is no longer the owner's
 local id, owner, delay = ARGV[4], ARGV[5], tonumber(ARGV[6])
 
@@ -19,7 +19,7 @@ end
 redis.call('HDEL', jobs, id .. ':owner')
 redis.call('HSET', jobs, id .. ':tries', ARGV[7])
 redis.call('ZREM', leases, id)
-redis.call('ZADD', due, integer(now + delay), id)
+redis.call('ZADD', due, moment(delay), id)
 record(KEYS[12], ARGV[8], ARGV[9])
 
 local rest = ARGV[10] == '1' and count_fault() or 0

@@ -11,7 +11,10 @@
 -- ARGV[16] lane     its lane
 -- ARGV[17] message  of it
 -- ARGV[18] late     µs after its slot at which the last call left its worker
--- ARGV[19] moved  as the claim told it
+-- ARGV[19] moved    as the claim told it
+-- ARGV[20] dead     id of the dead letter that this end leaves; '': none
+-- ARGV[21] letter   as JSON
+-- ARGV[22] quote    1: the letter quotes the message, which could not be read
 -- Returns   1, or 0 where the job is no longer the owner's
 local id, owner = ARGV[4], ARGV[5]
 
@@ -19,6 +22,10 @@ if redis.call('HGET', jobs, id .. ':owner') ~= owner then
     return 0
 end
 record(KEYS[12], ARGV[6], ARGV[7])
+if ARGV[20] ~= '' then
+    local room = ARGV[9] ~= '' and redis.call('HGET', shutdown_key(ARGV[9]), 'room')
+    bury(ARGV[20], ARGV[21], ARGV[22] == '1' and redis.call('HGET', jobs, id) or '', room or '')
+end
 forget(id)
 settle_from(9, lane, math.floor(now / SECOND))
 if ARGV[15] ~= '' then

@@ -19,7 +19,7 @@ redis.call('HSET', jobs, id .. ':tries', ARGV[6])
 if pace.rest <= now then    -- what was in flight when the rest began says nothing new
     set('throttles', pace.throttles + 1)
     set('share', math.max(5, math.floor(pace.share / 2)))
-    set('rest', now + (hint > 0 and hint or math.min(30, 2 ^ (pace.throttles - 1)) * SECOND))
+    set('rest', tonumber(moment(hint > 0 and hint or math.min(30, 2 ^ (pace.throttles - 1)) * SECOND)))
 end
 make_up(tonumber(ARGV[8]), tonumber(ARGV[9]))
 save()

@@ -2,9 +2,18 @@
 --
 -- ARGV[4]  most         how many jobs of each kind to move in one run
 -- ARGV[5]  most_lapses  how often a job may vanish in a worker before its claim
--- Returns  {lapsed, due, admitted, messages that were set aside}
-local most, most_lapses = tonumber(ARGV[4]), tonumber(ARGV[5])
-local poisoned = {}
+-- ARGV[6]  owner        whoever sweeps: it owns what it is told to end
+-- ARGV[7]  lease        µs, longer than any worker's
+-- Returns  {lapsed, due, admitted, {id, message, …}}: the last are the owner's, for workers took and could not begin them
+local most, most_lapses, owner, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local unbegun = {}
+
+-- What was noted before the clock was set back.
+for key, farthest in pairs({[leases] = lease, [due] = FARTHEST}) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, integer(now + farthest + 1), '+inf', 'LIMIT', 0, most)) do
+        redis.call('ZADD', key, integer(now + farthest), id)
+    end
+end
 
 local lapsed = redis.call('ZRANGEBYSCORE', leases, '-inf', integer(now), 'LIMIT', 0, most)
 for i = #lapsed, 1, -1 do           -- the last goes to the front first, so that the order stays
@@ -18,15 +27,15 @@ for i = #lapsed, 1, -1 do           -- the last goes to the front first, so that
         refund()
     else
         -- Its worker is gone or stuck, and nobody knows whether the call was made: the third number counts it.
-        local attempts, calls, lapses, signed = string.match(held[3] or '', '^(%d+) (%d+) (%d+) (%d+)')
-        lapses = (lapses or 0) + 1
+        local attempts, calls, lapses, more = string.match(held[3] or '0 0 0 0 0', '^(%d+) (%d+) (%d+)(.*)')
+        lapses = lapses + 1
+        redis.call('HSET', jobs, id .. ':tries', string.format('%d %d %d%s', attempts, calls, lapses, more))
         if not claimed and lapses > most_lapses then
-            forget(id)              -- workers take it and cannot even begin
-            redis.call('LPUSH', poison, message)
-            poisoned[#poisoned + 1] = message
+            redis.call('HSET', jobs, id .. ':owner', owner)
+            redis.call('ZADD', leases, integer(now + ADMITTED_LEASE), id)
+            unbegun[#unbegun + 1] = id
+            unbegun[#unbegun + 1] = message
         else
-            redis.call('HSET', jobs, id .. ':tries',
-                string.format('%d %d %d %d', attempts or 0, calls or 0, lapses, signed or 0))
             put_back(id, message)
         end
     end
@@ -50,4 +59,4 @@ if holds then
 else
     redis.call('SREM', lanes, lane)
 end
-return {#lapsed, #again, admitted, poisoned}
+return {#lapsed, #again, admitted, unbegun}

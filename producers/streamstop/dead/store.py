@@ -1,0 +1,122 @@
+"""Store: the typed wrapper of the dead letters in Redis; nothing else reads them, or moves them on."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from redis import Redis
+
+from streamstop.dead.letters import DeadLetter, Kept, Matching, requeued_command, requeued_id
+from streamstop.errors import NotRequeueable, UnknownDeadLetter
+from streamstop.lanes import UNREACHABLE, Lane, Lanes, Pace, Queued
+from streamstop.lanes.names import DEAD, LANES
+from streamstop.messages import celery_message
+from streamstop.operations import OPERATIONS
+from streamstop.scripts import Script, load
+
+#: Requeued jobs wait behind what producers enqueue, and before the tail of a big room.
+PRIORITY = 3
+_PAGE = 1000
+_ALL = Matching()
+
+
+class Letters:
+    """Every dead letter of one Redis. Raises redis-py's errors where Redis does not answer."""
+
+    def __init__(self, redis: Redis, lanes: Lanes) -> None:
+        self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
+        self._lanes = lanes
+
+    def count(self) -> int:
+        """Return how many letters there are."""
+        return int(self._redis.zcard(DEAD))
+
+    def letters(self, matching: Matching = _ALL) -> Iterator[DeadLetter]:
+        """Yield the letters that fit, oldest first. Letters can come and go meanwhile."""
+        now_us = _microseconds(self._redis.time())
+        since = "-inf" if matching.younger_than is None else now_us - _us(matching.younger_than)
+        until = "+inf" if matching.older_than is None else now_us - _us(matching.older_than)
+        seen: set[bytes] = set()
+        # By moments, not by places: what is requeued meanwhile moves the places of those behind it.
+        while page := self._redis.zrange(DEAD, since, until, byscore=True, offset=0, num=_PAGE, withscores=True):
+            new = [(letter_id, died) for letter_id, died in page if letter_id not in seen]
+            pipeline = self._redis.pipeline(transaction=False)
+            for letter_id, _died in new:
+                pipeline.hgetall(_key(letter_id.decode()))
+            for (letter_id, died), fields in zip(new, pipeline.execute(), strict=True):
+                if fields:
+                    letter = Kept.read(letter_id.decode(), died, fields).letter
+                    if matching.fits(letter):
+                        yield letter
+            if len(page) < _PAGE:
+                return
+            last = page[-1][1]
+            # Of one moment there can be as many as a whole page.
+            since = int(last) if new else f"({int(last)}"
+            seen = {letter_id for letter_id, died in page if died == last}
+
+    def get(self, letter_id: str) -> DeadLetter:
+        """Return one letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
+        return self._kept(letter_id).letter
+
+    def requeue(self, letter_id: str) -> str:
+        """Put the command of a letter into its lane again, as a new job; return the job's id. The letter is gone then.
+
+        It is sent whatever expiry it had. The stream task of a shutdown is open in it again, and counted when it ends.
+        Raises :class:`~streamstop.errors.UnknownDeadLetter`, also where somebody else was faster, and
+        :class:`~streamstop.errors.NotRequeueable` where the message could not be read.
+        """
+        kept = self._kept(letter_id)
+        letter, membership = kept.letter, kept.membership
+        if letter.command is None:
+            raise NotRequeueable(f"dead letter {letter_id} has no command: {letter.reason}")
+        lane = Lane(letter.account, letter.operation)
+        job_id = requeued_id(letter_id, lane)
+        command = requeued_command(letter.command, datetime.now(UTC))
+        plain = as_member = Queued(lane, PRIORITY, celery_message(job_id, lane, command, priority=PRIORITY))
+        shutdown = member = ""
+        if membership is not None:
+            shutdown, member = membership.shutdown, membership.member
+            again = membership.model_copy(update={"round": 1, "requeued": membership.requeued + 1})
+            message = celery_message(job_id, lane, again.in_message(command), priority=PRIORITY)
+            as_member = Queued(lane, PRIORITY, message)
+        keys = [DEAD, _key(letter_id), plain.list, LANES]
+        told = [letter_id, lane.name, job_id, plain.message, shutdown, member, as_member.message]
+        if not self._scripts["requeue"](keys=keys, args=told):
+            raise UnknownDeadLetter(letter_id)
+        if lane.operation in OPERATIONS:
+            with suppress(*UNREACHABLE):  # it is in its lane; where this fails, the workers' sweep admits it
+                self._lanes.admit(lane, Pace.of_limit(OPERATIONS[lane.operation].spec.limit, of_account=False))
+        return job_id
+
+    def drop(self, letter_id: str) -> None:
+        """Forget a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
+        if not self._scripts["drop"](keys=[DEAD, _key(letter_id)], args=[letter_id]):
+            raise UnknownDeadLetter(letter_id)
+
+    def _kept(self, letter_id: str) -> Kept:
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.zscore(DEAD, letter_id)
+        pipeline.hgetall(_key(letter_id))
+        died, fields = pipeline.execute()
+        if died is None or not fields:
+            raise UnknownDeadLetter(letter_id)
+        return Kept.read(letter_id, died, fields)
+
+    @cached_property
+    def _scripts(self) -> dict[str, Script]:
+        return load(self._redis, "streamstop.dead", preludes={"_settle": "streamstop.lanes"})
+
+
+def _key(letter_id: str) -> str:
+    return f"{DEAD}.{letter_id}"
+
+
+def _us(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
+
+
+def _microseconds(time: tuple[int, int]) -> int:
+    return time[0] * 1_000_000 + time[1]

@@ -1,0 +1,194 @@
+"""Dead letters: what is kept of a job that needs a person, and how it is found, requeued and dropped."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fakeredis import FakeRedis
+
+from streamstop.dead import Letters, Matching, letter_of
+from streamstop.errors import NotRequeueable, UnknownDeadLetter
+from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Letter, Pace, Settlement
+from streamstop.lanes.names import DEAD, READY
+from streamstop.outcomes import Outcome, Result
+from streamstop.results import outcome_record
+from streamstop.rooms import Follow, Membership
+from tests.support.celery_messages import celery_message
+from tests.support.moved_clock import MovedClock, fake_redis
+
+LANE = Lane("live-cn", "live.StopMPUTask")
+OTHER = Lane("trtc-sg", "trtc.StopStreamIngest")
+PACE = Pace.of_limit(100)
+COMMAND = {"v": 1, "operation": LANE.operation, "account": LANE.account, "params": {"AppId": "a", "TaskId": "t"}}
+
+
+class Cemetery:
+    """Lanes whose jobs end badly, one word each."""
+
+    def __init__(self, redis: FakeRedis, clock: MovedClock) -> None:
+        self.redis = redis
+        self.clock = clock
+        self.lanes = Lanes(redis)
+        self.dead = Letters(redis, self.lanes)
+
+    def die(
+        self,
+        name: str,
+        lane: Lane = LANE,
+        *,
+        result: Result = Result.REFUSED,
+        code: str | None = None,
+        command: dict[str, Any] | None = COMMAND,
+    ) -> str:
+        """Let a job end with `result`; return its id."""
+        job_id = f"{lane.name}.{name}"
+        outcome = Outcome(
+            result=result, job_id=job_id, account=lane.account, operation=lane.operation, code=code, message="because"
+        )
+        self.redis.lpush(lane.queue, celery_message(lane, job_id))
+        self.lanes.admit(lane, PACE)
+        self.redis.delete(READY)
+        claim = self.lanes.claim(lane, PACE, job_id, owner="w", lease=timedelta(seconds=9), expires_at=None)
+        assert claim.what is Claimed.GO
+        letter = letter_of(command, None, outcome, None)
+        record = outcome_record(outcome)
+        assert self.lanes.finish(lane, PACE, job_id, owner="w", record=record, call=LastCall.NONE, letter=letter)
+        self.clock.advance(timedelta(minutes=1))
+        return job_id
+
+    def ids(self, **matching: Any) -> list[str]:
+        """Return the names of the letters that fit, oldest first."""
+        return [letter.id.rpartition(".")[2] for letter in self.dead.letters(Matching(**matching))]
+
+    def waiting(self, lane: Lane = LANE) -> list[dict[str, Any]]:
+        """Return the messages that wait in the lane or are ready."""
+        texts: Any = [text for key in (*lane.waiting, READY) for text in self.redis.lrange(key, 0, -1)]
+        return [json.loads(text) for text in texts]
+
+
+@pytest.fixture
+def cemetery() -> Iterator[Cemetery]:
+    clock = MovedClock()
+    with fake_redis(clock) as redis:
+        yield Cemetery(redis, clock)
+
+
+def test_letters_are_found_by_whatever_is_given_and_in_the_order_of_their_ends(cemetery: Cemetery) -> None:
+    cemetery.die("a", code="Forbidden")
+    cemetery.die("b", OTHER, result=Result.NOT_FOUND)
+    cemetery.die("c", result=Result.GAVE_UP, code="InternalError")
+    assert cemetery.ids() == ["a", "b", "c"]
+    assert cemetery.ids(account="live-cn") == ["a", "c"]
+    assert cemetery.ids(operation=OTHER.operation) == ["b"]
+    assert cemetery.ids(result=Result.GAVE_UP) == ["c"]
+    assert cemetery.ids(code="Forbidden") == ["a"]
+    assert cemetery.ids(room="r") == []
+    assert cemetery.ids(older_than=timedelta(minutes=2)) == ["a", "b"]
+    assert cemetery.ids(younger_than=timedelta(minutes=2)) == ["b", "c"]
+    assert cemetery.ids(account="live-cn", older_than=timedelta(minutes=2)) == ["a"]
+    assert cemetery.dead.count() == 3
+
+
+def test_a_letter_is_requeued_once_as_a_new_job_and_without_its_expiry(cemetery: Cemetery) -> None:
+    letter_id = cemetery.die("a", result=Result.EXPIRED, command={**COMMAND, "expires_at": 1.0})
+    job_id = cemetery.dead.requeue(letter_id)
+    assert Lane.of_job(job_id) == LANE
+    assert job_id != letter_id
+    (message,) = cemetery.waiting()
+    assert message["headers"]["id"] == job_id
+    ((command,), _, _) = json.loads(message["body"])
+    assert command.pop("enqueued_at") > 1_700_000_000
+    assert command == COMMAND
+    for again in (cemetery.dead.requeue, cemetery.dead.drop, cemetery.dead.get):
+        with pytest.raises(UnknownDeadLetter, match=letter_id):
+            again(letter_id)
+    assert len(cemetery.waiting()) == 1
+    assert cemetery.redis.exists(DEAD, f"{DEAD}.{letter_id}") == 0
+
+
+def test_a_letter_that_is_dropped_is_gone_and_nothing_else(cemetery: Cemetery) -> None:
+    kept, dropped = cemetery.die("kept"), cemetery.die("dropped")
+    cemetery.dead.drop(dropped)
+    assert [letter.id for letter in cemetery.dead.letters()] == [kept]
+    assert cemetery.waiting() == []
+
+
+def test_a_message_that_nobody_can_read_is_kept_with_its_text_and_cannot_be_requeued(cemetery: Cemetery) -> None:
+    cemetery.redis.lpush(LANE.queue, b"not JSON", b"\xff\x00 neither")
+    cemetery.redis.lpush(LANE.queue, b"x" * 300_000)
+    cemetery.lanes.admit(LANE, PACE)
+    first, second, oversized = cemetery.dead.letters()
+    assert (first.message, second.message) == ("not JSON", "\\xff\x00 neither")
+    assert oversized.message == "x" * 65536
+    assert (first.account, first.operation, first.outcome) == (LANE.account, LANE.operation, None)
+    assert first.reason == "it is no message that a worker can read"
+    with pytest.raises(NotRequeueable, match="no command"):
+        cemetery.dead.requeue(first.id)
+    assert cemetery.dead.get(first.id) == first
+
+
+def test_every_letter_is_yielded_once_while_others_go_and_however_many_died_at_one_moment(cemetery: Cemetery) -> None:
+    for _ in range(2400):
+        cemetery.redis.lpush(LANE.queue, b"not JSON")
+    for _ in range(5):
+        cemetery.lanes.admit(LANE, PACE)  # five hundred each
+        cemetery.clock.advance(timedelta(microseconds=1))
+    seen = []
+    for letter in cemetery.dead.letters():
+        seen.append(letter.id)
+        if len(seen) % 3 == 0:
+            cemetery.dead.drop(letter.id)
+    assert len(seen) == len(set(seen)) == 2400
+    assert cemetery.dead.count() == 1600
+
+
+def outcome_of(lane: Lane, result: Result) -> Outcome:
+    return Outcome(result=result, job_id=f"{lane.name}.x", account=lane.account, operation=lane.operation)
+
+
+def settlement(outcome: Outcome) -> Settlement:
+    result = outcome.result
+    return Settlement("s", "m", result.value, outcome.model_dump_json(), result.ok, result.needs_person)
+
+
+def body(letter: Letter | None) -> Any:
+    assert letter is not None
+    return json.loads(letter.text)
+
+
+def test_of_a_shutdown_it_is_the_stream_task_that_leaves_a_letter() -> None:
+    stop = Membership(shutdown="s", member="m", verify=True)
+    stopped = outcome_of(LANE, Result.STOPPED)
+    asks = stop.model_copy(update={"follow": Follow(stopped=stopped, params={"TaskId": "t"}, since=0.0)})
+    twin = Lane(LANE.account, "live.GetMPUTaskStatus")
+    refused = outcome_of(twin, Result.REFUSED)
+    not_verified = stopped.model_copy(update={"result": Result.NOT_VERIFIED})
+
+    assert letter_of({"v": 1}, stop, stopped, settlement(stopped)) is None
+    letter = letter_of({"v": 1, "shutdown": {}}, asks, refused, settlement(not_verified))
+    told = body(letter)
+    assert letter is not None
+    assert letter.id == stopped.job_id
+    assert told["outcome"]["result"] == "not_verified"
+    assert told["command"] == {"v": 1, "operation": LANE.operation, "account": LANE.account, "params": {"TaskId": "t"}}
+    assert told["membership"]["member"] == "m"
+    assert "follow" not in told["membership"]
+    assert letter_of({"v": 1}, stop, outcome_of(LANE, Result.CANCELLED), None) is None
+
+
+def test_the_oldest_letters_go_before_redis_is_full_of_them(cemetery: Cemetery) -> None:
+    first, second = cemetery.die("first"), cemetery.die("second")
+    pipeline = cemetery.redis.pipeline(transaction=False)
+    for start in range(0, 99_998, 10_000):
+        filling = {f"filling-{n}": cemetery.clock.now_us for n in range(start, min(start + 10_000, 99_998))}
+        pipeline.zadd(DEAD, filling)
+    pipeline.execute()
+    assert cemetery.dead.count() == 100_000
+    third = cemetery.die("third")
+    assert cemetery.dead.count() == 100_000
+    with pytest.raises(UnknownDeadLetter):
+        cemetery.dead.get(first)
+    assert [cemetery.dead.get(letter_id).id for letter_id in (second, third)] == [second, third]
+    assert cemetery.redis.exists(f"{DEAD}.{first}") == 0
