@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from tests.torture import kills
 from tests.torture.report import summary
 from tests.torture.run import plan, run
 from tests.torture.schedule import ALL, Kind
@@ -46,6 +47,21 @@ def run_command(
     for line in summary(verdict):
         click.echo(line)
     sys.exit(0 if verdict.ok else 1)
+
+
+@main.command("kills")
+@click.option("--rounds", default=1, show_default=True, help="Rounds of each way, in turns.")
+@click.option("--only-ours", is_flag=True, help="Leave plain Celery out.")
+def kills_command(rounds: int, *, only_ours: bool) -> None:
+    """Kill a worker six times in the midst of 600 jobs, and count; beside it plain Celery. It passes no judgement."""
+    click.echo(f"{kills.JOBS} jobs, the vendor answers after {kills.VENDOR_LATENCY_MS} ms;", nl=False)
+    click.echo(f" {kills.WORKERS} workers of {kills.THREADS} threads;", nl=False)
+    click.echo(f" {kills.KILLS} SIGKILLs of one, {kills.EVERY.total_seconds():g} s apart, each replaced at once")
+    click.echo(f"call timeout {kills.CALL_TIMEOUT_S:g} s, so that a lease is {kills.LEASE_S:g} s")
+    later = f"open {kills.CLAIMED_S:g} s later"
+    click.echo(f"{'':14}{'lost':>8}{'called twice':>16}{later:>18}{'last kill to last end':>26}")
+    for one in kills.rounds(rounds, only_ours=only_ours):
+        click.echo(f"{one.way:14}{one.lost:8}{one.called_twice:16}{one.still_open:18}{one.last_end_s:24.1f} s")
 
 
 if __name__ == "__main__":

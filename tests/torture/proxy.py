@@ -7,6 +7,8 @@ lines from its standard input, and answers each with a line; it ends with its in
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -38,7 +40,7 @@ class _Passage:
     def cut(self) -> None:
         """Reset every connection."""
         for writer in self._writers:
-            writer.transport.abort()
+            _reset(writer)
 
     def half_open(self, seconds: float) -> None:
         """Swallow everything for a time, of new connections too; then reset them."""
@@ -73,7 +75,7 @@ class _Passage:
         finally:
             for one in writers:
                 self._writers.discard(one)
-                one.transport.abort()
+                _reset(one)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -84,6 +86,13 @@ class _Passage:
                     continue
                 writer.write(chunk)
                 await writer.drain()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close a connection so that its other end meets a reset."""
+    with contextlib.suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def _serve() -> None:

@@ -98,7 +98,7 @@ def run(made: Plan, say: Callable[[str], None]) -> Verdict:
 
 def _run(made: Plan, folder: Path, chronicle: Chronicle) -> Verdict:
     seed = None if made.clocks_are_right else made.seed
-    with stage(folder, chronicle, workers=WORKERS, accounts=ACCOUNTS, limits=limits(), seed=seed) as on:
+    with stage(folder, chronicle, WORKERS, ACCOUNTS, limits(), seed=seed) as on:
         for account, operations in starts(list(made.load.commands())).items():
             on.simulator.start_tasks(account, operations)
         recorder = Recorder(on.redis.server.port)

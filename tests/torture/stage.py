@@ -19,7 +19,7 @@ from tests.torture.fleet import Fleet
 from tests.torture.proxy import proxies
 from tests.torture.schedule import clock_errors
 
-_REDIS_OPTIONS = ("--appendonly", "yes", "--appendfsync", "everysec")
+REDIS_OPTIONS = ("--appendonly", "yes", "--appendfsync", "everysec")
 #: The time of one call; a lease is 5 s longer.
 CALL_TIMEOUT_S = 3.0
 LEASE_S = CALL_TIMEOUT_S + 5.0
@@ -41,7 +41,7 @@ class MortalRedis:
         self._folder = folder
         self._stack = ExitStack()
         self._lock = threading.Lock()
-        self.server: RedisServer = self._stack.enter_context(redis_server(*_REDIS_OPTIONS, folder=folder))
+        self.server: RedisServer = self._stack.enter_context(redis_server(*REDIS_OPTIONS, folder=folder))
 
     def kill(self, seconds: float) -> None:
         """Kill it, and start it again after `seconds`; return when it answers."""
@@ -49,7 +49,7 @@ class MortalRedis:
             self.server.process.kill()
             self.server.process.wait()
             time.sleep(seconds)
-            again = redis_server(*_REDIS_OPTIONS, folder=self._folder, port=self.server.port)
+            again = redis_server(*REDIS_OPTIONS, folder=self._folder, port=self.server.port)
             self.server = self._stack.enter_context(again)
 
     def close(self) -> None:
@@ -104,11 +104,11 @@ class Stage:
 def stage(
     folder: Path,
     chronicle: Chronicle,
-    *,
     workers: int,
     accounts: Sequence[Account],
     limits: Mapping[str, float],
-    seed: int | None,
+    *,
+    seed: int | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[Stage]:
     """Set the stage; it is empty of tasks. Without a seed every worker's clock is right."""

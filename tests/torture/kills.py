@@ -1,0 +1,138 @@
+"""Six SIGKILLs of a worker in the midst of 600 jobs: what is lost, called twice, late; beside it plain Celery."""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from redis import Redis
+
+from streamstop import Client, Command
+from streamstop.operations import StopStreamIngest
+from streamstop_worker.accounts import Account
+from streamstop_worker.demo.embedded_redis import redis_server
+from streamstop_worker.simulator import SimulatorClient, TaskState, run_in_process
+from tests.support.redis_content import everything_in
+from tests.support.workers import accounts_toml
+from tests.torture.chronicle import Chronicle
+from tests.torture.load import name_of
+from tests.torture.plain import PlainFleet, producer
+from tests.torture.stage import REDIS_OPTIONS, stage
+
+JOBS = 600
+KILLS = 6
+EVERY = timedelta(seconds=0.7)
+VENDOR_LATENCY_MS = 200
+WORKERS = 3
+THREADS = 8
+#: As one sets it for a vendor that answers within a second.
+CALL_TIMEOUT_S = 5.0
+LEASE_S = CALL_TIMEOUT_S + 5.0
+#: One lease and 5 s after the last kill, all should have ended.
+CLAIMED_S = LEASE_S + 5.0
+_LIMIT = 1000.0
+_ACCOUNT = Account("trtc-a", "tencent", "key-id-of-trtc-a", "secret-of-trtc-a", region="ap-singapore")
+_LIMITS = {"trtc.StopStreamIngest": _LIMIT}
+
+
+@dataclass(frozen=True)
+class Round:
+    """What came of one round, `CLAIMED_S` after the last kill or as soon as all had ended."""
+
+    way: str
+    #: Tasks that run on, and whose jobs are nowhere in Redis.
+    lost: int
+    #: Tasks that run on, and whose jobs Redis still holds.
+    still_open: int
+    called_twice: int
+    #: Seconds from the last kill to the last of the ends that there were.
+    last_end_s: float
+
+
+def rounds(number: int, *, only_ours: bool = False) -> Iterator[Round]:
+    """Play rounds, ours and plain Celery in turns."""
+    for _ in range(number):
+        for way in (_ours,) if only_ours else (_ours, _plain):
+            with tempfile.TemporaryDirectory(prefix="streamstop-kills-") as folder:
+                yield way(Path(folder))
+
+
+def _ours(folder: Path) -> Round:
+    environ = {"STREAMSTOP_CALL_TIMEOUT": f"{CALL_TIMEOUT_S:g}", "STREAMSTOP_CONCURRENCY": f"{THREADS}"}
+    chronicle = Chronicle(lambda _: None)
+    with (
+        stage(folder, chronicle, WORKERS, [_ACCOUNT], _LIMITS, environ=environ) as on,
+        Client(on.redis.server.url) as client,
+        on.client() as redis,
+    ):
+        stops = _start(on.simulator)
+        jobs = client.enqueue_many([Command(operation=stop, account=_ACCOUNT.name) for stop in stops])
+        killed_at = _kill(on.simulator, on.fleet.kill)
+        until = killed_at + CLAIMED_S - time.monotonic()
+        ended = {outcome.job_id for outcome in client.outcomes(jobs, timeout=until)}
+        last_end_s = time.monotonic() - killed_at
+        unended = [job.id for job in jobs if job.id not in ended]
+        return _round("streamstop", on.simulator, redis, unended, last_end_s)
+
+
+def _plain(folder: Path) -> Round:
+    with ExitStack() as stack:
+        server = stack.enter_context(redis_server(*REDIS_OPTIONS))
+        known = folder / "accounts.toml"
+        known.write_text(accounts_toml([_ACCOUNT], "http://127.0.0.1:1", _LIMITS))
+        simulator = stack.enter_context(run_in_process(accounts_file=known))
+        environ = {
+            "PLAIN_REDIS_URL": server.url,
+            "PLAIN_VENDOR_URL": simulator.url,
+            "PLAIN_CALL_TIMEOUT": f"{CALL_TIMEOUT_S:g}",
+        }
+        fleet = PlainFleet(folder, environ, workers=WORKERS, threads=THREADS)
+        stack.callback(fleet.close)
+        fleet.await_ready()
+        stops = _start(simulator)
+        stop = stack.enter_context(producer(server.url))
+        for one in stops:
+            arguments = (one.task_id, _ACCOUNT.access_key_id, _ACCOUNT.access_key_secret)
+            stop.apply_async(arguments, task_id=one.task_id)
+        killed_at = _kill(simulator, fleet.kill)
+        while _running(simulator) and time.monotonic() < killed_at + CLAIMED_S:
+            time.sleep(0.1)
+        last_call = max(call.arrived_at for call in simulator.calls())
+        last_end_s = last_call - (time.time() - (time.monotonic() - killed_at)) + VENDOR_LATENCY_MS / 1000
+        with server.client() as redis:
+            return _round("plain Celery", simulator, redis, _running(simulator), last_end_s)
+
+
+def _start(simulator: SimulatorClient) -> list[StopStreamIngest]:
+    """Start the tasks; return the stops that end them."""
+    simulator.settings(latency_ms=VENDOR_LATENCY_MS)
+    stops = [StopStreamIngest(sdk_app_id=1, task_id=f"task-{n:03}") for n in range(JOBS)]
+    simulator.start_tasks(_ACCOUNT.name, stops)
+    return stops
+
+
+def _kill(simulator: SimulatorClient, kill: Callable[[int], object]) -> float:
+    """Kill one worker after another, from the first calls on; return when the last was, by the monotonic clock."""
+    simulator.wait_for_calls(1, timeout=timedelta(seconds=30))
+    began = time.monotonic()
+    for number in range(KILLS):
+        time.sleep(max(0.0, began + number * EVERY.total_seconds() - time.monotonic()))
+        kill(number % WORKERS)
+    return time.monotonic()
+
+
+def _running(simulator: SimulatorClient) -> set[str]:
+    return {name_of(task.params) for task in simulator.tasks(state=TaskState.RUNNING)}
+
+
+def _round(way: str, simulator: SimulatorClient, redis: Redis, unended: Collection[str], last_end_s: float) -> Round:
+    """Count; `unended` are the ids under which Redis would hold what has not ended."""
+    held = everything_in(redis)
+    lost = sum(one.encode() not in held for one in unended)
+    calls = Counter(name_of(call.params) for call in simulator.calls())
+    twice = sum(number > 1 for number in calls.values())
+    return Round(way, lost, len(unended) - lost, twice, last_end_s)
