@@ -82,14 +82,11 @@ class RedisSettings:
             "ack_emulation": False,
         }
         sentinel = self._sentinel_options()
-        first, *others = self.url.split(";")
-        # The others' passwords are not used, and `celery inspect stats` shows them.
-        url = ";".join([first, *map(_without_user, others)])
         return {
-            "broker_url": url,
+            "broker_url": self.url,
             "broker_transport_options": options | sentinel,
             "broker_connection_timeout": timeout_s,
-            "result_backend": url,
+            "result_backend": self.url,
             "result_backend_transport_options": sentinel,
             "result_serializer": "json",
             "accept_content": ["json"],
@@ -125,15 +122,16 @@ class RoomSettings:
         )
 
 
-def seconds(environ: Mapping[str, str], name: str, *, default: float) -> timedelta:
-    """Read a positive number of seconds from the variable `name`."""
+def seconds(environ: Mapping[str, str], name: str, *, default: float, most: float = 1e8) -> timedelta:
+    """Read a positive number of seconds, `most` at most, from the variable `name`."""
     text = environ.get(name)
     try:
         value = default if not text else float(text)
-        if not 0 < value < 1e8:
+        if not 0 < value <= most:
             raise ValueError
     except ValueError:
-        raise InvalidSettings(f"{name} must be a positive number of seconds, not {text!r}") from None
+        allowed = "a positive number of seconds" + (f", {most:g} at most" if most < 1e8 else "")
+        raise InvalidSettings(f"{name} must be {allowed}, not {text!r}") from None
     return timedelta(seconds=value)
 
 
@@ -142,11 +140,6 @@ def _scheme(url: str) -> str:
         return urlsplit(url).scheme
     except ValueError:
         return url.partition("://")[0] if url.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)) else ""
-
-
-def _without_user(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _shows_no_password(url: str) -> bool:

@@ -1,0 +1,88 @@
+"""Where Redis is: what a url must look like, and that nobody who asks Celery is told the password in it."""
+
+import contextlib
+import traceback
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.worker.consumer.connection import Connection as ConnectionStep
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamstop import Client
+from streamstop.errors import InvalidSettings
+from streamstop.settings import RedisSettings, RoomSettings
+
+PASSWORD = "hush-hush"
+MASTER = ("STREAMSTOP_REDIS_MASTER", "mymaster")
+
+
+def settings(url: str) -> RedisSettings:
+    return RedisSettings.from_environ({"STREAMSTOP_REDIS_URL": url, **dict([MASTER])})
+
+
+def told_by_celery(url: str) -> list[str]:
+    """Return what `celery inspect conf`, `report` and `stats` tell whoever asks, and what Celery logs."""
+    app = Celery("test", set_as_current=False)
+    app.conf.update(settings(url).celery_options())
+    connection = app.connection_for_read()
+    stats = ConnectionStep.info(None, SimpleNamespace(connection=connection))  # type: ignore[arg-type]
+    shown = [app.conf.table(with_defaults=True, censored=True), app.bugreport(), stats, connection, connection.as_uri()]
+    backend: Any = app.backend
+    return [str(one) for one in [*shown, backend.as_uri(), backend.client]]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:{PASSWORD}@h:1/0",
+        f"redis://user:{PASSWORD}@h:1/0",
+        f"rediss://:{PASSWORD}@h:1/0?ssl_cert_reqs=required",
+        f"sentinel://:{PASSWORD}@h1:1;sentinel://:{PASSWORD}@h2:2;sentinel://u:{PASSWORD}@h3:3",
+    ],
+)
+def test_celery_tells_nobody_the_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(*MASTER)
+    for told in told_by_celery(url):
+        assert PASSWORD not in told
+    assert PASSWORD not in repr(settings(url))
+    assert PASSWORD not in repr(Client(url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://h:1/0?password={PASSWORD}",
+        f"redis://h:1/0?username={PASSWORD}",
+        f"rediss://h:1/0?ssl_password={PASSWORD}",
+        f"redis://{PASSWORD}@h:1/0",
+        f"redis://{PASSWORD}:@h:1/0",
+        f"sentinel://h:1;sentinel://{PASSWORD}@h:2",
+    ],
+)
+def test_a_password_where_celery_would_show_it_is_a_mistake(url: str) -> None:
+    with pytest.raises(InvalidSettings, match=r"must have a password only as in .+://:password@host") as raised:
+        settings(url)
+    assert PASSWORD not in "".join(traceback.format_exception(raised.value))
+
+
+@given(st.text())
+def test_any_text_is_a_url_or_a_mistake(text: str) -> None:
+    for url in (text, f"redis://{text}", f"rediss://{text}", f"sentinel://{text}"):
+        try:
+            made = settings(url)
+        except InvalidSettings:
+            continue
+        assert made.celery_options()["broker_url"]
+        repr(made)
+
+
+@given(st.text(), st.text())
+def test_any_text_is_a_number_of_seconds_or_a_mistake(timeout: str, kept: str) -> None:
+    with contextlib.suppress(InvalidSettings):
+        assert RedisSettings.from_environ({"STREAMSTOP_REDIS_TIMEOUT": timeout}).timeout >= timedelta(0)
+    with contextlib.suppress(InvalidSettings):
+        assert RoomSettings.from_environ({"STREAMSTOP_ROOM_KEPT": kept}).kept >= timedelta(0)
