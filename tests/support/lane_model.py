@@ -253,7 +253,9 @@ class LaneModel:
             self._run_at(self.pace)
             self._wait_again(self.in_flight[job_id].message)
             self.histories[job_id] = tries
-            if not self.rests:
+            if self.rests and hint:
+                self.pacing.rests_until = max(self.pacing.rests_until, self.now + hint)
+            elif not self.rests:
                 self.pacing.throttles += 1
                 self.pacing.share = max(5, self.pacing.share // 2)
                 seconds = min(30, 2 ** (self.pacing.throttles - 1))

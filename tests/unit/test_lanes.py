@@ -555,6 +555,53 @@ def test_calls_that_were_under_way_when_a_lane_was_throttled_do_not_lengthen_its
     assert lane.pacing()["share"] == 50
 
 
+def test_a_hint_that_asks_for_more_than_the_rest_that_has_begun_lengthens_it(lane: LaneHands) -> None:
+    lane.publish("a", "b", "c")
+    lane.admit()
+    for name in ("a", "b", "c"):
+        lane.claim(name)
+    assert lane.pause("a") == SECOND
+    assert lane.pause("b", hint=7 * SECOND) == 7 * SECOND
+    assert lane.pause("c", hint=2 * SECOND) == 7 * SECOND
+    assert (lane.pacing()["share"], lane.pacing()["throttles"]) == (50, 1)
+
+
+@pytest.mark.parametrize("back", [10 * MILLISECOND, timedelta(hours=1), timedelta(days=30)])
+def test_a_clock_that_is_set_back_holds_no_lane_up_for_longer_than_a_slot(lane: LaneHands, back: timedelta) -> None:
+    lane.publish("a", "b")
+    lane.admit()
+    lane.run_next()
+    lane.clock.advance(-back)
+    assert lane.finish("a")
+    lane.clock.advance(1200 * MILLISECOND)
+    lane.sweep()
+    assert lane.take() == "b"
+    assert lane.claim("b").what is Claimed.GO
+
+
+def test_a_clock_that_is_set_back_holds_no_job_of_a_killed_worker_for_longer_than_two_leases(lane: LaneHands) -> None:
+    lane.publish("a")
+    lane.admit()
+    lane.run_next()
+    lane.clock.advance(-timedelta(days=1))
+    lane.sweep()
+    lane.clock.advance(2 * LEASE + SECOND)
+    assert lane.sweep().lapsed == 1
+
+
+def test_a_clock_that_is_set_back_lengthens_no_rest_and_no_wait_beyond_ten_minutes(lane: LaneHands) -> None:
+    lane.publish("a", "b")
+    lane.admit()
+    for name in lane.take_all():
+        lane.claim(name)
+    lane.defer("a")
+    lane.pause("b")
+    lane.clock.advance(-timedelta(days=1))
+    lane.sweep()
+    lane.clock.advance(timedelta(minutes=10, seconds=1))
+    assert (lane.sweep().due, sorted(lane.take_all())) == (1, ["a", "b"])
+
+
 def test_calls_that_were_under_way_when_a_lane_was_throttled_do_not_give_its_pace_back(lane: LaneHands) -> None:
     lane.publish("a", "b", "c")
     lane.admit()

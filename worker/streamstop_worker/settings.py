@@ -35,7 +35,8 @@ class WorkerSettings:
         return cls(
             accounts=Path(environ.get("STREAMSTOP_ACCOUNTS") or "accounts.toml"),
             concurrency=_whole_number(environ, "STREAMSTOP_CONCURRENCY", default=32),
-            call_timeout=seconds(environ, "STREAMSTOP_CALL_TIMEOUT", default=10),
+            # A lease is longer than a call, and no lane notes a moment that is farther off than ten minutes.
+            call_timeout=seconds(environ, "STREAMSTOP_CALL_TIMEOUT", default=10, most=300),
             verify_timeout=seconds(environ, "STREAMSTOP_VERIFY_TIMEOUT", default=30),
             log_format=_one_of(environ, "STREAMSTOP_LOG_FORMAT", "auto", "json", "text"),
             log_level=_one_of(environ, "STREAMSTOP_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
