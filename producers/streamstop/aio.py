@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from streamstop.client import Client
 from streamstop.commands import Command
-from streamstop.errors import OutcomeTimeout
+from streamstop.errors import OutcomeTimeout, QueueUnavailable
 from streamstop.jobs import Job, duration
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome
@@ -115,6 +115,7 @@ class AsyncClient:
         # Waits have threads of their own, so that enqueueing never queues behind them.
         self._calls = ThreadPoolExecutor(max_workers=8, thread_name_prefix="streamstop")
         self._waits = ThreadPoolExecutor(max_workers=MOST_WAITS, thread_name_prefix="streamstop-wait")
+        self._failed_at = -math.inf
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -206,8 +207,25 @@ class AsyncClient:
         return None if shutdown is None else AsyncShutdown(shutdown, self)
 
     async def calling(self, call: Callable[[], _T]) -> _T:
-        """Run a call that is soon over in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._calls, call)
+        """Run a call that is soon over in a thread.
+
+        Where Redis is away, those that have waited their time for a thread fail without a wait of their own.
+        """
+        asked_at = time.monotonic()
+
+        def run() -> _T:
+            waited = time.monotonic() - asked_at
+            if self._failed_at > asked_at and waited > self.client.connections.settings.timeout.total_seconds():
+                raise QueueUnavailable("Redis did not answer the calls before this one: nothing was sent")
+            try:
+                result = call()
+            except QueueUnavailable:
+                self._failed_at = time.monotonic()
+                raise
+            self._failed_at = -math.inf
+            return result
+
+        return await asyncio.get_running_loop().run_in_executor(self._calls, run)
 
     async def waiting(self, call: Callable[[], _T]) -> _T:
         """Run a call that waits for outcomes in a thread."""

@@ -1,20 +1,21 @@
 """Client: what a backend service holds. It validates, routes and publishes; it never calls a vendor.
 
-The way of a command: :meth:`Client.enqueue` publishes an ordinary Celery message to the command's lane queue and
+The way of a command: :meth:`Client.enqueue` puts an ordinary Celery message into the command's lane queue and
 nudges the lane; a worker takes it from there.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from streamstop.commands import TASK, Command
-from streamstop.connections import LOST, Connections
+from streamstop.commands import Command
+from streamstop.connections import Connections
 from streamstop.errors import InvalidCommand
 from streamstop.jobs import Job, duration
-from streamstop.lanes import Pace
-from streamstop.lanes.names import Lane
+from streamstop.lanes import UNREACHABLE, Lane, Pace, Queued
+from streamstop.messages import celery_message
 from streamstop.operations import Kind, Operation
 from streamstop.outcomes import Outcome
 from streamstop.rooms import RoomView, check_callback, check_room
@@ -58,7 +59,7 @@ class Client:
         return self._connections
 
     def reaching(self, consequence: str) -> AbstractContextManager[None]:
-        """Turn an error of the connection to Redis into :class:`~streamstop.errors.QueueUnavailable`."""
+        """See :meth:`streamstop.connections.Connections.reaching`."""
         return self.connections.reaching(consequence)
 
     def close(self) -> None:
@@ -84,12 +85,13 @@ class Client:
         commands = checked_commands(commands)
         if not commands:
             return []
-        with self.connections.reaching("nothing was enqueued"):
+        nothing, perhaps = "nothing was enqueued", "the commands may or may not have been enqueued"
+        with self.connections.reaching(nothing, commands=len(commands)):
             now = self._check_accounts(commands)
-        jobs = [Job(command.lane.new_job_id(), self.connections) for command in commands]
-        with self.connections.reaching("the commands may or may not have been enqueued; stopping twice is harmless"):
-            self._publish(commands, jobs, now)
-        self._admit({command.lane: command for command in commands})
+            jobs = [Job(command.lane.new_job_id(), self.connections) for command in commands]
+            with self.connections.following(f"{perhaps}; stopping twice is harmless"):
+                self.connections.publish(map(partial(_queued, now), commands, jobs))
+            self._admit({command.lane: command for command in commands})
         return jobs
 
     def job(self, job_id: str) -> Job:
@@ -98,7 +100,7 @@ class Client:
 
     def outcomes(self, jobs: Sequence[Job], timeout: float | timedelta | None = None) -> Iterator[Outcome]:
         """Yield the outcomes of `jobs` as they end, until all have or `timeout` (seconds) is over."""
-        with self.connections.reaching("the jobs go on; ask for their outcomes again"):
+        with self.connections.following("the jobs go on; ask for their outcomes again"):
             yield from wait(self.connections.redis, [job.id for job in jobs], duration(timeout))
 
     def register(self, room: str, operation: Operation, *, account: str) -> Shutdown | None:
@@ -114,9 +116,11 @@ class Client:
         commands = checked_stops(room, commands)
         if not commands:
             return None
-        with self.connections.reaching("the tasks may or may not be registered; register them again"):
+        perhaps, again = "the tasks may or may not be registered", "register them again"
+        with self.connections.reaching(f"{perhaps}; {again}", commands=len(commands)):
             now = self._check_accounts(commands)
-            joined = self.connections.rooms.register(room, commands, now=now)
+            with self.connections.confirmed("the tasks were registered", again) as rooms:
+                joined = rooms.register(room, commands, now=now)
         return None if joined is None else self.shutdown(joined)
 
     def unregister(self, room: str, operation: Operation, *, account: str) -> bool:
@@ -149,9 +153,12 @@ class Client:
         """
         commands = checked_stops(room, commands)
         told = check_callback(callback)
-        with self.connections.reaching("the room may or may not be closing; stop it again"):
+        perhaps, again = "the room may or may not be closing", "stop it again"
+        with self.connections.reaching(f"{perhaps}; {again}", commands=len(commands)):
             now = self._check_accounts(commands) if commands else datetime.now(UTC)
-            return self.shutdown(self.connections.rooms.open(room, commands, now=now, verify=verify, callback=told))
+            with self.connections.confirmed("the room is closing", again) as rooms:
+                shutdown = rooms.open(room, commands, now=now, verify=verify, callback=told)
+        return self.shutdown(shutdown)
 
     def reopen_room(self, room: str) -> bool:
         """End the time in which a closed room stops what is registered in it.
@@ -173,35 +180,18 @@ class Client:
             self.connections.known_accounts.check(account, vendor)
         return self.connections.now() if any(command.expires_in for command in commands) else datetime.now(UTC)
 
-    def _publish(self, commands: Sequence[Command], jobs: Sequence[Job], now: datetime) -> None:
-        app = self.connections.app
-        pool: Any = app.producer_pool  # kombu's types do not know the batch yet
-        with (
-            pool.acquire(block=True, timeout=self.connections.settings.timeout.total_seconds()) as producer,
-            producer.batch(max_size=len(commands)),
-        ):
-            for command, job in zip(commands, jobs, strict=True):
-                message = app.amqp.as_task_v2(
-                    job.id, TASK, (command.to_message(now=now),), {}, argsrepr="", kwargsrepr=""
-                )
-                producer.publish(
-                    message.body,
-                    exchange="",
-                    routing_key=command.lane.queue,
-                    serializer="json",
-                    headers=message.headers,
-                    priority=command.priority,
-                    retry=False,
-                    **message.properties,
-                )
-
     def _admit(self, lanes: dict[Lane, Command]) -> None:
         """Nudge the lanes. The commands are safe already: where this fails, the workers' sweep does it."""
         for lane, command in lanes.items():
             try:
                 self.connections.lanes.admit(lane, Pace.of_limit(command.operation.spec.limit, of_account=False))
-            except LOST:
+            except UNREACHABLE:
                 return
+
+
+def _queued(now: datetime, command: Command, job: Job) -> Queued:
+    message = celery_message(job.id, command.lane, command.to_message(now=now), priority=command.priority)
+    return Queued(command.lane, command.priority, message)
 
 
 def checked_commands(commands: Iterable[Command]) -> list[Command]:

@@ -3,25 +3,30 @@
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # newer than its types
 from redis import Redis
+from redis.exceptions import RedisError
 
+from streamstop.bounded import at_most, bound, left
 from streamstop.dead import Letters
 from streamstop.errors import QueueUnavailable
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import UNREACHABLE, Lanes
+from streamstop.lanes import UNREACHABLE, Lane, Lanes, Pace, Queued
+from streamstop.refusals import is_forbidden, said
 from streamstop.rooms import Rooms
 from streamstop.settings import RedisSettings, RoomSettings
 
-#: What a call raises where Redis cannot be reached, through Celery or without it.
-LOST = (*UNREACHABLE, OperationalError)
+#: How much longer a call may take for each command that it brings.
+_EACH = timedelta(milliseconds=1)
+#: How many messages one command of Redis takes.
+_MOST = 10_000
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,6 @@ class Connections:
         self._lock = threading.Lock()
         self._open: _Open | None = None
         _forget_after_fork(self)
-
-    @property
-    def app(self) -> Celery:
-        """The Celery app that publishes."""
-        return self._opened().app
 
     @property
     def redis(self) -> Redis:
@@ -85,19 +85,86 @@ class Connections:
         """Close what is open; the next use opens again."""
         with self._lock:
             if self._open is not None:
-                self._open.redis.close()
+                self._open.redis.connection_pool.disconnect(inuse_connections=False)
                 self._open.app.close()
                 self._open = None
 
     @contextmanager
-    def reaching(self, consequence: str) -> Iterator[None]:
-        """Turn an error of the connection to Redis into :class:`~streamstop.errors.QueueUnavailable`."""
+    def reaching(self, consequence: str, *, commands: int = 0) -> Iterator[None]:
+        """Turn errors of Redis into :class:`~streamstop.errors.QueueUnavailable`, and wait for it no longer than set.
+
+        That time is for all of the block, however many round trips it makes; in a block in such a block, the outer's
+        holds. `commands` is how many the call brings: each has a little time of its own.
+        """
+        with at_most(self.settings.timeout + commands * _EACH), self.following(consequence):
+            yield
+
+    @contextmanager
+    def following(self, consequence: str) -> Iterator[None]:
+        """Turn errors of Redis into :class:`~streamstop.errors.QueueUnavailable`; for what waits as long as it is told.
+
+        Each round trip has the time that is set.
+        """
         try:
             yield
-        except BatchPublishError as error:
-            raise QueueUnavailable(f"Redis did not answer: {consequence}") from error
-        except LOST as error:
-            raise QueueUnavailable(f"Redis did not answer ({type(error).__name__}): {consequence}") from error
+        except UNREACHABLE as error:
+            raise QueueUnavailable(said(error, consequence=consequence, refused="nothing was changed")) from error
+
+    def publish(self, queued: Iterable[Queued]) -> None:
+        """Put messages into their lanes, all of them or none, and see to it that the replicas have them."""
+        lists: defaultdict[str, list[str]] = defaultdict(list)
+        for one in queued:
+            lists[one.list].append(one.message)
+        slices = [(name, all_[at : at + _MOST]) for name, all_ in lists.items() for at in range(0, len(all_), _MOST)]
+        replicas = self.settings.replicas
+        pipeline: Any = self.redis.pipeline(transaction=False)
+        if len(slices) > 1:
+            pipeline.execute_command("MULTI")
+        for name, messages in slices:
+            pipeline.lpush(name, *messages)
+        if len(slices) > 1:
+            pipeline.execute_command("EXEC")
+        if replicas:  # in the same connection: Redis waits for what this one has written
+            pipeline.execute_command("WAIT", replicas, self._patience_ms())
+        replies = pipeline.execute(raise_on_error=False)
+        confirmations = replies.pop() if replicas else 0
+        for reply in (*replies, *(replies[-1] if isinstance(replies[-1], list) else ())):  # EXEC answers for each
+            if isinstance(reply, RedisError):
+                raise reply
+        self._check_confirmed(confirmations, "it was enqueued", "enqueueing again is harmless")
+
+    @contextmanager
+    def confirmed(self, done: str, again: str) -> Iterator[Rooms]:
+        """Give the rooms, and end when the replicas that are asked for have what was written to them in the block.
+
+        Raises :class:`~streamstop.errors.QueueUnavailable` where they have not in time, with what was `done`.
+        """
+        opened, replicas = self._opened(), self.settings.replicas
+        if not replicas:
+            yield opened.rooms
+            return
+        redis: Any = opened.redis  # redis-py gives what follows no types
+        with redis.client() as one:  # one connection: Redis waits for what its own has written
+            yield Rooms(one, opened.lanes, self._rooms)
+            try:
+                confirmations = one.execute_command("WAIT", replicas, self._patience_ms())
+            except UNREACHABLE as error:
+                confirmations = error
+            self._check_confirmed(confirmations, done, again)
+
+    def _patience_ms(self) -> int:
+        """Return how long Redis shall wait for replicas, so that its answer comes within the call's time."""
+        return max(1, int(left(self.settings.timeout) / timedelta(milliseconds=1) * 0.9))
+
+    def _check_confirmed(self, replicas: int | Exception, done: str, again: str) -> None:
+        """Raise where fewer than are asked for have confirmed, or Redis did not say how many."""
+        if isinstance(replicas, Exception):
+            problem = said(replicas, consequence=f"{done}, but no replica is known to have it", refused=done)
+            raise QueueUnavailable(f"{problem}; {again}") from replicas
+        if replicas < self.settings.replicas:
+            raise QueueUnavailable(
+                f"{done}, but {replicas} of {self.settings.replicas} replicas confirmed it in time: {again}"
+            )
 
     def _opened(self) -> _Open:
         with self._lock:
@@ -105,11 +172,29 @@ class Connections:
                 app = Celery("streamstop.client", set_as_current=False)
                 app.conf.update(self.settings.celery_options())
                 backend: Any = app.backend  # the Redis backend; its types know only the base
-                redis: Redis = backend.client
-                lanes = Lanes(redis)
+                redis = bound(backend.client)
+                lanes = _NudgedLanes(redis)
                 rooms = Rooms(redis, lanes, self._rooms)
                 self._open = _Open(app, redis, lanes, KnownAccounts(redis), rooms, Letters(redis, lanes))
             return self._open
+
+
+class _NudgedLanes(Lanes):
+    """The lanes, for a client whose Redis user may be one that can only enqueue: the workers' sweep then admits."""
+
+    _may_admit = True
+
+    def admit(self, lane: Lane, pace: Pace) -> int:
+        """Admit what waits, unless Redis has said that this user may not: it is not asked again."""
+        if not self._may_admit:
+            return 0
+        try:
+            return super().admit(lane, pace)
+        except RedisError as error:
+            if not is_forbidden(error):
+                raise
+            self._may_admit = False
+            return 0
 
 
 def _forget_after_fork(connections: Connections) -> None:

@@ -32,12 +32,12 @@ class DeadLetters:
 
     def letters(self, matching: Matching = _ALL) -> Iterator[DeadLetter]:
         """Yield the letters that fit, oldest first. They can be requeued and dropped meanwhile."""
-        with self._connections.reaching("the dead letters could not be read; nothing was changed"):
+        with self._connections.following("the dead letters could not be read"):
             yield from self._connections.dead.letters(matching)
 
     def get(self, letter_id: str) -> DeadLetter:
         """Return one letter; its id is the job's. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
-        with self._connections.reaching("the dead letter could not be read; nothing was changed"):
+        with self._connections.reaching("the dead letter could not be read"):
             return self._connections.dead.get(letter_id)
 
     def requeue(self, letter_id: str) -> Job:

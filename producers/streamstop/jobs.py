@@ -35,7 +35,7 @@ class Job:
         Raises :class:`~streamstop.errors.OutcomeTimeout` where the job is still open then, and
         :class:`~streamstop.errors.QueueUnavailable`. How a job ended is never an exception: see ``outcome.result``.
         """
-        with self._connections.reaching("the job goes on; ask for its outcome again"):
+        with self._connections.following("the job goes on; ask for its outcome again"):
             for outcome in wait(self._connections.redis, [self.id], duration(timeout)):
                 return outcome
         raise OutcomeTimeout(f"job {self.id} is still open")

@@ -53,11 +53,11 @@ class KnownAccounts:
         Raises :class:`~streamstop.errors.UnknownAccount` where workers have, and none has this account.
         """
         with self._lock:
-            fresh = time.monotonic() - self._read_at < _CACHED_FOR.total_seconds()
-            if not fresh or account not in self._vendors:  # a worker may have come with it since
-                self._vendors = self.vendors()
-                self._read_at = time.monotonic()
-            known = self._vendors
+            known, fresh = self._vendors, time.monotonic() - self._read_at < _CACHED_FOR.total_seconds()
+        if not fresh or account not in known:  # a worker may have come with it since
+            known = self.vendors()  # without the lock: where Redis does not answer, nobody waits for another's wait
+            with self._lock:
+                self._vendors, self._read_at = known, time.monotonic()
         return vendor_among(known, account)
 
     def check(self, account: str, vendor: str) -> None:

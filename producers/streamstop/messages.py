@@ -1,7 +1,7 @@
-"""Messages: a job as Celery and kombu write it (task message protocol 2), for those that are not published by Celery.
+"""Messages: a job as Celery and kombu write it (task message protocol 2).
 
-What a shutdown enqueues is put into its lanes by a script, in the step that notes that it is there. Source:
-https://docs.celeryq.dev/en/stable/internals/protocol.html
+What a shutdown enqueues is put into its lanes by a script, and what a client does by one command, so that Celery does
+not publish them itself. Source: https://docs.celeryq.dev/en/stable/internals/protocol.html
 """
 
 import base64

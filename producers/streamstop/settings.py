@@ -5,6 +5,7 @@ Every setting is an environment variable; an argument of :class:`~streamstop.cli
 
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,12 @@ _SCHEMES = ("redis", "rediss", "sentinel")
 _CERT_REQS = {"required", "optional", "none", "CERT_REQUIRED", "CERT_OPTIONAL", "CERT_NONE"}
 #: What redis-py takes after the question mark too (username, password, ssl_password), and Celery does not hide there.
 _CREDENTIAL = re.compile("user|pass|credential", re.IGNORECASE)
+#: Half a minute of silence, then three probes; what a platform does not have is left to it.
+_KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+}
 
 
 @dataclass(frozen=True)
@@ -28,14 +35,16 @@ class RedisSettings:
     url: str
     #: The name of the master that the sentinels watch.
     master: str | None
-    #: How long to wait for Redis before an error is raised.
+    #: How long to wait for Redis before an error is raised, over everything that one call asks of it.
     timeout: timedelta
+    #: How many replicas must have what a producer's call wrote before it returns.
+    replicas: int = 0
 
     @classmethod
     def from_environ(
         cls, environ: Mapping[str, str] = os.environ, *, url: str | None = None, timeout: timedelta | None = None
     ) -> Self:
-        """Read ``STREAMSTOP_REDIS_URL``, ``STREAMSTOP_REDIS_MASTER`` and ``STREAMSTOP_REDIS_TIMEOUT``.
+        """Read ``STREAMSTOP_REDIS_URL``, ``…_MASTER``, ``…_TIMEOUT`` and ``…_REPLICAS``.
 
         Raises :class:`~streamstop.errors.InvalidSettings`; the url, which may hold a password, is never in it.
         """
@@ -65,10 +74,11 @@ class RedisSettings:
             raise InvalidSettings("STREAMSTOP_REDIS_MASTER must name the sentinels' master when the url is sentinel://")
         if timeout is None:
             timeout = seconds(environ, "STREAMSTOP_REDIS_TIMEOUT", default=5)
-        return cls(url, master, timeout)
+        return cls(url, master, timeout, _count(environ, "STREAMSTOP_REDIS_REPLICAS"))
 
     def __repr__(self) -> str:
-        return f"RedisSettings(url='{_scheme(self.url)}://…', master={self.master!r}, timeout={self.timeout!r})"
+        shown = f"master={self.master!r}, timeout={self.timeout!r}, replicas={self.replicas}"
+        return f"RedisSettings(url='{_scheme(self.url)}://…', {shown})"
 
     def celery_options(self) -> dict[str, Any]:
         """Return the Celery options with which producers and workers reach Redis alike."""
@@ -76,6 +86,11 @@ class RedisSettings:
         options: dict[str, Any] = {
             "socket_timeout": timeout_s,
             "socket_connect_timeout": timeout_s,
+            # A peer that has gone without a word is noticed: on an idle connection by the kernel, and on the one by
+            # which a worker waits for jobs because Redis answers there every second.
+            "socket_keepalive": True,
+            "socket_keepalive_options": _KEEPALIVE,
+            "health_check_interval": timeout_s,
             # An answer that a script gave stays given: a retry inside redis-py could publish a message twice.
             "retry_on_timeout": False,
             # Leases do what kombu's acknowledgements would, and survive what these do not.
@@ -93,6 +108,7 @@ class RedisSettings:
             "task_serializer": "json",
             "redis_socket_timeout": timeout_s,
             "redis_socket_connect_timeout": timeout_s,
+            "redis_socket_keepalive": True,
         }
 
     def _sentinel_options(self) -> dict[str, Any]:
@@ -133,6 +149,14 @@ def seconds(environ: Mapping[str, str], name: str, *, default: float, most: floa
         allowed = "a positive number of seconds" + (f", {most:g} at most" if most < 1e8 else "")
         raise InvalidSettings(f"{name} must be {allowed}, not {text!r}") from None
     return timedelta(seconds=value)
+
+
+def _count(environ: Mapping[str, str], name: str) -> int:
+    """Read a whole number from the variable `name`; 0 where it is not set."""
+    text = environ.get(name) or "0"
+    if not text.isascii() or not text.isdigit() or int(text) > 100:
+        raise InvalidSettings(f"{name} must be a whole number from 0 to 100, not {text!r}")
+    return int(text)
 
 
 def _scheme(url: str) -> str:

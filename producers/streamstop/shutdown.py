@@ -46,7 +46,7 @@ class Shutdown:
 
         `timeout` is in seconds; None watches to the end. One subscribed connection a watcher, however many tasks.
         """
-        with self._connections.reaching("the shutdown goes on; watch it again"):
+        with self._connections.following("the shutdown goes on; watch it again"):
             for _ in news(self._connections.redis, shutdown_channel(self.id), duration(timeout)):
                 progress = self.progress()
                 yield progress
@@ -65,7 +65,7 @@ class Shutdown:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield how every stream task ended that has, read page by page, until seven days after the end."""
-        with self._connections.reaching("ask for the outcomes again"):
+        with self._connections.following("ask for the outcomes again"):
             yield from self._connections.rooms.outcomes(self.id)
 
     def cancel(self) -> bool:

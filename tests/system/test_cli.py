@@ -1,6 +1,5 @@
 """The ``streamstop`` executable as a person or a script runs it: real Redis, real worker, simulated vendors."""
 
-import base64
 import json
 import os
 import signal
@@ -202,7 +201,7 @@ def test_options_reach_the_message(redis_url: str, real_redis: Redis) -> None:
     (queue,) = real_redis.scan_iter(_type="list")
     (text,) = real_redis.lrange(queue.decode(), 0, -1)
     message = json.loads(text)
-    ((command,), _, _) = json.loads(base64.b64decode(message["body"]))
+    ((command,), _, _) = json.loads(message["body"])
     assert message["properties"]["priority"] == 9
     assert command["params"] == {"Region": "cn-new", "TaskId": "t"}
     assert command["expires_at"] == pytest.approx(command["enqueued_at"] + 60)

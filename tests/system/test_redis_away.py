@@ -1,0 +1,266 @@
+"""Redis away from producers: not there, silent, full, demoted, killed. They are told, and nothing is half done."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from streamstop import AsyncClient, Client, Command, QueueUnavailable
+from streamstop.operations import StopMPUTask, StopStreamIngest
+from streamstop_worker.demo.embedded_redis import RedisServer, free_port, redis_server
+from tests.support.bad_network import BadNetwork, bad_network
+from tests.support.loopback import LoopbackServer
+from tests.support.redis_content import everything_in
+
+BRIEF = timedelta(seconds=1)
+#: Far beyond what a call may take, far below a hang.
+HANGS_S = 20
+
+
+def stop(task_id: str = "t") -> StopMPUTask:
+    return StopMPUTask(app_id="a", task_id=task_id)
+
+
+def commands(count: int = 6) -> list[Command]:
+    """Commands for two lanes, in two lists of each."""
+    stops = (
+        [stop(f"m-{n}") for n in range(count)],
+        [StopStreamIngest(sdk_app_id=1, task_id=f"i-{n}") for n in range(count)],
+    )
+    return [Command(operation=one, account="acc", priority=n % 2 * 9) for some in stops for n, one in enumerate(some)]
+
+
+CALLS: dict[str, Callable[[Client], object]] = {
+    "enqueue": lambda client: client.enqueue(stop(), account="acc"),
+    "enqueue_many": lambda client: client.enqueue_many(commands()),
+    "register": lambda client: client.register("room", stop(), account="acc"),
+    "stop_room": lambda client: client.stop_room("room"),
+    "stop_room with commands": lambda client: client.stop_room("room", commands()),
+}
+OTHERS: dict[str, Callable[[Client], object]] = {
+    "cancel": lambda client: client.job("acc.live.StopMPUTask.1").cancel(),
+    "peek": lambda client: client.job("acc.live.StopMPUTask.1").peek(),
+    "outcome": lambda client: client.job("acc.live.StopMPUTask.1").outcome(60),
+    "progress": lambda client: client.shutdown("none").progress(),
+    "unregister": lambda client: client.unregister("room", stop(), account="acc"),
+    "room": lambda client: client.room("room"),
+    "reopen_room": lambda client: client.reopen_room("room"),
+    "cancel a shutdown": lambda client: client.shutdown("none").cancel(),
+}
+accepting = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+every = pytest.mark.parametrize("call", (CALLS | OTHERS).values(), ids=(CALLS | OTHERS).keys())
+
+
+def within(seconds: float, call: Callable[[], object]) -> object:
+    """Return what `call` returns, or raise what it raises; a call that hangs fails the test."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result(seconds)
+
+
+@pytest.fixture
+def network(redis_url: str, redis_process: RedisServer) -> Iterator[BadNetwork]:
+    """A network to an empty Redis."""
+    with bad_network(redis_process.port) as network:
+        yield network
+
+
+@pytest.fixture
+def away(network: BadNetwork) -> Iterator[Client]:
+    """A client behind that network."""
+    with Client(f"redis://127.0.0.1:{network.port}/0", timeout=BRIEF) as client:
+        yield client
+
+
+@every
+def test_where_nothing_listens_every_call_says_so(call: Callable[[Client], object]) -> None:
+    with (
+        Client(f"redis://127.0.0.1:{free_port()}/0", timeout=BRIEF) as client,
+        pytest.raises(QueueUnavailable, match="ConnectionError"),
+    ):
+        within(HANGS_S, lambda: call(client))
+
+
+@every
+def test_where_a_connection_is_taken_and_nothing_said_every_call_says_so(call: Callable[[Client], object]) -> None:
+    with (
+        LoopbackServer(lambda connection: connection.hang()) as server,
+        Client(f"redis://127.0.0.1:{server.port}/0", timeout=BRIEF) as client,
+        pytest.raises(QueueUnavailable, match="TimeoutError"),
+    ):
+        within(HANGS_S, lambda: call(client))
+
+
+@accepting
+def test_the_timeout_is_for_all_of_a_call_and_not_for_each_of_its_round_trips(
+    call: Callable[[Client], object], network: BadNetwork, away: Client
+) -> None:
+    network.delay_s = 0.4  # each answer within the timeout, and all of them far beyond it
+    with pytest.raises(QueueUnavailable, match="TimeoutError"):
+        within(HANGS_S, lambda: call(away))
+    network.delay_s = 0
+    within(HANGS_S, lambda: call(away))
+
+
+def test_threads_that_meet_a_silent_redis_do_not_wait_for_each_other(network: BadNetwork, away: Client) -> None:
+    network.silent = True
+
+    def enqueue(_: int) -> type[BaseException] | None:
+        try:
+            away.enqueue(stop(), account="acc")
+        except QueueUnavailable as error:
+            return type(error)
+        return None
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(30) as pool:
+        assert set(pool.map(enqueue, range(30))) == {QueueUnavailable}
+    assert time.monotonic() - started < 10  # one after the other they would take thirty times the timeout
+
+
+@accepting
+def test_connections_that_went_dead_while_idle_cost_one_error_in_all(
+    call: Callable[[Client], object], network: BadNetwork, away: Client
+) -> None:
+    together = threading.Barrier(5)
+
+    def hold(_: int) -> None:
+        with away.connections.redis.client() as one:  # type: ignore[no-untyped-call]  # redis-py gives it no types
+            together.wait(HANGS_S)
+            assert one.ping()
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(hold, range(5)))
+    network.cut()
+    with pytest.raises(QueueUnavailable, match="TimeoutError"):
+        within(HANGS_S, lambda: call(away))
+    for _ in range(5):
+        within(HANGS_S, lambda: call(away))
+
+
+def test_a_command_whose_nudge_failed_is_enqueued(network: BadNetwork, away: Client, real_redis: Redis) -> None:
+    network.silent_after = b"LPUSH"
+    job = away.enqueue(stop(), account="acc")
+    assert network.silent, "the nudge was not tried"
+    (message,) = real_redis.lrange("streamstop.lane.acc.live.StopMPUTask", 0, -1)
+    assert job.id.encode() in message
+
+
+def test_an_async_client_is_told_too_and_its_loop_goes_on(network: BadNetwork) -> None:
+    async def main() -> None:
+        async with AsyncClient(f"redis://127.0.0.1:{network.port}/0", timeout=BRIEF) as client:
+            network.silent = True
+            calls = [asyncio.create_task(client.enqueue(stop(), account="acc")) for _ in range(1000)]
+            done, hanging = await asyncio.wait(calls, timeout=HANGS_S)
+            assert not hanging
+            assert {type(call.exception()) for call in done} == {QueueUnavailable}
+            network.silent = False
+            assert (await client.enqueue(stop(), account="acc")).id
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("closing", [False, True], ids=["in an open room", "in a closing room"])
+@accepting
+def test_a_redis_that_is_full_takes_nothing_of_a_call_and_the_error_says_why(
+    call: Callable[[Client], object], closing: bool, client: Client, real_redis: Redis
+) -> None:
+    client.register_many("room", commands()[:2])
+    if closing:
+        client.stop_room("room")
+        if call in {CALLS["stop_room"], CALLS["stop_room with commands"]}:
+            return  # it is taken whole: see below
+    before = everything_in(real_redis)
+    real_redis.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(QueueUnavailable, match=r"out of memory.*OOM.*: nothing was changed"):
+            call(client)
+        assert everything_in(real_redis) == before
+    finally:
+        real_redis.config_set("maxmemory", "0")
+    call(client)
+    assert everything_in(real_redis) != before
+
+
+def test_a_full_redis_lets_more_join_a_shutdown_that_is_open_and_takes_it_whole(
+    client: Client, real_redis: Redis
+) -> None:
+    shutdown = client.stop_room("room", commands()[:2])
+    real_redis.config_set("maxmemory", "1")
+    try:
+        assert client.stop_room("room") == shutdown
+        assert client.stop_room("room", commands()) == shutdown
+    finally:
+        real_redis.config_set("maxmemory", "0")
+    assert shutdown.progress().total == real_redis.llen(f"streamstop.shutdown.{shutdown.id}:todo") == len(commands())
+
+
+@accepting
+def test_a_redis_that_became_a_replica_takes_nothing_and_the_new_primary_is_found(
+    call: Callable[[Client], object], network: BadNetwork, away: Client, redis_process: RedisServer, real_redis: Redis
+) -> None:
+    call(away)
+    with redis_server("--replicaof", "127.0.0.1", str(redis_process.port)) as other, other.client() as promoted:
+        deadline = time.monotonic() + HANGS_S
+        while promoted.info("replication")["master_link_status"] != "up":
+            assert time.monotonic() < deadline, "the replica did not connect"
+            time.sleep(0.02)
+        promoted.replicaof("NO", "ONE")
+        real_redis.replicaof("127.0.0.1", str(other.port))
+        try:
+            network.target = other.port  # as a name does that now leads elsewhere; what is open stays where it is
+            with pytest.raises(QueueUnavailable, match=r"READONLY.*: nothing was changed"):
+                call(away)
+            call(away)
+        finally:
+            real_redis.replicaof("NO", "ONE")
+
+
+def test_what_a_killed_redis_had_accepted_is_there_and_no_call_hangs(tmp_path: Path) -> None:
+    kept = ("--appendonly", "yes", "--appendfsync", "always")
+    accepted: list[str] = []
+    unavailable = threading.Semaphore(0)
+    over = threading.Event()
+
+    def produce(client: Client) -> None:
+        while not over.is_set():
+            try:
+                accepted.extend(job.id for job in client.enqueue_many(commands(3)))
+            except QueueUnavailable:
+                unavailable.release()
+                over.wait(0.02)
+
+    def await_accepted(count: int) -> None:
+        deadline = time.monotonic() + HANGS_S
+        while len(accepted) < count:
+            assert time.monotonic() < deadline, "the producers did not go on"
+            time.sleep(0.01)
+
+    with (
+        ExitStack() as stack,
+        ThreadPoolExecutor(4) as pool,
+        redis_server(*kept, folder=tmp_path) as server,
+        Client(server.url, timeout=BRIEF) as client,
+    ):
+        stack.callback(over.set)
+        producers = [pool.submit(produce, client) for _ in range(4)]
+        running = server
+        for _ in range(3):
+            await_accepted(len(accepted) + 200)
+            running.process.kill()
+            running.process.wait()
+            assert all(unavailable.acquire(timeout=HANGS_S) for _ in range(8))
+            running = stack.enter_context(redis_server(*kept, folder=tmp_path, port=server.port))
+        await_accepted(len(accepted) + 200)
+        over.set()
+        for producer in producers:
+            producer.result(HANGS_S)  # raises what is not QueueUnavailable
+        with running.client() as redis:
+            held = everything_in(redis)
+        assert [job_id for job_id in accepted if job_id.encode() not in held] == []
