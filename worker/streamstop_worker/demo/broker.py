@@ -82,7 +82,7 @@ def clear(
         for pattern in (f"streamstop.shutdown.{shutdown}*", f"{CONTROL.queue}*", steps):
             redis.delete(*redis.scan_iter(pattern), f"streamstop.room.{room}:state", f"streamstop.room.{room}:tasks")
         redis.srem(LANES, CONTROL.name)
-    own = [key for lane in lanes for key in lane.keys if key.startswith(lane.queue)]
+    own = [key for lane in lanes for key in lane.keys if lane.name in key]
     redis.delete(*own, *(result_key(job.id) for job in jobs))
     redis.srem(LANES, *(lane.name for lane in lanes))
     redis.zrem(ACCOUNTS, *(f"{account.name} {account.vendor}" for account in accounts))
