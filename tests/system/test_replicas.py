@@ -1,0 +1,124 @@
+"""Replicas: with STREAMSTOP_REDIS_REPLICAS, what a call wrote is in that many when it returns, as a real one shows."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+from redis import Redis
+
+from streamstop import Client, Command, QueueUnavailable
+from streamstop.errors import InvalidSettings
+from streamstop.operations import StopMPUTask, StopStreamIngest
+from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
+from tests.support.bad_network import bad_network
+from tests.support.redis_content import everything_in
+
+STOP = StopMPUTask(app_id="a", task_id="t")
+MANY = [
+    Command(operation=STOP, account="acc"),
+    Command(operation=StopStreamIngest(sdk_app_id=1, task_id="i"), account="other", priority=9),
+]
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """A primary, its replica, and a client that waits for one replica."""
+
+    client: Client
+    primary: Redis
+    replica: Redis
+    replica_process: RedisServer
+
+    def await_replica(self) -> None:
+        deadline = time.monotonic() + 30
+        while self.replica.info("replication")["master_link_status"] != "up":
+            assert time.monotonic() < deadline, "the replica did not connect"
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def replicated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Replicated]:
+    monkeypatch.setenv("STREAMSTOP_REDIS_REPLICAS", "1")
+    with ExitStack() as stack:
+        primary = stack.enter_context(redis_server("--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"))
+        replica = stack.enter_context(redis_server("--replicaof", "127.0.0.1", str(primary.port)))
+        made = Replicated(
+            stack.enter_context(Client(primary.url, timeout=timedelta(seconds=2))),
+            stack.enter_context(primary.client()),
+            stack.enter_context(replica.client()),
+            replica,
+        )
+        made.await_replica()
+        yield made
+
+
+def test_what_a_call_wrote_is_in_the_replica_when_it_returns(replicated: Replicated) -> None:
+    client = replicated.client
+    for number in range(20):
+        job = client.enqueue(STOP, account="acc")
+        assert job.id.encode() in everything_in(replicated.replica)
+        jobs = client.enqueue_many(MANY)
+        held = everything_in(replicated.replica)
+        assert [job for job in jobs if job.id.encode() not in held] == []
+        client.register(f"room-{number}", STOP, account="acc")
+        assert replicated.replica.hlen(f"streamstop.room.room-{number}:tasks") == 1
+        shutdown = client.stop_room(f"room-{number}")
+        assert replicated.replica.hget(f"streamstop.shutdown.{shutdown.id}", "status") == b"open"
+
+
+def test_a_replica_that_does_not_confirm_is_an_error_that_says_what_was_done(replicated: Replicated) -> None:
+    client, replica = replicated.client, replicated.replica_process.process
+    replica.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(QueueUnavailable, match=r"it was enqueued, but 0 of 1 replicas .* again is harmless"):
+            client.enqueue(STOP, account="acc")
+        with pytest.raises(QueueUnavailable, match="it was enqueued, but 0 of 1 replicas"):
+            client.enqueue_many(MANY)
+        with pytest.raises(QueueUnavailable, match="the tasks were registered, but 0 of 1 replicas"):
+            client.register("room", STOP, account="acc")
+        with pytest.raises(QueueUnavailable, match=r"the room is closing, but 0 of 1 replicas .*: stop it again"):
+            client.stop_room("room")
+    finally:
+        replica.send_signal(signal.SIGCONT)
+    queues = ("acc.live.StopMPUTask", "other.trtc.StopStreamIngest\x06\x169")
+    admitted = replicated.primary.llen("streamstop.ready")
+    assert admitted + sum(replicated.primary.llen(f"streamstop.lane.{queue}") for queue in queues) >= 3
+    replicated.await_replica()
+    assert client.stop_room("room").progress().room == "room"
+    assert client.enqueue(STOP, account="acc").id.encode() in everything_in(replicated.replica)
+
+
+def test_redis_waits_within_the_calls_time_so_that_a_timeout_does_not_hide_what_was_done(
+    replicated: Replicated,
+) -> None:
+    replicated.replica_process.process.send_signal(signal.SIGSTOP)
+    try:
+        with bad_network(replicated.primary.connection_pool.connection_kwargs["port"]) as network:
+            url = f"redis://127.0.0.1:{network.port}/0"
+            with Client(url, timeout=timedelta(seconds=1)) as client:
+                network.delay_s = 0.01
+                with pytest.raises(QueueUnavailable, match="it was enqueued, but 0 of 1 replicas"):
+                    client.enqueue(STOP, account="acc")
+    finally:
+        replicated.replica_process.process.send_signal(signal.SIGCONT)
+
+
+def test_without_the_setting_redis_is_not_asked_to_wait(client: Client, real_redis: Redis) -> None:
+    real_redis.config_resetstat()
+    client.enqueue(STOP, account="acc")
+    client.enqueue_many(MANY)
+    client.register("room", STOP, account="acc")
+    client.stop_room("room")
+    assert "cmdstat_wait" not in real_redis.info("commandstats")
+    assert "cmdstat_lpush" in real_redis.info("commandstats"), "the search looks where they are"
+
+
+@pytest.mark.parametrize("text", ["one", "-1", "1.5", "101"])
+def test_a_number_of_replicas_that_is_none_is_said_to_be_wrong(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMSTOP_REDIS_REPLICAS", text)
+    with pytest.raises(InvalidSettings, match="STREAMSTOP_REDIS_REPLICAS must be a whole number"):
+        Client()
