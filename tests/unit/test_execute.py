@@ -20,7 +20,8 @@ from streamstop.operations import GetMPUTaskStatus, ListRtcMPUTaskDetail, Operat
 from streamstop.results import read_record
 from streamstop.rooms import Rooms
 from streamstop_worker.accounts import Accounts
-from streamstop_worker.execute import MOST_LEFT, Delivery, Executor
+from streamstop_worker.execute import Delivery, Executor
+from streamstop_worker.hold import MOST_LEFT
 from streamstop_worker.retry import Backoff
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.transport import Transport

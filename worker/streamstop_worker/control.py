@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import structlog
 
 from streamstop import callbacks
-from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Tries
-from streamstop.results import Deferral, deferral_record, step_record
+from streamstop.lanes import Claimed, Lane, Lanes, LastCall
+from streamstop.results import Deferral, step_record
+from streamstop_worker.hold import Hold
 from streamstop_worker.pacing import pace_of
 from streamstop_worker.retry import Backoff
 from streamstop_worker.shutdowns import Shutdowns
@@ -28,6 +28,10 @@ _log = structlog.get_logger("streamstop.control")
 
 class CallbackFailed(Exception):
     """A callback did not reach the service; the message says why."""
+
+
+class UnknownStep(Exception):
+    """A step that a newer worker may know."""
 
 
 @dataclass(frozen=True)
@@ -47,42 +51,34 @@ class Control:
 
     def execute(self, job_id: str, lane: Lane, message: object) -> Deferral | None:
         """Carry a step as far as it goes now. Raises `UNREACHABLE` errors; its lease mends what they leave."""
-        owner, pace = uuid4().hex, pace_of(lane, None)
-
-        def claim() -> Tries | None:
-            claimed = self.lanes.claim(lane, pace, job_id, owner=owner, lease=self.lease, expires_at=None)
-            return claimed.tries if claimed.what is Claimed.GO else None
-
-        tries = claim()
-        if tries is None:
+        hold = Hold(self.lanes, lane, pace_of(lane, None), job_id, self.lease)
+        claim = hold.claim()
+        if claim.what is not Claimed.GO:
             return None
         step = message if isinstance(message, Mapping) else {}
         log = _log.bind(job_id=job_id, step=step.get("step"), shutdown=step.get("shutdown"))
         try:
             for _batch in self._run(step):
-                if claim() is None:
+                if hold.claim().what is not Claimed.GO:
                     log.warning("the step is another worker's now")
                     return None
+        except UnknownStep as unknown:
+            deferral = hold.leave_to_a_newer_worker(claim, str(unknown))
+            if deferral is not None:
+                log.warning("left to a newer worker", problem=str(unknown))
+                return deferral
+            log.error("the step is given up", problem=str(unknown))  # noqa: TRY400
         except CallbackFailed as failure:
-            attempts = tries.attempts + 1
+            attempts = claim.tries.attempts + 1
             delay = self.backoff.delay(attempts, self.random)
             if delay is not None:
                 log.warning("the callback failed and is made again", reason=str(failure), attempt=attempts)
                 deferral = Deferral(str(failure), datetime.now(UTC) + delay)
-                self.lanes.defer(
-                    lane,
-                    pace,
-                    job_id,
-                    owner=owner,
-                    delay=delay,
-                    tries=replace(tries, attempts=attempts, calls=attempts),
-                    record=deferral_record(job_id, deferral),
-                    fault=False,
-                )
+                tries = replace(claim.tries, attempts=attempts, calls=attempts)
+                hold.defer(deferral, delay, tries, fault=False)
                 return deferral
             log.error("the callback is given up", reason=str(failure), attempt=attempts)  # noqa: TRY400
-        record = step_record(job_id, str(step.get("step")), datetime.now(UTC))
-        self.lanes.finish(lane, pace, job_id, owner=owner, record=record, call=LastCall.NONE)
+        hold.finish(step_record(job_id, str(step.get("step")), datetime.now(UTC)), LastCall.NONE)
         return None
 
     def _run(self, step: Mapping[str, Any]) -> Iterator[int]:
@@ -96,7 +92,7 @@ class Control:
             case "callback":
                 self._tell(shutdown, step.get("to"))
             case other:
-                _log.error("a step that this worker does not know", step=other, shutdown=shutdown)
+                raise UnknownStep(f"this worker knows no step {other!r} of a shutdown")
 
     def _tell(self, shutdown: str, to: object) -> None:
         """Tell the service that a shutdown has ended: exactly what its handle tells."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, assert_never
+from typing import Any, assert_never
 from uuid import uuid4
 
 import structlog
@@ -21,12 +21,13 @@ from streamstop.commands import ReceivedCommand
 from streamstop.dead import letter_of
 from streamstop.errors import InvalidCommand, NewerMessage, UnknownAccount, UnknownOperation
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import MOST_LAPSES, ON_TIME, UNREACHABLE, Claim, Claimed, Lane, Lanes, LastCall, Lateness, Tries
+from streamstop.lanes import MOST_LAPSES, Claim, Claimed, Lane, Lanes, LastCall, Lateness, Tries
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome, Result
-from streamstop.results import Deferral, deferral_record, outcome_record
+from streamstop.results import Deferral, outcome_record
 from streamstop.rooms import Membership
 from streamstop_worker.accounts import Account, Accounts
+from streamstop_worker.hold import Hold
 from streamstop_worker.pacing import pace_of
 from streamstop_worker.retry import Backoff
 from streamstop_worker.shutdowns import ASK_AGAIN, Shutdowns, after, still_running
@@ -35,17 +36,10 @@ from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Answer
 from streamstop_worker.verdicts import Defer, Finish, Pause, judge
 
-_T = TypeVar("_T")
-
 #: How late a job may wake for its slot and still use it; the lane makes up for what the headroom does not cover.
 LATE = timedelta(milliseconds=50)
 #: How long a job waits whose account this worker does not have, and another has.
 ELSEWHERE = timedelta(seconds=1)
-#: How long a job waits that only a newer worker may know how to do, and how often.
-NEWER = timedelta(seconds=5)
-MOST_LEFT = 120
-#: How long to wait before a report that Redis did not take is made again; the sum is within every lease.
-REPORT_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 @dataclass(frozen=True)
@@ -92,9 +86,8 @@ class _Execution:
         self._job_id = delivery.job_id
         self._message = delivery.message
         self._account = worker.accounts.get(delivery.lane.account)
-        self._pace = pace_of(delivery.lane, self._account)
-        self._owner = uuid4().hex
-        self._lateness = ON_TIME
+        pace = pace_of(delivery.lane, self._account)
+        self._hold = Hold(worker.lanes, delivery.lane, pace, delivery.job_id, worker.lease)
         self._command: ReceivedCommand | None = None
         self._membership = Membership.of_message(delivery.message)
         self._log = structlog.get_logger("streamstop").bind(
@@ -134,7 +127,7 @@ class _Execution:
         protocol = PROTOCOLS[account.vendor]
         while True:
             asked_at = time.monotonic()
-            claim = self._claim(command.expires_at)
+            claim = self._hold.claim(command.expires_at)
             claimed_at = time.monotonic()
             match claim.what:
                 case Claimed.STALE | Claimed.PARKED:
@@ -162,7 +155,7 @@ class _Execution:
         if sent_at is not None:
             # From before the claim: how soon after it the slot was given, nobody here can tell.
             late = timedelta(seconds=sent_at - asked_at) - claim.wait
-            self._lateness = Lateness(max(late, timedelta(0)), claim.moved_us)
+            self._hold.lateness = Lateness(max(late, timedelta(0)), claim.moved_us)
         now = claim.at + timedelta(seconds=time.monotonic() - claimed_at)
         return self._apply(command.operation, claim.tries, answer, now)
 
@@ -181,27 +174,17 @@ class _Execution:
                 if still_running(self._membership, outcome, now):
                     deferral = Deferral("the vendor says that it still runs", now + ASK_AGAIN)
                     unfailing = replace(tries, attempts=tries.attempts - 1)
-                    return deferral if self._defer(deferral, ASK_AGAIN, unfailing, fault=False) is not None else None
+                    return self._defer(deferral, ASK_AGAIN, unfailing)
                 return self._finish(outcome, call)
             case Defer(delay, tries, fault):
                 deferral = Deferral(": ".join(part for part in (answer.code, answer.message) if part), now + delay)
-                rest = self._defer(deferral, delay, tries, fault=fault)
+                rest = self._hold.defer(deferral, delay, tries, fault=fault)
                 log.info("deferred", delay_s=round(delay.total_seconds(), 3))
                 if rest:
                     log.warning("the lane is failing and rests", rest_s=rest.total_seconds())
                 return deferral if rest is not None else None
             case Pause(hint, tries):
-                rest = self._report(
-                    lambda: self._lanes.pause(
-                        self._lane,
-                        self._pace,
-                        self._job_id,
-                        owner=self._owner,
-                        tries=tries,
-                        hint=hint,
-                        lateness=self._lateness,
-                    )
-                )
+                rest = self._hold.pause(tries, hint)
                 log.warning("throttled: the lane rests", rest_s=rest and round(rest.total_seconds(), 3))
                 return None
             case _:
@@ -220,20 +203,7 @@ class _Execution:
         if follows.then is None:
             understood = self._command is not None
             letter = letter_of(self._message, self._membership, outcome, follows.settlement, understood=understood)
-        if not self._report(
-            lambda: self._lanes.finish(
-                self._lane,
-                self._pace,
-                self._job_id,
-                owner=self._owner,
-                record=record,
-                call=call,
-                settlement=follows.settlement,
-                then=follows.then,
-                letter=letter,
-                lateness=self._lateness,
-            )
-        ):
+        if not self._hold.finish(record, call, settlement=follows.settlement, then=follows.then, letter=letter):
             log.warning("not recorded, for the lease had run out", result=outcome.result.value)
             return None
         (log.warning if outcome.result.needs_person else log.info)(outcome.result.value, params=outcome.params)
@@ -242,21 +212,9 @@ class _Execution:
             (log.warning if counted.attention else log.info)(counted.result, member=counted.member)
         return outcome
 
-    def _defer(self, deferral: Deferral, delay: timedelta, tries: Tries, *, fault: bool) -> timedelta | None:
-        record = deferral_record(self._job_id, deferral)
-        return self._report(
-            lambda: self._lanes.defer(
-                self._lane,
-                self._pace,
-                self._job_id,
-                owner=self._owner,
-                delay=delay,
-                tries=tries,
-                record=record,
-                fault=fault,
-                lateness=self._lateness,
-            )
-        )
+    def _defer(self, deferral: Deferral, delay: timedelta, tries: Tries) -> Report:
+        """Let the job wait for what is nobody's fault."""
+        return deferral if self._hold.defer(deferral, delay, tries, fault=False) is not None else None
 
     def _outcome(self, result: Result, tries: Tries, answer: Answer, now: datetime, **told: Any) -> Outcome:
         return Outcome(
@@ -284,28 +242,27 @@ class _Execution:
         return self._finish(self._outcome(result, claim.tries, answer, claim.at), LastCall.NONE)
 
     def _refuse(self, reason: str) -> Report:
-        claim = self._claim(None)
+        claim = self._hold.claim()
         return self._end_uncalled(claim, Result.REFUSED, reason) if claim.what is Claimed.GO else None
 
     def _leave_to_another_worker(self) -> Report:
-        claim = self._claim(None)
+        claim = self._hold.claim()
         if claim.what is not Claimed.GO:
             return None
         deferral = Deferral("this worker does not have the account, and another has", claim.at + ELSEWHERE)
         self._log.info("left to another worker: the account is not in this one's file")
-        return deferral if self._defer(deferral, ELSEWHERE, claim.tries, fault=False) is not None else None
+        return self._defer(deferral, ELSEWHERE, claim.tries)
 
     def _leave_to_a_newer_worker(self, problem: str) -> Report:
-        """Let the job wait for a worker that can read it; refuse it where none has come in ten minutes."""
-        claim = self._claim(None)
+        """Let the job wait for a worker that can read it; refuse it where none has come."""
+        claim = self._hold.claim()
         if claim.what is not Claimed.GO:
             return None
-        if claim.tries.left >= MOST_LEFT:
+        deferral = self._hold.leave_to_a_newer_worker(claim, problem)
+        if deferral is None:
             return self._end_uncalled(claim, Result.REFUSED, problem)
-        deferral = Deferral(f"left to a newer worker: {problem}", claim.at + NEWER)
         self._log.warning("left to a newer worker", problem=problem)
-        tries = replace(claim.tries, left=claim.tries.left + 1)
-        return deferral if self._defer(deferral, NEWER, tries, fault=False) is not None else None
+        return deferral
 
     def _not_claimed(self, claim: Claim) -> None:
         """Leave a job that is not to be called here and now; one that was cancelled counts in its shutdown."""
@@ -314,23 +271,8 @@ class _Execution:
             self._worker.shutdowns.settle_ended(self._lane, self._membership, self._lanes.record_of(self._job_id))
 
     def _give_back(self) -> None:
-        self._lanes.release(self._lane, self._pace, self._job_id, owner=self._owner)
+        self._hold.give_back()
         self._log.debug("given back: the worker is shutting down")
-
-    def _claim(self, expires_at: datetime | None) -> Claim:
-        return self._lanes.claim(
-            self._lane, self._pace, self._job_id, owner=self._owner, lease=self._worker.lease, expires_at=expires_at
-        )
-
-    def _report(self, report: Callable[[], _T]) -> _T:
-        """Report to Redis; again where it does not answer, for the vendor has been called, and the lease still runs."""
-        for delay_s in REPORT_AGAIN_S:
-            try:
-                return report()
-            except UNREACHABLE as error:
-                self._log.warning("Redis did not take the report; it is made again", error=type(error).__name__)
-            time.sleep(delay_s)
-        return report()
 
 
 def _told(operation: Operation, reply: Mapping[str, Any]) -> dict[str, Any]:

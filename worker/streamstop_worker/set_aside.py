@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import structlog
 
@@ -16,6 +15,7 @@ from streamstop.outcomes import Outcome, Result
 from streamstop.results import outcome_record
 from streamstop.rooms import Membership
 from streamstop_worker.accounts import Accounts
+from streamstop_worker.hold import Hold
 from streamstop_worker.pacing import pace_of
 from streamstop_worker.shutdowns import settlement_of
 
@@ -44,19 +44,21 @@ class SetAside:
 
     def refuse(self, lane: Lane, job_id: str, reason: str) -> None:
         """End a job that was just delivered, and whose message cannot be read."""
-        owner = uuid4().hex
-        pace = pace_of(lane, self.accounts.get(lane.account))
-        claim = self.lanes.claim(lane, pace, job_id, owner=owner, lease=self.lease, expires_at=None)
-        if claim.what is Claimed.GO:
-            self._end(lane, job_id, owner, None, result=Result.REFUSED, reason=f"a worker cannot begin it: {reason}")
+        hold = self._hold(lane, job_id)
+        if hold.claim().what is Claimed.GO:
+            self._end(hold, lane, job_id, None, Result.REFUSED, f"a worker cannot begin it: {reason}")
 
     def give_up(self, lane: Lane, job_id: str, message: bytes, *, owner: str) -> None:
         """End a job of `owner`, the sweep's, that vanished in one worker after the other before any claimed it."""
-        command = argument_of(message)
-        reason = "workers took its message and could not begin it"
-        self._end(lane, job_id, owner, command, result=Result.GAVE_UP, reason=reason)
+        hold, command = self._hold(lane, job_id, owner), argument_of(message)
+        self._end(hold, lane, job_id, command, Result.GAVE_UP, "workers took its message and could not begin it")
 
-    def _end(self, lane: Lane, job_id: str, owner: str, command: object, *, result: Result, reason: str) -> None:
+    def _hold(self, lane: Lane, job_id: str, owner: str | None = None) -> Hold:
+        pace = pace_of(lane, self.accounts.get(lane.account))
+        return Hold(self.lanes, lane, pace, job_id, self.lease, owner=owner)
+
+    @staticmethod
+    def _end(hold: Hold, lane: Lane, job_id: str, command: object, result: Result, reason: str) -> None:  # noqa: PLR0917
         outcome = Outcome(
             result=result,
             job_id=job_id,
@@ -67,16 +69,8 @@ class SetAside:
         )
         membership = Membership.of_message(command)
         settlement = None if membership is None else settlement_of(membership, outcome)
-        self.lanes.finish(
-            lane,
-            pace_of(lane, self.accounts.get(lane.account)),
-            job_id,
-            owner=owner,
-            record=outcome_record(outcome),
-            call=LastCall.NONE,
-            settlement=settlement,
-            letter=letter_of(command, membership, outcome, settlement),
-        )
+        letter = letter_of(command, membership, outcome, settlement)
+        hold.finish(outcome_record(outcome), LastCall.NONE, settlement=settlement, letter=letter)
         _log.error("a message that workers cannot begin was set aside", lane=lane.name, job_id=job_id, reason=reason)
 
 

@@ -17,6 +17,8 @@ from streamstop_worker.set_aside import SetAside
 EVERY = timedelta(seconds=1)
 #: How often a worker says which accounts it has.
 PUBLISH_EVERY = 15
+#: Dead letters that are kept, as the lanes' scripts have it.
+MOST_DEAD = 100_000
 
 _log = structlog.get_logger("streamstop.sweep")
 
@@ -53,6 +55,8 @@ class Sweeper:
         """Tell producers which accounts this worker has."""
         accounts = (self._accounts.get(name) for name in self._accounts.names)
         self._known_accounts.publish({account.name: account.vendor for account in accounts if account is not None})
+        if self._lanes.dead() >= MOST_DEAD:
+            _log.error("there are as many dead letters as are kept: the oldest go", letters=MOST_DEAD)
 
     def sweep(self) -> None:
         """Mend every lane once, if no other worker does so in this second."""

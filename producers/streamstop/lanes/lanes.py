@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from streamstop.lanes.names import LANES, SWEEPER, Lane, result_key
+from streamstop.lanes.names import DEAD, LANES, SWEEPER, Lane, result_key
 from streamstop.lanes.pace import Pace
 from streamstop.lanes.terms import (
     ON_TIME,
@@ -166,6 +166,10 @@ class Lanes:
         lapsed, due, admitted, unbegun = reply
         pairs = zip(unbegun[::2], unbegun[1::2], strict=True)
         return Swept(lapsed, due, admitted, tuple((job_id.decode(), message) for job_id, message in pairs))
+
+    def dead(self) -> int:
+        """Return how many dead letters there are."""
+        return int(self._redis.zcard(DEAD))
 
     def may_sweep(self, period: timedelta) -> bool:
         """Return whether the caller is the one to sweep; nobody else is for `period`."""
