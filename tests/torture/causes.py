@@ -88,13 +88,16 @@ class Causes:
         self._faults = faults
         self._notes = notes
 
-    def of_next(self, first: Made, then: Call) -> str | None:  # noqa: PLR0911  # a return a cause
+    def of_next(self, first: Made, then: Made) -> str | None:  # noqa: PLR0911  # a return a cause
         """Return why a job was called again after `first`, or None where nothing explains it."""
         if first.call.answer not in _FINAL:
             return f"answered {first.call.answer}"
         if first.note is None:
             return None
-        begun, again = float(first.note["at"]), then.arrived_at
+        begun, again = float(first.note["at"]), then.call.arrived_at
+        if then.note is not None and float(then.note["begun"]) < begun:
+            overtaken = self.of_overlap(float(then.note["begun"]), again, str(then.note["process"]))
+            return overtaken and f"begun first and sent last: {overtaken}"
         process = str(first.note["process"])
         if self._killed_between(process, begun, again):
             return "its worker was killed"

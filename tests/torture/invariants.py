@@ -146,7 +146,7 @@ class Judge:
     def _further_calls(self, finding: Finding) -> None:
         for job, calls in self.made.items():
             for first, then in pairwise(calls):
-                cause = self._causes.of_next(first, then.call)
+                cause = self._causes.of_next(first, then)
                 if cause is None and _asks_again(first):
                     cause = "the vendor said that it still runs"
                 if cause is None:
@@ -154,6 +154,15 @@ class Judge:
                     finding.broken.append(f"{job} was called again {apart:.3f} s later, and nothing explains it")
                 else:
                     self.extra[cause] += 1
+
+    @property
+    def misread(self) -> int:
+        """How many stops ended as not found, whose task an earlier call of the same job had stopped."""
+        return sum(
+            any(one.call.carried_out for one in calls[:-1])
+            for job, calls in self.made.items()
+            if job in self._evidence.held and self._evidence.held[job].result is Result.NOT_FOUND
+        )
 
     def _shutdowns(self, finding: Finding) -> None:
         by_room: dict[str, set[str]] = defaultdict(set)

@@ -21,7 +21,7 @@ from tests.support.workers import accounts_toml
 from tests.torture.chronicle import Chronicle
 from tests.torture.load import name_of
 from tests.torture.plain import PlainFleet, producer
-from tests.torture.stage import REDIS_OPTIONS, stage
+from tests.torture.stage import REDIS_OPTIONS, stage, write_secretly
 
 JOBS = 600
 KILLS = 6
@@ -82,8 +82,7 @@ def _ours(folder: Path) -> Round:
 def _plain(folder: Path) -> Round:
     with ExitStack() as stack:
         server = stack.enter_context(redis_server(*REDIS_OPTIONS))
-        known = folder / "accounts.toml"
-        known.write_text(accounts_toml([_ACCOUNT], "http://127.0.0.1:1", _LIMITS))
+        known = write_secretly(folder / "accounts.toml", accounts_toml([_ACCOUNT], "http://127.0.0.1:1", _LIMITS))
         simulator = stack.enter_context(run_in_process(accounts_file=known))
         environ = {
             "PLAIN_REDIS_URL": server.url,

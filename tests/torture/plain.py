@@ -34,7 +34,8 @@ def _transport() -> Transport:
 
 def _stop(name: str, key_id: str, key_secret: str) -> None:
     """Call the vendor. What goes wrong is the task's failure."""
-    account = Account("plain", "tencent", key_id, key_secret, endpoint=os.environ["PLAIN_VENDOR_URL"])
+    vendor = os.environ["PLAIN_VENDOR_URL"]
+    account = Account("plain", "tencent", key_id, key_secret, region="ap-singapore", endpoint=vendor)
     protocol = PROTOCOLS[account.vendor]
     operation = StopStreamIngest(sdk_app_id=1, task_id=name)
     request = protocol.build(operation, account, now=datetime.now(UTC), nonce=str(uuid4()))

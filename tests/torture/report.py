@@ -21,6 +21,7 @@ def summary(verdict: Verdict) -> Iterator[str]:
     yield f"calls                  {len(evidence.calls)}; {_counts(Counter(call.answer for call in evidence.calls))}"
     yield f"  beyond the first     {verdict.extra.total()}"
     yield from (f"    {count:6}  {cause}" for cause, count in verdict.extra.most_common())
+    yield f"not found, though an earlier call of the job had stopped the task   {verdict.misread}"
     yield f"faults                 {_counts(Counter(fault.kind.value for fault in evidence.faults))}"
     yield f"last fault to last outcome   {verdict.settled_s:.1f} s; {verdict.still_open} open then"
     yield "invariants"

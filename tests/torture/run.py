@@ -68,6 +68,8 @@ class Verdict:
     settled_s: float
     still_open: int
     unanswered: int
+    #: Stops that ended as not found, though an earlier call of the same job had stopped the task.
+    misread: int
     #: Where everything is kept, if something broke.
     folder: Path | None
 
@@ -120,4 +122,14 @@ def _run(made: Plan, folder: Path, chronicle: Chronicle) -> Verdict:
     findings = judge.findings()
     kept = None if all(finding.ok for finding in findings) else folder
     settled_s = settled.last_outcome - chronicle.last_fault
-    return Verdict(made, evidence, findings, judge.extra, settled_s, settled.open, producer.unanswered, kept)
+    return Verdict(
+        plan=made,
+        evidence=evidence,
+        findings=findings,
+        extra=judge.extra,
+        settled_s=settled_s,
+        still_open=settled.open,
+        unanswered=producer.unanswered,
+        misread=judge.misread,
+        folder=kept,
+    )

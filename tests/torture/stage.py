@@ -100,6 +100,13 @@ class Stage:
         return Redis(port=self.redis.server.port, socket_timeout=5, socket_connect_timeout=5)
 
 
+def write_secretly(file: Path, text: str) -> Path:
+    """Write a file that its owner alone can read."""
+    file.touch(mode=0o600)
+    file.write_text(text)
+    return file
+
+
 @contextmanager
 def stage(
     folder: Path,
@@ -117,8 +124,9 @@ def stage(
     with ExitStack() as stack:
         redis = MortalRedis(folder / "redis")
         stack.callback(redis.close)
-        known = folder / "accounts-at-the-vendors.toml"
-        known.write_text(accounts_toml(accounts, "http://127.0.0.1:1", limits))
+        known = write_secretly(
+            folder / "accounts-at-the-vendors.toml", accounts_toml(accounts, "http://127.0.0.1:1", limits)
+        )
         simulator = stack.enter_context(run_in_process(accounts_file=known))
         simulator.settings(latency_ms=VENDOR_LATENCY_MS)
         made = stack.enter_context(proxies())
@@ -133,8 +141,8 @@ def stage(
         vendor_port = int(simulator.url.rpartition(":")[2])
         for number in range(workers):
             to_redis, to_vendor = made.to(redis.server.port), made.to(vendor_port)
-            own = folder / f"accounts-{number}.toml"
-            own.write_text(accounts_toml(accounts, f"http://127.0.0.1:{to_vendor.port}", limits))
+            toml = accounts_toml(accounts, f"http://127.0.0.1:{to_vendor.port}", limits)
+            own = write_secretly(folder / f"accounts-{number}.toml", toml)
             fleet.add(to_redis, to_vendor, own)
         fleet.await_ready(60)
         fleet.watch()

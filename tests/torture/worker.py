@@ -28,7 +28,7 @@ __all__ = ["app"]
 _TRIGGERS = Path(os.environ["TORTURE_TRIGGERS"])
 _NOTES = os.open(os.environ["TORTURE_NOTES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 _CLOCK_ERROR = timedelta(seconds=float(os.environ["TORTURE_CLOCK_ERROR"]))
-#: The job that a thread works at, and the moment before its last claim.
+#: The job that a thread works at, and the moments before and after its last claim.
 _of_thread = threading.local()
 
 
@@ -57,14 +57,15 @@ def claim(self: Lanes, lane: Any, pace: Any, job_id: str, **how: Any) -> Any:
     begun = time.time()
     claimed = _claim(self, lane, pace, job_id, **how)
     if claimed.what is Claimed.GO:
-        _of_thread.job, _of_thread.begun = job_id, begun
+        _of_thread.job = job_id
+        _of_thread.claim = {"begun": begun, "claimed": time.time(), "wait": claimed.wait.total_seconds()}
     return claimed
 
 
 def send(self: Transport, request: Any) -> Any:
     _come_to("before-call")
-    job, begun = getattr(_of_thread, "job", ""), getattr(_of_thread, "begun", 0.0)
-    _note("calls", job=job, begun=begun)
+    job = getattr(_of_thread, "job", "")
+    _note("calls", job=job, **getattr(_of_thread, "claim", {"begun": 0.0}))
     try:
         response = _send(self, request)
     except TransportFault as fault:

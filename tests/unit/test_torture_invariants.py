@@ -150,6 +150,20 @@ def test_a_further_call_needs_a_cause() -> None:
     assert broken(replace(again, faults=[happened(Kind.KILL, 101.9, process=PROCESS)])) == [FURTHER]
 
 
+def test_a_call_that_was_begun_first_and_sent_last_needs_a_worker_that_stood_still() -> None:
+    notes = [calls_at(100.99), calls_at(101.7, begun=90.0), finished_at(102.0)]
+    overtaken = replace(WELL, calls=[call(101.0), call(101.8)], notes=notes)
+    assert broken(overtaken) == [FURTHER]
+    assert broken(replace(overtaken, faults=[happened(Kind.STOP, 90.1, 101.6, PROCESS)])) == []
+
+
+def test_a_stop_that_its_own_earlier_call_made_unknown_is_counted() -> None:
+    held = {JOB: outcome(Result.NOT_FOUND)}
+    misread = replace(WELL, held=held, calls=[call(101.0, "500"), call(101.8, "InvalidTask.NotFound")])
+    assert Judge(misread).misread == 1
+    assert Judge(replace(misread, calls=[call(101.8, "InvalidTask.NotFound")])).misread == 0
+
+
 def test_a_call_after_the_record_is_broken_unless_it_was_begun_before_by_a_worker_that_stood_still() -> None:
     late = replace(WELL, calls=[call(105.0)], notes=[calls_at(104.9), finished_at(102.0)])
     assert broken(late) == [LATE]
