@@ -1,21 +1,22 @@
-"""``python -m tests.bench [pacing] [enqueue] [rooms] [crowd]``: measure, print a table, and which targets were reached.
+"""``python -m tests.bench [pacing] [enqueue] [rooms] [crowd] [soak]``: measure, and print a table and the targets.
 
 It passes no judgement by its exit code: a busy machine is not a fault.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import click
 
-from tests.bench import enqueueing, rooms, scenario
+from tests.bench import enqueueing, rooms, scenario, soak, soak_report
 from tests.bench.lanes import LanesWay
 from tests.bench.plain_celery import PlainCeleryWay
 from tests.bench.scenario import Figures, Scenario
 
 _WAYS = (LanesWay(), PlainCeleryWay())
-_SCENARIOS = ("pacing", "enqueue", "rooms", "crowd")
+_SCENARIOS = ("pacing", "enqueue", "rooms", "crowd", "soak")
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,29 @@ class Target:
 @click.option("--breakdown", is_flag=True, help="Show which Redis commands a job costs, idle ones included.")
 @click.option("--only-ours", is_flag=True, help="Leave the plain Celery way out.")
 @click.option("--rounds", default=1, show_default=True, help="Runs of each way, in turns; B's latencies are pooled.")
-def main(names: Sequence[str], *, quick: bool, breakdown: bool, only_ours: bool, rounds: int) -> None:
+@click.option("--minutes", default=60.0, show_default=True, help="soak: how long.")
+@click.option("--rate", default=200.0, show_default=True, help="soak: jobs a second.")
+@click.option("--lanes", default=50, show_default=True, help="soak: lanes, five to an account.")
+@click.option("--threads", default=scenario.THREADS, show_default=True, help="soak: threads of each worker.")
+@click.option("--out", default="docs", show_default=True, type=click.Path(path_type=Path), help="soak: CSV and plot.")
+def main(
+    names: Sequence[str],
+    *,
+    quick: bool,
+    breakdown: bool,
+    only_ours: bool,
+    rounds: int,
+    minutes: float,
+    rate: float,
+    lanes: int,
+    threads: int,
+    out: Path,
+) -> None:
     """Measure streamstop beside the plain Celery way; without NAMES, the scenarios pacing, enqueue and rooms.
 
     pacing: one account with a backlog at its limit, another that sends a stop now and then. enqueue: 10,000 jobs at
     once. rooms: a room of 10,000 is stopped and watched. crowd: 40 accounts with a backlog each keep every thread busy,
-    and one sends a stop now and then.
+    and one sends a stop now and then. soak: an even load for an hour, to see whether anything grows.
     """
     ways = _WAYS[:1] if only_ours else _WAYS
     targets: list[Target] = []
@@ -54,6 +72,8 @@ def main(names: Sequence[str], *, quick: bool, breakdown: bool, only_ours: bool,
                 _pacing(title, asked, _WAYS[:1], rounds, breakdown=breakdown)
             case "rooms":
                 targets += _rooms(tasks=2_000 if quick else 10_000, turns=2 if quick else 3)
+            case "soak":
+                targets += _soak(soak.Soak(minutes, rate, lanes, threads), out)
             case _:
                 targets.append(_enqueue(jobs=2_000 if quick else 10_000, turns=3 if quick else 5))
     if targets:
@@ -148,6 +168,34 @@ def _rooms(tasks: int, turns: int) -> list[Target]:
         Target("stop_room returns within 20 ms", returned_ms <= 20, f"{returned_ms:.1f} ms"),
         Target("the last job in its lane within 3 s", in_lane_s <= 3, f"{in_lane_s:.2f} s"),
         Target("a progress costs the same of any room", equal, f"{small.median_ms:.2f} and {big.median_ms:.2f} ms"),
+    ]
+
+
+def _soak(asked: soak.Soak, out: Path) -> list[Target]:
+    out.mkdir(parents=True, exist_ok=True)
+    samples: list[soak_report.Sample] = []
+    try:
+        figures = soak.measure(asked, samples)
+    finally:
+        soak_report.write_csv(samples, out / "soak.csv")
+    caption = soak.caption(asked, figures)
+    for text in caption:
+        click.echo(text)
+    click.echo()
+    rows = soak_report.compared(samples)
+    for line in soak_report.table(rows):
+        click.echo(line)
+    click.echo()
+    soak_report.write_plot(samples, out / "soak.svg", caption)
+    lost = figures.enqueued - figures.results.total()
+    return [
+        Target("no job without an outcome", lost == 0, f"{lost}"),
+        Target("no call over a limit", figures.over_limit == 0, f"{figures.over_limit}"),
+        *(
+            Target(f"{row.what} does not grow by a twentieth", (row.ratio or 0) <= 1.05, f"{row.ratio or 0:.3f} x")
+            for row in rows
+            if row.must_not_grow
+        ),
     ]
 
 

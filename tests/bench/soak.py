@@ -1,0 +1,293 @@
+"""The soak: an even load for a long time, on real workers, to see whether anything grows.
+
+The producer and the simulator are processes of their own; Redis appends to its file. The harness looks every second at
+what the vendors saw and how jobs ended, and keeps numbers only: the simulator is told to forget now and then.
+"""
+
+import json
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+from redis import Redis
+
+from streamstop.lanes import Lane, Lanes
+from streamstop.lanes.pace import HEADROOM
+from streamstop_worker.demo.embedded_redis import redis_server
+from streamstop_worker.simulator import SimulatorClient, run_in_process
+from tests.bench.metering import cpu_seconds, machine
+from tests.bench.soak_load import Book, accounts_for, enqueued_at, lanes_of, load, operation_ids
+from tests.bench.soak_report import Sample
+from tests.support.workers import accounts_toml, worker
+
+WORKERS = 2
+VENDOR_LATENCY_MS = 50
+#: The share of the lanes' pace that is offered.
+LOAD = 0.8
+SAMPLE_S = 5
+FORGET_EVERY_S = 20
+_PATIENCE_S = 120
+#: Keys that are there while a lane holds jobs: the lists in which they wait, and what is kept of those that do not.
+_QUEUES, _OF_JOBS = (b"streamstop.lane.", b"streamstop.ready"), (b":leases", b":jobs", b":due")
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What is asked."""
+
+    minutes: float
+    #: Jobs a second, over all lanes.
+    rate: float
+    lanes: int
+    threads: int
+
+    @property
+    def limit(self) -> int:
+        """Calls a second that each lane may make: whole, and such that about :data:`LOAD` of the pace is offered."""
+        return max(1, round(self.rate / self.lanes / LOAD / (1 - HEADROOM)))
+
+    @property
+    def offered(self) -> float:
+        """The share of the pace that is offered."""
+        return self.rate / self.lanes / (self.limit * (1 - HEADROOM))
+
+
+@dataclass(frozen=True)
+class SoakFigures:
+    """What was measured."""
+
+    machine: str
+    enqueued: int
+    #: How the jobs ended, and how many of them were called more than once.
+    results: Counter[str]
+    called_again: int
+    calls: int
+    #: By the harness' own count of arrivals, and by the simulator's.
+    over_limit: int
+    dropped: int
+    #: Bytes of one outcome in Redis.
+    record_bytes: int
+    #: What the workers logged as a warning or worse, to how often.
+    warnings: Counter[str]
+
+
+def caption(asked: Soak, figures: SoakFigures) -> list[str]:
+    """Return what was run and how it ended, in lines of text."""
+    ends = ", ".join(f"{count:,} {result}" for result, count in figures.results.most_common())
+    logged = ", ".join(f"{count:,} x {line}" for line, count in figures.warnings.most_common()) or "none"
+    return [
+        f"{asked.minutes:g} min; {asked.rate:g} single enqueues a second at an even pace, in turn to {asked.lanes}"
+        f" lanes of {asked.limit} calls/s: {asked.offered:.0%} of their pace.",
+        f"{WORKERS} workers of {asked.threads} threads; the vendor answers after {VENDOR_LATENCY_MS} ms; Redis"
+        f" appends to its file; all on one machine: {figures.machine}.",
+        f"{figures.enqueued:,} jobs ended: {ends}; {figures.calls:,} calls, {figures.called_again:,} jobs called more"
+        f" than once; over a limit: {figures.over_limit}, dropped as such by the vendor: {figures.dropped}.",
+        "The harness reads, checks and deletes each outcome, as a service that keeps its own books might;"
+        f" left alone, one takes {figures.record_bytes:,} bytes for seven days.",
+        f"The simulator is told to forget calls and tasks every {FORGET_EVERY_S} s; it knows nonces for the quarter of"
+        " an hour for which vendors must know them.",
+        f"Logged by the workers as a warning or worse: {logged}.",
+    ]
+
+
+class _Calls:
+    """What the vendors saw: each look takes what came since the last."""
+
+    def __init__(self, vendor: SimulatorClient, limit: int) -> None:
+        self._vendor = vendor
+        self._limit = limit
+        self._arrivals: dict[tuple[str | None, str | None], deque[float]] = {}
+        self._next = 0
+        self._forgot_at = time.monotonic()
+        self.total = self.over_limit = self.dropped = 0
+        self.latencies_ms: list[float] = []
+
+    def look(self) -> None:
+        """Count what arrived."""
+        calls = sorted(self._vendor.calls(since=self._next), key=lambda call: call.arrived_monotonic)
+        for call in calls:
+            arrivals = self._arrivals.setdefault((call.account, call.operation), deque(maxlen=self._limit))
+            full = len(arrivals) == self._limit
+            self.over_limit += full and call.arrived_monotonic - arrivals[0] < 1.0
+            self.dropped += call.over_limit
+            arrivals.append(call.arrived_monotonic)
+            self.latencies_ms.append((call.arrived_at - enqueued_at(call.params)) * 1000)
+        if calls:
+            # Indexes go on where the simulator forgets, so that what came between a look and that is in the number.
+            self._next = self.total = max(call.index for call in calls) + 1
+        if time.monotonic() - self._forgot_at > FORGET_EVERY_S:
+            self._forgot_at = time.monotonic()
+            self._vendor.forget_calls()
+            self._vendor.forget_tasks()
+
+
+class _Sampler:
+    """Makes samples of what there is to see."""
+
+    def __init__(self, redis: Redis, book: Book, calls: _Calls, lanes: Sequence[Lane], pids: Sequence[int]) -> None:
+        self._redis: Any = redis
+        self._lanes, self._every_lane = Lanes(redis), lanes
+        self._book, self._calls = book, calls
+        self._worker_pids, self._simulator_pid = pids[:WORKERS], pids[WORKERS]
+        self._began = self._last_at = time.monotonic()
+        self._last_calls, self._last_over = calls.total, calls.over_limit
+        self._last_cpu = cpu_seconds(self._worker_pids) or 0.0
+
+    def sample(self) -> Sample:
+        """Return what the time since the last sample was like."""
+        now, calls, book = time.monotonic(), self._calls, self._book
+        past, cpu = now - self._last_at, cpu_seconds(self._worker_pids) or 0.0
+        families = Counter(map(_family, self._redis.scan_iter(count=1000)))
+        memory = self._redis.info("memory")["used_memory"]
+        views = self._lanes.views(self._every_lane)
+        first, second = (_rss(pid) for pid in self._worker_pids)
+        latencies = sorted(calls.latencies_ms) or [0.0]
+        made = Sample(
+            at_s=now - self._began,
+            worker_1_rss=first,
+            worker_2_rss=second,
+            simulator_rss=_rss(self._simulator_pid),
+            redis_memory=memory / _MIB,
+            redis_memory_less_outcomes=(memory - families["outcomes"] * book.record_bytes) / _MIB,
+            keys_standing=families["standing"],
+            keys_under_way=families["under way"],
+            keys_outcomes=families["outcomes"],
+            keys_other=families["other"],
+            waiting=sum(view.waiting for view in views),
+            in_flight=sum(view.in_flight for view in views),
+            deferred=sum(view.deferred for view in views),
+            enqueued=book.enqueued,
+            ended=book.ended,
+            latency_median=median(latencies),
+            latency_p99=latencies[ceil(len(latencies) * 0.99) - 1],
+            calls_per_s=(calls.total - self._last_calls) / past,
+            over_limit=calls.over_limit - self._last_over,
+            workers_cpu=(cpu - self._last_cpu) / past,
+        )
+        self._last_at, self._last_calls, self._last_over, self._last_cpu = now, calls.total, calls.over_limit, cpu
+        calls.latencies_ms.clear()
+        return made
+
+
+def measure(soak: Soak, samples: list[Sample]) -> SoakFigures:
+    """Run the soak, and add each sample to `samples`, which so outlive a run that fails.
+
+    Raises :class:`RuntimeError` where a job has not ended long after the last was enqueued.
+    """
+    accounts, limits = accounts_for(soak.lanes), {name: float(soak.limit) for name in operation_ids()}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="streamstop-soak-")))
+        (folder / "redis").mkdir()
+        server = stack.enter_context(redis_server("--appendonly", "yes", folder=folder / "redis"))
+        others = set(_children())
+        vendor = stack.enter_context(run_in_process())
+        (simulator_pid,) = set(_children()) - others
+        vendor.settings(latency_ms=VENDOR_LATENCY_MS, auto_start=True)
+        vendor.add_accounts(accounts)
+        lanes = [Lane(account, kind.spec.id) for account, kind in lanes_of(accounts)]
+        for lane in lanes:
+            vendor.set_limit(lane.account, lane.operation, soak.limit)
+        file = folder / "accounts.toml"
+        file.write_text(accounts_toml(accounts, vendor.url, limits))
+        arguments = ("--concurrency", str(soak.threads))
+        workers = [
+            stack.enter_context(worker(server.url, file, *arguments, folder=folder, name=f"w{number}"))
+            for number in range(1, WORKERS + 1)
+        ]
+        redis = stack.enter_context(server.client())
+        book = stack.enter_context(load(redis, server.url, soak.rate, soak.lanes, soak.minutes * 60))
+        calls = _Calls(vendor, soak.limit)
+        sampler = _Sampler(redis, book, calls, lanes, [*(one.process.pid for one in workers), simulator_pid])
+        samples.extend(_samples(sampler, book, calls, soak.minutes * 60))
+        _await_end(book, calls)
+        return SoakFigures(
+            machine=machine(redis),
+            enqueued=book.enqueued,
+            results=book.results,
+            called_again=book.called_again,
+            calls=calls.total,
+            over_limit=calls.over_limit,
+            dropped=calls.dropped,
+            record_bytes=book.record_bytes,
+            warnings=_warnings(sorted(folder.glob("w*.log"))),
+        )
+
+
+def _samples(sampler: _Sampler, book: Book, calls: _Calls, seconds: float) -> Iterator[Sample]:
+    """Look every second, and yield a sample every few, until the time is over."""
+    began = time.monotonic()
+    for second in range(1, round(seconds) + 1):
+        time.sleep(max(0.0, began + second - time.monotonic()))
+        calls.look()
+        book.settle()
+        if book.producer_failed:
+            raise RuntimeError("the producer has ended with an error")
+        if second % SAMPLE_S == 0:
+            made = sampler.sample()
+            if second % (12 * SAMPLE_S) == 0:
+                click.echo(_progress(second // 60, made), err=True)
+            yield made
+
+
+def _progress(minute: int, made: Sample) -> str:
+    return (
+        f"  {minute:3} min: {made.ended:,} of {made.enqueued:,} ended, {made.calls_per_s:.0f} calls/s,"
+        f" median {made.latency_median:.1f} ms, p99 {made.latency_p99:.1f} ms,"
+        f" workers {made.worker_1_rss:.1f} and {made.worker_2_rss:.1f} MiB"
+    )
+
+
+def _await_end(book: Book, calls: _Calls) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not book.is_over:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{book.enqueued - book.ended} jobs have not ended after {_PATIENCE_S} s")
+        time.sleep(0.2)
+        calls.look()
+        book.settle()
+    calls.look()
+
+
+def _family(key: bytes) -> str:
+    if key.startswith(b"streamstop."):
+        return "under way" if key.startswith(_QUEUES) or key.endswith(_OF_JOBS) else "standing"
+    return "outcomes" if key.startswith(b"celery-task-meta-") else "other"
+
+
+def _rss(pid: int) -> float:
+    """Return the resident memory of a process in MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
+
+
+def _children() -> Iterator[int]:
+    """Return this process' children. It takes /proc."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == os.getpid():
+            yield int(stat.parent.name)
+
+
+def _warnings(logs: Sequence[Path]) -> Counter[str]:
+    """Count what the workers logged as a warning or worse. A line at a time: the log of an hour is long."""
+    counted: Counter[str] = Counter()
+    for log in logs:
+        with log.open(errors="replace") as lines:
+            for line in lines:
+                if '"level": "info"' not in line and line.startswith("{"):
+                    entry = json.loads(line)
+                    counted[f"{entry.get('level')}: {entry.get('event')}"] += 1
+    return counted
