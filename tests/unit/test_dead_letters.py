@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from fakeredis import FakeRedis
 
-from streamstop.dead import Letters, Matching, letter_of
+from streamstop.dead import Letters, Matching, letter_of, store
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
 from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Letter, Pace, Settlement
-from streamstop.lanes.names import DEAD, READY
+from streamstop.lanes.names import DEAD, READY, result_key
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import outcome_record
 from streamstop.rooms import Follow, Membership
@@ -192,3 +192,69 @@ def test_the_oldest_letters_go_before_redis_is_full_of_them(cemetery: Cemetery) 
         cemetery.dead.get(first)
     assert [cemetery.dead.get(letter_id).id for letter_id in (second, third)] == [second, third]
     assert cemetery.redis.exists(f"{DEAD}.{first}") == 0
+
+
+def test_letters_that_die_again_while_all_are_requeued_wait_for_the_next_time(
+    cemetery: Cemetery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_PAGE", 2)
+    for name in ("a", "b", "c"):
+        cemetery.die(name)
+    seen = []
+    for letter in cemetery.dead.letters():
+        seen.append(letter.id.rpartition(".")[2])
+        assert len(seen) <= 3, "it would never end"
+        cemetery.dead.requeue(letter.id)
+        cemetery.die(f"{seen[-1]} again")
+    assert seen == ["a", "b", "c"]
+    assert cemetery.ids() == ["a again", "b again", "c again"]
+
+
+@pytest.mark.parametrize("worst", ["\ud800", json.loads("[" * 900 + "]" * 900)])
+def test_what_cannot_be_written_down_ends_its_job_all_the_same_and_is_quoted(cemetery: Cemetery, worst: object) -> None:
+    letter_id = cemetery.die("a", command={**COMMAND, "params": {"TaskId": worst}})
+    letter = cemetery.dead.get(letter_id)
+    assert (letter.command, letter.reason) == (None, "because")
+    assert json.loads(letter.message or "")["headers"]["id"] == letter_id
+    with pytest.raises(NotRequeueable):
+        cemetery.dead.requeue(letter_id)
+    reason = outcome_of(LANE, Result.REFUSED).model_copy(update={"message": "no \ud800"})
+    assert body(letter_of(COMMAND, None, reason, None))["outcome"]["message"] == "no \\ud800"
+
+
+def test_what_came_through_another_lane_is_requeued_in_its_own(cemetery: Cemetery) -> None:
+    stray = {
+        **COMMAND,
+        "operation": OTHER.operation,
+        "account": OTHER.account,
+        "params": {"SdkAppId": 1, "TaskId": "t"},
+    }
+    job_id = cemetery.dead.requeue(cemetery.die("stray", command=stray))
+    assert Lane.of_job(job_id) == OTHER
+    assert [message["headers"]["id"] for message in cemetery.waiting(OTHER)] == [job_id]
+    nonsense = cemetery.die("nonsense", command={"operation": ["x"], "account": 7})
+    assert Lane.of_job(cemetery.dead.requeue(nonsense)) == LANE
+
+
+def test_an_id_that_another_producer_uses_again_is_another_job_when_it_is_requeued_again(cemetery: Cemetery) -> None:
+    first = cemetery.dead.requeue(cemetery.die("go"))
+    cemetery.redis.delete(result_key(f"{LANE.name}.go"))  # a week has passed
+    second = cemetery.dead.requeue(cemetery.die("go"))
+    assert first != second
+
+
+def test_a_step_of_a_shutdown_still_says_of_which_one_when_it_is_requeued(cemetery: Cemetery) -> None:
+    lane = Lane("_control", "room.Steps")
+    cemetery.dead.requeue(cemetery.die("a", lane, command={"step": "fan_out", "shutdown": "s"}))
+    (message,) = cemetery.waiting(lane)
+    ((command,), _, _) = json.loads(message["body"])
+    assert (command["step"], command["shutdown"]) == ("fan_out", "s")
+
+
+def test_letters_that_nobody_could_read_are_found_apart(cemetery: Cemetery) -> None:
+    cemetery.redis.lpush(LANE.queue, b"not JSON")
+    cemetery.lanes.admit(LANE, PACE)
+    cemetery.die("a")
+    assert len(cemetery.ids()) == 2
+    assert cemetery.ids(readable=True) == ["a"]
+    assert cemetery.ids(readable=False) == ["unreadable-1"]

@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import PydanticSerializationError
 
-from streamstop.commands import VERSION
+from streamstop.commands import VERSION, ReceivedCommand
+from streamstop.errors import InvalidCommand
 from streamstop.lanes import Lane, Letter, Settlement
 from streamstop.outcomes import Outcome, Result
 from streamstop.rooms import Membership
@@ -76,6 +78,8 @@ class Matching:
     result: Result | None = None
     code: str | None = None
     room: str | None = None
+    #: False: only messages that nobody could read; True: all but these.
+    readable: bool | None = None
     #: Died at least this long ago.
     older_than: timedelta | None = None
     #: Died at most this long ago.
@@ -83,8 +87,9 @@ class Matching:
 
     def fits(self, letter: DeadLetter) -> bool:
         """Whether `letter` is meant, as far as it is not a matter of its age."""
-        wanted = (self.account, self.operation, self.result, self.code, self.room)
-        actual = (letter.account, letter.operation, letter.result, letter.code, letter.room)
+        wanted = (self.account, self.operation, self.result, self.code, self.room, self.readable)
+        readable = letter.outcome is not None
+        actual = (letter.account, letter.operation, letter.result, letter.code, letter.room, readable)
         return all(want in {None, has} for want, has in zip(wanted, actual, strict=True))
 
 
@@ -139,15 +144,31 @@ def letter_of(
         stopped, params = membership.follow.stopped, membership.follow.params
         command = {"v": VERSION, "operation": stopped.operation, "account": stopped.account, "params": params}
         membership = membership.model_copy(update={"follow": None})
-    if command is not None:
-        command.pop("shutdown", None)
+    if command is not None and isinstance(command.get("shutdown"), Mapping):  # a step of a shutdown keeps its name
+        del command["shutdown"]
     body = Body(outcome=outcome, command=command, membership=membership)
-    return Letter(outcome.job_id, body.model_dump_json(exclude_none=True), quote=not understood or command is None)
+    try:
+        text = body.model_dump_json(exclude_none=True)
+    except PydanticSerializationError:  # half of a surrogate pair, or a thousand brackets
+        command = None
+        said = (outcome.message or "").encode(errors="backslashreplace").decode()
+        text = Body(outcome=outcome.model_copy(update={"message": said})).model_dump_json(exclude_none=True)
+    return Letter(outcome.job_id, text, quote=not understood or command is None)
 
 
-def requeued_id(letter_id: str, lane: Lane) -> str:
+def lane_of(letter: DeadLetter) -> Lane:
+    """Return the lane in which a letter's command is done; where it names none, the one that it came through."""
+    try:
+        return ReceivedCommand.from_message(letter.command).lane
+    except InvalidCommand:
+        return Lane(letter.account, letter.operation)
+
+
+def requeued_id(letter: DeadLetter, lane: Lane) -> str:
     """Return the id of the job that a letter becomes: the same whenever it is asked for."""
-    return f"{lane.name}.{hashlib.sha256(f'{letter_id} requeued'.encode()).hexdigest()[:32]}"
+    # Other producers may use an id again, and so may a letter.
+    step = f"{letter.id} {letter.died_at.isoformat()} requeued"
+    return f"{lane.name}.{hashlib.sha256(step.encode()).hexdigest()[:32]}"
 
 
 def requeued_command(command: Mapping[str, Any], now: datetime) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop.dead.letters import DeadLetter, Kept, Matching, requeued_command, requeued_id
+from streamstop.dead.letters import DeadLetter, Kept, Matching, lane_of, requeued_command, requeued_id
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
-from streamstop.lanes import UNREACHABLE, Lane, Lanes, Pace, Queued
+from streamstop.lanes import UNREACHABLE, Lanes, Pace, Queued
 from streamstop.lanes.names import DEAD, LANES
 from streamstop.messages import celery_message
 from streamstop.operations import OPERATIONS
@@ -19,6 +19,8 @@ from streamstop.scripts import Script, load
 #: Requeued jobs wait behind what producers enqueue, and before the tail of a big room.
 PRIORITY = 3
 _PAGE = 1000
+#: How many letters are held at once; one can quote much.
+_READ = 100
 _ALL = Matching()
 
 
@@ -34,22 +36,20 @@ class Letters:
         return int(self._redis.zcard(DEAD))
 
     def letters(self, matching: Matching = _ALL) -> Iterator[DeadLetter]:
-        """Yield the letters that fit, oldest first. Letters can come and go meanwhile."""
+        """Yield the letters that fit and are there now, oldest first. They can be requeued and dropped meanwhile."""
+        newest = self._redis.zrange(DEAD, 0, 0, desc=True, withscores=True)
+        if not newest:
+            return
         now_us = _microseconds(self._redis.time())
         since = "-inf" if matching.younger_than is None else now_us - _us(matching.younger_than)
-        until = "+inf" if matching.older_than is None else now_us - _us(matching.older_than)
+        # What is requeued and dies again meanwhile is another letter; else this might never end.
+        until = int(newest[0][1]) if matching.older_than is None else now_us - _us(matching.older_than)
         seen: set[bytes] = set()
         # By moments, not by places: what is requeued meanwhile moves the places of those behind it.
         while page := self._redis.zrange(DEAD, since, until, byscore=True, offset=0, num=_PAGE, withscores=True):
-            new = [(letter_id, died) for letter_id, died in page if letter_id not in seen]
-            pipeline = self._redis.pipeline(transaction=False)
-            for letter_id, _died in new:
-                pipeline.hgetall(_key(letter_id.decode()))
-            for (letter_id, died), fields in zip(new, pipeline.execute(), strict=True):
-                if fields:
-                    letter = Kept.read(letter_id.decode(), died, fields).letter
-                    if matching.fits(letter):
-                        yield letter
+            new = [(letter_id.decode(), died) for letter_id, died in page if letter_id not in seen]
+            for start in range(0, len(new), _READ):
+                yield from filter(matching.fits, self._read(new[start : start + _READ]))
             if len(page) < _PAGE:
                 return
             last = page[-1][1]
@@ -72,8 +72,8 @@ class Letters:
         letter, membership = kept.letter, kept.membership
         if letter.command is None:
             raise NotRequeueable(f"dead letter {letter_id} has no command: {letter.reason}")
-        lane = Lane(letter.account, letter.operation)
-        job_id = requeued_id(letter_id, lane)
+        lane = lane_of(letter)
+        job_id = requeued_id(letter, lane)
         command = requeued_command(letter.command, datetime.now(UTC))
         plain = as_member = Queued(lane, PRIORITY, celery_message(job_id, lane, command, priority=PRIORITY))
         shutdown = member = ""
@@ -95,6 +95,14 @@ class Letters:
         """Forget a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
         if not self._scripts["drop"](keys=[DEAD, _key(letter_id)], args=[letter_id]):
             raise UnknownDeadLetter(letter_id)
+
+    def _read(self, found: list[tuple[str, float]]) -> Iterator[DeadLetter]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for letter_id, _died in found:
+            pipeline.hgetall(_key(letter_id))
+        for (letter_id, died), fields in zip(found, pipeline.execute(), strict=True):
+            if fields:
+                yield Kept.read(letter_id, died, fields).letter
 
     def _kept(self, letter_id: str) -> Kept:
         pipeline = self._redis.pipeline(transaction=True)

@@ -16,8 +16,8 @@ if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('DEL', KEYS[2])
 local id, message = ARGV[5], ARGV[4]
 if id ~= '' then
-    local held = redis.call('HMGET', shutdown_key(id), 'room', 'cancelled')
-    if held[1] and held[2] ~= '1' and unsettle(id, ARGV[6], ARGV[3]) then message = ARGV[7] end
+    local now_s = tonumber(redis.call('TIME')[1])
+    if unsettle(id, ARGV[6], ARGV[1], ARGV[3], now_s) then message = ARGV[7] end
 end
 redis.call('LPUSH', KEYS[3], message)
 redis.call('SADD', KEYS[4], ARGV[2])

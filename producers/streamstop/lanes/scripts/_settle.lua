@@ -2,7 +2,8 @@
 -- the scripts of rooms.
 --
 -- streamstop.shutdown.<id>            hash  room, opened, total, ended, attention, scanned, cancelled, status, done,
---                                           verify, callback, calls, reopened, closed_for, n:<result>
+--                                           verify, callback, calls, reopened, closed_for, n:<result>,
+--                                           room_open: 1 once its room is in use again, and it is open for dead letters
 -- streamstop.shutdown.<id>:tasks      hash  member -> command: every stream task of the shutdown
 -- streamstop.shutdown.<id>:jobs       hash  member -> id of the job that stops it
 -- streamstop.shutdown.<id>:todo       list  members whose job is not in its lane yet
@@ -43,11 +44,17 @@ local function tell(id)
     redis.call('PUBLISH', shutdown_key(id), '')
 end
 
+-- Whether a shutdown is open, and so its room is closing.
+local function is_closing(id)
+    local held = redis.call('HMGET', shutdown_key(id), 'status', 'room_open')
+    return held[1] == 'open' and held[2] ~= '1'
+end
+
 -- Close the shutdown if everything in it has ended.
 local function conclude(id, now_s)
     local key = shutdown_key(id)
     local held = redis.call('HMGET', key, 'status', 'scanned', 'total', 'ended', 'attention', 'cancelled',
-        'room', 'closed_for', 'callback')
+        'room', 'closed_for', 'callback', 'room_open')
     if held[1] ~= 'open' or held[2] ~= '1' or held[3] ~= held[4] then return end
     local status = 'done'
     if held[6] == '1' then
@@ -57,7 +64,7 @@ local function conclude(id, now_s)
     end
     redis.call('HSET', key, 'status', status, 'done', now_s)
     local state = room_key(held[7], 'state')
-    if redis.call('HGET', state, 'shutdown') == id then
+    if held[10] ~= '1' and redis.call('HGET', state, 'shutdown') == id then
         redis.call('HSET', state, 'closed_until', string.format('%.0f', now_s + held[8]))
     end
     expire_shutdown(id, SHUTDOWN_KEPT)
@@ -100,19 +107,28 @@ local function settle(id, member, lane_name, result, outcome, ok, attention, now
 end
 
 -- Take a member's outcome back, for its dead letter is requeued as `job_id`: the shutdown is open until that has ended.
--- Returns whether it had one.
-local function unsettle(id, member, job_id)
-    local key, outcomes, of_lanes = shutdown_key(id), shutdown_key(id, 'outcomes'), shutdown_key(id, 'lanes')
-    local outcome = redis.call('HGET', outcomes, member)
-    if not outcome then return false end
+-- The room is closing with it only if it had not been free to be used again: what runs there now is another's.
+-- Returns whether the shutdown takes it: it is known, was not cancelled, and the letter is what it has of the member.
+local function unsettle(id, member, letter_id, job_id, now_s)
+    local key, outcomes, of_jobs = shutdown_key(id), shutdown_key(id, 'outcomes'), shutdown_key(id, 'jobs')
+    local held = redis.call('HMGET', key, 'room', 'cancelled', 'status')
+    local text = redis.call('HGET', outcomes, member)
+    if not held[1] or held[2] == '1' or not text then return false end
+    local outcome = cjson.decode(text)
+    if outcome.job_id ~= letter_id then return false end
     redis.call('HDEL', outcomes, member)
     redis.call('HINCRBY', key, 'ended', -1)
     redis.call('HINCRBY', key, 'attention', -1)
-    local result = 'n:' .. cjson.decode(outcome).result
+    local result = 'n:' .. outcome.result
     if redis.call('HINCRBY', key, result, -1) == 0 then redis.call('HDEL', key, result) end
-    redis.call('HINCRBY', of_lanes, lane_of(job_id) .. ':ended', -1)
-    redis.call('HSET', shutdown_key(id, 'jobs'), member, job_id)
-    redis.call('HSET', key, 'status', 'open')
+    local lane_name = lane_of(redis.call('HGET', of_jobs, member) or job_id)
+    redis.call('HINCRBY', shutdown_key(id, 'lanes'), lane_name .. ':ended', -1)
+    redis.call('HSET', of_jobs, member, job_id)
+    if held[3] ~= 'open' then
+        local state = redis.call('HMGET', room_key(held[1], 'state'), 'shutdown', 'closed_until')
+        if state[1] ~= id or (tonumber(state[2]) or 0) <= now_s then redis.call('HSET', key, 'room_open', 1) end
+        redis.call('HSET', key, 'status', 'open')
+    end
     expire_shutdown(id, SHUTDOWN_OPEN)
     tell(id)
     return true

@@ -45,7 +45,7 @@ local function closing(room)
     local id, closed_until = held[1], tonumber(held[2]) or 0
     if not id then return end
     local shutdown = redis.call('HMGET', shutdown_key(id), 'status', 'cancelled')
-    if shutdown[1] and shutdown[2] ~= '1' and (shutdown[1] == 'open' or closed_until > now_s) then
+    if shutdown[1] and shutdown[2] ~= '1' and (is_closing(id) or closed_until > now_s) then
         return id
     end
 end

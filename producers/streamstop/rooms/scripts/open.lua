@@ -12,8 +12,7 @@
 local room = ARGV[1]
 local state = room_key(room, 'state')
 local id = redis.call('HGET', state, 'shutdown')
-local held = id and redis.call('HMGET', shutdown_key(id), 'status', 'cancelled') or {}
-local new = held[1] ~= 'open' or held[2] == '1'
+local new = not id or not is_closing(id) or redis.call('HGET', shutdown_key(id), 'cancelled') == '1'
 if new then
     id = ARGV[3]
     local callback = string.gsub(ARGV[5], '@shutdown@', id)

@@ -4,6 +4,6 @@
 -- Returns  1, or 0 where its shutdown is still open, and goes on
 local state = room_key(ARGV[1], 'state')
 local id = redis.call('HGET', state, 'shutdown')
-if id and redis.call('HGET', shutdown_key(id), 'status') == 'open' then return 0 end
+if id and is_closing(id) then return 0 end
 redis.call('HDEL', state, 'shutdown', 'closed_until')
 return 1
