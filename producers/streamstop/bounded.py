@@ -52,6 +52,8 @@ def bound(redis: Redis) -> Redis:
     and each would be an error of its own.
     """
     pool = redis.connection_pool
+    for unsaid in {"driver_info", "lib_name", "lib_version"} & set(pool.connection_kwargs):
+        pool.connection_kwargs[unsaid] = None  # a round trip each, and a command that a Redis user needs not have
     parts = {"pool": weakref.ref(pool)}
     pool.connection_class = type("BoundedConnection", (_Bounded, pool.connection_class), parts)
     return redis
@@ -82,6 +84,9 @@ class _Bounded(Connection):
     @socket_connect_timeout.setter
     def socket_connect_timeout(self, value: float | None) -> None:
         self._socket_connect_timeout = value
+
+    def activate_maint_notifications_handling_if_enabled(self, check_health: bool = True) -> None:
+        """Do without: they are Redis Enterprise's, and asking for them is one more command."""
 
     def connect(self) -> None:
         """Connect where that is needed; the pool asks for it before each use."""

@@ -18,8 +18,9 @@ from streamstop.bounded import at_most, bound, left
 from streamstop.dead import Letters
 from streamstop.errors import QueueUnavailable
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import UNREACHABLE, Lane, Lanes, Pace, Queued
-from streamstop.refusals import is_forbidden, said
+from streamstop.lanes import UNREACHABLE, Lanes, Queued
+from streamstop.refusals import said
+from streamstop.restricted import ProducersLanes
 from streamstop.rooms import Rooms
 from streamstop.settings import RedisSettings, RoomSettings
 
@@ -173,28 +174,10 @@ class Connections:
                 app.conf.update(self.settings.celery_options())
                 backend: Any = app.backend  # the Redis backend; its types know only the base
                 redis = bound(backend.client)
-                lanes = _NudgedLanes(redis)
+                lanes = ProducersLanes(redis)
                 rooms = Rooms(redis, lanes, self._rooms)
                 self._open = _Open(app, redis, lanes, KnownAccounts(redis), rooms, Letters(redis, lanes))
             return self._open
-
-
-class _NudgedLanes(Lanes):
-    """The lanes, for a client whose Redis user may be one that can only enqueue: the workers' sweep then admits."""
-
-    _may_admit = True
-
-    def admit(self, lane: Lane, pace: Pace) -> int:
-        """Admit what waits, unless Redis has said that this user may not: it is not asked again."""
-        if not self._may_admit:
-            return 0
-        try:
-            return super().admit(lane, pace)
-        except RedisError as error:
-            if not is_forbidden(error):
-                raise
-            self._may_admit = False
-            return 0
 
 
 def _forget_after_fork(connections: Connections) -> None:

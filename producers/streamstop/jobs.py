@@ -43,7 +43,8 @@ class Job:
     def peek(self) -> Outcome | Deferral | None:
         """Return the outcome, or why the job is waiting to be called again, or None while there is neither."""
         with self._connections.reaching("the job could not be looked up"):
-            record: Any = self._connections.redis.get(result_key(self.id))
+            records: Any = self._connections.redis.mget(result_key(self.id))  # to MGET, a key of another type is none
+        record = records[0]
         return None if record is None else read_record(record)
 
     def cancel(self) -> Outcome:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from streamstop.errors import UnknownAccount
 from streamstop.lanes.names import ACCOUNTS
@@ -39,7 +40,13 @@ class KnownAccounts:
         pipeline.zadd(ACCOUNTS, {f"{name} {vendor}": seconds for name, vendor in vendors.items()})
         pipeline.zremrangebyscore(ACCOUNTS, "-inf", seconds - PUBLISHED_FOR.total_seconds())
         pipeline.expire(ACCOUNTS, PUBLISHED_FOR)
-        pipeline.execute()
+        try:
+            pipeline.execute()
+        except ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            self._redis.delete(ACCOUNTS)  # somebody put something else there while no worker ran
+            raise
 
     def vendors(self) -> Mapping[str, str]:
         """Return account names to vendors, as running workers have them; empty where no worker has spoken."""

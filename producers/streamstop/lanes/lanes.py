@@ -154,7 +154,8 @@ class Lanes:
 
     def record_of(self, job_id: str) -> bytes | None:
         """Return the job's record in Celery's result backend."""
-        record: Any = self._redis.get(result_key(job_id))
+        records: Any = self._redis.mget(result_key(job_id))  # to MGET, a key of another type is none
+        record = records[0]
         return None if record is None else bytes(record)
 
     def sweep(self, lane: Lane, pace: Pace, *, owner: str, lease: timedelta) -> Swept:

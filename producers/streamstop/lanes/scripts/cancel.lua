@@ -8,7 +8,7 @@
 -- Returns   'cancelled' | 'claimed' | 'ended'
 local id = ARGV[4]
 
-if ended(redis.call('GET', KEYS[12])) then
+if ended(redis.call('MGET', KEYS[12])[1]) then
     return 'ended'
 end
 if redis.call('HEXISTS', jobs, id .. ':owner') == 1 then

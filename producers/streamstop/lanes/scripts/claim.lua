@@ -17,7 +17,7 @@ local message, holder, tries = held[1], held[2], held[3] or ''
 if not message or (holder and holder ~= owner) or not redis.call('ZSCORE', leases, id) then
     return {'stale'}
 end
-if ended(redis.call('GET', result)) then
+if ended(redis.call('MGET', result)[1]) then   -- MGET, for to it a key of another type is none
     forget(id)
     refund()
     admit()

@@ -8,8 +8,9 @@ local function is_called(id, member)
     if redis.call('HEXISTS', shutdown_key(id, 'outcomes'), member) == 1 then return true end
     local job_id = redis.call('HGET', shutdown_key(id, 'jobs'), member)
     if not job_id then return false end
-    local held = redis.call('HMGET', 'streamstop.work.' .. lane_of(job_id) .. ':jobs', job_id .. ':owner', job_id .. ':tries')
-    return held[1] or held[2] or redis.call('EXISTS', 'celery-task-meta-' .. job_id) == 1
+    -- A producer's user need not be one that may look there; then it may have been called.
+    local held = redis.pcall('HMGET', 'streamstop.work.' .. lane_of(job_id) .. ':jobs', job_id .. ':owner', job_id .. ':tries')
+    return held.err or held[1] or held[2] or redis.call('EXISTS', 'celery-task-meta-' .. job_id) == 1
 end
 
 -- Make stream tasks members of a shutdown: ARGV from `first` on are pairs of task and command. Returns how many joined.
