@@ -17,6 +17,7 @@ UNEVEN_S = 0.025
 #: Answers after which a job is over: a further call needs another reason than the answer.
 _FINAL = {"ok", "FailedOperation.TaskFinished", "CodeTaskHasStopped"}
 _OF_REDIS = {Kind.REDIS, Kind.CUT_REDIS, Kind.HALF_OPEN_REDIS, Kind.SLOW_REDIS}
+_KILLS = {Kind.KILL, Kind.KILL_AT}
 _JUMPS = {Kind.CLOCK, Kind.CLOCK_BACK}
 
 
@@ -36,20 +37,13 @@ class Notes:
 
     def __init__(self, notes: Sequence[Mapping[str, Any]]) -> None:
         self._by_job: dict[str, list[Mapping[str, Any]]] = {}
-        self._died: dict[str, float] = {}
         for note in sorted(notes, key=lambda note: float(note["at"])):
-            if note["what"] == "dies":
-                self._died[str(note["process"])] = float(note["at"])
-            else:
+            if "job" in note:
                 self._by_job.setdefault(str(note["job"]), []).append(note)
 
     def recorded_at(self, job: str) -> float | None:
         """Return the moment just after a worker recorded the job's outcome, if it lived to note it."""
         return next((float(note["at"]) for note in self._by_job.get(job, ()) if note.get("recorded")), None)
-
-    def died_at(self, process: str) -> float | None:
-        """Return when a process killed itself."""
-        return self._died.get(process)
 
     def made(self, jobs: Sequence[str], calls: Sequence[Call]) -> dict[str, list[Made]]:
         """Match calls for one task and operation, in order, to the notes of those who made them; return them by job.
@@ -84,9 +78,8 @@ def _until_next(notes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any
 class Causes:
     """Explains calls by the faults of a run."""
 
-    def __init__(self, faults: Sequence[Happened], notes: Notes) -> None:
+    def __init__(self, faults: Sequence[Happened]) -> None:
         self._faults = faults
-        self._notes = notes
 
     def of_next(self, first: Made, then: Made) -> str | None:  # noqa: PLR0911  # a return a cause
         """Return why a job was called again after `first`, or None where nothing explains it."""
@@ -140,12 +133,8 @@ class Causes:
         return None
 
     def _killed_between(self, process: str, begun: float, again: float) -> bool:
-        died = self._notes.died_at(process)
-        if died is not None and begun <= died <= again:
-            return True
-        ends = {Kind.KILL, Kind.TERM}
         return any(
-            fault.kind in ends and fault.process == process and begun - 1 <= fault.began <= again
+            fault.kind in _KILLS and fault.process == process and begun - _SLACK_S <= fault.began <= again
             for fault in self._faults
         )
 

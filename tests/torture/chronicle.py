@@ -65,6 +65,13 @@ class Chronicle:
             if fault.seconds:
                 self.tell(f"over: {fault}")
 
+    def met(self, point: str, process: str, at: float) -> None:
+        """Note which process came to a point at which one was told to die, and when."""
+        for fault in self.faults:
+            if fault.kind is Kind.KILL_AT and fault.fault.how == point and not fault.process:
+                fault.process, fault.began, fault.ended = process, at, at
+        self.tell(f"{process} killed itself {point}")
+
     @property
     def last_fault(self) -> float:
         """The moment at which the last fault was over; the begin where there was none."""

@@ -174,4 +174,4 @@ class Fleet:
             self._chronicle.alarm(f"{life.name} ended by itself, with {life.process.returncode}")
         else:
             life.doomed = True
-            self._chronicle.tell(f"{life.name} killed itself {last['point']}")
+            self._chronicle.met(last["point"], life.name, last["at"])

@@ -38,9 +38,8 @@ class Judge:
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
-        notes = Notes(evidence.notes)
-        self._notes = notes
-        self._causes = Causes(evidence.faults, notes)
+        self._notes = Notes(evidence.notes)
+        self._causes = Causes(evidence.faults)
         self._redis_kills = [fault.began for fault in evidence.faults if fault.kind is Kind.REDIS]
         #: Calls by job, in the order of their arrival.
         self.made = self._calls_by_job()

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from tests.torture.invariants import Finding
 from tests.torture.run import Verdict
+from tests.torture.schedule import Kind
+from tests.torture.stage import LEASE_S
 
 #: How many of the things that broke an invariant are printed; all are counted.
 _SHOWN = 10
@@ -23,7 +25,9 @@ def summary(verdict: Verdict) -> Iterator[str]:
     yield from (f"    {count:6}  {cause}" for cause, count in verdict.extra.most_common())
     yield f"not found, though an earlier call of the job had stopped the task   {verdict.misread}"
     yield f"faults                 {_counts(Counter(fault.kind.value for fault in evidence.faults))}"
-    yield f"last fault to last outcome   {verdict.settled_s:.1f} s; {verdict.still_open} open then"
+    yield f"last fault to last outcome   {verdict.settled_s:.1f} s; {verdict.still_open} never ended"
+    if {fault.kind for fault in evidence.faults} <= {Kind.KILL, Kind.KILL_AT}:
+        yield f"  only workers were killed: one lease and 5 s are {LEASE_S + 5:g} s"
     yield "invariants"
     for finding in verdict.findings:
         yield from _of(finding)

@@ -147,6 +147,7 @@ def test_a_further_call_needs_a_cause() -> None:
         assert all(finding.ok for finding in judge.findings())
         assert judge.extra == {cause: 1}
     assert broken(replace(again, faults=[happened(Kind.KILL, 101.1, process="w1-0")])) == [FURTHER]
+    assert broken(replace(again, faults=[happened(Kind.TERM, 101.1, process=PROCESS)])) == [FURTHER], "calls end"
     assert broken(replace(again, faults=[happened(Kind.KILL, 101.9, process=PROCESS)])) == [FURTHER]
 
 
