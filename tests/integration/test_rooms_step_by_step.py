@@ -11,6 +11,7 @@ from redis import Redis
 
 from streamstop import Client, Command, Result, Shutdown, ShutdownStatus
 from streamstop.lanes import Claimed, Lane, Lanes, Pace, Tries
+from streamstop.lanes.names import READY_LISTS
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome
 from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
@@ -52,7 +53,7 @@ class Hands:
     def queued(self, lane: Lane = LANE) -> list[dict[str, Any]]:
         """Return the messages of a lane that no worker has taken, first to last."""
         found: list[bytes] = []
-        for level in ("streamstop.ready", *lane.waiting):
+        for level in (*READY_LISTS, *lane.waiting):
             found += reversed(self.redis.lrange(level, 0, -1))
         messages = [json.loads(message) for message in found]
         return [one for one in messages if one["properties"]["delivery_info"]["routing_key"] == lane.queue]
@@ -294,7 +295,8 @@ def test_a_shutdowns_first_jobs_do_not_wait_for_the_sweep(hands: Hands) -> None:
     shutdown = hands.stop("a", "b")
     assert len(hands.redis.lrange("streamstop.ready", 0, -1)) == 1, "the fan-out is ready at once"
     hands.fan_out(shutdown)
-    ready = [json.loads(message)["headers"]["id"] for message in hands.redis.lrange("streamstop.ready", 0, -1)]
+    messages = [message for ready in READY_LISTS for message in hands.redis.lrange(ready, 0, -1)]
+    ready = [json.loads(message)["headers"]["id"] for message in messages]
     assert sum(Lane.of_job(job_id) == LANE for job_id in ready) == 2
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from redis import Redis
 
 from streamstop.lanes import Claim, Lane, Lanes, LastCall, Pace, Swept, Tries
-from streamstop.lanes.names import DEAD, PRIORITY_STEPS, READY, result_key
+from streamstop.lanes.names import DEAD, PRIORITY_STEPS, READY_LISTS, result_key
 from tests.support.celery_messages import celery_message
 from tests.support.moved_clock import MovedClock
 
@@ -55,7 +55,7 @@ class LaneHands:
 
     def take(self) -> str | None:
         """Take the next message from the ready queue, as kombu does; return the job's name."""
-        message: Any = self.redis.rpop(READY)
+        message: Any = next(filter(None, map(self.redis.rpop, READY_LISTS)), None)
         return None if message is None else _name_in(message)
 
     def take_all(self) -> list[str]:
@@ -130,7 +130,7 @@ class LaneHands:
 
     def ready(self) -> list[str]:
         """Return the names of the jobs in the ready queue, first to last."""
-        return [_name_in(message) for message in reversed(self._list(READY))]
+        return [_name_in(message) for ready in READY_LISTS for message in reversed(self._list(ready))]
 
     def unreadable(self) -> list[bytes]:
         """Return the messages that nobody can read."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Lateness, Pace, Swept, Tries
-from streamstop.lanes.names import DEAD, LANES, READY, result_key
+from streamstop.lanes.names import DEAD, LANES, READY_LISTS, result_key
 from tests.support.celery_messages import celery_message
 from tests.support.lane_model import (
     LONGEST_LEASE,
@@ -81,7 +81,7 @@ class Held:
     """All that Redis holds."""
 
     lanes: list[LaneHolds]
-    ready: list[bytes]
+    ready: list[list[bytes]]
     dead: dict[str, bytes]
     known_lanes: set[str]
     records: dict[str, str]
@@ -328,7 +328,7 @@ class LaneMachine(RuleBasedStateMachine):
 
     def _redis_holds_what_the_model_tells(self, held: Held) -> None:
         assert held.lanes == [model.holds() for model in self.models]
-        assert held.ready == [message.text for message in self.shared.ready]
+        assert held.ready == [[message.text for message in level] for level in self.shared.ready]
         assert held.dead == self.shared.dead
         assert held.known_lanes == self.shared.known_lanes
         assert held.records == {job_id: record.text for job_id, record in self.shared.records.items()}
@@ -369,7 +369,7 @@ class LaneMachine(RuleBasedStateMachine):
 
     def _let_everything_end(self) -> None:
         for _ in range(2000):
-            if all(model.empty for model in self.models) and not self.shared.ready:
+            if all(model.empty for model in self.models) and not any(self.shared.ready):
                 break
             self._advance(61 * SECOND)
             for which in (0, 1):
@@ -440,11 +440,11 @@ class LaneMachine(RuleBasedStateMachine):
         return self.lanes.sweep(model.lane, model.pace, owner=SWEEPER, lease=lease)
 
     def _take(self) -> bool:
-        text: Any = self.redis.rpop(READY)
+        text: Any = next(filter(None, map(self.redis.rpop, READY_LISTS)), None)
         if text is None:
-            assert not self.shared.ready
+            assert not any(self.shared.ready)
             return False
-        assert self.shared.ready.pop(0).text == text
+        assert self.shared.take().text == text
         job_id = self.messages[text].job_id
         assert job_id is not None
         self.taken.append(Delivery(self.home[job_id], job_id, self._new_owner()))
@@ -551,13 +551,14 @@ class LaneMachine(RuleBasedStateMachine):
     def _everything(self) -> Held:
         job_ids = list(self.home)
         pipeline = self.redis.pipeline(transaction=False)
-        pipeline.lrange(READY, 0, -1)
+        for ready in READY_LISTS:
+            pipeline.lrange(ready, 0, -1)
         pipeline.smembers(LANES)
         pipeline.mget([CLOCK_KEY, *(result_key(job_id) for job_id in job_ids)])
-        ready, known_lanes, (_, *records) = pipeline.execute()
+        now, later, known_lanes, (_, *records) = pipeline.execute()
         return Held(
             lanes=[read_lane(self.redis, model.lane) for model in self.models],
-            ready=ready[::-1],
+            ready=[now[::-1], later[::-1]],
             dead={letter_id: self._letter(letter_id) for letter_id in self._letter_ids()},
             known_lanes={name.decode() for name in known_lanes},
             records={job_id: text.decode() for job_id, text in zip(job_ids, records, strict=True) if text is not None},

@@ -28,6 +28,8 @@ SECOND = 1_000_000
 TIME_TO_CLAIM = 5 * SECOND
 #: How far ahead of its slot a job is admitted; and the only job of its lane.
 AHEAD, AHEAD_ALONE = SECOND // 4, SECOND
+#: A slot that is nearer is as good as here.
+NEAR = SECOND // 50
 #: The longest that a worker waits for a slot.
 PATIENCE = SECOND
 #: How late a call may leave and be covered by the headroom.
@@ -113,12 +115,17 @@ class Shared:
     """What all lanes have in common."""
 
     clock: MovedClock
-    #: First to last.
-    ready: list[Message] = field(default_factory=list)
+    #: Whose slot is here, and who has to wait for it in a worker; each first to last.
+    ready: tuple[list[Message], list[Message]] = field(default_factory=lambda: ([], []))
     #: What nobody can read, by id.
     dead: dict[str, bytes] = field(default_factory=dict)
     known_lanes: set[str] = field(default_factory=set)
     records: dict[str, Record] = field(default_factory=dict)
+
+    def take(self) -> Message:
+        """A worker takes the next job."""
+        now, later = self.ready
+        return (now or later).pop(0)
 
     def ended(self, job_id: str) -> bool:
         """Whether the job has its outcome."""
@@ -345,7 +352,7 @@ class LaneModel:
                 dropped += 1
             else:
                 self.in_flight[message.job_id] = InFlight(message, self.now + TIME_TO_CLAIM)
-                self.shared.ready.append(message)
+                self.shared.ready[slot - self.now > NEAR].append(message)
                 self.pacing.promised_from = slot + self.pacing.spacing
                 self.pacing.admissions += 1
                 admitted += 1
@@ -399,10 +406,12 @@ class LaneModel:
     def _mend(self, job_id: str) -> bool:
         """Make a job wait again whose lease ran out; return whether it is the sweeper's to end instead."""
         job = self.in_flight[job_id]
-        if job.owner is None and job.message in self.shared.ready:
-            self.shared.ready.reverse()
-            self.shared.ready.remove(job.message)  # the newest, should a stale copy lie there too
-            self.shared.ready.reverse()
+        lying = [ready for ready in self.shared.ready if job.message in ready]
+        if job.owner is None and lying:
+            for ready in lying:
+                ready.reverse()
+                ready.remove(job.message)  # the newest, should a stale copy lie there too
+                ready.reverse()
             self._wait_again(job.message)
             self._take_promise_back()
             return False

@@ -10,7 +10,7 @@ from datetime import timedelta
 from redis import Redis
 
 from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Pace
-from streamstop.lanes.names import READY
+from streamstop.lanes.names import READY_LISTS
 from tests.support.celery_messages import celery_message
 from tests.support.moved_clock import MovedClock
 
@@ -60,7 +60,7 @@ class LaneSimulation:
         self._at(self.clock.now_us + 1_000_000, self._sweep)
 
     def _deliver(self) -> None:
-        while self._idle and (message := self.redis.rpop(READY)) is not None:
+        while self._idle and (message := next(filter(None, map(self.redis.rpop, READY_LISTS)), None)) is not None:
             assert isinstance(message, bytes)
             self._claim(json.loads(message)["headers"]["id"])
 

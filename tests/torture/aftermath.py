@@ -9,7 +9,7 @@ from redis import Redis
 
 from streamstop import Client, Command, QueueUnavailable
 from streamstop.lanes import Lane
-from streamstop.lanes.names import ACCOUNTS, LANES, READY, SWEEPER
+from streamstop.lanes.names import ACCOUNTS, LANES, READY_LISTS, SWEEPER
 from streamstop.rooms import CALLBACKS, CONTROL
 from tests.support.redis_content import everything_in
 from tests.torture.clock import SHIFT_KEY
@@ -97,8 +97,9 @@ def _held(redis: Any) -> Iterator[str]:
     for lane in {*lanes(), *twins, CONTROL, CALLBACKS}:
         own = [key for key in lane.keys if lane.name in key and not key.endswith(":pace")]
         yield from (f"{key} is left" for key in own if redis.exists(key))
-    if redis.exists(READY):
-        yield f"{READY} holds {redis.llen(READY)}"
+    for ready in READY_LISTS:
+        if redis.exists(ready):
+            yield f"{ready!r} holds {redis.llen(ready)}"
     if redis.exists(LANES):
         yield f"{LANES} holds {redis.smembers(LANES)}"
 

@@ -11,7 +11,7 @@ from fakeredis import FakeRedis
 from streamstop.dead import Letters, Matching, letter_of, store
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
 from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Letter, Pace, Settlement
-from streamstop.lanes.names import DEAD, READY, result_key
+from streamstop.lanes.names import DEAD, READY_LISTS, result_key
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import outcome_record
 from streamstop.rooms import Follow, Membership
@@ -49,7 +49,7 @@ class Cemetery:
         )
         self.redis.lpush(lane.queue, celery_message(lane, job_id))
         self.lanes.admit(lane, PACE)
-        self.redis.delete(READY)
+        self.redis.delete(*READY_LISTS)
         claim = self.lanes.claim(lane, PACE, job_id, owner="w", lease=timedelta(seconds=9), expires_at=None)
         assert claim.what is Claimed.GO
         letter = letter_of(command, None, outcome, None)
@@ -64,7 +64,7 @@ class Cemetery:
 
     def waiting(self, lane: Lane = LANE) -> list[dict[str, Any]]:
         """Return the messages that wait in the lane or are ready."""
-        texts: Any = [text for key in (*lane.waiting, READY) for text in self.redis.lrange(key, 0, -1)]
+        texts: Any = [text for key in (*lane.waiting, *READY_LISTS) for text in self.redis.lrange(key, 0, -1)]
         return [json.loads(text) for text in texts]
 
 

@@ -14,7 +14,7 @@ from streamstop import Command, Deferral, Outcome, Result
 from streamstop.dead import Letters
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import Lane, Lanes, Pace
-from streamstop.lanes.names import READY
+from streamstop.lanes.names import READY_LISTS
 from streamstop.messages import celery_message
 from streamstop.operations import GetMPUTaskStatus, ListRtcMPUTaskDetail, Operation, RtcStopMPUTask
 from streamstop.results import read_record
@@ -71,7 +71,7 @@ class Bench:
         return self.take(lane)
 
     def take(self, lane: Lane) -> Delivery:
-        taken: Any = self.redis.rpop(READY)
+        taken: Any = next(filter(None, map(self.redis.rpop, READY_LISTS)))
         fields = json.loads(taken)
         return Delivery(fields["headers"]["id"], lane, json.loads(fields["body"])[0][0])
 

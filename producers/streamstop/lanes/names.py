@@ -25,6 +25,9 @@ _QUEUE = "streamstop.lane."
 #: Begins the names of what only workers write: Redis' access rules tell the two apart by it.
 _WORK = "streamstop.work."
 _PRIORITY_SEPARATOR = "\x06\x16"
+#: The ready queue's lists, in the order in which workers take from them: jobs whose slot is here, and those that have
+#: to wait for theirs in a worker. So a thread that is free goes to who needs it now.
+READY_LISTS = (READY, f"{READY}{_PRIORITY_SEPARATOR}3")
 
 
 def result_key(job_id: str) -> str:

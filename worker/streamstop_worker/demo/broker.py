@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from streamstop import Client, Job
 from streamstop.lanes import Lane
-from streamstop.lanes.names import ACCOUNTS, LANES, READY, result_key
+from streamstop.lanes.names import ACCOUNTS, LANES, READY_LISTS, result_key
 from streamstop.rooms import CONTROL
 from streamstop_worker.accounts import Account
 from streamstop_worker.demo.embedded_redis import NoRedisServer, find_redis_server, redis_server
@@ -87,9 +87,10 @@ def clear(
     redis.srem(LANES, *(lane.name for lane in lanes))
     redis.zrem(ACCOUNTS, *(f"{account.name} {account.vendor}" for account in accounts))
     queues = [f'"{lane.queue}"'.encode() for lane in lanes]
-    for message in redis.lrange(READY, 0, -1):
-        if any(queue in message for queue in queues):
-            redis.lrem(READY, 1, message)
+    for ready in READY_LISTS:
+        for message in redis.lrange(ready, 0, -1):
+            if any(queue in message for queue in queues):
+                redis.lrem(ready, 1, message)
 
 
 def without_password(url: str) -> str:

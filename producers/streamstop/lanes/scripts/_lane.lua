@@ -5,7 +5,7 @@
 -- KEYS[6]     jobs      hash  <id> -> message;  <id>:owner -> who claimed it;  <id>:tries -> its history
 -- KEYS[7]     due       zset  job id -> moment at which a deferred job waits again
 -- KEYS[8]     pace      hash  of the fields below
--- KEYS[9]     ready     list  the one queue that workers consume
+-- KEYS[9]     ready     list  the one queue that workers consume, and, as <ready>\6\0223, its next priority's
 -- KEYS[10]    lanes     set   of the lanes that hold anything
 -- KEYS[11]    dead      zset  id of a dead letter -> moment at which it was kept; <dead>.<id>: hash, the letter;
 --                             <dead>:count: how many messages nobody could read
@@ -27,12 +27,14 @@
 local waiting = {KEYS[1], KEYS[2], KEYS[3], KEYS[4]}
 local leases, jobs, due, pace_key, ready, lanes, dead =
     KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
+local ready_later = ready .. '\6' .. '\22' .. '3'
 local lane = ARGV[1]
 
 local SECOND = 1000000
 local ADMITTED_LEASE = 5 * SECOND   -- until the claim
 local HORIZON = SECOND / 4          -- how far ahead of its slot a job is admitted
 local PATIENCE = SECOND             -- the longest wait for a slot in a worker
+local NEAR = SECOND / 50            -- a wait that is none: whose slot is nearer goes ahead of those that will wait
 local LATE_COVERED = SECOND / 100   -- lateness of a call that the headroom covers, beside what nobody can see
 local FAILING = 5                   -- transient faults in a row that make a lane rest
 local MOST_DROPPED = 500            -- unreadable or repeated messages in one run; the sweep goes on
@@ -205,7 +207,7 @@ local function admit()
             bury(lane .. '.unreadable-' .. redis.call('INCR', dead .. ':count'), '', message, '')
         elseif redis.call('HSETNX', jobs, id, message) == 1 then
             redis.call('ZADD', leases, integer(now + ADMITTED_LEASE), id)
-            redis.call('LPUSH', ready, message)
+            redis.call('LPUSH', slot - now > NEAR and ready_later or ready, message)
             set('gate', slot + interval())
             set('turn', pace.turn + 1)
             in_flight = in_flight + 1

@@ -22,7 +22,7 @@ for i = #lapsed, 1, -1 do           -- the last goes to the front first, so that
     local message, claimed = held[1], held[2]
     if not message then
         redis.call('ZREM', leases, id)
-    elseif not claimed and redis.call('LREM', ready, 1, message) == 1 then
+    elseif not claimed and redis.call('LREM', ready, 1, message) + redis.call('LREM', ready_later, 1, message) > 0 then
         put_back(id, message)       -- no worker has taken it: they are busy, or none runs
         refund()
     else
