@@ -141,7 +141,7 @@ def echoing(connection: Connection) -> None:
             "Message": line,
         }
         if number % 3 == 2:
-            connection.send(b"HTTP/1.1 200 " + request)
+            connection.send(request)
             return
         connection.answer(json.dumps({**said, "RequestId": ECHO.access_key_id}).encode(), status=b"400 Bad Request")
 
