@@ -16,6 +16,7 @@ from celery import Celery, bootsteps, signals
 from celery.backends.base import DisabledBackend
 from kombu import Exchange, Queue
 
+from streamstop.bounded import bound
 from streamstop.errors import InvalidSettings
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import Lanes
@@ -26,6 +27,7 @@ from streamstop_worker import telemetry
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.control import LEASE, Control
 from streamstop_worker.execute import Executor
+from streamstop_worker.redis_check import check
 from streamstop_worker.set_aside import SetAside
 from streamstop_worker.settings import WorkerSettings
 from streamstop_worker.shutdowns import Shutdowns
@@ -48,7 +50,7 @@ class Parts(bootsteps.StartStopStep):
             self.accounts = Accounts(settings.accounts, os.environ)
         except InvalidSettings as mistake:
             sys.exit(f"streamstop: {mistake}")
-        redis = worker.app.backend.client
+        self._redis = redis = bound(worker.app.backend.client)
         known_accounts = KnownAccounts(redis)
         lanes = Lanes(redis)
         shutdowns = Shutdowns(Rooms(redis, lanes), lanes, settings.verify_timeout)
@@ -80,6 +82,7 @@ class Parts(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it
         """Begin to sweep, and listen for SIGHUP."""
         signals.worker_shutting_down.connect(self._drain, weak=False)
+        signals.worker_ready.connect(self._check_redis, weak=False)  # once, and Redis is there then
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGHUP, self._reload)
         _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
@@ -91,6 +94,9 @@ class Parts(bootsteps.StartStopStep):
 
     def _drain(self, **_signal: Any) -> None:
         self.executor.draining.set()
+
+    def _check_redis(self, **_signal: Any) -> None:
+        check(self._redis)
 
     def _reload(self, *_signal: Any) -> None:
         """Take over the accounts file as it is now; a file with a mistake changes nothing."""

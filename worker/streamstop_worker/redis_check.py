@@ -1,0 +1,54 @@
+"""Redis check: what a worker says when it starts of a Redis that can lose jobs. It is never an obstacle."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from redis import Redis
+
+from streamstop.bounded import at_most
+from streamstop.lanes import UNREACHABLE
+
+_OLDEST = (6, 2)
+#: For all of it.
+_PATIENCE = timedelta(seconds=5)
+
+_log = structlog.get_logger("streamstop")
+
+
+def check(redis: Redis) -> None:
+    """Log a warning for each setting of `redis` by which jobs can be lost; where it does not tell, one line at info."""
+    try:
+        with at_most(_PATIENCE):
+            problems = list(_problems(redis))
+    except UNREACHABLE as error:
+        _log.info("how Redis is set up was not to be learnt", error=type(error).__name__)
+        return
+    for problem in problems:
+        _log.warning(problem)
+
+
+def _problems(redis: Redis) -> Iterator[str]:
+    info: Mapping[str, Any] = redis.info()
+    version = str(info.get("redis_version", ""))
+    if version and tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
+        yield f"Redis is {version}: streamstop is made for 6.2 and later, and may fail"
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        lost = "waiting jobs" if str(policy).startswith("allkeys") else "outcomes, rooms and shutdowns"
+        yield f"Redis throws {lost} away when it is full: set maxmemory-policy to noeviction (it is {policy})"
+    config = _config(redis)
+    if info.get("aof_enabled") == 0 and config.get("save") == "":
+        yield "Redis keeps nothing on disk, and a restart of it loses every job: set appendonly to yes"
+    if info.get("aof_enabled") == 1 and config.get("appendfsync") == "no":
+        yield "a power cut can lose half a minute of jobs: set Redis' appendfsync to everysec or always (it is no)"
+
+
+def _config(redis: Redis) -> Mapping[str, Any]:
+    """Return what only CONFIG tells; managed Redis and access rules forbid it."""
+    try:
+        return {name: redis.config_get(name).get(name) for name in ("save", "appendfsync")}
+    except UNREACHABLE as error:
+        _log.info("whether Redis keeps jobs on disk was not to be learnt", error=type(error).__name__)
+        return {}
