@@ -39,6 +39,9 @@ _PATIENCE_S = 120
 #: Keys that are there while a lane holds jobs: the lists in which they wait, and what is kept of those that do not.
 _QUEUES, _OF_JOBS = (b"streamstop.lane.", b"streamstop.ready"), (b":leases", b":jobs", b":due")
 _MIB = 1024 * 1024
+#: What Redis 6 and earlier takes at once for what is written while its file is rewritten; its own count of that is of
+#: the bytes in use.
+_REWRITE_BLOCK = 10 * _MIB
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,10 @@ class _Sampler:
         now, calls, book = time.monotonic(), self._calls, self._book
         past, cpu = now - self._last_at, cpu_seconds(self._worker_pids) or 0.0
         families = Counter(map(_family, self._redis.scan_iter(count=1000)))
-        memory = self._redis.info("memory")["used_memory"]
+        info = self._redis.info()
+        used = info["used_memory"]
+        unread, rewriting = families["outcomes"] * book.record_bytes, info.get("aof_rewrite_buffer_length", 0)
+        passing = unread + -(-rewriting // _REWRITE_BLOCK) * _REWRITE_BLOCK
         views = self._lanes.views(self._every_lane)
         first, second = (_rss(pid) for pid in self._worker_pids)
         latencies = sorted(calls.latencies_ms) or [0.0]
@@ -157,8 +163,8 @@ class _Sampler:
             worker_1_rss=first,
             worker_2_rss=second,
             simulator_rss=_rss(self._simulator_pid),
-            redis_memory=memory / _MIB,
-            redis_memory_less_outcomes=(memory - families["outcomes"] * book.record_bytes) / _MIB,
+            redis_memory=used / _MIB,
+            redis_memory_steady=(used - passing) / _MIB,
             keys_standing=families["standing"],
             keys_under_way=families["under way"],
             keys_outcomes=families["outcomes"],
@@ -198,6 +204,7 @@ def measure(soak: Soak, samples: list[Sample]) -> SoakFigures:
         for lane in lanes:
             vendor.set_limit(lane.account, lane.operation, soak.limit)
         file = folder / "accounts.toml"
+        file.touch(mode=0o600)
         file.write_text(accounts_toml(accounts, vendor.url, limits))
         arguments = ("--concurrency", str(soak.threads))
         workers = [

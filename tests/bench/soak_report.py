@@ -18,9 +18,10 @@ class Sample:
     worker_1_rss: float
     worker_2_rss: float
     simulator_rss: float
-    #: Redis' ``used_memory``, the outcomes in it, and what it holds beside them by their number and size.
+    #: Redis' ``used_memory``; and without what comes and goes: outcomes that were not read yet, by their number and the
+    #: size of one, and the blocks in which Redis keeps what is written while its file is rewritten.
     redis_memory: float
-    redis_memory_less_outcomes: float
+    redis_memory_steady: float
     #: Keys by family: those of ours that stay (each lane's pace, what all share), those of jobs that wait or are under
     #: way, outcomes that were not read yet, and Celery's and kombu's own.
     keys_standing: int
@@ -62,12 +63,12 @@ class Row:
 _MUST_NOT_GROW: Sequence[tuple[str, Callable[[Sample], float]]] = (
     ("worker 1 RSS (MiB)", lambda one: one.worker_1_rss),
     ("worker 2 RSS (MiB)", lambda one: one.worker_2_rss),
-    ("Redis, unread outcomes left out (MiB)", lambda one: one.redis_memory_less_outcomes),
+    ("Redis memory, steady part (MiB)", lambda one: one.redis_memory_steady),
     ("keys streamstop.* that stay", lambda one: one.keys_standing),
 )
 _OTHERS: Sequence[tuple[str, Callable[[Sample], float]]] = (
     ("simulator RSS (MiB)", lambda one: one.simulator_rss),
-    ("Redis memory (MiB)", lambda one: one.redis_memory),
+    ("Redis memory, all (MiB)", lambda one: one.redis_memory),
     ("keys of jobs not ended", lambda one: one.keys_under_way),
     ("keys of unread outcomes", lambda one: one.keys_outcomes),
     ("other keys", lambda one: one.keys_other),
@@ -127,7 +128,7 @@ def write_plot(samples: Sequence[Sample], path: Path, caption: Sequence[str]) ->
             "Redis used_memory (MiB)",
             [
                 line("all", lambda one: one.redis_memory),
-                line("without unread outcomes", lambda one: one.redis_memory_less_outcomes),
+                line("without unread outcomes and rewriting", lambda one: one.redis_memory_steady),
             ],
         ),
         Panel(
