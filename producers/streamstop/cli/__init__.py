@@ -8,6 +8,7 @@ import json
 import click
 
 from streamstop.cli import completion as completing
+from streamstop.cli.dead import dead
 from streamstop.cli.enqueue import status, stop
 from streamstop.cli.exits import FailingGroup
 from streamstop.cli.jobs import cancel, job
@@ -30,6 +31,7 @@ __all__ = ["main"]
             "streamstop stop --from tasks.jsonl --wait 600 --json",
             "streamstop room stop room-42 --watch",
             "streamstop job ID",
+            "streamstop dead list",
         ],
         "Exit codes": EXIT_CODES,
     },
@@ -65,5 +67,5 @@ def completion(shell: str) -> None:
     click.echo(completing.script(main, shell))
 
 
-for command in (stop, status, room, job, cancel):
+for command in (stop, status, room, job, cancel, dead):
     main.add_command(command)

@@ -144,7 +144,8 @@ def _run(request: Request) -> None:
         if request.wait is None:
             _print_enqueued(enqueued, commands, as_json=request.as_json)
             return
-        outcomes, cut_short = _wait(client, enqueued, request.wait, request.kind)
+        label = "stopping" if request.kind is Kind.STOP else "asking"
+        outcomes, cut_short = wait_for(client, enqueued, request.wait, label)
     rows = [Row(job.id, command, outcomes.get(job.id)) for job, command in zip(enqueued, commands, strict=True)]
     if request.as_json:
         click.echo(lines(row.to_json() for row in rows))
@@ -166,8 +167,8 @@ def _print_enqueued(enqueued: Sequence[Job], commands: Sequence[Command], *, as_
     click.echo(f"{jobs(len(enqueued))} enqueued; {_LOOK}", err=True)
 
 
-def _wait(
-    client: Client, enqueued: Sequence[Job], limit: timedelta, kind: Kind
+def wait_for(
+    client: Client, enqueued: Sequence[Job], limit: timedelta, label: str
 ) -> tuple[dict[str, Outcome], Failure | None]:
     """Wait, and return the outcomes that came, also where something cut the wait short."""
     outcomes: dict[str, Outcome] = {}
@@ -175,7 +176,7 @@ def _wait(
         bar = stack.enter_context(
             click.progressbar(
                 length=len(enqueued),
-                label="stopping" if kind is Kind.STOP else "asking",
+                label=label,
                 show_pos=True,
                 file=sys.stderr,
                 hidden=not sys.stderr.isatty(),

@@ -42,7 +42,9 @@ class Row:
         return json_line(self.job_id, self.command.operation.spec.id, self.command.account, self.outcome)
 
 
-def json_line(job_id: str, operation: str | None, account: str | None, outcome: Outcome | None, **more: Any) -> str:
+def json_line(
+    job_id: str | None, operation: str | None, account: str | None, outcome: Outcome | None, **more: Any
+) -> str:
     """Return a job as one line of JSON, in ASCII."""
     told = None if outcome is None else outcome.model_dump(mode="json")
     return json.dumps({"job_id": job_id, "operation": operation, "account": account, **more, "outcome": told})
