@@ -48,8 +48,14 @@ def step_record(job_id: str, step: str, done: datetime) -> str:
 
 
 def read_record(record: bytes | str) -> Outcome | Deferral | None:
-    """Return what a record says; None for one that is not ours."""
-    data = json.loads(record)
+    """Return what a record says; None for one that is not ours, or that a newer version wrote."""
+    try:
+        return _read(json.loads(record))
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _read(data: object) -> Outcome | Deferral | None:
     match data:
         case {"status": "SUCCESS", "result": {"job_id": _} as outcome}:
             return Outcome.model_validate(outcome)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -95,6 +96,35 @@ def test_a_url_that_answers_badly_is_told_again_and_given_up_after_eight_times(r
     assert told.deliver() is None
     assert len(told.requests) == 8
     assert {request.url.host for request in told.requests} == {"example.com"}
+    assert told.is_over()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.com/", "https://[::1", "https://h:99999/", "https://a:b@h/", "ftp://h/", "", 5, ["x"], {}]
+)
+def test_an_address_that_no_producer_may_give_is_not_called(redis: Redis, clock: MovedClock, url: object) -> None:
+    told = Told(redis, clock, {"url": url})
+    assert told.deliver() is None
+    assert told.requests == []
+    assert told.is_over()
+
+
+def test_an_address_that_only_looks_like_one_is_given_up(redis: Redis, clock: MovedClock) -> None:
+    told = Told(redis, clock, {"url": "https://a b\x7f/"})
+    deferral = told.deliver()
+    assert deferral is not None
+    assert deferral.reason.endswith(": InvalidURL")
+
+
+def test_a_signature_that_cannot_be_sent_is_given_up_in_the_end(redis: Redis, clock: MovedClock) -> None:
+    told = Told(redis, clock, {})
+    told.control = replace(told.control, send_signature=lambda signature, _told: signature["task"])
+    for _ in range(7):
+        deferral = told.deliver()
+        assert deferral is not None
+        assert deferral.reason == "the signature cannot be sent (KeyError)"
+        clock.advance(timedelta(minutes=2))
+    assert told.deliver() is None
     assert told.is_over()
 
 

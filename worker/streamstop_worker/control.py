@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import structlog
 
 from streamstop import callbacks
-from streamstop.lanes import Claimed, Lane, Lanes, LastCall
+from streamstop.errors import InvalidCommand
+from streamstop.lanes import UNREACHABLE, Claimed, Lane, Lanes, LastCall
 from streamstop.results import Deferral, step_record
+from streamstop.rooms import check_callback
 from streamstop_worker.hold import Hold
 from streamstop_worker.pacing import pace_of
 from streamstop_worker.retry import Backoff
@@ -102,7 +104,17 @@ class Control:
         told = progress.model_dump(mode="json")
         url = to.get("url")
         if url is None:
-            self.send_signature(to, told)
+            try:
+                self.send_signature(to, told)
+            except UNREACHABLE:
+                raise
+            except Exception as error:  # noqa: BLE001  # what anybody's signature makes Celery raise
+                raise CallbackFailed(f"the signature cannot be sent ({type(error).__name__})") from None
+            return
+        try:
+            check_callback(str(url))
+        except InvalidCommand as problem:  # whoever can write to Redis can ask for a callback
+            _log.error("a callback is not made", reason=str(problem), shutdown=shutdown)
             return
         if self.secret is None:
             _log.error("a callback is not sent unsigned: set STREAMSTOP_CALLBACK_SECRET", shutdown=shutdown)

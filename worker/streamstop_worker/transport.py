@@ -68,10 +68,13 @@ class Transport:
         """Send `request` once, as it is. Redirects come back as they are, and bodies decompressed.
 
         Raises :class:`TransportFault`: ``ConnectTimeout``, ``ConnectError``, ``ReadTimeout``, ``ReadError``,
-        ``RemoteProtocolError`` and httpx's other names, ``BodyTooLarge``, ``BadEncoding``.
+        ``RemoteProtocolError`` and httpx's other names, ``BodyTooLarge``, ``BadEncoding``, ``InvalidURL``.
         """
         seconds = self._timeout.total_seconds()
-        host = httpx.URL(request.url).netloc.decode()
+        try:
+            host = httpx.URL(request.url).netloc.decode()
+        except httpx.InvalidURL:
+            raise TransportFault("InvalidURL", "the address cannot be read") from None
         self._deadline.moment = monotonic() + seconds
         self._deadline.sent_at = None
 

@@ -38,7 +38,11 @@ def check_callback(callback: object) -> dict[str, Any] | None:
     if callback is None:
         return None
     if isinstance(callback, str):
-        parts = urlsplit(callback)
+        try:
+            parts = urlsplit(callback)
+            _ = parts.port
+        except ValueError:
+            raise InvalidCommand("callback must be a URL that can be read", field="callback") from None
         loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
         if not parts.hostname or parts.scheme not in ({"https", "http"} if loopback else {"https"}):
             raise InvalidCommand("callback must be an https:// URL (http:// on loopback)", field="callback")
