@@ -57,13 +57,12 @@ def probe(stage: Stage, client: Client, producer: Producer) -> list[str]:
         ]
         for account, operations in starts(commands).items():
             stage.simulator.start_tasks(account, operations)
-        asked = time.time()
         try:
             jobs = client.enqueue_many(commands)
         except QueueUnavailable as error:
             return [f"no probe was accepted: {error}"]
         for job, command in zip(jobs, commands, strict=True):
-            producer.accepted[job.id] = Accepted(command, asked, time.time())
+            producer.accepted[job.id] = Accepted(command, time.time())
         outcomes = {outcome.job_id: outcome for outcome in client.outcomes(jobs, timeout=30)}
         problems += [f"a probe has no outcome: {job.id}" for job in jobs if job.id not in outcomes]
         problems += [f"a probe ended {one.result}: {one.job_id}" for one in outcomes.values() if not one.ok]
@@ -132,7 +131,6 @@ def gather(stage: Stage, producer: Producer, recorder: Recorder, redis: Redis, l
         held=held,
         shutdowns=shutdowns(redis),
         calls=stage.simulator.calls(),
-        summary=stage.simulator.summary(),
         tasks=stage.simulator.tasks(),
         notes=[note for life in stage.fleet.lives for note in life.read_notes()],
         faults=stage.chronicle.faults,

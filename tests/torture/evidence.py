@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from streamstop import Command, Outcome
 from streamstop.lanes.names import result_key
 from streamstop.results import read_record
-from streamstop_worker.simulator import Call, SeenTask, Summary
+from streamstop_worker.simulator import Call, SeenTask
 from tests.torture.chronicle import Happened
 from tests.torture.producer import Accepted
 
@@ -160,7 +160,6 @@ class Evidence:
     held: Mapping[str, Outcome]
     shutdowns: Sequence[ShutdownFacts]
     calls: Sequence[Call]
-    summary: Summary
     tasks: Sequence[SeenTask]
     #: What the workers noted, by the moment.
     notes: Sequence[Mapping[str, Any]]
@@ -170,8 +169,6 @@ class Evidence:
     #: Where a secret was found.
     leaks: Sequence[str] = ()
     alarms: Sequence[str] = ()
-    #: Words for what is odd and no fault.
-    remarks: list[str] = field(default_factory=list)
 
 
 def member_of(command: Command) -> str:

@@ -32,7 +32,7 @@ LIMIT = 30.0
 _LIVE_A, _LIVE_B, _TRTC = (account.name for account in ACCOUNTS)
 
 
-def stop_mpu(name: str) -> Operation:
+def _stop_mpu(name: str) -> Operation:
     return StopMPUTask(app_id="app", task_id=name)
 
 
@@ -66,7 +66,7 @@ def _delete_recording(name: str) -> Operation:
 
 #: What single commands are for.
 SINGLES = (
-    (_LIVE_A, stop_mpu),
+    (_LIVE_A, _stop_mpu),
     (_LIVE_A, _mpu_status),
     (_LIVE_A, _stop_pull),
     (_LIVE_B, _stop_transcode),
@@ -76,7 +76,7 @@ SINGLES = (
     (_TRTC, _delete_recording),
 )
 #: What rooms hold: each has an operation that tells the status.
-ROOMED = ((_LIVE_A, stop_mpu), (_LIVE_B, _stop_rtc), (_TRTC, _stop_ingest))
+ROOMED = ((_LIVE_A, _stop_mpu), (_LIVE_B, _stop_rtc), (_TRTC, _stop_ingest))
 
 
 def lanes() -> list[Lane]:

@@ -14,10 +14,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Accepted:
-    """A command that was accepted. Moments are seconds since the epoch."""
+    """A command that was accepted, and when, in seconds since the epoch."""
 
     command: Command
-    asked: float
     answered: float
 
 
@@ -60,7 +59,6 @@ class Producer:
     def _enqueue(self, began: float) -> None:
         for batch in self.load.batches:
             _sleep_until(began + batch.at)
-            asked = time.time()
             try:
                 jobs = self.client.enqueue_many(batch.commands)
             except QueueUnavailable:
@@ -69,7 +67,7 @@ class Producer:
                 continue
             answered = time.time()
             for job, command in zip(jobs, batch.commands, strict=True):
-                self.accepted[job.id] = Accepted(command, asked, answered)
+                self.accepted[job.id] = Accepted(command, answered)
 
     def _close_rooms(self, began: float) -> None:
         steps: list[tuple[float, Callable[[], None]]] = []

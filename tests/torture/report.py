@@ -25,7 +25,8 @@ def summary(verdict: Verdict) -> Iterator[str]:
     yield from (f"    {count:6}  {cause}" for cause, count in verdict.extra.most_common())
     yield f"not found, though an earlier call of the job had stopped the task   {verdict.misread}"
     yield f"faults                 {_counts(Counter(fault.kind.value for fault in evidence.faults))}"
-    yield f"last fault to last outcome   {verdict.settled_s:.1f} s; {verdict.still_open} never ended"
+    settled = f"{verdict.settled_s:.1f} s" if verdict.settled_s > 0 else "none, all had ended before"
+    yield f"last fault to last outcome   {settled}; {verdict.still_open} never ended"
     if {fault.kind for fault in evidence.faults} <= {Kind.KILL, Kind.KILL_AT}:
         yield f"  only workers were killed: one lease and 5 s are {LEASE_S + 5:g} s"
     yield "invariants"

@@ -8,7 +8,7 @@ import pytest
 
 from streamstop import Command, Outcome, Result
 from streamstop.operations import StopStreamIngest
-from streamstop_worker.simulator import Call, Phase, SeenTask, Summary, TaskState
+from streamstop_worker.simulator import Call, Phase, SeenTask, TaskState
 from tests.torture.chronicle import Happened
 from tests.torture.evidence import Evidence, Seen, ShutdownFacts, member_of
 from tests.torture.invariants import Finding, Judge
@@ -69,14 +69,13 @@ def happened(kind: Kind, began: float, ended: float | None = None, process: str 
 
 #: A command that was accepted at 100, called at 101 and recorded at 102.
 WELL = Evidence(
-    accepted={JOB: Accepted(STOP, 100.0, 100.01)},
+    accepted={JOB: Accepted(STOP, 100.01)},
     uncertain=[],
     shut_down={},
     seen={JOB: [Seen(102.0, outcome())]},
     held={JOB: outcome()},
     shutdowns=[],
     calls=[call(101.0)],
-    summary=Summary({}, {}),
     tasks=[task()],
     notes=[calls_at(100.99), finished_at(102.0)],
     faults=[],
