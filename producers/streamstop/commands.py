@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from streamstop import operations
-from streamstop.errors import InvalidCommand, NewerMessage
+from streamstop.errors import InvalidCommand, NewerMessage, quoted
 from streamstop.lanes.names import Lane
 from streamstop.operations import Operation
 
@@ -33,7 +33,8 @@ def check_account(name: object) -> str:
     """Return `name` if it can be an account's; raise :class:`~streamstop.errors.InvalidCommand` if not."""
     if not isinstance(name, str) or not _ACCOUNT.fullmatch(name):
         raise InvalidCommand(
-            f"account {name!r} must be 1 to 63 of a-z, 0-9, _ and -, starting with a letter or digit", field="account"
+            f"account {quoted(name)} must be 1 to 63 of a-z, 0-9, _ and -, starting with a letter or digit",
+            field="account",
         )
     return name
 
@@ -120,7 +121,7 @@ class ReceivedCommand:
         if version != VERSION:
             newer = isinstance(version, int) and version > VERSION
             raise (NewerMessage if newer else InvalidCommand)(
-                f"v: this worker reads version {VERSION} of the contract, not {version!r}", field="v"
+                f"v: this worker reads version {VERSION} of the contract, not {quoted(version)}", field="v"
             )
         params = message.get("params", {})
         if not isinstance(params, Mapping):

@@ -20,6 +20,14 @@
 
 from typing import Any
 
+_LONGEST_QUOTED = 100
+
+
+def quoted(value: object) -> str:
+    """Return a stranger's value as a message quotes it: its ``repr``, shortened."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_QUOTED else f"{text[:_LONGEST_QUOTED]}…"
+
 
 class StreamstopError(Exception):
     """Anything that streamstop raises on purpose."""

@@ -22,10 +22,22 @@ from streamstop_worker.shutdowns import settlement_of
 _log = structlog.get_logger("streamstop")
 
 
+#: Headers of Celery's that a lane has no use for, each of which ends the consumer if it is not what Celery expects.
+_NOT_SERVED: Mapping[str, tuple[object, ...]] = {
+    "eta": (None,),
+    "expires": (None,),
+    "timelimit": (None, [None, None]),
+    "stamped_headers": (None, []),
+}
+
+
 def problem_of(headers: object, payload: object) -> str | None:
     """Return why Celery could not begin a message with this body, None where it can."""
     if not isinstance(headers, Mapping) or headers.get("task") != TASK or not isinstance(headers.get("id"), str):
         return "its headers do not name the task and a job's id"
+    for name, unsaid in _NOT_SERVED.items():
+        if headers.get(name) not in unsaid:
+            return f"its header {name} is not served; a command says itself when it expires, as expires_at"
     match payload:
         case [list() | tuple(), dict(), dict() | None]:
             return None

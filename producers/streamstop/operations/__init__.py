@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from streamstop.errors import UnknownOperation
+from streamstop.errors import UnknownOperation, quoted
 from streamstop.operations.aliyun import (
     DescribeLivePullToPush,
     DescribeLivePullToPushList,
@@ -74,9 +74,9 @@ def find(operation_id: str) -> type[Operation]:
     try:
         return OPERATIONS[operation_id]
     except KeyError:
-        near = difflib.get_close_matches(str(operation_id), OPERATIONS, n=3) or list(OPERATIONS)
+        near = difflib.get_close_matches(str(operation_id)[:100], OPERATIONS, n=3) or list(OPERATIONS)
         raise UnknownOperation(
-            f"operation {str(operation_id)!r} is not known (did you mean {', '.join(near)}?)", field="operation"
+            f"operation {quoted(str(operation_id))} is not known (did you mean {', '.join(near)}?)", field="operation"
         ) from None
 
 

@@ -197,7 +197,7 @@ class Operation(BaseModel):
             case "missing":
                 return f"{wire} is required (parameters: {names})"
             case "extra_forbidden":
-                return f"{wire} is not a parameter of this operation (parameters: {names})"
+                return f"{(wire or '')[:100]} is not a parameter of this operation (parameters: {names})"
             case "value_error":
                 return f"{wire} {error['ctx']['error']}"
             case _:

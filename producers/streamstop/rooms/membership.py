@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from streamstop.commands import Command, ReceivedCommand
 from streamstop.errors import InvalidCommand
@@ -101,8 +101,9 @@ class Membership(BaseModel):
         if data is None:
             return None
         try:
+            json.dumps(data, ensure_ascii=False).encode()  # a text that is none can be in no key of Redis
             return cls.model_validate(data)
-        except ValidationError:
+        except (ValueError, TypeError, RecursionError):
             return None
 
     def in_message(self, message: dict[str, Any]) -> dict[str, Any]:

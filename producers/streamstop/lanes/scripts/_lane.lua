@@ -136,11 +136,14 @@ end
 -- Return the id of a message that a worker can read as far as its envelope goes.
 local function id_of(message)
     if #message > LONGEST_MESSAGE or not is_utf8(message) then return end
+    if string.find(message, '[%z\1-\8\11\12\14-\31]') then return end   -- cjson takes them, and Python does not
     local fields = decode(message)
     local headers = fields.headers
     if fields['content-type'] == 'application/json' and type(headers) == 'table' and is_deliverable(fields)
             and headers.task == 'streamstop.execute' and type(headers.id) == 'string'
             and #headers.id > 0 and #headers.id <= LONGEST_ID
+            -- a body that kombu would inflate may have no end
+            and (headers.compression == nil or headers.compression == cjson.null)
             -- nor may it read as what KEYS[6] keeps of another job
             and not string.find(headers.id, ':owner$') and not string.find(headers.id, ':tries$') then
         return headers.id
