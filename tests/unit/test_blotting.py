@@ -1,6 +1,7 @@
 """What a vendor repeats of the credentials reaches nobody: not as code, message or id, nor as a field or its name."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -50,7 +51,13 @@ def lower(text: str) -> str:
     return quote(text, safe="").replace("%2B", "%2b").replace("%2F", "%2f").replace("%3D", "%3d")
 
 
-WRITTEN = [str, quote, lambda text: quote(quote(text, safe=""), safe=""), lower, lambda text: f"a{text}b"]
+WRITTEN: list[Callable[[str], str]] = [
+    str,
+    quote,
+    lambda text: quote(quote(text, safe=""), safe=""),
+    lower,
+    lambda text: f"a{text}b",
+]
 accounts = pytest.mark.parametrize("account", [V3, V1, TC3], ids=["v3", "v1", "tc3"])
 
 

@@ -1,0 +1,43 @@
+"""A real worker among hostile messages: it outlives every one of them, and what lies between them ends as it should."""
+
+from pathlib import Path
+
+from streamstop import Result
+from streamstop.lanes import Lane
+from streamstop.operations import StopMPUTask
+from tests.support.hostile import hostile_messages
+from tests.support.world import ALIYUN, World, world
+
+STOP = "live.StopMPUTask"
+#: So that the jobs that are well all the same do not make the test as long as their lane.
+FAST = {STOP: 2000.0}
+#: MiB: what a worker has in memory without any, and as much again.
+MOST_MEMORY = 400
+
+
+def memory(made: World) -> float:
+    """Return the most MiB that the first worker ever had in memory."""
+    status = Path(f"/proc/{made.workers[0].process.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
+
+
+def test_a_worker_outlives_thousands_of_hostile_messages_and_ends_the_good_ones_between(tmp_path: Path) -> None:
+    with world(tmp_path, limits=FAST) as made:
+        made.simulator.settings(auto_start=True)
+        made.await_account(ALIYUN)
+        lane, good = Lane(ALIYUN, STOP), []
+        for chunk in range(20):
+            made.redis.lpush(lane.queue, *hostile_messages(lane, 150, seed=chunk))
+            good.append(made.client.enqueue(StopMPUTask(app_id="good", task_id=f"t-{chunk}"), account=ALIYUN))
+        outcomes = list(made.client.outcomes(good, timeout=240))
+        assert [outcome.result for outcome in outcomes] == [Result.STOPPED] * len(good)
+        assert made.workers[0].process.poll() is None
+        after = made.client.enqueue(StopMPUTask(app_id="good", task_id="after"), account=ALIYUN)
+        assert after.outcome(60).result is Result.STOPPED
+        assert memory(made) < MOST_MEMORY
+        # What only Python's JSON does not read has the connection made anew, and is set aside after the fifth time.
+        unforeseen = [line for line in made.workers[0].lines() if "exception" in line]
+        assert {(line["event"], line["exception"].rsplit("\n", 1)[-1].partition(":")[0]) for line in unforeseen} <= {
+            ("a message could not be taken; the worker connects anew", "json.decoder.JSONDecodeError")
+        }
