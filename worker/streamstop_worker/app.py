@@ -142,6 +142,8 @@ def make_app() -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # What Redis refuses for a while (a demoted primary, a full one) does not end a worker.
+        broker_channel_error_retry=True,
         # The lease brings back what a lost connection leaves; a call that is made is made.
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )

@@ -1,6 +1,7 @@
 """Consumer: Celery's own, which sets aside what it could not begin instead of dropping it, or ending over it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -25,6 +26,11 @@ class Consumer(CeleryConsumer):
         super().__init__(*arguments, **options)
         self._celerys_loop = self.loop
         self.loop = self._unending_loop
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, and try again every second: Celery's steps grow to half a minute, and so would Redis' absence."""
+        conn.ensure_connection = partial(conn.ensure_connection, interval_start=1, interval_step=0, interval_max=1)
+        return super().ensure_connected(conn)
 
     def _unending_loop(self, *arguments: Any) -> None:
         """Take messages. Where one is such that kombu fails over it, connect anew: its lease ends it in time."""
