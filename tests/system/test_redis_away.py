@@ -223,7 +223,7 @@ def test_a_redis_that_became_a_replica_takes_nothing_and_the_new_primary_is_foun
 
 
 def test_what_a_killed_redis_had_accepted_is_there_and_no_call_hangs(tmp_path: Path) -> None:
-    kept = ("--appendonly", "yes", "--appendfsync", "always")
+    kept = ("--appendonly", "yes")
     accepted: list[str] = []
     unavailable = threading.Semaphore(0)
     over = threading.Event()
