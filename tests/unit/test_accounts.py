@@ -30,7 +30,11 @@ def complaint(file: Path, content: str | bytes, environ: Mapping[str, str] | Non
     message = str(raised.value)
     assert message.startswith(f"{file}: ")
     assert "\n" not in message
-    assert "hush-hush" not in "".join(traceback.format_exception(raised.value))
+    # With all variables of the frames that it went through, but for those of this test, which has the content.
+    frames = raised.value.__traceback__ and raised.value.__traceback__.tb_next
+    shown = traceback.TracebackException(type(raised.value), raised.value, frames, capture_locals=True).format()
+    assert "hush-hush" not in "".join(shown)
+    assert raised.value.__context__ is None
     return message.removeprefix(f"{file}: ")
 
 
@@ -261,6 +265,19 @@ def test_tencent_needs_a_region(file: Path) -> None:
 def test_tencent_knows_one_signature_only(file: Path) -> None:
     said = complaint(file, TENCENT + 'signature = "v3"')
     assert said == 'accounts.trtc.signature: is only for vendor "aliyun"; leave it out'
+
+
+@pytest.mark.parametrize("secret", ['{ env = "LTAIhushHush1" }', '{ env = "hush_hush" }'])
+def test_a_secret_in_the_place_of_its_variables_name_is_not_repeated(file: Path, secret: str) -> None:
+    said = complaint(file, ALIYUN.replace('"hush-hush"', secret))
+    assert said == "accounts.live-cn.access_key_secret: the environment variable that it names is not set"
+
+
+def test_a_secret_in_the_place_of_its_files_name_is_not_repeated(file: Path) -> None:
+    said = complaint(file, ALIYUN.replace('"hush-hush"', '{ file = "hush-hush" }'))
+    assert (
+        said == "accounts.live-cn.access_key_secret: the file that it names cannot be read: No such file or directory"
+    )
 
 
 def secret_file(name: str) -> str:

@@ -1,6 +1,7 @@
 """What a vendor repeats of the credentials reaches nobody: not as code, message or id, nor as a field or its name."""
 
 import json
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -148,3 +149,8 @@ def test_a_server_that_sends_the_request_back_as_something_else_is_told_without_
     assert_told(raised.value.answer)
     assert "ignature" not in repr(raised.value.answer)
     assert "HMAC" not in repr(raised.value.answer)
+    # As a reporter of errors that shows the variables of all frames would send it.
+    kept = traceback.TracebackException.from_exception(raised.value, capture_locals=True, compact=True)
+    shown = "".join(kept.format())
+    assert "request = Request(" in shown
+    assert not [secret for secret in (KEY_ID, SECRET, TOKEN, "HMAC") if secret in shown]
