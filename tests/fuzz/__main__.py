@@ -30,6 +30,7 @@ else:
         from tests.fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
+TOKENS = Path(__file__).parent / "tokens.dict"
 #: Bytes; longer ones are slow, and find no more.
 _LONGEST = 4096
 
@@ -67,7 +68,14 @@ def _fuzzed(target: str, seconds: int, runs: int | None) -> bool:
 def _fuzz(target: str, seconds: int, runs: int | None) -> NoReturn:
     found = Path(tempfile.mkdtemp(prefix=f"fuzz-{target}-"))
     bound = f"-max_total_time={seconds}" if runs is None else f"-runs={runs}"
-    options = [bound, f"-max_len={_LONGEST}", "-timeout=10", "-rss_limit_mb=2048", f"-artifact_prefix={found}/"]
+    options = [
+        bound,
+        f"-dict={TOKENS}",
+        f"-max_len={_LONGEST}",
+        "-timeout=10",
+        "-rss_limit_mb=2048",
+        f"-artifact_prefix={found}/",
+    ]
     atheris.Setup([sys.argv[0], *options, "-print_final_stats=1", str(found), str(CORPUS / target)], TARGETS[target])
     atheris.Fuzz()
     os._exit(0)
