@@ -10,12 +10,12 @@ from datetime import timedelta
 import pytest
 from redis import Redis
 
-from streamstop import Client, Command, QueueUnavailable
+from streamstop import Client, Command, Job, QueueUnavailable
 from streamstop.errors import InvalidSettings
+from streamstop.lanes import Lane
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
 from tests.support.bad_network import bad_network
-from tests.support.redis_content import everything_in
 
 STOP = StopMPUTask(app_id="a", task_id="t")
 MANY = [
@@ -32,6 +32,17 @@ class Replicated:
     primary: Redis
     replica: Redis
     replica_process: RedisServer
+
+    def has(self, *jobs: Job) -> bool:
+        """Whether the replica has all of `jobs` now: waiting in their lanes, or admitted by the nudge since."""
+        lanes = [lane for job in jobs if (lane := Lane.of_job(job.id)) is not None]
+        snapshot = self.replica.pipeline(transaction=True)
+        for lane in lanes:
+            for waiting in lane.waiting:
+                snapshot.lrange(waiting, 0, -1)
+            snapshot.hkeys(lane.keys[5])
+        held = b" ".join(one for many in snapshot.execute() for one in many)
+        return len(lanes) == len(jobs) and all(job.id.encode() in held for job in jobs)
 
     def await_replica(self) -> None:
         deadline = time.monotonic() + 30
@@ -59,11 +70,8 @@ def replicated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Replicated]:
 def test_what_a_call_wrote_is_in_the_replica_when_it_returns(replicated: Replicated) -> None:
     client = replicated.client
     for number in range(20):
-        job = client.enqueue(STOP, account="acc")
-        assert job.id.encode() in everything_in(replicated.replica)
-        jobs = client.enqueue_many(MANY)
-        held = everything_in(replicated.replica)
-        assert [job for job in jobs if job.id.encode() not in held] == []
+        assert replicated.has(client.enqueue(STOP, account="acc"))
+        assert replicated.has(*client.enqueue_many(MANY))
         client.register(f"room-{number}", STOP, account="acc")
         assert replicated.replica.hlen(f"streamstop.room.room-{number}:tasks") == 1
         shutdown = client.stop_room(f"room-{number}")
@@ -89,7 +97,7 @@ def test_a_replica_that_does_not_confirm_is_an_error_that_says_what_was_done(rep
     assert admitted + sum(replicated.primary.llen(f"streamstop.lane.{queue}") for queue in queues) >= 3
     replicated.await_replica()
     assert client.stop_room("room").progress().room == "room"
-    assert client.enqueue(STOP, account="acc").id.encode() in everything_in(replicated.replica)
+    assert replicated.has(client.enqueue(STOP, account="acc"))
 
 
 def test_redis_waits_within_the_calls_time_so_that_a_timeout_does_not_hide_what_was_done(
