@@ -155,7 +155,7 @@ class Connections:
 
     def _patience_ms(self) -> int:
         """Return how long Redis shall wait for replicas, so that its answer comes within the call's time."""
-        return max(1, int(left(self.settings.timeout) / timedelta(milliseconds=1) * 0.9))
+        return max(1, int(left(self.settings.timeout) / timedelta(milliseconds=1) * 0.7))
 
     def _check_confirmed(self, replicas: int | Exception, done: str, again: str) -> None:
         """Raise where fewer than are asked for have confirmed, or Redis did not say how many."""

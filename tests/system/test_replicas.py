@@ -107,7 +107,7 @@ def test_redis_waits_within_the_calls_time_so_that_a_timeout_does_not_hide_what_
     try:
         with bad_network(replicated.primary.connection_pool.connection_kwargs["port"]) as network:
             url = f"redis://127.0.0.1:{network.port}/0"
-            with Client(url, timeout=timedelta(seconds=1)) as client:
+            with Client(url, timeout=timedelta(seconds=2)) as client:
                 network.delay_s = 0.01
                 with pytest.raises(QueueUnavailable, match="it was enqueued, but 0 of 1 replicas"):
                     client.enqueue(STOP, account="acc")
