@@ -59,9 +59,11 @@ def kills_command(rounds: int, *, only_ours: bool) -> None:
     click.echo(f" {kills.KILLS} SIGKILLs of one, {kills.EVERY.total_seconds():g} s apart, each replaced at once")
     click.echo(f"call timeout {kills.CALL_TIMEOUT_S:g} s, so that a lease is {kills.LEASE_S:g} s")
     later = f"open {kills.CLAIMED_S:g} s later"
-    click.echo(f"{'':14}{'lost':>8}{'called twice':>16}{later:>18}{'last kill to last end':>26}")
+    click.echo(f"{'':14}{'lost':>8}{'called twice':>16}{later:>18}{'held in the end':>18}{'last kill to last end':>26}")
     for one in kills.rounds(rounds, only_ours=only_ours):
-        click.echo(f"{one.way:14}{one.lost:8}{one.called_twice:16}{one.still_open:18}{one.last_end_s:24.1f} s")
+        click.echo(
+            f"{one.way:14}{one.lost:8}{one.called_twice:16}{one.open_later:18}{one.held:18}{one.last_end_s:24.1f} s"
+        )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,6 +34,8 @@ CALL_TIMEOUT_S = 5.0
 LEASE_S = CALL_TIMEOUT_S + 5.0
 #: One lease and 5 s after the last kill, all should have ended.
 CLAIMED_S = LEASE_S + 5.0
+#: Where for so long nothing ends, nothing will soon: longer than two leases.
+_QUIET_S = 2 * LEASE_S + 5.0
 _LIMIT = 1000.0
 _ACCOUNT = Account("trtc-a", "tencent", "key-id-of-trtc-a", "secret-of-trtc-a", region="ap-singapore")
 _LIMITS = {"trtc.StopStreamIngest": _LIMIT}
@@ -41,14 +43,16 @@ _LIMITS = {"trtc.StopStreamIngest": _LIMIT}
 
 @dataclass(frozen=True)
 class Round:
-    """What came of one round, `CLAIMED_S` after the last kill or as soon as all had ended."""
+    """What came of one round, once all had ended or nothing did any longer."""
 
     way: str
-    #: Tasks that run on, and whose jobs are nowhere in Redis.
+    #: Jobs that have not ended, and are nowhere in Redis.
     lost: int
-    #: Tasks that run on, and whose jobs Redis still holds.
-    still_open: int
     called_twice: int
+    #: Jobs that had not ended `CLAIMED_S` after the last kill.
+    open_later: int
+    #: Jobs that have not ended, and are still in Redis.
+    held: int
     #: Seconds from the last kill to the last of the ends that there were.
     last_end_s: float
 
@@ -72,11 +76,13 @@ def _ours(folder: Path) -> Round:
         stops = _start(on.simulator)
         jobs = client.enqueue_many([Command(operation=stop, account=_ACCOUNT.name) for stop in stops])
         killed_at = _kill(on.simulator, on.fleet.kill)
-        until = killed_at + CLAIMED_S - time.monotonic()
-        ended = {outcome.job_id for outcome in client.outcomes(jobs, timeout=until)}
-        last_end_s = time.monotonic() - killed_at
-        unended = [job.id for job in jobs if job.id not in ended]
-        return _round("streamstop", on.simulator, redis, unended, last_end_s)
+        open_ids = {job.id for job in jobs}
+
+        def unended() -> set[str]:
+            open_ids.difference_update(outcome.job_id for outcome in client.outcomes([*map(client.job, open_ids)], 0))
+            return set(open_ids)
+
+        return _watched("streamstop", on.simulator, redis, unended, killed_at)
 
 
 def _plain(folder: Path) -> Round:
@@ -98,12 +104,8 @@ def _plain(folder: Path) -> Round:
             arguments = (one.task_id, _ACCOUNT.access_key_id, _ACCOUNT.access_key_secret)
             stop.apply_async(arguments, task_id=one.task_id)
         killed_at = _kill(simulator, fleet.kill)
-        while _running(simulator) and time.monotonic() < killed_at + CLAIMED_S:
-            time.sleep(0.1)
-        last_call = max(call.arrived_at for call in simulator.calls())
-        last_end_s = last_call - (time.time() - (time.monotonic() - killed_at)) + VENDOR_LATENCY_MS / 1000
         with server.client() as redis:
-            return _round("plain Celery", simulator, redis, _running(simulator), last_end_s)
+            return _watched("plain Celery", simulator, redis, lambda: _running(simulator), killed_at)
 
 
 def _start(simulator: SimulatorClient) -> list[StopStreamIngest]:
@@ -128,10 +130,21 @@ def _running(simulator: SimulatorClient) -> set[str]:
     return {name_of(task.params) for task in simulator.tasks(state=TaskState.RUNNING)}
 
 
-def _round(way: str, simulator: SimulatorClient, redis: Redis, unended: Collection[str], last_end_s: float) -> Round:
-    """Count; `unended` are the ids under which Redis would hold what has not ended."""
+def _watched(
+    way: str, simulator: SimulatorClient, redis: Redis, unended: Callable[[], set[str]], killed_at: float
+) -> Round:
+    """Watch until all has ended, or nothing does any longer; `unended` are the ids of the jobs that have not."""
+    left, last_end = unended(), time.monotonic()
+    open_later: int | None = None
+    while left and time.monotonic() < max(last_end, killed_at) + _QUIET_S:
+        time.sleep(0.1)
+        before, left = left, unended()
+        if left != before:
+            last_end = time.monotonic()
+        if open_later is None and time.monotonic() >= killed_at + CLAIMED_S:
+            open_later = len(left)
     held = everything_in(redis)
-    lost = sum(one.encode() not in held for one in unended)
+    lost = sum(one.encode() not in held for one in left)
     calls = Counter(name_of(call.params) for call in simulator.calls())
     twice = sum(number > 1 for number in calls.values())
-    return Round(way, lost, len(unended) - lost, twice, last_end_s)
+    return Round(way, lost, twice, open_later or 0, len(left) - lost, last_end - killed_at)
