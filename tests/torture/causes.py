@@ -14,8 +14,6 @@ from tests.torture.stage import LEASE_S
 _SLACK_S = 0.005
 #: Calls that are delayed more unevenly than this can arrive too close to each other: a fortieth of a second.
 UNEVEN_S = 0.025
-#: Answers after which a job is over: a further call needs another reason than the answer.
-_FINAL = {"ok", "FailedOperation.TaskFinished", "CodeTaskHasStopped"}
 _OF_REDIS = {Kind.REDIS, Kind.CUT_REDIS, Kind.HALF_OPEN_REDIS, Kind.SLOW_REDIS}
 _KILLS = {Kind.KILL, Kind.KILL_AT}
 _JUMPS = {Kind.CLOCK, Kind.CLOCK_BACK}
@@ -83,7 +81,7 @@ class Causes:
 
     def of_next(self, first: Made, then: Made) -> str | None:  # noqa: PLR0911  # a return a cause
         """Return why a job was called again after `first`, or None where nothing explains it."""
-        if first.call.answer not in _FINAL:
+        if first.call.fault is not None or first.call.over_limit or not first.call.authenticated:
             return f"answered {first.call.answer}"
         if first.note is None:
             return None

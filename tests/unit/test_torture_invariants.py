@@ -136,8 +136,9 @@ def test_what_redis_had_not_written_when_it_was_killed_is_counted_apart_and_noth
 def test_a_further_call_needs_a_cause() -> None:
     again = replace(WELL, calls=[call(101.0), call(101.8)], notes=[calls_at(100.99), calls_at(101.7)])
     assert broken(again) == [FURTHER]
+    assert broken(replace(again, calls=[call(101.0, "JobNotFound"), call(101.8)])) == [FURTHER], "that is an end"
     for explained, cause in (
-        (replace(again, calls=[call(101.0, "reset"), call(101.8)]), "answered reset"),
+        (replace(again, calls=[call(101.0, "reset", fault="reset"), call(101.8)]), "answered reset"),
         (replace(again, faults=[happened(Kind.KILL, 101.1, process=PROCESS)]), "its worker was killed"),
         (replace(again, faults=[happened(Kind.CLOCK, 101.1)]), "the clock jumped"),
         (replace(again, faults=[happened(Kind.REDIS, 101.1, 101.2)]), "Redis was away"),
