@@ -54,7 +54,8 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 WHICH = st.integers(0, 10_000)
 LANE = st.integers(0, 1)
 LEASE = st.sampled_from([SECOND, 15 * SECOND])
-TRIES = st.builds(Tries, st.integers(0, 9), st.integers(0, 9), st.integers(0, 7), st.booleans(), st.integers(0, 2))
+COUNT = st.integers(0, 7)
+TRIES = st.builds(Tries, COUNT, COUNT, COUNT, st.booleans(), COUNT, st.booleans())
 
 
 @dataclass(frozen=True)

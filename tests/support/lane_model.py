@@ -436,7 +436,7 @@ class LaneModel:
         slots_end = self.now + PATIENCE + self.pacing.spacing
         self.pacing.free_from = min(self.pacing.free_from, slots_end)
         self.pacing.promised_from = min(self.pacing.promised_from, slots_end)
-        self.pacing.rests_until = min(self.pacing.rests_until, self.now + FARTHEST)
+        self.pacing.rests_until = min(self.pacing.rests_until, self.now + FARTHEST) if self.rests else 0
 
     @contextlib.contextmanager
     def _settled(self) -> Iterator[None]:

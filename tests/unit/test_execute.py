@@ -195,8 +195,8 @@ def test_what_a_newer_worker_may_know_is_left_to_it_for_a_bounded_time(
     assert isinstance(left, Deferral)
     assert said in left.reason
     jobs, due = delivery.lane.keys[5], delivery.lane.keys[6]
-    assert bench.redis.hget(jobs, f"{delivery.job_id}:tries") == b"0 0 0 0 1"
-    bench.redis.hset(jobs, f"{delivery.job_id}:tries", f"0 0 0 0 {MOST_LEFT}")
+    assert bench.redis.hget(jobs, f"{delivery.job_id}:tries") == b"0 0 0 0 1 0"
+    bench.redis.hset(jobs, f"{delivery.job_id}:tries", f"0 0 0 0 {MOST_LEFT} 0")
     bench.redis.zadd(due, {delivery.job_id: 0})
     outcome = bench.executor.execute(bench.again(delivery))
     assert isinstance(outcome, Outcome)

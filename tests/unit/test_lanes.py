@@ -589,6 +589,19 @@ def test_a_clock_that_is_set_back_holds_no_job_of_a_killed_worker_for_longer_tha
     assert lane.sweep().lapsed == 1
 
 
+def test_a_clock_that_is_set_back_begins_no_rest_again_that_is_over(lane: LaneHands) -> None:
+    lane.publish("a", "b")
+    lane.admit()
+    lane.run_next()
+    assert lane.pause("a", hint=2 * SECOND) == 2 * SECOND
+    lane.clock.advance(3 * SECOND)
+    lane.sweep()
+    lane.clock.advance(-timedelta(hours=1))
+    lane.sweep()
+    lane.clock.advance(1200 * MILLISECOND)
+    assert lane.claim(lane.take()).what is Claimed.GO
+
+
 def test_a_clock_that_is_set_back_lengthens_no_rest_and_no_wait_beyond_ten_minutes(lane: LaneHands) -> None:
     lane.publish("a", "b")
     lane.admit()

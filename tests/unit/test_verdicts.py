@@ -114,6 +114,24 @@ def test_a_stop_that_a_lost_worker_may_have_made_has_stopped_what_the_vendor_kno
     assert verdict(Meaning.NOT_FOUND, Kind.STOP, lost) == expected
 
 
+@pytest.mark.parametrize("in_doubt", [True, False])
+def test_a_stop_whose_answer_was_lost_has_stopped_what_the_vendor_knows_no_longer(in_doubt: bool) -> None:
+    spoilt = Answer(Meaning.TRANSIENT, "ReadTimeout", in_doubt=in_doubt)
+    deferred = judge(spoilt, Kind.STOP, NEW, Backoff(), lambda: 0.5)
+    expected = Result.ALREADY_STOPPED if in_doubt else Result.NOT_FOUND
+    found = verdict(Meaning.NOT_FOUND, Kind.STOP, deferred.tries)
+    assert isinstance(found, Finish)
+    assert found.result is expected
+    asked = verdict(Meaning.NOT_FOUND, Kind.STATUS, deferred.tries)
+    assert isinstance(asked, Finish)
+    assert asked.result is Result.NOT_FOUND, "who asked for a status gets what the vendor says"
+
+
+def test_a_throttled_call_was_not_carried_out() -> None:
+    throttled = judge(Answer(Meaning.THROTTLED, "Throttling", in_doubt=True), Kind.STOP, NEW, Backoff(), lambda: 0.5)
+    assert not throttled.tries.in_doubt
+
+
 def test_a_hint_of_the_vendor_is_waited_for_where_it_is_longer_than_the_backoff() -> None:
     hinted = verdict(Meaning.TRANSIENT, Kind.STOP, NEW, retry_after=timedelta(seconds=20))
     assert isinstance(hinted, Defer)

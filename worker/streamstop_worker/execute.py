@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any, assert_never
 from uuid import uuid4
 
@@ -30,6 +31,7 @@ from streamstop_worker.accounts import Account, Accounts
 from streamstop_worker.hold import Hold
 from streamstop_worker.pacing import pace_of
 from streamstop_worker.retry import Backoff
+from streamstop_worker.settings import SPARE
 from streamstop_worker.shutdowns import ASK_AGAIN, Shutdowns, after, still_running
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors import PROTOCOLS
@@ -145,19 +147,24 @@ class _Execution:
                 self._give_back()
                 return None
             request = protocol.build(command.operation, account, now=datetime.now(UTC), nonce=str(uuid4()))
-            if timedelta(seconds=time.monotonic() - claimed_at) - claim.wait <= LATE:
+            now = time.monotonic()
+            # Counted from before the claim too: this process may have stood still between Redis' answer and the reading
+            # of the clock. Later than that, the call could end after its lease.
+            late_at_most = timedelta(seconds=now - asked_at) - claim.wait
+            if timedelta(seconds=now - claimed_at) - claim.wait <= LATE and late_at_most <= SPARE:
                 break
         try:
             response = self._worker.transport.send(request)
             answer, sent_at = protocol.parse(command.operation, response), response.sent_at
+            answer = replace(answer, in_doubt=response.status != HTTPStatus.SERVICE_UNAVAILABLE)
         except TransportFault as fault:
-            answer, sent_at = fault.answer, fault.sent_at
+            answer, sent_at = replace(fault.answer, in_doubt=fault.sent_at is not None), fault.sent_at
         if sent_at is not None:
             # From before the claim: how soon after it the slot was given, nobody here can tell.
             late = timedelta(seconds=sent_at - asked_at) - claim.wait
             self._hold.lateness = Lateness(max(late, timedelta(0)), claim.moved_us)
-        now = claim.at + timedelta(seconds=time.monotonic() - claimed_at)
-        return self._apply(command.operation, claim.tries, answer, now)
+        ended_at = claim.at + timedelta(seconds=time.monotonic() - claimed_at)
+        return self._apply(command.operation, claim.tries, answer, ended_at)
 
     def _apply(self, operation: Operation, tries: Tries, answer: Answer, now: datetime) -> Report:
         """Make the verdict on `answer` come true."""

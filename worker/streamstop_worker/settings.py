@@ -10,6 +10,9 @@ from typing import Self
 from streamstop.errors import InvalidSettings
 from streamstop.settings import seconds
 
+#: How much longer than a call a lease is: how late the call may begin.
+SPARE = timedelta(seconds=5)
+
 
 @dataclass(frozen=True)
 class WorkerSettings:
@@ -46,7 +49,7 @@ class WorkerSettings:
     @property
     def lease(self) -> timedelta:
         """How long after its slot a claimed job must have reported."""
-        return self.call_timeout + timedelta(seconds=5)
+        return self.call_timeout + SPARE
 
 
 def _whole_number(environ: Mapping[str, str], name: str, *, default: int) -> int:

@@ -47,15 +47,17 @@ def judge(answer: Answer, kind: Kind, tries: Tries, backoff: Backoff, random: Ca
 
     A throttled call is no attempt: waiting for capacity is not failing.
     """
-    called = replace(tries, calls=tries.calls + 1)
+    in_doubt = tries.in_doubt or (answer.in_doubt and answer.meaning is Meaning.TRANSIENT)
+    called = replace(tries, calls=tries.calls + 1, in_doubt=in_doubt)
     judged = replace(called, attempts=tries.attempts + 1)
     match answer.meaning:
         case None:
             return Finish(Result.STOPPED if kind is Kind.STOP else Result.STATUS, judged, LastCall.WELL)
         case Meaning.ALREADY_STOPPED:
             return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL)
-        case Meaning.NOT_FOUND if kind is Kind.STOP and tries.lapses:
-            # A worker was lost with it, maybe after the vendor had stopped the task: some then know it no longer.
+        case Meaning.NOT_FOUND if kind is Kind.STOP and (tries.lapses or tries.in_doubt):
+            # An answer was lost, or a worker with it, maybe after the vendor had stopped the task: some then know it no
+            # longer.
             return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL)
         case Meaning.NOT_FOUND:
             return Finish(Result.NOT_FOUND, judged, LastCall.WELL)

@@ -22,15 +22,19 @@ class Tries:
     signed_again: bool = False
     #: Times that it was left to a newer worker.
     left: int = 0
+    #: Whether a call may have been carried out whose answer did not say so.
+    in_doubt: bool = False
 
     def __str__(self) -> str:
-        return f"{self.attempts} {self.calls} {self.lapses} {int(self.signed_again)} {self.left}"
+        numbers = (self.attempts, self.calls, self.lapses, self.signed_again, self.left, self.in_doubt)
+        return " ".join(str(int(number)) for number in numbers)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read what ``str`` wrote; an empty text is a new job's."""
-        attempts, calls, lapses, signed_again, left = [*map(int, text.split()), 0, 0, 0, 0, 0][:5]
-        return cls(attempts, calls, lapses, bool(signed_again), left)
+        numbers = [*map(int, text.split()), 0, 0, 0, 0, 0, 0][:6]
+        attempts, calls, lapses, signed_again, left, in_doubt = numbers
+        return cls(attempts, calls, lapses, bool(signed_again), left, bool(in_doubt))
 
 
 _NEVER = datetime.fromtimestamp(0, UTC)

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 import click
+import structlog
 
 from streamstop.errors import InvalidSettings
 from streamstop_worker.accounts import load_accounts
@@ -49,6 +51,7 @@ def main(port: int, host: str, accounts_file: Path | None, auto_start: bool, lat
     It checks signatures, keeps tasks, enforces the vendors' limits, injects faults and tells all it saw under
     /_control/. It prints its address when it listens, and ends on SIGTERM or SIGINT.
     """
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # the address alone goes to stdout
     try:
         accounts = load_accounts(accounts_file, os.environ).values() if accounts_file else DEFAULT_ACCOUNTS
     except InvalidSettings as error:

@@ -41,7 +41,7 @@ local MOST_DROPPED = 500            -- unreadable or repeated messages in one ru
 local PACE_TTL = 86400              -- s, from the lane's last call
 local FARTHEST = 600 * SECOND       -- no moment that a lane notes is farther off; else the clock was set back since
 local MOST_DEAD = 100000            -- dead letters; the oldest go before Redis is full of them
-local LONGEST_MESSAGE = 262144      -- bytes
+local LONGEST_MESSAGE = 65536       -- bytes; ours have a few thousand at most
 local LONGEST_ID = 512              -- bytes
 local LONGEST_KEPT = 65536          -- bytes of a message that a dead letter quotes
 
@@ -96,6 +96,7 @@ end
 for name, farthest in pairs({tat = PATIENCE + interval(), gate = PATIENCE + interval(), rest = FARTHEST}) do
     if pace[name] > now + farthest then set(name, now + farthest) end
 end
+if pace.rest <= now then set('rest', 0) end     -- nor may a rest that is over begin again
 
 -- The moment that is `ahead` µs from now, or as far as a moment may be.
 local function moment(ahead)

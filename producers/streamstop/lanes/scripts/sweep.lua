@@ -27,7 +27,7 @@ for i = #lapsed, 1, -1 do           -- the last goes to the front first, so that
         refund()
     else
         -- Its worker is gone or stuck, and nobody knows whether the call was made: the third number counts it.
-        local attempts, calls, lapses, more = string.match(held[3] or '0 0 0 0 0', '^(%d+) (%d+) (%d+)(.*)')
+        local attempts, calls, lapses, more = string.match(held[3] or '0 0 0 0 0 0', '^(%d+) (%d+) (%d+)(.*)')
         lapses = lapses + 1
         redis.call('HSET', jobs, id .. ':tries', string.format('%d %d %d%s', attempts, calls, lapses, more))
         if not claimed and lapses > most_lapses then
