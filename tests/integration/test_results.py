@@ -86,7 +86,7 @@ def test_a_deferred_job_is_in_retry_with_its_reason_and_when_it_is_due(lane: Lan
         delay=timedelta(seconds=1),
         tries=lane.claim("a").tries,
         record=deferral_record(lane.job_id("a"), Deferral("ServiceUnavailable", DUE)),
-        fault=True,
+        call=LastCall.FAULT,
     ) == timedelta(0)
     shown = app.AsyncResult(lane.job_id("a"))
     assert (shown.state, shown.ready()) == ("RETRY", False)

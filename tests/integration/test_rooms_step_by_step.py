@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Command, Result, Shutdown, ShutdownStatus
-from streamstop.lanes import Claimed, Lane, Lanes, Pace, Tries
+from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Pace, Tries
 from streamstop.lanes.names import READY_LISTS
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome
@@ -323,7 +323,7 @@ def test_a_deferred_job_of_a_shutdown_that_is_cancelled_counts_in_it(hands: Hand
     job_id = hands.take()
     later = timedelta(minutes=1)
     hands.lanes.defer(
-        LANE, PACE, job_id, owner="worker", delay=later, tries=Tries(1, 1), record=WAITS_AGAIN, fault=False
+        LANE, PACE, job_id, owner="worker", delay=later, tries=Tries(1, 1), record=WAITS_AGAIN, call=LastCall.WELL
     )
     assert hands.client.job(job_id).cancel().result is Result.CANCELLED
     hands.lanes.admit(LANE, PACE)

@@ -90,7 +90,7 @@ class LaneHands:
             delay=delay,
             tries=tries,
             record=WAITS_AGAIN,
-            fault=fault,
+            call=LastCall.FAULT if fault else LastCall.WELL,
         )
 
     def pause(

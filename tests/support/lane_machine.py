@@ -96,8 +96,8 @@ def _finishing(call: LastCall, late: int) -> Report:
     return lambda machine, delivery: machine.finish(delivery, call, late)
 
 
-def _deferring(delay: int, tries: Tries, late: int, *, fault: bool) -> Report:
-    return lambda machine, delivery: machine.defer(delivery, delay, tries, late, fault=fault)
+def _deferring(delay: int, tries: Tries, late: int, call: LastCall) -> Report:
+    return lambda machine, delivery: machine.defer(delivery, delay, tries, late, call)
 
 
 def _pausing(tries: Tries, hint: int, late: int) -> Report:
@@ -115,7 +115,7 @@ REPORT = st.one_of(
         st.sampled_from([0, 1, SECOND, 60 * SECOND]),
         TRIES,
         LATE,
-        fault=st.sampled_from([True, True, False]),
+        st.sampled_from([LastCall.FAULT, LastCall.FAULT, LastCall.WELL, LastCall.NONE]),
     ),
     st.builds(_pausing, TRIES, st.sampled_from([0, 0, 1, SECOND // 2, 7 * SECOND, 300 * SECOND]), LATE),
 )
@@ -231,11 +231,16 @@ class LaneMachine(RuleBasedStateMachine):
             self._take()
 
     @precondition(lambda self: self.taken)
-    @rule(which=WHICH, lease=LEASE, expires=st.sampled_from([0, 0, 0, -SECOND, 1, SECOND // 2, 3 * SECOND]))
-    def claim(self, which: int, lease: int, expires: int) -> None:
+    @rule(
+        which=WHICH,
+        lease=LEASE,
+        expires=st.sampled_from([0, 0, 0, -SECOND, 1, SECOND // 2, 3 * SECOND]),
+        to_call=st.sampled_from([True, True, False]),
+    )
+    def claim(self, which: int, lease: int, expires: int, to_call: bool) -> None:
         delivery = _pick(self.taken, which)
         self.taken.remove(delivery)
-        self._claim(delivery, lease, expires and self.clock.now_us + expires)
+        self._claim(delivery, lease, expires and self.clock.now_us + expires, to_call=to_call)
 
     @precondition(lambda self: self.owning or self.through)
     @rule(which=WHICH, by_the_owner=st.booleans())
@@ -274,7 +279,7 @@ class LaneMachine(RuleBasedStateMachine):
         before = self._everything()
         reports: dict[str, Callable[[], object]] = {
             "finish": lambda: self._report_finish(delivery, LastCall.WELL, Late(SECOND)) or None,
-            "defer": lambda: self._report_defer(delivery, 0, Tries(), Late(SECOND), fault=True),
+            "defer": lambda: self._report_defer(delivery, 0, Tries(), Late(SECOND), LastCall.FAULT),
             "pause": lambda: self._report_pause(delivery, Tries(), 0, Late(SECOND)),
             "release": lambda: self._release(delivery) or None,
         }
@@ -400,11 +405,11 @@ class LaneMachine(RuleBasedStateMachine):
             self.ended.add(delivery.job_id)
         self._let_go(delivery)
 
-    def defer(self, delivery: Delivery, delay: int, tries: Tries, late: int, *, fault: bool) -> None:
+    def defer(self, delivery: Delivery, delay: int, tries: Tries, late: int, call: LastCall) -> None:
         lateness = self._lateness(delivery, late)
         model = self.models[delivery.lane]
-        rest = model.defer(delivery.job_id, delivery.owner, delay, tries, AGAIN, fault=fault, late=lateness)
-        assert self._report_defer(delivery, delay, tries, lateness, fault=fault) == _duration(rest)
+        rest = model.defer(delivery.job_id, delivery.owner, delay, tries, AGAIN, call, lateness)
+        assert self._report_defer(delivery, delay, tries, lateness, call) == _duration(rest)
         self._let_go(delivery)
 
     def pause(self, delivery: Delivery, tries: Tries, hint: int, late: int) -> None:
@@ -451,10 +456,10 @@ class LaneMachine(RuleBasedStateMachine):
         self.taken.append(Delivery(self.home[job_id], job_id, self._new_owner()))
         return True
 
-    def _claim(self, delivery: Delivery, lease: int, expires: int) -> bool:
+    def _claim(self, delivery: Delivery, lease: int, expires: int, *, to_call: bool = True) -> bool:
         model = self.models[delivery.lane]
         rests_until = model.pacing.rests_until
-        expected = model.claim(delivery.job_id, delivery.owner, lease, expires)
+        expected = model.claim(delivery.job_id, delivery.owner, lease, expires, to_call=to_call)
         claim = self.lanes.claim(
             model.lane,
             model.pace,
@@ -462,9 +467,10 @@ class LaneMachine(RuleBasedStateMachine):
             owner=delivery.owner,
             lease=timedelta(microseconds=lease),
             expires_at=EPOCH + timedelta(microseconds=expires) if expires else None,
+            to_call=to_call,
         )
         assert claim == expected
-        if claim.what is Claimed.GO:
+        if claim.what is Claimed.GO and to_call:
             assert delivery.job_id not in self.ended
             slot = self.clock.now_us + claim.wait // timedelta(microseconds=1)
             assert slot >= rests_until, "a lane that rests gives no slot"
@@ -497,7 +503,7 @@ class LaneMachine(RuleBasedStateMachine):
         )
 
     def _report_defer(
-        self, delivery: Delivery, delay: int, tries: Tries, late: Late, *, fault: bool
+        self, delivery: Delivery, delay: int, tries: Tries, late: Late, call: LastCall
     ) -> timedelta | None:
         model = self.models[delivery.lane]
         return self.lanes.defer(
@@ -508,7 +514,7 @@ class LaneMachine(RuleBasedStateMachine):
             delay=timedelta(microseconds=delay),
             tries=tries,
             record=AGAIN,
-            fault=fault,
+            call=call,
             lateness=_as_told(late),
         )
 

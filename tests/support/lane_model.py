@@ -185,8 +185,8 @@ class LaneModel:
             self._forget_what_a_later_clock_told()
             return self._admit()
 
-    def claim(self, job_id: str, owner: str, lease: int, expires: int) -> Claim:
-        """Whoever is first may call, when its slot has come."""
+    def claim(self, job_id: str, owner: str, lease: int, expires: int, *, to_call: bool = True) -> Claim:
+        """Whoever is first may call, when its slot has come; who will not call takes none."""
         job = self.in_flight.get(job_id)
         if job is None or job.owner not in {None, owner}:
             return Claim(Claimed.STALE)
@@ -200,9 +200,9 @@ class LaneModel:
             slot = max(self.now, self.pacing.free_from, self.pacing.rests_until)
             wait = int(slot - self.now)
             tries = self.histories.get(job_id, Tries())
-            if expires and slot >= expires:
+            if not to_call or (expires and slot >= expires):
                 job.owner, job.report_by = owner, self.now + lease
-                return _claim(Claimed.EXPIRED, 0, self.now, tries)
+                return _claim(Claimed.EXPIRED if to_call else Claimed.GO, 0, self.now, tries)
             probe_goes_first = self.pacing.failing and len(self.in_flight) > 1
             if wait > PATIENCE or probe_goes_first:
                 self._wait_again(job.message)
@@ -235,8 +235,8 @@ class LaneModel:
             self._admit()
         return True
 
-    def defer(
-        self, job_id: str, owner: str, delay: int, tries: Tries, record: str, *, fault: bool, late: Late = ON_TIME
+    def defer(  # noqa: PLR0917  # as the scripts take it
+        self, job_id: str, owner: str, delay: int, tries: Tries, record: str, call: LastCall, late: Late = ON_TIME
     ) -> int | None:
         """The job waits outside its lane until it is due; return how long the lane rests for its fault."""
         if not self._owns(job_id, owner):
@@ -247,7 +247,9 @@ class LaneModel:
             self.deferred[job_id] = (job.message, self.now + delay)
             self.histories[job_id] = tries
             self.shared.records[job_id] = Record(record, final=False)
-            rest = self._meet_a_fault() if fault else 0
+            rest = self._meet_a_fault() if call is LastCall.FAULT else 0
+            if call is LastCall.NONE:
+                self._take_promise_back()
             self._make_up(late)
             self._admit()
         return rest
@@ -347,7 +349,7 @@ class LaneModel:
                 break
             if message.job_id is None:
                 dropped += 1
-                self.shared.dead[f"{self.lane.name}.unreadable-{len(self.shared.dead) + 1}"] = message.text
+                self.shared.dead[f"unreadable-{len(self.shared.dead) + 1}"] = message.text
             elif message.job_id in self.in_flight or message.job_id in self.deferred:
                 dropped += 1
             else:

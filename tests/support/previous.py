@@ -1,6 +1,6 @@
 """The version before this one: its code out of the repository's history, for workers and producers that run it.
 
-That is the commit before the latest; ``STREAMSTOP_PREVIOUS`` names another revision.
+That is the commit before the last one that changed it; ``STREAMSTOP_PREVIOUS`` names another revision.
 """
 
 import io
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-REVISION = os.environ.get("STREAMSTOP_PREVIOUS") or "HEAD~1"
 _REPOSITORY = Path(__file__).parents[2]
+_CODE = ("producers", "worker")
 #: A module for Celery's ``--include``: a worker says itself which code it runs.
 _SAYS_WHERE = """
 import streamstop, streamstop_worker
@@ -51,18 +51,24 @@ def present_version() -> Version:
 
 def previous_version(folder: Path) -> Version:
     """Unpack the previous version into `folder`. Raises :class:`NoHistory`, which says how to get it."""
-    command = ["git", "archive", REVISION, "producers", "worker"]
+    revision = os.environ.get("STREAMSTOP_PREVIOUS")
     try:
-        archive = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, check=True).stdout
+        if not revision:
+            revision = _git("log", "-1", "--format=%H~1", "--", *_CODE).decode().strip()
+        archive = _git("archive", revision, *_CODE)
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", b"").decode().strip() or str(error)
         raise NoHistory(
-            f"{REVISION} is not here ({said}): get the history with `git fetch --unshallow`, "
+            f"the previous version is not here ({said}): get the history with `git fetch --unshallow`, "
             "or name a revision that is here in STREAMSTOP_PREVIOUS; an unpacked archive has none, clone instead"
         ) from None
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(folder, filter="data")
     return Version(folder)
+
+
+def _git(*arguments: str) -> bytes:
+    return subprocess.run(["git", *arguments], cwd=_REPOSITORY, capture_output=True, check=True).stdout
 
 
 def write_says_where(folder: Path) -> None:

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from streamstop import Client, Command, DeadLetters, NotCancellable, Outcome, OutcomeTimeout, Result, UnknownAccount
+from streamstop import (
+    Client,
+    Command,
+    DeadLetters,
+    Deferral,
+    NotCancellable,
+    Outcome,
+    OutcomeTimeout,
+    Result,
+    UnknownAccount,
+)
 from streamstop.lanes.names import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopLivePullToPush, StopMPUTask, StopStreamIngest
 from streamstop_worker.accounts import Account
@@ -86,14 +96,20 @@ def test_sighup_takes_over_a_changed_accounts_file_and_keeps_the_old_one_for_a_m
         assert running.process.poll() is None
 
 
-def test_a_command_for_an_account_that_no_worker_knows_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_command_for_an_account_that_no_worker_knows_waits_for_one_that_does(tmp_path: Path) -> None:
     with world(tmp_path, workers=0) as made:
-        job = made.client.enqueue(StopMPUTask(app_id="a", task_id="t"), account="nobody")
+        job = made.client.enqueue(StopMPUTask(app_id="a", task_id="t"), account="late")
+        first = made.start_worker()
+        first.await_line("left to another worker")
+        left = job.peek()
+        assert isinstance(left, Deferral)
+        assert "no running worker has account 'late'" in left.reason
+        late = Account("late", "aliyun", "fake-late-key", "fake-late-secret")
+        made.simulator.settings(auto_start=True)
+        made.simulator.add_accounts([late])
+        made.write_accounts([*DEFAULT_ACCOUNTS, late])
         made.start_worker()
-        outcome = job.outcome(30)
-        assert (outcome.result, outcome.calls) == (Result.REFUSED, 0)
-        assert "nobody" in (outcome.message or "")
-        assert made.simulator.summary().calls == 0
+        assert job.outcome(30).result is Result.STOPPED
 
 
 def test_a_command_is_left_to_the_worker_that_has_its_account(tmp_path: Path) -> None:
@@ -224,6 +240,21 @@ def test_bad_messages_end_refused_or_are_set_aside_and_the_lane_goes_on(tmp_path
         )
         assert refused.keys() | unbeginnable.keys() <= letters.keys()
         assert made.workers[0].process.poll() is None
+
+
+def test_messages_that_are_left_to_a_newer_worker_hold_up_no_other(tmp_path: Path) -> None:
+    with world(tmp_path) as made:
+        made.simulator.settings(auto_start=True)
+        lane = Lane(ALIYUN, "live.StopMPUTask")  # ten calls a second
+        newer = {"v": 2, "operation": lane.operation, "account": ALIYUN, "params": {"AppId": "a", "TaskId": "newer"}}
+        for number in range(200):
+            made.redis.lpush(lane.queue, message(newer, job_id=f"newer-{number}", queue=lane.queue))
+        stops = [Command(operation=StopMPUTask(app_id="a", task_id=f"t{n}"), account=ALIYUN) for n in range(20)]
+        jobs = made.client.enqueue_many(stops)
+        assert {outcome.result for outcome in made.client.outcomes(jobs, timeout=30)} == {Result.STOPPED}
+        assert len(made.simulator.calls()) == len(jobs)
+        left = [made.client.job(f"newer-{number}").peek() for number in range(200)]
+        assert all(isinstance(one, Deferral) and "version 1" in one.reason for one in left)
 
 
 def test_one_client_serves_many_threads_and_forked_children(tmp_path: Path) -> None:

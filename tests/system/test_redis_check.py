@@ -30,7 +30,7 @@ def said(redis: Redis) -> list[tuple[str, str]]:
     [
         ({}, []),
         ({"appendfsync": "always"}, []),
-        ({"appendonly": "no", "save": "3600 1"}, []),
+        ({"appendonly": "no", "save": "3600 1"}, ["loses what came since the last snapshot: set appendonly to yes"]),
         ({"appendonly": "no"}, ["loses every job: set appendonly to yes"]),
         ({"appendfsync": "no"}, ["can lose half a minute of jobs: set Redis' appendfsync to everysec or always"]),
         ({"maxmemory-policy": "allkeys-lru"}, ["throws waiting jobs away when it is full"]),
@@ -58,13 +58,22 @@ def test_what_redis_does_not_tell_is_one_line_at_info(real_redis: Redis) -> None
     port = real_redis.connection_pool.connection_kwargs["port"]
     try:
         with Redis(port=port, username="asks", password="asks") as redis:
-            assert said(redis) == [("info", "whether Redis keeps jobs on disk was not to be learnt")]
+            (level, line), (warned, _) = said(redis)
+            assert (level, line, warned) == ("info", "whether Redis keeps jobs on disk was not to be learnt", "warning")
         with Redis(port=port, username="knows", password="knows") as redis:
             with pytest.raises(NoPermissionError):
                 redis.info()
             assert said(redis) == [("info", "how Redis is set up was not to be learnt")]
     finally:
         acl("ACL", "DELUSER", "asks", "knows")
+
+
+def test_a_replica_is_warned_of(real_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {**real_redis.info(), "role": "slave", "aof_enabled": 1}
+    monkeypatch.setattr(real_redis, "info", lambda: told)
+    assert [line for _, line in said(real_redis)] == [
+        "this Redis is a replica, and takes no job: name the primary, or the sentinels"
+    ]
 
 
 def test_a_redis_that_is_gone_is_one_line_too() -> None:

@@ -271,6 +271,6 @@ def test_workers_are_replaced_one_by_one_under_load_and_then_rolled_back(fleet: 
 
 
 def test_without_history_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.support.previous.REVISION", "no-such-revision")
+    monkeypatch.setenv("STREAMSTOP_PREVIOUS", "no-such-revision")
     with pytest.raises(NoHistory, match="git fetch --unshallow"):
         previous_version(tmp_path)

@@ -229,7 +229,7 @@ def test_a_small_room_and_a_single_stop_go_ahead_of_a_big_room_whose_tail_still_
     began = calls(fire)
     (single,) = fire.client.enqueue_many(started(fire, paced("single", 1)))
     assert single.outcome(TIMEOUT).ok
-    assert place_of_last(calls(fire)[len(began) :], "single") <= PACED // 4 + 10, "what was admitted, and a few slots"
+    assert place_of_last(calls(fire)[len(began) :], "single") <= PACED // 2, "what was admitted, and a few slots"
 
     next(progress for progress in whole.watch(TIMEOUT) if progress.ended >= 280)
     assert whole.progress().status is ShutdownStatus.OPEN
@@ -372,4 +372,5 @@ def test_every_key_of_rooms_and_shutdowns_ends(fire: World) -> None:
     assert [key for key, end in ends.items() if not 0 < int(end) <= month] == []
     own: Any = fire.redis.scan_iter("*")
     endless = {key.decode() for key in own if fire.redis.ttl(key) == -1}  # Celery's own, and the set of accounts
-    assert {key for key in endless if not key.startswith("_kombu")} <= {"streamstop.accounts", "streamstop.lanes"}
+    kept = {key for key in endless if not key.startswith(("_kombu", "streamstop.dead"))}
+    assert kept <= {"streamstop.accounts", "streamstop.lanes"}

@@ -70,7 +70,7 @@ def test_the_list_has_a_line_a_letter_and_counts_them_at_its_end(letters: Cemete
     result = run("list")
     assert result.exit_code == 0
     a, b, raw = "AppId=a TaskId=t   ", "SdkAppId=1 TaskId=u", "not JSON \\x1b[2J   "
-    raw_id = f"{LANE.name}.unreadable-1"
+    raw_id = "unreadable-1"
     assert result.stdout.splitlines() == [
         f"2026-01-01T00:00:00Z  refused     Forbidden.RAM  live-cn  {LANE.operation}       {a}  {LANE.name}.a",
         f"2026-01-01T00:01:00Z  not_found   -              trtc-sg  {OTHER.operation}  {b}  {OTHER.name}.b",
@@ -170,7 +170,7 @@ def test_a_letter_is_shown_whole(letters: Cemetery) -> None:
 
 
 def test_what_nobody_could_read_is_shown_with_its_text_and_cannot_move_the_terminal(letters: Cemetery) -> None:
-    result = run(f"show {LANE.name}.unreadable-1")
+    result = run("show unreadable-1")
     assert "raw text     not JSON \\x1b[2J" in result.stdout.splitlines()
     assert "command      none: it cannot be requeued" in result.stdout.splitlines()
     assert "\x1b" not in result.stdout
@@ -207,16 +207,16 @@ def test_ids_can_stand_on_standard_input(letters: Cemetery) -> None:
 
 
 def test_what_cannot_be_requeued_or_is_gone_is_told_and_the_rest_goes_on(letters: Cemetery) -> None:
-    result = run(f"requeue {NO_LETTER} {LANE.name}.unreadable-1 {LANE.name}.a")
+    result = run(f"requeue {NO_LETTER} unreadable-1 {LANE.name}.a")
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 1
     assert result.stderr.splitlines() == [
         f"not requeued: there is no dead letter {NO_LETTER}: it may have been requeued or dropped",
-        f"not requeued: dead letter {LANE.name}.unreadable-1 has no command: it is no message that a worker can read",
+        "not requeued: dead letter unreadable-1 has no command: it is no message that a worker can read",
         "1 dead letter requeued, 2 not; look at a job with `streamstop job ID`",
     ]
-    dropped = run(f"drop {NO_LETTER} {LANE.name}.unreadable-1")
-    assert (dropped.exit_code, dropped.stdout) == (1, f"dropped  {LANE.name}.unreadable-1\n")
+    dropped = run(f"drop {NO_LETTER} unreadable-1")
+    assert (dropped.exit_code, dropped.stdout) == (1, "dropped  unreadable-1\n")
     assert letters.ids() == ["b", "c"]
 
 
@@ -286,9 +286,9 @@ def test_a_rehearsal_changes_nothing(letters: Cemetery, command: str) -> None:
     assert [line.split()[-1] for line in result.stdout.splitlines()] == [f"{OTHER.name}.b"]
     past = "requeued" if command == "requeue" else "dropped"
     assert result.stderr == f"1 dead letter would be {past}; nothing was changed\n"
-    some = run(f"{command} --dry-run --json {NO_LETTER} {LANE.name}.a {LANE.name}.unreadable-1")
+    some = run(f"{command} --dry-run --json {NO_LETTER} {LANE.name}.a unreadable-1")
     assert some.exit_code == 1
-    could = [f"{LANE.name}.a", f"{LANE.name}.unreadable-1"][: 1 if command == "requeue" else 2]
+    could = [f"{LANE.name}.a", "unreadable-1"][: 1 if command == "requeue" else 2]
     assert [one["id"] for one in objects(some.stdout)] == could
     assert before == {key: letters.redis.type(key) for key in letters.redis.scan_iter("*")}
 

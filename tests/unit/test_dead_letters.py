@@ -121,7 +121,7 @@ def test_a_message_that_nobody_can_read_is_kept_with_its_text_and_cannot_be_requ
     cemetery.lanes.admit(LANE, PACE)
     first, second, oversized = cemetery.dead.letters()
     assert (first.message, second.message) == ("not JSON", "\\xff\x00 neither")
-    assert oversized.message == "x" * 65536
+    assert oversized.message == "x" * 4096
     assert (first.account, first.operation, first.outcome) == (LANE.account, LANE.operation, None)
     assert first.reason == "it is no message that a worker can read"
     with pytest.raises(NotRequeueable, match="no command"):
@@ -130,11 +130,12 @@ def test_a_message_that_nobody_can_read_is_kept_with_its_text_and_cannot_be_requ
 
 
 def test_every_letter_is_yielded_once_while_others_go_and_however_many_died_at_one_moment(cemetery: Cemetery) -> None:
-    for _ in range(2400):
-        cemetery.redis.lpush(LANE.queue, b"not JSON")
-    for _ in range(5):
-        cemetery.lanes.admit(LANE, PACE)  # five hundred each
-        cemetery.clock.advance(timedelta(microseconds=1))
+    pipeline = cemetery.redis.pipeline(transaction=False)
+    for number in range(2400):
+        pipeline.zadd(DEAD, {f"letter-{number}": cemetery.clock.now_us + number // 500})
+        pipeline.hset(f"{DEAD}.letter-{number}", mapping={"lane": LANE.name, "message": "not JSON"})
+    pipeline.execute()
+    cemetery.clock.advance(timedelta(seconds=1))
     seen = []
     for letter in cemetery.dead.letters():
         seen.append(letter.id)

@@ -1,6 +1,7 @@
 """The pipeline of one job, in this process: a Redis in memory, real lanes and protocols, a vendor that is told."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from fakeredis import FakeRedis, FakeServer
 from streamstop import Command, Deferral, Outcome, Result
 from streamstop.dead import Letters
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import Lane, Lanes, Pace
+from streamstop.lanes import Lane, Lanes, Pace, Tries
 from streamstop.lanes.names import READY_LISTS
 from streamstop.messages import celery_message
 from streamstop.operations import GetMPUTaskStatus, ListRtcMPUTaskDetail, Operation, RtcStopMPUTask
@@ -21,7 +22,7 @@ from streamstop.results import read_record
 from streamstop.rooms import Rooms
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.execute import Delivery, Executor
-from streamstop_worker.hold import MOST_LEFT
+from streamstop_worker.hold import LONGEST_LEFT
 from streamstop_worker.retry import Backoff
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.transport import Transport
@@ -195,16 +196,19 @@ def test_what_a_newer_worker_may_know_is_left_to_it_for_a_bounded_time(
     assert isinstance(left, Deferral)
     assert said in left.reason
     jobs, due = delivery.lane.keys[5], delivery.lane.keys[6]
-    assert bench.redis.hget(jobs, f"{delivery.job_id}:tries") == b"0 0 0 0 1 0"
-    bench.redis.hset(jobs, f"{delivery.job_id}:tries", f"0 0 0 0 {MOST_LEFT} 0")
+    kept: Any = bench.redis.hget(jobs, f"{delivery.job_id}:tries")
+    since = Tries.parse(kept.decode()).left
+    assert abs(time.time() - since) < 60
+    long_ago = since - int(LONGEST_LEFT.total_seconds()) - 1
+    bench.redis.hset(jobs, f"{delivery.job_id}:tries", f"0 0 0 0 {long_ago} 0")
     bench.redis.zadd(due, {delivery.job_id: 0})
     outcome = bench.executor.execute(bench.again(delivery))
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, bench.requests) == (Result.REFUSED, 0, [])
     assert said in (outcome.message or "")
-    kept = Letters(bench.redis, bench.lanes).get(delivery.job_id)
-    assert json.loads(kept.message or "")["headers"]["id"] == delivery.job_id, "its raw text"
-    assert kept.command is not None, "it can be requeued when a newer worker has come"
+    letter = Letters(bench.redis, bench.lanes).get(delivery.job_id)
+    assert json.loads(letter.message or "")["headers"]["id"] == delivery.job_id, "its raw text"
+    assert letter.command is not None, "it can be requeued when a newer worker has come"
 
 
 @pytest.mark.parametrize(
@@ -235,10 +239,23 @@ def test_what_ends_so_that_a_person_must_look_is_kept_with_its_command_and_the_l
         assert letter.message is None, "a command that could be read need not be quoted"
 
 
-def test_an_account_that_no_worker_has_is_refused_and_one_that_another_has_is_left_to_it(bench: Bench) -> None:
-    refused = bench.executor.execute(bench.publish(account="nobody"))
-    assert isinstance(refused, Outcome)
-    assert "nobody" in (refused.message or "")
+def test_jobs_that_are_not_called_take_no_slot_of_their_lane(bench: Bench) -> None:
+    newer, good = [bench.publish(changes={"v": 2}) for _ in range(5)], bench.publish()
+    free_from = bench.lanes.claim(
+        good.lane, Pace.of_limit(1), good.job_id, owner="probe", lease=timedelta(seconds=1), expires_at=None
+    ).wait
+    assert bench.lanes.release(good.lane, Pace.of_limit(1), good.job_id, owner="probe")
+    for delivery in newer:
+        assert isinstance(bench.executor.execute(delivery), Deferral)
+    tat: Any = bench.redis.hget(good.lane.keys[7], "tat")
+    assert free_from == timedelta(0)
+    assert int(tat) / 1e6 - time.time() < 1.2, "one slot is taken: the probe's"
+
+
+def test_an_account_that_no_worker_has_may_come_and_one_that_another_has_is_left_to_it(bench: Bench) -> None:
+    waits = bench.executor.execute(bench.publish(account="nobody"))
+    assert isinstance(waits, Deferral)
+    assert "no running worker has account 'nobody'" in waits.reason
     bench.known.publish({"elsewhere": "aliyun"})
     left = bench.executor.execute(bench.publish(account="elsewhere"))
     assert isinstance(left, Deferral)

@@ -65,9 +65,9 @@ class Control:
                     log.warning("the step is another worker's now")
                     return None
         except UnknownStep as unknown:
-            deferral = hold.leave_to_a_newer_worker(claim, str(unknown))
+            deferral = hold.leave(claim, str(unknown))
             if deferral is not None:
-                log.warning("left to a newer worker", problem=str(unknown))
+                log.warning("left to another worker", problem=str(unknown))
                 return deferral
             log.error("the step is given up", problem=str(unknown))  # noqa: TRY400
         except CallbackFailed as failure:
@@ -77,7 +77,7 @@ class Control:
                 log.warning("the callback failed and is made again", reason=str(failure), attempt=attempts)
                 deferral = Deferral(str(failure), datetime.now(UTC) + delay)
                 tries = replace(claim.tries, attempts=attempts, calls=attempts)
-                hold.defer(deferral, delay, tries, fault=False)
+                hold.defer(deferral, delay, tries, LastCall.WELL)
                 return deferral
             log.error("the callback is given up", reason=str(failure), attempt=attempts)  # noqa: TRY400
         hold.finish(step_record(job_id, str(step.get("step")), datetime.now(UTC)), LastCall.NONE)

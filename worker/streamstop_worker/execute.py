@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from typing import Any, assert_never
 from uuid import uuid4
 
@@ -78,6 +77,10 @@ class Executor:
         return _Execution(self, delivery).run()
 
 
+class NobodysAccount(InvalidCommand):
+    """No running worker has the account; one that has it may be starting."""
+
+
 class _Execution:
     """One delivery on its way through the pipeline."""
 
@@ -103,8 +106,8 @@ class _Execution:
         try:
             self._command = command = ReceivedCommand.from_message(self._message)
             account = self._account_for(command)
-        except (NewerMessage, UnknownOperation) as problem:
-            return self._leave_to_a_newer_worker(str(problem))
+        except (NewerMessage, UnknownOperation, NobodysAccount) as problem:
+            return self._leave(str(problem))
         except InvalidCommand as problem:
             return self._refuse(str(problem))
         if account is None:
@@ -116,8 +119,12 @@ class _Execution:
         if command.lane != self._lane:
             raise InvalidCommand(f"the command is for lane {command.lane.name}, and came through {self._lane.name}")
         if self._account is None:
-            if self._worker.known_accounts.vendor_of(self._lane.account) is None:
-                raise UnknownAccount(f"no running worker has account {self._lane.account!r}")
+            try:
+                known = self._worker.known_accounts.vendor_of(self._lane.account)
+            except UnknownAccount as problem:
+                raise NobodysAccount(str(problem)) from None
+            if known is None:
+                raise NobodysAccount(f"no running worker has account {self._lane.account!r}")
             return None
         vendor = command.operation.spec.product.vendor.name
         if self._account.vendor != vendor:
@@ -156,7 +163,6 @@ class _Execution:
         try:
             response = self._worker.transport.send(request)
             answer, sent_at = protocol.parse(command.operation, response), response.sent_at
-            answer = replace(answer, in_doubt=response.status != HTTPStatus.SERVICE_UNAVAILABLE)
         except TransportFault as fault:
             answer, sent_at = replace(fault.answer, in_doubt=fault.sent_at is not None), fault.sent_at
         if sent_at is not None:
@@ -181,11 +187,11 @@ class _Execution:
                 if still_running(self._membership, outcome, now):
                     deferral = Deferral("the vendor says that it still runs", now + ASK_AGAIN)
                     unfailing = replace(tries, attempts=tries.attempts - 1)
-                    return self._defer(deferral, ASK_AGAIN, unfailing)
+                    return self._defer(deferral, ASK_AGAIN, unfailing, LastCall.WELL)
                 return self._finish(outcome, call)
             case Defer(delay, tries, fault):
                 deferral = Deferral(": ".join(part for part in (answer.code, answer.message) if part), now + delay)
-                rest = self._hold.defer(deferral, delay, tries, fault=fault)
+                rest = self._hold.defer(deferral, delay, tries, LastCall.FAULT if fault else LastCall.WELL)
                 log.info("deferred", delay_s=round(delay.total_seconds(), 3))
                 if rest:
                     log.warning("the lane is failing and rests", rest_s=rest.total_seconds())
@@ -219,9 +225,9 @@ class _Execution:
             (log.warning if counted.attention else log.info)(counted.result, member=counted.member)
         return outcome
 
-    def _defer(self, deferral: Deferral, delay: timedelta, tries: Tries) -> Report:
+    def _defer(self, deferral: Deferral, delay: timedelta, tries: Tries, call: LastCall) -> Report:
         """Let the job wait for what is nobody's fault."""
-        return deferral if self._hold.defer(deferral, delay, tries, fault=False) is not None else None
+        return deferral if self._hold.defer(deferral, delay, tries, call) is not None else None
 
     def _outcome(self, result: Result, tries: Tries, answer: Answer, now: datetime, **told: Any) -> Outcome:
         return Outcome(
@@ -249,26 +255,26 @@ class _Execution:
         return self._finish(self._outcome(result, claim.tries, answer, claim.at), LastCall.NONE)
 
     def _refuse(self, reason: str) -> Report:
-        claim = self._hold.claim()
+        claim = self._hold.claim(to_call=False)
         return self._end_uncalled(claim, Result.REFUSED, reason) if claim.what is Claimed.GO else None
 
     def _leave_to_another_worker(self) -> Report:
-        claim = self._hold.claim()
+        claim = self._hold.claim(to_call=False)
         if claim.what is not Claimed.GO:
             return None
         deferral = Deferral("this worker does not have the account, and another has", claim.at + ELSEWHERE)
         self._log.info("left to another worker: the account is not in this one's file")
-        return self._defer(deferral, ELSEWHERE, claim.tries)
+        return self._defer(deferral, ELSEWHERE, claim.tries, LastCall.NONE)
 
-    def _leave_to_a_newer_worker(self, problem: str) -> Report:
-        """Let the job wait for a worker that can read it; refuse it where none has come."""
-        claim = self._hold.claim()
+    def _leave(self, problem: str) -> Report:
+        """Let the job wait for a worker that may know what to do; refuse it where none has come."""
+        claim = self._hold.claim(to_call=False)
         if claim.what is not Claimed.GO:
             return None
-        deferral = self._hold.leave_to_a_newer_worker(claim, problem)
+        deferral = self._hold.leave(claim, problem)
         if deferral is None:
             return self._end_uncalled(claim, Result.REFUSED, problem)
-        self._log.warning("left to a newer worker", problem=problem)
+        self._log.warning("left to another worker", problem=problem)
         return deferral
 
     def _not_claimed(self, claim: Claim) -> None:

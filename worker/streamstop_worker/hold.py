@@ -27,9 +27,9 @@ from streamstop.results import Deferral, deferral_record
 
 _T = TypeVar("_T")
 
-#: How long a job waits that only a newer worker may know how to do, and how often.
+#: How long a job waits for a worker that knows more than this one, at a time and in all.
 NEWER = timedelta(seconds=5)
-MOST_LEFT = 120
+LONGEST_LEFT = timedelta(minutes=10)
 #: How long to wait before a report that Redis did not take is made again; the sum is within every lease.
 REPORT_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 
@@ -55,10 +55,16 @@ class Hold:
         #: How late the last call left, to be told with the report.
         self.lateness: Lateness = ON_TIME
 
-    def claim(self, expires_at: datetime | None = None) -> Claim:
-        """Claim the job, or claim it again for another slot."""
+    def claim(self, expires_at: datetime | None = None, *, to_call: bool = True) -> Claim:
+        """Claim the job, or claim it again for another slot; one that is not `to_call` takes no slot of its lane."""
         return self._lanes.claim(
-            self._lane, self._pace, self._job_id, owner=self._owner, lease=self._lease, expires_at=expires_at
+            self._lane,
+            self._pace,
+            self._job_id,
+            owner=self._owner,
+            lease=self._lease,
+            expires_at=expires_at,
+            to_call=to_call,
         )
 
     def finish(
@@ -88,7 +94,7 @@ class Hold:
         # An earlier report may have been taken, and only Redis' answer to it was lost.
         return finished or self._lanes.record_of(self._job_id) == record.encode()
 
-    def defer(self, deferral: Deferral, delay: timedelta, tries: Tries, *, fault: bool) -> timedelta | None:
+    def defer(self, deferral: Deferral, delay: timedelta, tries: Tries, call: LastCall) -> timedelta | None:
         """Let the job wait for `delay`; see :meth:`Lanes.defer`."""
         record = deferral_record(self._job_id, deferral)
         return self._report(
@@ -100,17 +106,19 @@ class Hold:
                 delay=delay,
                 tries=tries,
                 record=record,
-                fault=fault,
+                call=call,
                 lateness=self.lateness,
             )
         )
 
-    def leave_to_a_newer_worker(self, claim: Claim, problem: str) -> Deferral | None:
+    def leave(self, claim: Claim, problem: str) -> Deferral | None:
         """Let the job wait for a worker that knows what this one does not; None where none has come in ten minutes."""
-        if claim.tries.left >= MOST_LEFT:
+        now_s = int(claim.at.timestamp())
+        since_s = claim.tries.left or now_s
+        if now_s - since_s > LONGEST_LEFT.total_seconds():
             return None
-        deferral = Deferral(f"left to a newer worker: {problem}", claim.at + NEWER)
-        self.defer(deferral, NEWER, replace(claim.tries, left=claim.tries.left + 1), fault=False)
+        deferral = Deferral(f"left to another worker: {problem}", claim.at + NEWER)
+        self.defer(deferral, NEWER, replace(claim.tries, left=since_s), LastCall.NONE)
         return deferral
 
     def pause(self, tries: Tries, hint: timedelta | None) -> timedelta | None:

@@ -39,8 +39,11 @@ def _problems(redis: Redis) -> Iterator[str]:
         lost = "waiting jobs" if str(policy).startswith("allkeys") else "outcomes, rooms and shutdowns"
         yield f"Redis throws {lost} away when it is full: set maxmemory-policy to noeviction (it is {policy})"
     config = _config(redis)
-    if info.get("aof_enabled") == 0 and config.get("save") == "":
-        yield "Redis keeps nothing on disk, and a restart of it loses every job: set appendonly to yes"
+    if info.get("aof_enabled") == 0:
+        lost = "every job" if config.get("save") == "" else "what came since the last snapshot"
+        yield f"Redis appends nothing to its disk, and a crash of it loses {lost}: set appendonly to yes"
+    if info.get("role") == "slave":
+        yield "this Redis is a replica, and takes no job: name the primary, or the sentinels"
     if info.get("aof_enabled") == 1 and config.get("appendfsync") == "no":
         yield "a power cut can lose half a minute of jobs: set Redis' appendfsync to everysec or always (it is no)"
 

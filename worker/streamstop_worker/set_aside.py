@@ -57,7 +57,7 @@ class SetAside:
     def refuse(self, lane: Lane, job_id: str, reason: str) -> None:
         """End a job that was just delivered, and whose message cannot be read."""
         hold = self._hold(lane, job_id)
-        if hold.claim().what is Claimed.GO:
+        if hold.claim(to_call=False).what is Claimed.GO:
             self._end(hold, lane, job_id, None, Result.REFUSED, f"a worker cannot begin it: {reason}")
 
     def give_up(self, lane: Lane, job_id: str, message: bytes, *, owner: str) -> None:

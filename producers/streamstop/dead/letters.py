@@ -38,7 +38,7 @@ class DeadLetter(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    #: The job's id; ``<lane>.unreadable-…`` for a message that has none.
+    #: The job's id; ``unreadable-…`` for a message that has none.
     id: str
     account: str
     operation: str
@@ -50,7 +50,7 @@ class DeadLetter(BaseModel):
     outcome: Outcome | None = None
     #: The command's JSON data, as it is requeued; None where it could not be read.
     command: dict[str, Any] | None = None
-    #: The message's own text (its first 64 KiB), where no worker could read it as a command.
+    #: The message's own text (its first 4 KiB), where no worker could read it as a command.
     message: str | None = None
 
     @property

@@ -53,10 +53,19 @@ class Lanes:
         return int(self._run("admit", lane, pace))
 
     def claim(
-        self, lane: Lane, pace: Pace, job_id: str, *, owner: str, lease: timedelta, expires_at: datetime | None
+        self,
+        lane: Lane,
+        pace: Pace,
+        job_id: str,
+        *,
+        owner: str,
+        lease: timedelta,
+        expires_at: datetime | None,
+        to_call: bool = True,
     ) -> Claim:
-        """Take an admitted job for one call; `lease` counts from its slot."""
+        """Take an admitted job; `lease` counts from its slot. One that is not `to_call` takes no slot."""
         expires_us = 0 if expires_at is None else max(1, int(expires_at.timestamp() * 1_000_000))
+        expires_us = expires_us if to_call else -1
         reply = self._run("claim", lane, pace, job_id, owner, _us(lease), expires_us, result_of=job_id)
         what = Claimed(reply[0].decode())
         if what not in {Claimed.GO, Claimed.EXPIRED}:
@@ -100,10 +109,10 @@ class Lanes:
         delay: timedelta,
         tries: Tries,
         record: str,
-        fault: bool,
+        call: LastCall,
         lateness: Lateness = ON_TIME,
     ) -> timedelta | None:
-        """Keep a job until it is due again; `fault`: it counts towards the lane's failing.
+        """Keep a job until it is due again; a fault of its `call` counts towards the lane's failing.
 
         Return how long the lane rests (zero: it does not), or None where the job is no longer the owner's.
         """
@@ -117,7 +126,7 @@ class Lanes:
             str(tries),
             record,
             _RESULT_TTL_S,
-            int(fault),
+            call.value,
             *lateness.arguments,
             result_of=job_id,
         )

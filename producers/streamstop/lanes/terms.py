@@ -20,7 +20,7 @@ class Tries:
     lapses: int = 0
     #: Whether it was signed anew once.
     signed_again: bool = False
-    #: Times that it was left to a newer worker.
+    #: When it was first left to a worker that knows more, in seconds since the epoch; 0: never.
     left: int = 0
     #: Whether a call may have been carried out whose answer did not say so.
     in_doubt: bool = False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from streamstop import Client, Job
+from streamstop import Client, DeadLetters, Job, Matching
 from streamstop.lanes import Lane
 from streamstop.lanes.names import ACCOUNTS, LANES, READY_LISTS, result_key
 from streamstop.rooms import CONTROL
@@ -82,10 +82,13 @@ def clear(
         for pattern in (f"streamstop.shutdown.{shutdown}*", f"{CONTROL.queue}*", steps):
             redis.delete(*redis.scan_iter(pattern), f"streamstop.room.{room}:state", f"streamstop.room.{room}:tasks")
         redis.srem(LANES, CONTROL.name)
-    own = [key for lane in lanes for key in lane.keys if lane.name in key]
+    own = [key for lane in (*lanes, CONTROL) for key in lane.keys if lane.name in key]
     redis.delete(*own, *(result_key(job.id) for job in jobs))
     redis.srem(LANES, *(lane.name for lane in lanes))
     redis.zrem(ACCOUNTS, *(f"{account.name} {account.vendor}" for account in accounts))
+    dead = DeadLetters(client)
+    for letter_id in [letter.id for account in accounts for letter in dead.letters(Matching(account=account.name))]:
+        dead.drop(letter_id)
     queues = [f'"{lane.queue}"'.encode() for lane in lanes]
     for ready in READY_LISTS:
         for message in redis.lrange(ready, 0, -1):

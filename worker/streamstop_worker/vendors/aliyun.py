@@ -83,7 +83,7 @@ class Aliyun:
         if code is None and accepted and body is not None:
             return Answer(None, request_id=request_id, reply=body)
         if code is None and accepted:
-            return Answer(Meaning.TRANSIENT, "BadReply", "the reply is not a JSON object", request_id)
+            return Answer(Meaning.TRANSIENT, "BadReply", "the reply is not a JSON object", request_id, in_doubt=True)
         meaning = operation.spec.meaning(code) if code is not None else None
         known = meaning is not None
         if meaning is None:
@@ -95,6 +95,7 @@ class Aliyun:
             request_id,
             _retry_after(response.headers, meaning),
             known=known,
+            in_doubt=code is None,
         )
 
 

@@ -58,7 +58,7 @@ class Answer:
     reply: dict[str, Any] = field(default_factory=dict)
     #: False for a code that no table lists: it is treated as transient, and logged loudly.
     known: bool = True
-    #: Whether the vendor may have carried the call out, though its answer does not say so.
+    #: Whether the vendor may have carried the call out: its own answer did not come, or cannot be read.
     in_doubt: bool = False
 
 

@@ -92,9 +92,10 @@ class Tencent:
         if response.status != 200:
             meaning, known = replies.by_status(response.status)
             said = f"{code}: {said}" if code and said else code
-            return Answer(meaning, f"HTTP {response.status}", said, request_id, known=known)
+            return Answer(meaning, f"HTTP {response.status}", said, request_id, known=known, in_doubt=code is None)
         if not isinstance(reply, dict):
-            return Answer(Meaning.TRANSIENT, "BadReply", "the reply is not a JSON object with a Response")
+            problem = "the reply is not a JSON object with a Response"
+            return Answer(Meaning.TRANSIENT, "BadReply", problem, in_doubt=True)
         if error is None:
             return Answer(None, request_id=request_id, reply=reply)
         if code is None:

@@ -12,8 +12,7 @@
 -- ARGV[6]  member
 -- ARGV[7]  message   of it as that member's, for a shutdown that is still known, and was not cancelled
 -- Returns  1, or 0 where there is no such letter
-if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
-redis.call('DEL', KEYS[2])
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 local id, message = ARGV[5], ARGV[4]
 if id ~= '' then
     local now_s = tonumber(redis.call('TIME')[1])
@@ -21,4 +20,6 @@ if id ~= '' then
 end
 redis.call('LPUSH', KEYS[3], message)
 redis.call('SADD', KEYS[4], ARGV[2])
+redis.call('ZREM', KEYS[1], ARGV[1])    -- last, for Redis takes nothing back where a command fails
+redis.call('DEL', KEYS[2])
 return 1

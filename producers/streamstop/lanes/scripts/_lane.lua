@@ -43,7 +43,8 @@ local FARTHEST = 600 * SECOND       -- no moment that a lane notes is farther of
 local MOST_DEAD = 100000            -- dead letters; the oldest go before Redis is full of them
 local LONGEST_MESSAGE = 65536       -- bytes; ours have a few thousand at most
 local LONGEST_ID = 512              -- bytes
-local LONGEST_KEPT = 65536          -- bytes of a message that a dead letter quotes
+local LONGEST_KEPT = 4096           -- bytes of a message that a dead letter quotes
+local MOST_UNREADABLE = 1000        -- letters of messages without a job's id; so garbage drives no other letter out
 
 local time = redis.call('TIME')
 local now = time[1] * SECOND + time[2]
@@ -208,7 +209,10 @@ local function admit()
         local id = id_of(message)
         if not id then
             dropped = dropped + 1
-            bury(lane .. '.unreadable-' .. redis.call('INCR', dead .. ':count'), '', message, '')
+            local number = redis.call('INCR', dead .. ':count')
+            bury('unreadable-' .. integer(number), '', message, '')
+            local oldest = 'unreadable-' .. integer(number - MOST_UNREADABLE)
+            if redis.call('ZREM', dead, oldest) == 1 then redis.call('DEL', dead .. '.' .. oldest) end
         elseif redis.call('HSETNX', jobs, id, message) == 1 then
             redis.call('ZADD', leases, integer(now + ADMITTED_LEASE), id)
             redis.call('LPUSH', slot - now > NEAR and ready_later or ready, message)

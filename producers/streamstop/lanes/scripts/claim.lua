@@ -5,7 +5,7 @@
 -- ARGV[4]   id
 -- ARGV[5]   owner    whoever claims; new for every delivery
 -- ARGV[6]   lease    µs after the slot within which the job must report
--- ARGV[7]   expires  moment after which the job must not be sent; 0: never
+-- ARGV[7]   expires  moment after which the job must not be sent; 0: never;  -1: no call is made, and so no slot taken
 -- Returns   {'go', µs until the slot, now, tries, moved} | {'expired', 0, now, tries, 0}: the job is the owner's
 --           {'stale'}:  it has reported, or is another delivery's
 --           {'parked'}: its slot is too far off, or a probe goes first; it is back at the front of its lane
@@ -26,11 +26,11 @@ if ended(redis.call('MGET', result)[1]) then   -- MGET, for to it a key of anoth
 end
 
 local slot = math.max(now, pace.tat, pace.rest)
-if expires > 0 and slot >= expires then
+if expires < 0 or (expires > 0 and slot >= expires) then
     redis.call('ZADD', leases, integer(now + lease), id)
     redis.call('HSET', jobs, id .. ':owner', owner)
     save()
-    return {'expired', 0, integer(now), tries, 0}
+    return {expires < 0 and 'go' or 'expired', 0, integer(now), tries, 0}
 end
 -- A failing lane makes one call at a time: what else was admitted before it failed waits for the probe's answer.
 local beside = pace.faults >= FAILING and redis.call('ZCARD', leases) > 1

@@ -7,7 +7,7 @@
 -- ARGV[7]   tries    the job's history
 -- ARGV[8]   record   the state RETRY, as Celery keeps results; it begins with {"status": "RETRY"
 -- ARGV[9]   ttl      of the record, s
--- ARGV[10]  fault    1: the lane's fault;  0: not the lane's, such as a signature to be made anew
+-- ARGV[10]  call     'fault': it met one of the lane's;  'well': it met none;  'none' was made
 -- ARGV[11]  late     µs after its slot at which the call left its worker
 -- ARGV[12]  moved    as the claim told it
 -- Returns   µs that the lane rests, 0: it does not; -1 where the job is no longer the owner's
@@ -22,7 +22,8 @@ redis.call('ZREM', leases, id)
 redis.call('ZADD', due, moment(delay), id)
 record(KEYS[12], ARGV[8], ARGV[9])
 
-local rest = ARGV[10] == '1' and count_fault() or 0
+local rest = ARGV[10] == 'fault' and count_fault() or 0
+if ARGV[10] == 'none' then refund() end
 make_up(tonumber(ARGV[11]), tonumber(ARGV[12]))
 admit()
 save()
