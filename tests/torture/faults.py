@@ -13,8 +13,6 @@ from tests.torture.clock import SHIFT_KEY
 from tests.torture.schedule import Fault, Kind
 from tests.torture.stage import Stage
 
-_FOR_EVER_S = 3600
-
 
 def play(stage: Stage, faults: Sequence[Fault], began: float) -> None:
     """Carry out `faults`, whose moments count from `began` of the monotonic clock; return when all are over."""
