@@ -7,7 +7,7 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop import Client, Command, QueueUnavailable
+from streamstop import Client, Command, DeadLetters, Matching, QueueUnavailable
 from streamstop.lanes import Lane
 from streamstop.lanes.names import ACCOUNTS, LANES, READY_LISTS, SWEEPER
 from streamstop.rooms import CALLBACKS, CONTROL
@@ -35,11 +35,11 @@ class Settled:
 
 
 def settle(producer: Producer, recorder: Recorder, redis: Redis, within: float = SETTLES_WITHIN_S) -> Settled:
-    """Wait until every accepted command has an outcome and every shutdown is over."""
+    """Wait until every accepted command has an outcome, every shutdown is over, and no lane holds a job."""
     deadline = time.monotonic() + within
     while True:
         left = sum(job not in recorder.seen for job in producer.accepted) + open_shutdowns(redis)
-        if not left or time.monotonic() > deadline:
+        if (not left and not any(_held(redis))) or time.monotonic() > deadline:
             break
         time.sleep(0.2)
     moments = [seen[0].at for seen in list(recorder.seen.values())]
@@ -120,12 +120,17 @@ def leaks(stage: Stage, redis: Redis) -> list[str]:
     return [f"a secret is in {place}" for place, held in places.items() for one in secrets if one.encode() in held]
 
 
-def gather(stage: Stage, producer: Producer, recorder: Recorder, redis: Redis, left: Sequence[str]) -> Evidence:
+def gather(
+    stage: Stage, client: Client, producer: Producer, recorder: Recorder, redis: Redis, *, left: Sequence[str]
+) -> Evidence:
     """Gather the evidence of a run."""
     held = recorder.look(redis)
     return Evidence(
         accepted=producer.accepted,
         uncertain=producer.uncertain,
+        unjoined=producer.unjoined,
+        letters=[letter.id for letter in DeadLetters(client).letters(Matching(readable=True))],
+        unreadable=sum(1 for _ in DeadLetters(client).letters(Matching(readable=False))),
         shut_down=producer.shut_down,
         seen=recorder.seen,
         held=held,

@@ -8,8 +8,9 @@ from typing import Any
 from streamstop_worker.simulator import Call
 from tests.torture.chronicle import Happened
 from tests.torture.schedule import Kind
-from tests.torture.stage import LEASE_S
 
+#: So long before Redis is killed, what it answered may not have reached the disk: the log is written behind an fsync.
+UNWRITTEN_S = 2.0
 #: How much earlier than its note a call may seem to arrive.
 _SLACK_S = 0.005
 #: Calls that are delayed more unevenly than this can arrive too close to each other: a fortieth of a second.
@@ -42,6 +43,17 @@ class Notes:
     def recorded_at(self, job: str) -> float | None:
         """Return the moment just after a worker recorded the job's outcome, if it lived to note it."""
         return next((float(note["at"]) for note in self._by_job.get(job, ()) if note.get("recorded")), None)
+
+    def called(self) -> dict[str, tuple[float, float]]:
+        """Return when each job that was called was called first and last."""
+        calls = {
+            job: [float(note["at"]) for note in notes if note["what"] == "calls"] for job, notes in self._by_job.items()
+        }
+        return {job: (moments[0], moments[-1]) for job, moments in calls.items() if job and moments}
+
+    def lost_answers(self, job: str) -> int:
+        """Return how many calls of a job met a fault of the transport."""
+        return sum("fault" in note for note in self._by_job.get(job, ()))
 
     def made(self, jobs: Sequence[str], calls: Sequence[Call]) -> dict[str, list[Made]]:
         """Match calls for one task and operation, in order, to the notes of those who made them; return them by job.
@@ -79,39 +91,57 @@ class Causes:
     def __init__(self, faults: Sequence[Happened]) -> None:
         self._faults = faults
 
-    def of_next(self, first: Made, then: Made) -> str | None:  # noqa: PLR0911  # a return a cause
-        """Return why a job was called again after `first`, or None where nothing explains it."""
+    def lost_with_redis(self, written: float, until: float | None = None, before: float = float("inf")) -> bool:
+        """Return whether Redis may have forgotten what it was told at `written`, and knew still at `until`.
+
+        By a kill that came `before`.
+        """
+        known = written if until is None else until
+        return any(
+            fault.kind is Kind.REDIS and known - 0.5 <= fault.began <= before and fault.began - written < UNWRITTEN_S
+            for fault in self._faults
+        )
+
+    def lost_leases(self, since: float, until: float) -> int:
+        """Return how many faults between the two moments can each have cost a job its lease."""
+        kinds = _KILLS | _OF_REDIS | {Kind.STOP, Kind.CLOCK}
+        return sum(fault.kind in kinds and fault.began <= until and fault.ended >= since for fault in self._faults)
+
+    def jumped_s(self, kinds: set[Kind], since: float, until: float) -> float:
+        """Return by how much the clock jumped between the two moments."""
+        jumps = (fault for fault in self._faults if fault.kind in kinds and since <= fault.began <= until + _SLACK_S)
+        return sum(jump.fault.amount for jump in jumps)
+
+    def of_next(self, first: Made, then: Made) -> str | None:
+        """Return why a job was called again after `first`, or None where nothing explains it.
+
+        A fault counts that touches the time from the claim for the first call, which began its lease, to the second.
+        """
         if first.call.fault is not None or first.call.over_limit or not first.call.authenticated:
             return f"answered {first.call.answer}"
         if first.note is None:
             return None
-        begun, again = float(first.note["at"]), then.call.arrived_at
-        if then.note is not None and float(then.note["begun"]) < begun:
+        sent, again = float(first.note["at"]), then.call.arrived_at
+        if then.note is not None and float(then.note["begun"]) < sent:
             overtaken = self.of_overlap(float(then.note["begun"]), again, str(then.note["process"]))
             return overtaken and f"begun first and sent last: {overtaken}"
         process = str(first.note["process"])
-        if self._killed_between(process, begun, again):
+        if self._killed_between(process, sent, again):
             return "its worker was killed"
         if first.met is not None:
             return f"the answer was lost: {first.met}"
-        if self._any({Kind.STOP}, begun - LEASE_S, again, process):
-            return "its worker stood still"
-        if self._any(_JUMPS, begun - LEASE_S, again):
-            return "the clock jumped"
-        if self._any({Kind.REDIS}, begun - LEASE_S, again):
-            return "Redis was away"
-        if self._any(_OF_REDIS, begun - LEASE_S, again, process):
-            return "its worker was cut off from Redis"
-        return None
+        return self.of_overlap(float(first.note["begun"]), again, process)
 
-    def of_overlap(self, begun: float, again: float, process: str | None) -> str | None:
+    def of_overlap(self, begun: float, again: float, process: str) -> str | None:
         """Return what lets two workers hold one job from `begun` to `again`: a lease that ran out under one of them."""
-        if self._any({Kind.STOP}, begun - LEASE_S, again, process):
+        if self._any({Kind.STOP}, begun, again, process):
             return "its worker stood still"
-        if self._any(_JUMPS, begun - LEASE_S, again):
+        if self._any({Kind.CLOCK}, begun, again):  # a jump back ends no lease
             return "the clock jumped"
-        if self._any(_OF_REDIS, begun - LEASE_S, again):
-            return "Redis was away or slow"
+        if self._any({Kind.REDIS}, begun, again):
+            return "Redis was away"
+        if self._any(_OF_REDIS, begun, again, process):
+            return "its worker was cut off from Redis"
         return None
 
     def of_over_limit(self, call: Call, on_the_way: Sequence[float]) -> str | None:
@@ -136,11 +166,8 @@ class Causes:
             for fault in self._faults
         )
 
-    def _any(self, kinds: set[Kind], since: float, until: float, process: str | None = None) -> bool:
+    def _any(self, kinds: set[Kind], since: float, until: float, process: str = "") -> bool:
         return any(
-            fault.kind in kinds
-            and fault.began <= until
-            and fault.ended >= since
-            and (process is None or fault.process in {"", process})
+            fault.kind in kinds and fault.began <= until and fault.ended >= since and fault.process in {"", process}
             for fault in self._faults
         )

@@ -15,7 +15,7 @@ from streamstop.lanes.names import result_key
 from streamstop.results import read_record
 from streamstop_worker.simulator import Call, SeenTask
 from tests.torture.chronicle import Happened
-from tests.torture.producer import Accepted
+from tests.torture.producer import Accepted, LateStart, Unsure
 
 _RECORDS = result_key("*")
 _SHUTDOWN = "streamstop.shutdown."
@@ -152,7 +152,7 @@ class Evidence:
     """Everything about one run that is judged."""
 
     accepted: Mapping[str, Accepted]
-    uncertain: Sequence[Command]
+    uncertain: Sequence[Unsure]
     #: Rooms' names to what surely belongs to a shutdown of theirs.
     shut_down: Mapping[str, Sequence[Command]]
     seen: Mapping[str, Sequence[Seen]]
@@ -164,6 +164,13 @@ class Evidence:
     #: What the workers noted, by the moment.
     notes: Sequence[Mapping[str, Any]]
     faults: Sequence[Happened]
+    #: What was started late, and not stopped.
+    unjoined: Sequence[LateStart] = ()
+    #: The ids of the dead letters of jobs.
+    letters: Sequence[str] = ()
+    #: Letters of messages that no worker could read. Not judged yet: kombu puts messages back in a form that lanes take
+    #: for unreadable when a worker loses its connection, though their jobs end well.
+    unreadable: int = 0
     #: What a lane or Redis holds that should be gone, and processes that do not serve.
     left: Sequence[str] = ()
     #: Where a secret was found.

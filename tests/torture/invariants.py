@@ -8,12 +8,10 @@ from itertools import pairwise
 from streamstop import Outcome, Result
 from streamstop_worker.simulator import Call, TaskState
 from tests.torture.causes import Causes, Made, Notes
+from tests.torture.ends import Ends, Key
 from tests.torture.evidence import Evidence, ShutdownFacts, member_of
 from tests.torture.load import name_of
-from tests.torture.schedule import Kind
 
-#: So long before Redis is killed, what it answered may not have reached the disk: the log is written behind an fsync.
-UNWRITTEN_S = 2.0
 _ENDED_WELL = {Result.STOPPED, Result.ALREADY_STOPPED, Result.VERIFIED}
 _NEEDS_ATTENTION = "needs_attention"
 
@@ -40,9 +38,12 @@ class Judge:
         self._evidence = evidence
         self._notes = Notes(evidence.notes)
         self._causes = Causes(evidence.faults)
-        self._redis_kills = [fault.began for fault in evidence.faults if fault.kind is Kind.REDIS]
+        jobs, calls = self._jobs(), self._calls()
         #: Calls by job, in the order of their arrival.
-        self.made = self._calls_by_job()
+        self.made: dict[str, list[Made]] = {}
+        for key, arrived in calls.items():
+            self.made |= self._notes.made(jobs.get(key) or ["unknown"], arrived)
+        self._ends = Ends(evidence, self._notes, self._causes, jobs=jobs, calls=calls, made=self.made)
         #: Why jobs were called again, to how often.
         self.extra: Counter[str] = Counter()
 
@@ -50,11 +51,15 @@ class Judge:
         """Return every invariant's finding."""
         checks: Iterable[tuple[str, Callable[[Finding], None]]] = (
             ("every accepted command has exactly one outcome, which never changes", self._one_outcome),
+            ("what was called has an outcome, and of a batch all or none", self._unended),
+            ("every result is what the faults allow", self._results),
+            ("dead letters tell what needs a person, and nothing else", self._letters),
             ("what ended well is stopped at the vendor", self._stopped),
             ("no lane over its limit", self._limits),
             ("no call after the outcome was recorded", self._no_late_call),
             ("every further call has its cause", self._further_calls),
             ("shutdowns: counters exact, every member with its outcome", self._shutdowns),
+            ("a room that closes stops what starts late", self._late_starts),
             ("nothing is left over, and every worker serves", self._nothing_left),
             ("no secret in a log or in Redis", self._no_leak),
             ("nothing happened that never should", self._no_alarm),
@@ -70,7 +75,7 @@ class Judge:
         for job, accepted in self._evidence.accepted.items():
             seen = self._evidence.seen.get(job, ())
             if not seen or job not in self._evidence.held:
-                if not seen and self._lost_with_redis(accepted.answered):
+                if not seen and self._causes.lost_with_redis(accepted.answered):
                     finding.apart["accepted just before Redis was killed, and gone with what it had not written"] += 1
                 else:
                     finding.broken.append(f"{job} has no outcome" if not seen else f"{job} lost its outcome")
@@ -81,16 +86,33 @@ class Judge:
             for outcome in self._evidence.held.values()
             if outcome.job_id not in self._evidence.accepted
         )
-        for command in self._evidence.uncertain:
+        for command in (command for unsure in self._evidence.uncertain for command in unsure.commands):
             lane = command.lane
             if by_command[lane.account, lane.operation, name_of(command.operation.params)] > 1:
                 finding.broken.append(f"{command.operation!r} was enqueued once, and has more than one outcome")
 
     def _changed(self, finding: Finding, job: str, moments: Sequence[float], outcomes: Sequence[Outcome]) -> None:
-        if all(self._lost_with_redis(moment) for moment in moments[:-1]):
+        if all(self._causes.lost_with_redis(moment) for moment in moments[:-1]):
             finding.apart["recorded just before Redis was killed, and made again"] += 1
         else:
             finding.broken.append(f"{job} changed: {' then '.join(outcome.result for outcome in outcomes)}")
+
+    def _unended(self, finding: Finding) -> None:
+        finding.broken += self._ends.unended()
+
+    def _results(self, finding: Finding) -> None:
+        finding.broken += self._ends.wrong_results()
+
+    def _letters(self, finding: Finding) -> None:
+        finding.broken += self._ends.wrong_letters()
+
+    def _late_starts(self, finding: Finding) -> None:
+        for start in self._evidence.unjoined:
+            cause = self._ends.why_unjoined(start)
+            if cause is None:
+                finding.broken.append(f"{start.room}: {start.command.operation!r} was started late, and not stopped")
+            else:
+                finding.apart[cause] += 1
 
     def _stopped(self, finding: Finding) -> None:
         states = {(task.account, name_of(task.params)): task.state for task in self._evidence.tasks}
@@ -125,7 +147,7 @@ class Judge:
             seen = self._evidence.seen.get(job, ())
             moments = [seen[0].at] if seen else []
             moments += [moment for moment in [self._notes.recorded_at(job)] if moment is not None]
-            if not moments or any(self._lost_with_redis(one.at) for one in seen[:-1]):
+            if not moments or any(self._causes.lost_with_redis(one.at) for one in seen[:-1]):
                 continue
             recorded = min(moments)
             for made in calls:
@@ -135,7 +157,7 @@ class Judge:
     def _judge_late(self, finding: Finding, job: str, made: Made, recorded: float) -> None:
         late = made.call.arrived_at - recorded
         begun = float("inf") if made.note is None else float(made.note["begun"])
-        process = None if made.note is None else str(made.note["process"])
+        process = "nobody known" if made.note is None else str(made.note["process"])
         cause = self._causes.of_overlap(begun, made.call.arrived_at, process) if begun <= recorded else None
         if cause is None:
             finding.broken.append(f"{job} was called {late:.3f} s after its outcome was recorded, by {process}")
@@ -189,11 +211,8 @@ class Judge:
         for shutdown in self._evidence.shutdowns:
             yield from shutdown.outcomes.values()
 
-    def _lost_with_redis(self, moment: float) -> bool:
-        return any(moment <= kill + 0.5 and kill - moment < UNWRITTEN_S for kill in self._redis_kills)
-
-    def _calls_by_job(self) -> dict[str, list[Made]]:
-        jobs: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    def _jobs(self) -> dict[Key, list[str]]:
+        jobs: dict[Key, list[str]] = defaultdict(list)
         for job, accepted in self._evidence.accepted.items():
             lane = accepted.command.lane
             jobs[lane.account, lane.operation, name_of(accepted.command.operation.params)].append(job)
@@ -201,13 +220,13 @@ class Judge:
             key = (outcome.account, outcome.operation, name_of(outcome.params or {}))
             if job not in jobs[key]:
                 jobs[key].append(job)
-        calls: dict[tuple[str, str, str], list[Call]] = defaultdict(list)
+        return jobs
+
+    def _calls(self) -> dict[Key, list[Call]]:
+        calls: dict[Key, list[Call]] = defaultdict(list)
         for call in sorted(self._evidence.calls, key=lambda call: call.arrived_at):
             calls[str(call.account), str(call.operation), name_of(call.params)].append(call)
-        found: dict[str, list[Made]] = {}
-        for key, made in calls.items():
-            found |= self._notes.made(jobs[key] or ["unknown"], made)
-        return found
+        return calls
 
 
 def _asks_again(made: Made) -> bool:

@@ -20,6 +20,26 @@ class Accepted:
     answered: float
 
 
+@dataclass(frozen=True)
+class Unsure:
+    """A batch whose enqueueing raised: all of it is in the queue, or nothing."""
+
+    commands: tuple[Command, ...]
+
+
+@dataclass(frozen=True)
+class LateStart:
+    """A task that was registered after its room was shut down, and joined no shutdown. Seconds since the epoch."""
+
+    room: str
+    command: Command
+    #: Before the room's shutdown was asked for, and when that was answered.
+    closing: float
+    closed: float
+    #: When the registration was answered.
+    answered: float
+
+
 @dataclass
 class Producer:
     """Enqueues from two threads: single commands, and rooms."""
@@ -28,14 +48,17 @@ class Producer:
     load: Load
     #: By the job's id.
     accepted: dict[str, Accepted] = field(default_factory=dict)
-    #: Those whose enqueueing raised.
-    uncertain: list[Command] = field(default_factory=list)
+    uncertain: list[Unsure] = field(default_factory=list)
     #: Rooms' names to what surely belongs to a shutdown of theirs.
     shut_down: dict[str, list[Command]] = field(default_factory=dict)
+    #: What was started late, and not stopped.
+    unjoined: list[LateStart] = field(default_factory=list)
     #: How often Redis did not answer.
     unanswered: int = 0
     #: What should not have happened.
     problems: list[str] = field(default_factory=list)
+    #: Rooms' names to when their shutdown was asked for, and answered.
+    _closed: dict[str, tuple[float, float]] = field(default_factory=dict)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self, began: float) -> None:
@@ -63,7 +86,7 @@ class Producer:
                 jobs = self.client.enqueue_many(batch.commands)
             except QueueUnavailable:
                 self.unanswered += 1
-                self.uncertain += batch.commands
+                self.uncertain.append(Unsure(batch.commands))
                 continue
             answered = time.time()
             for job, command in zip(jobs, batch.commands, strict=True):
@@ -84,15 +107,19 @@ class Producer:
         self._insist(lambda: self.client.register_many(room.name, room.registered))
 
     def _stop(self, room: Room) -> None:
+        closing = time.time()
         self._insist(lambda: self.client.stop_room(room.name, room.passed, verify=room.verify))
+        self._closed[room.name] = (closing, time.time())
         self.shut_down[room.name] = [*room.registered, *room.passed]
 
     def _start_late(self, room: Room, command: Command) -> None:
         joined: Shutdown | None = self._insist(
             lambda: self.client.register(room.name, command.operation, account=command.account)
         )
-        if joined is not None:  # else the room's clock jumped, and it is open again
+        if joined is not None:
             self.shut_down[room.name].append(command)
+        else:
+            self.unjoined.append(LateStart(room.name, command, *self._closed[room.name], time.time()))
 
     def _insist(self, call: Callable[[], _T]) -> _T:
         """Call until Redis answers, as the error's text asks for."""

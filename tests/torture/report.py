@@ -18,12 +18,14 @@ def summary(verdict: Verdict) -> Iterator[str]:
     singles = Counter(evidence.held[job].result.value for job in evidence.accepted if job in evidence.held)
     rooms = Counter(outcome.result.value for one in evidence.shutdowns for outcome in one.outcomes.values())
     yield f"commands accepted      {len(evidence.accepted)}, probes included; {_counts(singles)}"
-    yield f"  not surely           {len(evidence.uncertain)}; Redis did not answer {verdict.unanswered} requests"
+    unsure = sum(len(one.commands) for one in evidence.uncertain)
+    yield f"  not surely           {unsure}; Redis did not answer {verdict.unanswered} requests"
     yield f"tasks in shutdowns     {rooms.total()} in {len(evidence.shutdowns)} shutdowns; {_counts(rooms)}"
     yield f"calls                  {len(evidence.calls)}; {_counts(Counter(call.answer for call in evidence.calls))}"
     yield f"  beyond the first     {verdict.extra.total()}"
     yield from (f"    {count:6}  {cause}" for cause, count in verdict.extra.most_common())
     yield f"not found, though an earlier call of the job had stopped the task   {verdict.misread}"
+    yield f"messages kept as unreadable  {evidence.unreadable}; not judged"
     yield f"faults                 {_counts(Counter(fault.kind.value for fault in evidence.faults))}"
     settled = f"{verdict.settled_s:.1f} s" if verdict.settled_s > 0 else "none, all had ended before"
     yield f"last fault to last outcome   {settled}; {verdict.still_open} never ended"

@@ -117,7 +117,7 @@ def _run(made: Plan, folder: Path, chronicle: Chronicle) -> Verdict:
             left = aftermath.probe(on, client, producer)
             left += aftermath.await_empty(redis)
             recorder.stop()
-            evidence = aftermath.gather(on, producer, recorder, redis, left)
+            evidence = aftermath.gather(on, client, producer, recorder, redis, left=left)
     judge = Judge(evidence)
     findings = judge.findings()
     kept = None if all(finding.ok for finding in findings) else folder

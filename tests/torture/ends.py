@@ -1,0 +1,158 @@
+"""How jobs may end under faults: their results, what was called and has no end, dead letters, late starts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from streamstop import Outcome, Result
+from streamstop.lanes import MOST_LAPSES
+from streamstop.operations import OPERATIONS
+from streamstop.operations import Kind as OperationKind
+from streamstop_worker.retry import Backoff
+from streamstop_worker.simulator import Call, TaskState
+from tests.torture.causes import Causes, Made, Notes
+from tests.torture.evidence import Evidence
+from tests.torture.load import name_of
+from tests.torture.producer import LateStart, Unsure
+from tests.torture.schedule import Kind
+
+#: Account, operation and the task's name: what a call and a job have in common.
+Key = tuple[str, str, str]
+_NEVER = {Result.REFUSED, Result.CANCELLED, Result.EXPIRED, Result.UNVERIFIABLE}
+#: What the simulator calls the vendors' own, readable ``InternalError``.
+_INTERNAL_ERROR = "500"
+#: Faults of an answer that are no attempt, or no fault to the worker.
+_HARMLESS = {None, "throttle", "latency"}
+#: A room that has closed is open again so long after, by Redis' clock.
+_ROOM_REOPENS_S = 600.0
+
+
+class Ends:
+    """Holds the ends of a run's jobs against what its faults allow."""
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        notes: Notes,
+        causes: Causes,
+        *,
+        jobs: Mapping[Key, Sequence[str]],
+        calls: Mapping[Key, Sequence[Call]],
+        made: Mapping[str, Sequence[Made]],
+    ) -> None:
+        self._evidence = evidence
+        self._notes = notes
+        self._causes = causes
+        self._jobs = jobs
+        self._calls = calls
+        self._made = made
+        self._states = {(task.account, name_of(task.params)): task.state for task in evidence.tasks}
+
+    def wrong_results(self) -> Iterator[str]:
+        """Yield the outcomes that no fault of the run makes so."""
+        judged = {(one.job_id, one.result): one for one in self._evidence.held.values()}
+        for shutdown in self._evidence.shutdowns:
+            judged |= {(one.job_id, one.result): one for one in shutdown.outcomes.values()}
+        for outcome in judged.values():
+            if not self._allowed(outcome):
+                said = f" ({outcome.code}: {outcome.message})" if outcome.code or outcome.message else ""
+                yield f"{outcome.job_id} ended {outcome.result} after {outcome.attempts} attempts{said}"
+
+    def _allowed(self, outcome: Outcome) -> bool:
+        match outcome.result:
+            case Result.GAVE_UP:
+                return self._may_give_up(outcome)
+            case Result.NOT_FOUND:
+                return self._may_be_unknown(outcome)
+            case Result.NOT_VERIFIED:  # a task of the simulator's stops at once: only who cannot ask cannot tell
+                return any(
+                    one.result is Result.GAVE_UP and not _stops(one) and _task_of(one) == _task_of(outcome)
+                    for one in self._evidence.held.values()
+                )
+            case _:
+                return outcome.result not in _NEVER
+
+    def _may_give_up(self, outcome: Outcome) -> bool:
+        job, most = outcome.job_id, Backoff().attempts
+        if outcome.code is None and outcome.attempts < most:  # no vendor said it: its workers were lost
+            accepted, seen = self._evidence.accepted.get(job), self._evidence.seen.get(job)
+            since = accepted.answered if accepted else 0.0
+            return self._causes.lost_leases(since, seen[0].at if seen else float("inf")) >= MOST_LAPSES
+        spoiled = sum(one.met is None and one.call.fault not in _HARMLESS for one in self._made.get(job, ()))
+        return spoiled + self._notes.lost_answers(job) >= most
+
+    def _may_be_unknown(self, outcome: Outcome) -> bool:
+        state = self._states.get(_task_of(outcome))
+        if state is None:
+            return True  # it was never started
+        if not _stops(outcome):
+            return state is TaskState.STOPPED
+        own = self._made.get(outcome.job_id, ())
+        until = own[-1].call.arrived_at if own else 0.0
+        return any(
+            one.call.carried_out
+            and one.call.arrived_at < until
+            and (
+                job != outcome.job_id
+                or (one.call.fault == _INTERNAL_ERROR and one.met is None)
+                or self._causes.lost_with_redis(one.call.arrived_at)
+            )
+            for job in self._jobs[_key(outcome)]
+            for one in self._made.get(job, ())
+        )
+
+    def unended(self) -> Iterator[str]:
+        """Yield what was called, or is part of a batch that was enqueued, and has no outcome."""
+        held, accepted = self._evidence.held, self._evidence.accepted
+        for key, calls in self._calls.items():
+            if not any(job in held or job in accepted for job in self._jobs.get(key, ())):
+                first, last = calls[0].arrived_at, calls[-1].arrived_at
+                if not self._causes.lost_with_redis(first, last):
+                    yield f"{'.'.join(key)} was called, and no job of it has an outcome"
+        for job, (first, last) in self._notes.called().items():
+            if job not in held and job not in accepted and not self._causes.lost_with_redis(first, last):
+                yield f"{job} called, and has no outcome"
+        for unsure in self._evidence.uncertain:
+            yield from self._torn(unsure)
+
+    def _torn(self, unsure: Unsure) -> Iterator[str]:
+        lacking = []
+        for command in unsure.commands:
+            key = (command.account, command.operation.spec.id, name_of(command.operation.params))
+            if not any(job in self._evidence.held for job in self._jobs.get(key, ())):
+                lacking.append(".".join(key))
+        if 0 < len(lacking) < len(unsure.commands):
+            yield f"of a batch of {len(unsure.commands)} that was not surely enqueued, {len(lacking)} have no outcome"
+
+    def wrong_letters(self) -> Iterator[str]:
+        """Yield the outcomes that need a person and have no letter, and the letters of no such outcome."""
+        commands = [accepted.command for accepted in self._evidence.accepted.values()]
+        commands += [command for unsure in self._evidence.uncertain for command in unsure.commands]
+        singles = {(one.account, one.operation.spec.id, name_of(one.operation.params)) for one in commands}
+        # Of a job of a shutdown it is the shutdown's outcome that counts.
+        ended = [outcome for outcome in self._evidence.held.values() if _key(outcome) in singles]
+        ended += [outcome for shutdown in self._evidence.shutdowns for outcome in shutdown.outcomes.values()]
+        wanted = {outcome.job_id for outcome in ended if outcome.result.needs_person}
+        letters = set(self._evidence.letters)
+        yield from (f"{job} needs a person, and no letter tells" for job in sorted(wanted - letters))
+        yield from (f"there is a letter of {letter}, which needs nobody" for letter in sorted(letters - wanted))
+
+    def why_unjoined(self, start: LateStart) -> str | None:
+        """Return why a task that was started while its room closed was not stopped; None where nothing explains it."""
+        if self._causes.lost_with_redis(start.closed, until=start.closed, before=start.answered):
+            return "its shutdown was asked for just before Redis was killed"
+        jumps = self._causes.jumped_s({Kind.CLOCK}, start.closing, start.answered)
+        if jumps and jumps + start.answered - start.closing >= _ROOM_REOPENS_S:
+            return "the clock jumped, and its room was open again"
+        return None
+
+
+def _key(outcome: Outcome) -> Key:
+    return outcome.account, outcome.operation, name_of(outcome.params or {})
+
+
+def _task_of(outcome: Outcome) -> tuple[str, str]:
+    return outcome.account, name_of(outcome.params or {})
+
+
+def _stops(outcome: Outcome) -> bool:
+    """Whether a stop ended so, and no status."""
+    return OPERATIONS[outcome.operation].spec.kind is OperationKind.STOP
