@@ -10,6 +10,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from tests.torture.clock import SHIFT_KEY
+from tests.torture.proxy import Proxy
 from tests.torture.schedule import Fault, Kind
 from tests.torture.stage import Stage
 
@@ -79,6 +80,10 @@ def _carry_out(stage: Stage, fault: Fault) -> None:
             with chronicle.going_on(fault, process):
                 worker.redis.slow(fault.amount, fault.seconds)
                 time.sleep(fault.seconds)
+        case Kind.PRODUCER:
+            with chronicle.going_on(fault):
+                _disturb(stage.producers, fault)
+                time.sleep(fault.seconds)
         case Kind.OUTAGE | Kind.THROTTLE | Kind.WRONG:
             with chronicle.going_on(fault), stage.vendors.rule(**_rule(fault)):
                 time.sleep(fault.seconds)
@@ -86,6 +91,16 @@ def _carry_out(stage: Stage, fault: Fault) -> None:
             _turn_the_clock(stage, fault, fault.amount)
         case Kind.CLOCK_BACK:
             _turn_the_clock(stage, fault, -fault.amount)
+
+
+def _disturb(proxy: Proxy, fault: Fault) -> None:
+    match fault.how:
+        case "cut":
+            proxy.cut()
+        case "half_open":
+            proxy.half_open(fault.seconds)
+        case _:
+            proxy.slow(fault.amount, fault.seconds)
 
 
 def _rule(fault: Fault) -> dict[str, Any]:

@@ -105,7 +105,8 @@ def _run(made: Plan, folder: Path, chronicle: Chronicle) -> Verdict:
             on.simulator.start_tasks(account, operations)
         recorder = Recorder(on.redis.server.port)
         recorder.start()
-        with Client(on.redis.server.url, timeout=timedelta(seconds=2)) as client, on.client() as redis:
+        through_proxy = f"redis://127.0.0.1:{on.producers.port}/0"
+        with Client(through_proxy, timeout=timedelta(seconds=2)) as client, on.client() as redis:
             producer = Producer(client, made.load)
             began = time.monotonic()
             producer.start(began)

@@ -52,6 +52,8 @@ class Kind(StrEnum):
     """The share `amount` of an account's calls is throttled, for `seconds`."""
     WRONG = "wrong"
     """The share `amount` of all calls gets a wrong answer, of the kind `how`, for `seconds`."""
+    PRODUCER = "producer"
+    """Cut the producers' connections to Redis, or swallow or delay what passes there, as `how` says, for `seconds`."""
     CLOCK = "clock"
     """Redis' clock jumps by `amount` seconds, and stays."""
     CLOCK_BACK = "clock_back"
@@ -64,6 +66,7 @@ ALL = frozenset(Kind)
 _WEIGHTS = {Kind.KILL: 4, Kind.KILL_AT: 6, Kind.REDIS: 2, Kind.WRONG: 3, Kind.OUTAGE: 2}
 _OUTAGES = ("503", "reset", "hang")
 _WRONG = ("500", "html", "half_body", "reset", "500 after", "half_body after", "reset after")
+_TO_PRODUCERS = ("cut", "half_open", "slow")
 _JUMPS_S = (1, 5, 20, 60, 600, 3600)
 
 
@@ -168,6 +171,10 @@ def _fault(  # noqa: PLR0911  # a return a kind
             return Fault(at, kind, seconds=brief, how=chance.choice(accounts), amount=0.5)
         case Kind.WRONG:
             return Fault(at, kind, seconds=brief, how=chance.choice(_WRONG), amount=round(chance.uniform(0.05, 0.3), 2))
+        case Kind.PRODUCER:
+            how = chance.choice(_TO_PRODUCERS)
+            slow = round(chance.uniform(0.05, 0.2), 3)
+            return Fault(at, kind, 0, 0.0 if how == "cut" else brief, how, slow if how == "slow" else 0.0)
         case Kind.CLOCK | Kind.CLOCK_BACK:
             return Fault(at, kind, amount=float(chance.choice(_JUMPS_S)))
 

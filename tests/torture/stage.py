@@ -16,7 +16,7 @@ from streamstop_worker.simulator import SimulatorClient, run_in_process
 from tests.support.workers import accounts_toml
 from tests.torture.chronicle import Chronicle
 from tests.torture.fleet import Fleet
-from tests.torture.proxy import proxies
+from tests.torture.proxy import Proxy, proxies
 from tests.torture.schedule import clock_errors
 
 REDIS_OPTIONS = ("--appendonly", "yes", "--appendfsync", "everysec")
@@ -93,6 +93,8 @@ class Stage:
     vendors: VendorFaults
     fleet: Fleet
     chronicle: Chronicle
+    #: Through which the producers reach Redis.
+    producers: Proxy
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def client(self) -> Redis:
@@ -146,4 +148,6 @@ def stage(
             fleet.add(to_redis, to_vendor, own)
         fleet.await_ready(60)
         fleet.watch()
-        yield Stage(folder, triggers, redis, simulator, VendorFaults(simulator), fleet, chronicle)
+        yield Stage(
+            folder, triggers, redis, simulator, VendorFaults(simulator), fleet, chronicle, made.to(redis.server.port)
+        )
