@@ -7,7 +7,7 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop import Client, Command, DeadLetters, Matching, QueueUnavailable
+from streamstop import Client, Command, DeadLetters, QueueUnavailable
 from streamstop.lanes import Lane
 from streamstop.lanes.names import ACCOUNTS, LANES, READY_LISTS, SWEEPER
 from streamstop.rooms import CALLBACKS, CONTROL
@@ -129,8 +129,7 @@ def gather(
         accepted=producer.accepted,
         uncertain=producer.uncertain,
         unjoined=producer.unjoined,
-        letters=[letter.id for letter in DeadLetters(client).letters(Matching(readable=True))],
-        unreadable=sum(1 for _ in DeadLetters(client).letters(Matching(readable=False))),
+        letters=[letter.id for letter in DeadLetters(client).letters()],
         shut_down=producer.shut_down,
         seen=recorder.seen,
         held=held,

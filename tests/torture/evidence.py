@@ -166,11 +166,8 @@ class Evidence:
     faults: Sequence[Happened]
     #: What was started late, and not stopped.
     unjoined: Sequence[LateStart] = ()
-    #: The ids of the dead letters of jobs.
+    #: The ids of the dead letters.
     letters: Sequence[str] = ()
-    #: Letters of messages that no worker could read. Not judged yet: kombu puts messages back in a form that lanes take
-    #: for unreadable when a worker loses its connection, though their jobs end well.
-    unreadable: int = 0
     #: What a lane or Redis holds that should be gone, and processes that do not serve.
     left: Sequence[str] = ()
     #: Where a secret was found.

@@ -25,7 +25,6 @@ def summary(verdict: Verdict) -> Iterator[str]:
     yield f"  beyond the first     {verdict.extra.total()}"
     yield from (f"    {count:6}  {cause}" for cause, count in verdict.extra.most_common())
     yield f"not found, though an earlier call of the job had stopped the task   {verdict.misread}"
-    yield f"messages kept as unreadable  {evidence.unreadable}; not judged"
     yield f"faults                 {_counts(Counter(fault.kind.value for fault in evidence.faults))}"
     settled = f"{verdict.settled_s:.1f} s" if verdict.settled_s > 0 else "none, all had ended before"
     yield f"last fault to last outcome   {settled}; {verdict.still_open} never ended"

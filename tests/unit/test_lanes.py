@@ -161,6 +161,19 @@ def test_a_message_that_no_worker_can_read_is_set_aside_and_holds_nobody_up(lane
     assert (lane.unreadable(), lane.ready()) == ([message], ["a"])
 
 
+def test_what_kombu_gives_back_when_a_worker_lost_redis_is_left_to_the_jobs_lease(lane: LaneHands) -> None:
+    lane.publish("a")
+    lane.admit()
+    given_back = envelope(lane.lane, lane.job_id("a")) | {
+        "redelivered": True,
+        "body": {"__type__": "bytes", "__value__": "W10="},
+    }
+    lane.push(json.dumps(given_back).encode())
+    lane.clock.advance(SECOND)
+    assert lane.sweep().admitted == 0
+    assert (lane.unreadable(), lane.waiting(), lane.ready()) == ([], [], ["a"])
+
+
 @pytest.mark.parametrize("suffix", [":owner", ":tries"])
 def test_a_foreign_id_that_reads_as_what_the_lane_keeps_of_another_job_is_set_aside(
     lane: LaneHands, suffix: str

@@ -23,7 +23,8 @@ class Consumer(CeleryConsumer):
     loop: Callable[..., None]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+        # Workers have nothing to tell each other at their start; and an answer that comes late would stay in Redis.
+        super().__init__(*arguments, **{**options, "without_mingle": True})
         self._celerys_loop = self.loop
         self.loop = self._unending_loop
 

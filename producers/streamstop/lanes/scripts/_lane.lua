@@ -152,6 +152,12 @@ local function id_of(message)
     end
 end
 
+-- Whether kombu gave the message back when its worker lost Redis: the job's lease does that already, and better.
+local function is_given_back(message)
+    local fields = decode(message)
+    return fields.redelivered == true and type(fields.body) == 'table' and fields.body.__type__ == 'bytes'
+end
+
 -- Drop what the lane holds of a job that has reported.
 local function forget(id)
     redis.call('ZREM', leases, id)
@@ -207,7 +213,9 @@ local function admit()
         local message = next_waiting()
         if not message then break end
         local id = id_of(message)
-        if not id then
+        if not id and is_given_back(message) then
+            dropped = dropped + 1
+        elseif not id then
             dropped = dropped + 1
             local number = redis.call('INCR', dead .. ':count')
             bury('unreadable-' .. integer(number), '', message, '')
