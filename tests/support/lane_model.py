@@ -85,6 +85,8 @@ class Pacing:
     #: The first slot that no admitted job is meant for.
     promised_from: float = 0
     rests_until: float = 0
+    #: How long that rest takes, from its beginning.
+    span: int = 0
     share: int = 100
     faults: int = 0
     throttles: int = 0
@@ -262,13 +264,13 @@ class LaneModel:
             self._run_at(self.pace)
             self._wait_again(self.in_flight[job_id].message)
             self.histories[job_id] = tries
-            if self.rests and hint:
-                self.pacing.rests_until = max(self.pacing.rests_until, self.now + hint)
+            if self.rests and hint > self.pacing.rests_until - self.now:
+                self._rest_for(hint)
             elif not self.rests:
                 self.pacing.throttles += 1
                 self.pacing.share = max(5, self.pacing.share // 2)
                 seconds = min(30, 2 ** (self.pacing.throttles - 1))
-                self.pacing.rests_until = self.now + (hint or seconds * SECOND)
+                self._rest_for(hint or seconds * SECOND)
             self._make_up(late)
         return int(self.pacing.rests_until) - self.now
 
@@ -391,8 +393,11 @@ class LaneModel:
         if not self.pacing.failing:
             return 0
         rest: int = min(60, 2 ** (self.pacing.faults - FAULTS_TO_FAIL)) * SECOND
-        self.pacing.rests_until = self.now + rest
+        self._rest_for(rest)
         return rest
+
+    def _rest_for(self, span: int) -> None:
+        self.pacing.rests_until, self.pacing.span = self.now + span, span
 
     def _make_up(self, late: Late) -> None:
         """Move the open slots on behind a late call, unless they have moved enough since it had its own."""
@@ -438,7 +443,7 @@ class LaneModel:
         slots_end = self.now + PATIENCE + self.pacing.spacing
         self.pacing.free_from = min(self.pacing.free_from, slots_end)
         self.pacing.promised_from = min(self.pacing.promised_from, slots_end)
-        self.pacing.rests_until = min(self.pacing.rests_until, self.now + FARTHEST) if self.rests else 0
+        self.pacing.rests_until = min(self.pacing.rests_until, self.now + self.pacing.span) if self.rests else 0
 
     @contextlib.contextmanager
     def _settled(self) -> Iterator[None]:

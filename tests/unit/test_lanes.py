@@ -615,6 +615,18 @@ def test_a_clock_that_is_set_back_begins_no_rest_again_that_is_over(lane: LaneHa
     assert lane.claim(lane.take()).what is Claimed.GO
 
 
+def test_a_clock_that_is_set_back_lengthens_a_rest_by_no_more_than_its_own_span(lane: LaneHands) -> None:
+    lane.publish("a", "b")
+    lane.admit()
+    lane.run_next()
+    assert lane.pause("a", hint=7 * SECOND) == 7 * SECOND
+    lane.clock.advance(-timedelta(hours=1))
+    lane.sweep()
+    lane.clock.advance(7 * SECOND + timedelta(milliseconds=1))
+    lane.sweep()
+    assert lane.claim(lane.take()).what is Claimed.GO
+
+
 def test_a_clock_that_is_set_back_lengthens_no_rest_and_no_wait_beyond_ten_minutes(lane: LaneHands) -> None:
     lane.publish("a", "b")
     lane.admit()

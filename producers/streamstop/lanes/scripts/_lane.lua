@@ -17,6 +17,7 @@
 -- pace:  tat       the first free slot
 --        gate      the moment for which the next admission is meant; it runs ahead of tat by what is not yet claimed
 --        rest      until when the lane rests
+--        span      µs that this rest takes, from its beginning
 --        share     percent of the pace that a throttled lane is back at
 --        faults    transient faults since the last answer that was none
 --        throttles throttled calls since the last answer that was none, of those that made the lane rest
@@ -55,7 +56,7 @@ end
 
 local pace = {changed = {}}
 do
-    local names = {'tat', 'gate', 'rest', 'share', 'faults', 'throttles', 'turn', 'moved', 'interval', 'window'}
+    local names = {'tat', 'gate', 'rest', 'span', 'share', 'faults', 'throttles', 'turn', 'moved', 'interval', 'window'}
     local values = redis.call('HMGET', pace_key, unpack(names))
     for i, name in ipairs(names) do
         pace[name] = tonumber(values[i]) or 0
@@ -94,7 +95,7 @@ local function interval()
 end
 
 -- What was noted before the clock was set back would hold the lane up for as long.
-for name, farthest in pairs({tat = PATIENCE + interval(), gate = PATIENCE + interval(), rest = FARTHEST}) do
+for name, farthest in pairs({tat = PATIENCE + interval(), gate = PATIENCE + interval(), rest = pace.span}) do
     if pace[name] > now + farthest then set(name, now + farthest) end
 end
 if pace.rest <= now then set('rest', 0) end     -- nor may a rest that is over begin again
@@ -248,13 +249,19 @@ local function make_up(late, moved_before)
     end
 end
 
+-- Let the lane rest.
+local function rest_for(span)
+    set('rest', now + span)
+    set('span', span)
+end
+
 -- Count a transient fault, and rest a lane that is failing. Returns the µs that it now rests for this fault.
 local function count_fault()
     if pace.rest > now then return 0 end    -- what was in flight when the rest began says nothing new
     set('faults', pace.faults + 1)
     if pace.faults < FAILING then return 0 end
     local rest = math.min(60, 2 ^ (pace.faults - FAILING)) * SECOND
-    set('rest', now + rest)
+    rest_for(rest)
     return rest
 end
 

@@ -17,11 +17,11 @@ put_back(id, held[1])
 redis.call('HSET', jobs, id .. ':tries', ARGV[6])
 
 if pace.rest > now then     -- what was in flight when the rest began says nothing new, but for how long it asks
-    if hint > 0 then set('rest', math.max(pace.rest, tonumber(moment(hint)))) end
+    if hint > pace.rest - now then rest_for(math.min(hint, FARTHEST)) end
 else
     set('throttles', pace.throttles + 1)
     set('share', math.max(5, math.floor(pace.share / 2)))
-    set('rest', tonumber(moment(hint > 0 and hint or math.min(30, 2 ^ (pace.throttles - 1)) * SECOND)))
+    rest_for(math.min(hint > 0 and hint or math.min(30, 2 ^ (pace.throttles - 1)) * SECOND, FARTHEST))
 end
 make_up(tonumber(ARGV[8]), tonumber(ARGV[9]))
 save()
