@@ -33,7 +33,7 @@ class Letters:
 
     def count(self) -> int:
         """Return how many letters there are."""
-        return int(self._redis.zcard(DEAD))
+        return self._lanes.dead()
 
     def letters(self, matching: Matching = _ALL) -> Iterator[DeadLetter]:
         """Yield the letters that fit and are there now, oldest first. They can be requeued and dropped meanwhile."""

@@ -175,6 +175,14 @@ local function bury(id, letter, message, room)
     end
 end
 
+-- Keep a message that nobody can read; of these only the latest.
+local function bury_unreadable(message)
+    local number = redis.call('INCR', dead .. ':count')
+    bury('unreadable-' .. integer(number), '', message, '')
+    local oldest = 'unreadable-' .. integer(number - MOST_UNREADABLE)
+    if redis.call('ZREM', dead, oldest) == 1 then redis.call('DEL', dead .. '.' .. oldest) end
+end
+
 -- Give back the admission of a job that made no call.
 local function refund()
     set('gate', math.max(pace.gate - interval(), pace.tat))
@@ -214,14 +222,9 @@ local function admit()
         local message = next_waiting()
         if not message then break end
         local id = id_of(message)
-        if not id and is_given_back(message) then
+        if not id then
             dropped = dropped + 1
-        elseif not id then
-            dropped = dropped + 1
-            local number = redis.call('INCR', dead .. ':count')
-            bury('unreadable-' .. integer(number), '', message, '')
-            local oldest = 'unreadable-' .. integer(number - MOST_UNREADABLE)
-            if redis.call('ZREM', dead, oldest) == 1 then redis.call('DEL', dead .. '.' .. oldest) end
+            if not is_given_back(message) then bury_unreadable(message) end
         elseif redis.call('HSETNX', jobs, id, message) == 1 then
             redis.call('ZADD', leases, integer(now + ADMITTED_LEASE), id)
             redis.call('LPUSH', slot - now > NEAR and ready_later or ready, message)
