@@ -7,9 +7,23 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import uuid4
 
-#: The one queue that workers consume.
+#: The one queue that workers consume; nothing lies in it: a worker takes jobs out of the lanes.
+QUEUE = "streamstop"
+#: Sorted set: a lane -> the earliest moment (µs, by Redis' clock) at which it could give a job.
+SCHEDULE = "streamstop.schedule"
+#: Set of lanes into which a producer has put jobs since a worker last looked.
+ARRIVALS = "streamstop.arrivals"
+#: List of at most one token: an idle worker waits for it, and looks at the arrivals and the schedule.
+WAKE = "streamstop.wake"
+#: Sorted set: a lane with jobs in flight -> a moment (µs) no later than the end of its first lease.
+LEASED = "streamstop.work.leased"
+#: List of the ids of accepted batches whose messages are not all in their lanes yet.
+BATCHES = "streamstop.batches"
+#: Begins the names of the lists that hold a batch's messages.
+BATCH = "streamstop.batch."
+#: The one queue that workers consumed before; still read once, so that what it holds is not lost in an upgrade.
 READY = "streamstop.ready"
-#: The set of lanes that hold anything.
+#: The set of lanes that hold anything, as versions before kept it.
 LANES = "streamstop.lanes"
 #: The sorted set of the dead letters' ids; each letter is the hash ``streamstop.dead.<id>``.
 DEAD = "streamstop.dead"
