@@ -1,20 +1,19 @@
 """Client: what a backend service holds. It validates, routes and publishes; it never calls a vendor.
 
-The way of a command: :meth:`Client.enqueue` puts an ordinary Celery message into the command's lane queue and
-nudges the lane; a worker takes it from there.
+The way of a command: :meth:`Client.enqueue` puts an ordinary Celery message into the command's lane queue and wakes
+a worker, which takes it from there.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 from streamstop.commands import Command
 from streamstop.connections import Connections
 from streamstop.errors import InvalidCommand
 from streamstop.jobs import Job, duration
-from streamstop.lanes import UNREACHABLE, Lane, Pace, Queued
+from streamstop.lanes import Queued
 from streamstop.messages import celery_message
 from streamstop.operations import Kind, Operation
 from streamstop.outcomes import Outcome
@@ -78,9 +77,10 @@ class Client:
         return self.enqueue_many([command])[0]
 
     def enqueue_many(self, commands: Iterable[Command]) -> list[Job]:
-        """Put commands into their lanes in one pipeline; return their jobs in the same order.
+        """Put commands into their lanes, all of them or none; return their jobs in the same order.
 
-        Everything is checked before anything is sent.
+        Everything is checked before anything is sent. Up to 500 go in one round trip. More go in pieces that hold
+        Redis for a few milliseconds each, and are accepted by one small step after the last.
         """
         commands = checked_commands(commands)
         if not commands:
@@ -89,9 +89,8 @@ class Client:
         with self.connections.reaching(nothing, commands=len(commands)):
             now = self._check_accounts(commands)
             jobs = [Job(command.lane.new_job_id(), self.connections) for command in commands]
-            with self.connections.following(f"{perhaps}; stopping twice is harmless"):
-                self.connections.publish(map(partial(_queued, now), commands, jobs))
-            self._admit({command.lane: command for command in commands})
+            queued = [_queued(now, command, job) for command, job in zip(commands, jobs, strict=True)]
+            self.connections.publish(queued, perhaps=f"{perhaps}; stopping twice is harmless")
         return jobs
 
     def job(self, job_id: str) -> Job:
@@ -179,14 +178,6 @@ class Client:
         for account, vendor in dict.fromkeys((c.account, c.operation.spec.product.vendor.name) for c in commands):
             self.connections.known_accounts.check(account, vendor)
         return self.connections.now() if any(command.expires_in for command in commands) else datetime.now(UTC)
-
-    def _admit(self, lanes: dict[Lane, Command]) -> None:
-        """Nudge the lanes. The commands are safe already: where this fails, the workers' sweep does it."""
-        for lane, command in lanes.items():
-            try:
-                self.connections.lanes.admit(lane, Pace.of_limit(command.operation.spec.limit, of_account=False))
-            except UNREACHABLE:
-                return
 
 
 def _queued(now: datetime, command: Command, job: Job) -> Queued:

@@ -3,8 +3,7 @@
 import os
 import threading
 import weakref
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,13 +11,13 @@ from typing import Any
 
 from celery import Celery
 from redis import Redis
-from redis.exceptions import RedisError
 
 from streamstop.bounded import at_most, bound, left
 from streamstop.dead import Letters
 from streamstop.errors import QueueUnavailable
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import UNREACHABLE, Lanes, Queued
+from streamstop.publishing import AT_ONCE, Publisher
 from streamstop.refusals import said
 from streamstop.restricted import ProducersLanes
 from streamstop.rooms import Rooms
@@ -26,8 +25,6 @@ from streamstop.settings import RedisSettings, RoomSettings
 
 #: How much longer a call may take for each command that it brings.
 _EACH = timedelta(milliseconds=1)
-#: How many messages one command of Redis takes.
-_MOST = 10_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class _Open:
     known_accounts: KnownAccounts
     rooms: Rooms
     dead: Letters
+    publisher: Publisher
 
 
 class Connections:
@@ -111,27 +109,20 @@ class Connections:
         except UNREACHABLE as error:
             raise QueueUnavailable(said(error, consequence=consequence, refused="nothing was changed")) from error
 
-    def publish(self, queued: Iterable[Queued]) -> None:
-        """Put messages into their lanes, all of them or none, and see to it that the replicas have them."""
-        lists: defaultdict[str, list[str]] = defaultdict(list)
-        for one in queued:
-            lists[one.list].append(one.message)
-        slices = [(name, all_[at : at + _MOST]) for name, all_ in lists.items() for at in range(0, len(all_), _MOST)]
-        replicas = self.settings.replicas
-        pipeline: Any = self.redis.pipeline(transaction=False)
-        if len(slices) > 1:
-            pipeline.execute_command("MULTI")
-        for name, messages in slices:
-            pipeline.lpush(name, *messages)
-        if len(slices) > 1:
-            pipeline.execute_command("EXEC")
-        if replicas:  # in the same connection: Redis waits for what this one has written
-            pipeline.execute_command("WAIT", replicas, self._patience_ms())
-        replies = pipeline.execute(raise_on_error=False)
-        confirmations = replies.pop() if replicas else 0
-        for reply in (*replies, *(replies[-1] if isinstance(replies[-1], list) else ())):  # EXEC answers for each
-            if isinstance(reply, RedisError):
-                raise reply
+    def publish(self, queued: Sequence[Queued], *, perhaps: str) -> None:
+        """Put messages into their lanes, all of them or none, and see to it that the replicas have them.
+
+        `perhaps` is the consequence where Redis does not say whether it has accepted them.
+        """
+        publisher = self._opened().publisher
+        if len(queued) <= AT_ONCE:
+            with self.following(perhaps):
+                confirmations = publisher.put(queued)
+        else:
+            batch = publisher.stage(queued)
+            with self.following(perhaps):
+                confirmations = publisher.accept(batch, len(queued))
+            publisher.spread(batch)
         self._check_confirmed(confirmations, "it was enqueued", "enqueueing again is harmless")
 
     @contextmanager
@@ -176,7 +167,9 @@ class Connections:
                 redis = bound(backend.client)
                 lanes = ProducersLanes(redis)
                 rooms = Rooms(redis, lanes, self._rooms)
-                self._open = _Open(app, redis, lanes, KnownAccounts(redis), rooms, Letters(redis, lanes))
+                publisher = Publisher(redis, self.settings.replicas, self._patience_ms)
+                letters = Letters(redis, lanes)
+                self._open = _Open(app, redis, lanes, KnownAccounts(redis), rooms, letters, publisher)
             return self._open
 
 

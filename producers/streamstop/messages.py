@@ -12,40 +12,24 @@ from typing import Any
 from streamstop.commands import TASK
 from streamstop.lanes import Lane
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_OPTIONS = _encode({"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+_TASK = _encode(TASK)
+
 
 def celery_message(job_id: str, lane: Lane, argument: Mapping[str, Any], *, priority: int = 0) -> str:
     """Return the message of the job `job_id` in `lane`, whose task takes one argument, as it lies in the queue."""
-    no_signatures = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-    return json.dumps(
-        {
-            "body": json.dumps([[argument], {}, no_signatures]),
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": {
-                "lang": "py",
-                "task": TASK,
-                "id": job_id,
-                "root_id": job_id,
-                "parent_id": None,
-                "group": None,
-                "retries": 0,
-                "eta": None,
-                "expires": None,
-                "timelimit": [None, None],
-                "argsrepr": "",
-                "kwargsrepr": "",
-                "ignore_result": True,
-            },
-            "properties": {
-                "correlation_id": job_id,
-                "reply_to": "",
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": lane.queue},
-                "priority": priority,
-                "body_encoding": None,  # as it stands: scripts fill in what is known only to them
-                "delivery_tag": job_id,
-            },
-        }
+    # Most of a message is the same in each, and it is made for every job: so only what differs is encoded.
+    body = _encode(f"[[{_encode(argument)}],{{}},{_OPTIONS}]")
+    name, queue = _encode(job_id), _encode(lane.queue)
+    return (
+        f'{{"body":{body},"content-encoding":"utf-8","content-type":"application/json",'
+        f'"headers":{{"lang":"py","task":{_TASK},"id":{name},"root_id":{name},"parent_id":null,"group":null,'
+        '"retries":0,"eta":null,"expires":null,"timelimit":[null,null],"argsrepr":"","kwargsrepr":"",'
+        f'"ignore_result":true}},"properties":{{"correlation_id":{name},"reply_to":"","delivery_mode":2,'
+        f'"delivery_info":{{"exchange":"","routing_key":{queue}}},"priority":{priority},'
+        # The body as it stands: scripts fill in what is known only to them.
+        f'"body_encoding":null,"delivery_tag":{name}}}}}'
     )
 
 

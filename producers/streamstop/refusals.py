@@ -36,6 +36,10 @@ _SAID = {
 }
 
 
+class StagingLost(RedisError):
+    """What was staged in pieces is gone before it was accepted: nothing of it was."""
+
+
 def code_of(error: BaseException) -> str | None:
     """Return the code of a refusal, such as ``OOM``, where Redis did nothing of what it was asked; None for another."""
     for kind, code in _CODES:
@@ -59,6 +63,8 @@ def said(error: BaseException, *, consequence: str, refused: str) -> str:
 
     Nothing of what Redis wrote is in it: that may quote a command.
     """
+    if isinstance(error, StagingLost):
+        return f"{error}: {refused}"
     code = code_of(error)
     if code is not None:
         return f"{_SAID[code]}: {refused}"

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from redis import Redis
 
-from streamstop.lanes import UNREACHABLE, Lane, Lanes, LaneView, Pace
+from streamstop.lanes import UNREACHABLE, Lane, Lanes, LaneView
 from streamstop.refusals import is_forbidden
 
 
@@ -14,19 +14,7 @@ class ProducersLanes(Lanes):
 
     def __init__(self, redis: Redis) -> None:
         super().__init__(redis)
-        self._may_admit = True
         self._may_look = True
-
-    def admit(self, lane: Lane, pace: Pace) -> int:
-        """Admit what waits; where this user may not, the workers' sweep does within a second."""
-        if self._may_admit:
-            try:
-                return super().admit(lane, pace)
-            except UNREACHABLE as error:
-                if not is_forbidden(error):
-                    raise
-                self._may_admit = False
-        return 0
 
     def views(self, lanes: Sequence[Lane]) -> list[LaneView]:
         """Return what `lanes` hold now; where this user may not see what workers hold, what waits, and no pace."""

@@ -1,8 +1,9 @@
-"""Settings that producers and workers share: where Redis is, and how long to wait for it.
+"""Settings that producers and workers share: where Redis is, how long to wait for it, and how long outcomes are kept.
 
 Every setting is an environment variable; an argument of :class:`~streamstop.client.Client` goes before it.
 """
 
+import math
 import os
 import re
 import socket
@@ -136,6 +137,24 @@ class RoomSettings:
             kept=seconds(environ, "STREAMSTOP_ROOM_KEPT", default=cls.kept.total_seconds()),
             closed_for=seconds(environ, "STREAMSTOP_ROOM_CLOSED_FOR", default=cls.closed_for.total_seconds()),
         )
+
+
+#: How long a job's outcome can be read, where nothing else is set; as long as Celery keeps results.
+OUTCOMES_KEPT = timedelta(days=1)
+
+#: How long the record of a cancelled job is kept at least: by it, workers tell that a job which still waits is not to
+#: be called, and a job may wait for longer than outcomes are kept.
+CANCELLED_KEPT = timedelta(days=7)
+
+
+def outcomes_kept(environ: Mapping[str, str] = os.environ) -> timedelta:
+    """Read ``STREAMSTOP_OUTCOMES_KEPT``: how long a job's outcome can be read, in whole seconds.
+
+    Workers and producers read it: whoever writes an outcome says how long Redis keeps it, and a producer that cancels
+    a job writes one. A fraction of a second is rounded up, so that it is never zero, which Redis refuses.
+    """
+    kept = seconds(environ, "STREAMSTOP_OUTCOMES_KEPT", default=OUTCOMES_KEPT.total_seconds())
+    return timedelta(seconds=max(1, math.ceil(kept.total_seconds())))
 
 
 def seconds(environ: Mapping[str, str], name: str, *, default: float, most: float = 1e8) -> timedelta:

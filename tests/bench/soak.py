@@ -96,7 +96,7 @@ def caption(asked: Soak, figures: SoakFigures) -> list[str]:
         f"{figures.enqueued:,} jobs ended: {ends}; {figures.calls:,} calls, {figures.called_again:,} jobs called more"
         f" than once; over a limit: {figures.over_limit}, dropped as such by the vendor: {figures.dropped}.",
         "The harness reads, checks and deletes each outcome, as a service that keeps its own books might;"
-        f" left alone, one takes {figures.record_bytes:,} bytes for seven days.",
+        f" left alone, one takes {figures.record_bytes:,} bytes until it expires.",
         f"The simulator is told to forget calls and tasks every {FORGET_EVERY_S} s; it knows nonces for the quarter of"
         " an hour for which vendors must know them.",
         f"Logged by the workers as a warning or worse: {logged}.",

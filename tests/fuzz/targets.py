@@ -25,7 +25,7 @@ from streamstop.outcomes import Outcome, Result
 from streamstop.results import outcome_record, read_record
 from streamstop.rooms import Membership
 from streamstop.rooms.membership import check_callback, check_room, task_of
-from streamstop.settings import RedisSettings, RoomSettings
+from streamstop.settings import RedisSettings, RoomSettings, outcomes_kept
 from streamstop_worker.accounts import load_accounts
 from streamstop_worker.set_aside import problem_of
 from streamstop_worker.settings import WorkerSettings
@@ -155,6 +155,7 @@ _VARIABLES = (
     "STREAMSTOP_VERIFY_TIMEOUT",
     "STREAMSTOP_LOG_FORMAT",
     "STREAMSTOP_LOG_LEVEL",
+    "STREAMSTOP_OUTCOMES_KEPT",
 )
 
 
@@ -166,6 +167,8 @@ def settings(data: bytes) -> None:
         RedisSettings.from_environ(environ).celery_options()
     with contextlib.suppress(InvalidSettings):
         RoomSettings.from_environ(environ)
+    with contextlib.suppress(InvalidSettings):
+        assert outcomes_kept(environ) >= timedelta(seconds=1)
     with contextlib.suppress(InvalidSettings):
         assert WorkerSettings.from_environ(environ).lease > timedelta(0)
 

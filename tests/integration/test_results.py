@@ -1,15 +1,18 @@
 """Celery's own view of a job, on a real Redis: what ``AsyncResult`` and Flower show is what the scripts recorded."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from celery import Celery
+from celery.result import ResultSet
 from redis import Redis
 
 from streamstop.errors import JobDeferred, JobFailed
 from streamstop.lanes import LastCall
+from streamstop.lanes.names import result_key
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import Deferral, deferral_record, outcome_record
 from streamstop.settings import RedisSettings
@@ -55,6 +58,11 @@ def outcome(lane: LaneHands, result: Result) -> Outcome:
     )
 
 
+def said(lane: LaneHands, result: Result) -> Outcome:
+    """Return the outcome as Celery hands it out: when it ended is Celery's own ``date_done``."""
+    return outcome(lane, result).model_copy(update={"ended_at": None})
+
+
 def finish(lane: LaneHands, result: Result) -> None:
     record = outcome_record(outcome(lane, result))
     assert lane.lanes.finish(lane.lane, lane.pace, lane.job_id("a"), owner="worker", record=record, call=LastCall.WELL)
@@ -64,7 +72,7 @@ def test_a_job_that_got_what_it_asked_for_is_a_success_with_its_outcome(lane: La
     finish(lane, Result.STOPPED)
     shown = app.AsyncResult(lane.job_id("a"))
     assert (shown.state, shown.successful(), shown.date_done) == ("SUCCESS", True, DUE)
-    assert Outcome.model_validate(shown.get(timeout=5)) == outcome(lane, Result.STOPPED)
+    assert Outcome.model_validate(shown.get(timeout=5)) == said(lane, Result.STOPPED)
 
 
 @pytest.mark.parametrize("result", [Result.NOT_FOUND, Result.REFUSED, Result.GAVE_UP, Result.EXPIRED])
@@ -74,7 +82,8 @@ def test_a_job_that_needs_a_person_is_a_failure_that_says_why(lane: LaneHands, a
     assert (shown.state, shown.failed()) == ("FAILURE", True)
     with pytest.raises(JobFailed, match=f"{result} InvalidParameter The parameter is not valid") as raised:
         shown.get(timeout=5)
-    assert Outcome.model_validate(raised.value.outcome) == outcome(lane, result)
+    assert Outcome.model_validate(raised.value.outcome) == said(lane, result)
+    assert shown.date_done == DUE
 
 
 def test_a_deferred_job_is_in_retry_with_its_reason_and_when_it_is_due(lane: LaneHands, app: Celery) -> None:
@@ -110,3 +119,80 @@ def test_whoever_waits_for_a_result_through_celery_is_told_when_the_job_ends(lan
     backend.result_consumer.start(shown.id)
     finish(lane, Result.STOPPED)
     assert shown.get(timeout=5)["result"] == "stopped"
+
+
+#: Every kind of record: its state at Celery, and the record.
+RECORDS = {
+    "SUCCESS": Result.STOPPED,
+    "FAILURE": Result.NOT_FOUND,
+    "REVOKED": Result.CANCELLED,
+    "RETRY": None,
+}
+
+
+def record_of(lane: LaneHands, result: Result | None) -> str:
+    if result is None:
+        return deferral_record(lane.job_id("a"), Deferral("ServiceUnavailable", DUE))
+    return outcome_record(outcome(lane, result))
+
+
+@pytest.mark.parametrize(("state", "result"), RECORDS.items(), ids=RECORDS.keys())
+def test_everything_that_asyncresult_tells_of_a_record_is_there(
+    lane: LaneHands, app: Celery, real_redis: Redis, state: str, result: Result | None
+) -> None:
+    real_redis.set(result_key(lane.job_id("a")), record_of(lane, result))
+    shown = app.AsyncResult(lane.job_id("a"))
+    assert (shown.state, shown.status, shown.ready()) == (state, state, state != "RETRY")
+    assert (shown.traceback, shown.children) == (None, None)
+    assert shown.date_done == (None if state == "RETRY" else DUE)
+    assert type(shown.result) is type(shown.info) is {"SUCCESS": dict, "RETRY": JobDeferred}.get(state, JobFailed)
+    assert (shown.name, shown.args, shown.kwargs, shown.worker, shown.retries, shown.queue) == (None,) * 6
+    assert list(shown.iterdeps(intermediate=True)) == [(None, shown)]
+    if state == "SUCCESS":
+        told: Any = shown.result
+        assert list(shown.collect(timeout=5)) == [(shown, told)]
+        assert {name: told[name] for name in ("result", "code", "message", "attempts", "calls")} == {
+            "result": "stopped",
+            "code": "InvalidParameter",
+            "message": "The parameter is not valid.",
+            "attempts": 1,
+            "calls": 1,
+        }
+
+
+@pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "REVOKED"])
+def test_a_record_that_is_published_ends_a_wait_through_celery(
+    lane: LaneHands, app: Celery, real_redis: Redis, state: str
+) -> None:
+    waiting = app.AsyncResult(lane.job_id("a"))
+    backend: Any = app.backend  # its types know only the base
+    backend.add_pending_result(waiting)  # subscribes
+    key, record = result_key(waiting.id), record_of(lane, RECORDS[state])
+    deadline = time.monotonic() + 10
+    while not real_redis.publish(key, record):
+        assert time.monotonic() < deadline, "nobody subscribed"
+    while not waiting.ready():
+        assert time.monotonic() < deadline, "Celery did not read what was published"
+        backend.result_consumer.drain_events(timeout=1)
+    assert not real_redis.exists(key), "what is known was told by the channel alone"
+    assert waiting.state == state
+
+
+def test_celery_finds_a_record_that_was_written_while_its_connection_was_gone(
+    lane: LaneHands, app: Celery, real_redis: Redis
+) -> None:
+    waiting = app.AsyncResult(lane.job_id("a"))
+    backend: Any = app.backend  # its types know only the base
+    backend.add_pending_result(waiting)
+    real_redis.set(result_key(waiting.id), record_of(lane, Result.STOPPED))
+    real_redis.client_kill_filter(_type="pubsub")
+    assert waiting.get(timeout=10)["result"] == "stopped"
+
+
+def test_a_set_of_results_is_read_at_once(lane: LaneHands, app: Celery, real_redis: Redis) -> None:
+    ids = [lane.job_id(name) for name in ("a", "b", "c")]
+    for job_id in ids:
+        written = outcome(lane, Result.STOPPED).model_copy(update={"job_id": job_id})
+        real_redis.set(result_key(job_id), outcome_record(written))
+    shown = ResultSet([app.AsyncResult(job_id) for job_id in ids], app=app)
+    assert [told["job_id"] for told in shown.join_native(timeout=10)] == ids

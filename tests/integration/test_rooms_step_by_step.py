@@ -11,7 +11,7 @@ from redis import Redis
 
 from streamstop import Client, Command, Result, Shutdown, ShutdownStatus
 from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Pace, Tries
-from streamstop.lanes.names import READY_LISTS
+from streamstop.lanes.names import ARRIVALS, READY_LISTS, WAKE
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome
 from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
@@ -293,11 +293,11 @@ def test_every_key_of_a_shutdown_ends(hands: Hands) -> None:
 
 def test_a_shutdowns_first_jobs_do_not_wait_for_the_sweep(hands: Hands) -> None:
     shutdown = hands.stop("a", "b")
-    assert len(hands.redis.lrange("streamstop.ready", 0, -1)) == 1, "the fan-out is ready at once"
+    assert hands.redis.spop(ARRIVALS, 9) == [CONTROL.name.encode()], "the fan-out is told at once"
+    assert hands.redis.lpop(WAKE, 9) == [b"1"]
     hands.fan_out(shutdown)
-    messages = [message for ready in READY_LISTS for message in hands.redis.lrange(ready, 0, -1)]
-    ready = [json.loads(message)["headers"]["id"] for message in messages]
-    assert sum(Lane.of_job(job_id) == LANE for job_id in ready) == 2
+    assert hands.redis.spop(ARRIVALS, 9) == [LANE.name.encode()]
+    assert hands.redis.lpop(WAKE, 9) == [b"1"]
 
 
 def test_a_fan_out_that_is_made_again_passes_over_what_it_finds_done(hands: Hands) -> None:
@@ -313,7 +313,7 @@ def test_callbacks_wait_in_a_lane_of_their_own_where_they_hold_up_no_fan_out(han
     assert shutdown.progress().status is ShutdownStatus.DONE
     assert hands.messages(CONTROL) == []
     assert [message["to"] for message in hands.messages(CALLBACKS)] == [{"task": "told"}]
-    assert CALLBACKS in hands.lanes.holding()
+    assert hands.redis.sismember(ARRIVALS, CALLBACKS.name)
 
 
 def test_a_deferred_job_of_a_shutdown_that_is_cancelled_counts_in_it(hands: Hands) -> None:

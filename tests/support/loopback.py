@@ -39,9 +39,9 @@ class Connection:
         lines = [b"HTTP/1.1 " + status, *headers, b"Content-Length: %d" % len(body), b"", body]
         self.send(b"\r\n".join(lines))
 
-    def drip(self, drop: bytes) -> None:
+    def drip(self, drop: bytes, times: int = 300) -> None:
         """Send `drop` over and over, far more often than any single read times out; after three seconds, give up."""
-        for _ in range(300):
+        for _ in range(times):
             if self._over.wait(0.01):
                 return
             self.send(drop)
@@ -49,6 +49,17 @@ class Connection:
     def hang(self) -> None:
         """Say nothing until the test is over."""
         self._over.wait()
+
+    def close(self) -> None:
+        """Close so that the client meets an orderly end."""
+        self._sock.close()
+
+    def client_is_gone(self) -> bool:
+        """Wait until the client has closed its end too."""
+        with contextlib.suppress(OSError):
+            while self._sock.recv(65536):
+                pass
+        return True
 
     def reset(self) -> None:
         """Close so that the client meets a reset."""

@@ -1,7 +1,7 @@
 """Plain Celery as its users write it for jobs that must not be lost: late acknowledgement, on Redis.
 
-This module is also the app of its workers: ``celery -A tests.torture.plain worker``. Calls are signed and sent by the
-same code as ours.
+This module is also the app of its workers: ``celery -A tests.torture.plain worker``. Calls are signed and read
+by the same code as ours; one httpx.Client that all threads share sends them.
 """
 
 import os
@@ -10,26 +10,32 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 from celery import Celery, Task
 
 from streamstop.operations import StopStreamIngest
 from streamstop_worker.accounts import Account
-from streamstop_worker.transport import Transport
 from streamstop_worker.vendors import PROTOCOLS
+from streamstop_worker.vendors.protocol import Request, Response
 
 _REPOSITORY = Path(__file__).parents[2]
 _READY_WITHIN_S = 60
 
 
 @cache
-def _transport() -> Transport:
-    return Transport(timedelta(seconds=float(os.environ["PLAIN_CALL_TIMEOUT"])), pool_size=32)
+def _client() -> httpx.Client:
+    return httpx.Client(timeout=float(os.environ["PLAIN_CALL_TIMEOUT"]), trust_env=False)
+
+
+def _send(request: Request) -> Response:
+    answered = _client().request(request.method, request.url, content=request.body, headers=request.headers)
+    return Response(answered.status_code, dict(answered.headers), answered.content, secrets=request.secrets)
 
 
 def _stop(name: str, key_id: str, key_secret: str) -> None:
@@ -39,7 +45,7 @@ def _stop(name: str, key_id: str, key_secret: str) -> None:
     protocol = PROTOCOLS[account.vendor]
     operation = StopStreamIngest(sdk_app_id=1, task_id=name)
     request = protocol.build(operation, account, now=datetime.now(UTC), nonce=str(uuid4()))
-    answer = protocol.parse(operation, _transport().send(request))
+    answer = protocol.parse(operation, _send(request))
     if answer.meaning is not None:
         raise RuntimeError(f"{answer.code}: {answer.message}")
 

@@ -1,5 +1,6 @@
 """What a vendor repeats of the credentials reaches nobody: not as code, message or id, nor as a field or its name."""
 
+import asyncio
 import json
 import traceback
 from collections.abc import Callable
@@ -141,10 +142,16 @@ def test_a_server_that_sends_the_request_back_as_something_else_is_told_without_
     with LoopbackServer(echo) as server:
         account = Account(**{**vars(account), "endpoint": server.origin})
         request = build(account)
-        transport = Transport(timedelta(seconds=20), pool_size=1)
+
+        async def call() -> None:
+            transport = Transport(timedelta(seconds=20), 1)
+            try:
+                await transport.send(request)
+            finally:
+                await transport.close()
+
         with pytest.raises(TransportFault) as raised:
-            transport.send(request)
-        transport.close()
+            asyncio.run(call())
     assert raised.value.answer.code == "RemoteProtocolError"
     assert_told(raised.value.answer)
     assert "ignature" not in repr(raised.value.answer)

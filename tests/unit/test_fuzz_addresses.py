@@ -1,5 +1,6 @@
 """Whatever address somebody gives, sending to it is a response or a fault, never another exception."""
 
+import asyncio
 import contextlib
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -28,4 +29,4 @@ def test_no_address_makes_it_raise(rest: str) -> None:
     with contextlib.suppress(InvalidCommand, TransportFault):
         check_callback(url)
         headers = {"host": urlsplit(url).netloc, "content-type": "application/json"}
-        assert TRANSPORT.send(Request("POST", url, headers, b"{}")).status == 204
+        assert asyncio.run(TRANSPORT.send(Request("POST", url, headers, b"{}"))).status == 204

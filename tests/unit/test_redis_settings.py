@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streamstop import Client
 from streamstop.errors import InvalidSettings
-from streamstop.settings import RedisSettings, RoomSettings
+from streamstop.settings import RedisSettings, RoomSettings, outcomes_kept
 
 PASSWORD = "hush-hush"
 MASTER = ("STREAMSTOP_REDIS_MASTER", "mymaster")
@@ -86,3 +86,21 @@ def test_any_text_is_a_number_of_seconds_or_a_mistake(timeout: str, kept: str) -
         assert RedisSettings.from_environ({"STREAMSTOP_REDIS_TIMEOUT": timeout}).timeout >= timedelta(0)
     with contextlib.suppress(InvalidSettings):
         assert RoomSettings.from_environ({"STREAMSTOP_ROOM_KEPT": kept}).kept >= timedelta(0)
+    with contextlib.suppress(InvalidSettings):
+        assert outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": kept}) >= timedelta(seconds=1)
+
+
+def test_outcomes_are_kept_for_a_day_unless_told_otherwise() -> None:
+    assert outcomes_kept({}) == outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": ""}) == timedelta(days=1)
+    assert outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": "604800"}) == timedelta(days=7)
+
+
+@pytest.mark.parametrize(("text", "kept_s"), [("5", 5), ("0.2", 1), ("1e-9", 1), ("2.5", 3), ("1e8", 10**8)])
+def test_outcomes_are_kept_for_whole_seconds_and_at_least_one(text: str, kept_s: int) -> None:
+    assert outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": text}) == timedelta(seconds=kept_s)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "a day", "nan", "inf", "1e9"])
+def test_a_time_to_keep_outcomes_that_is_none_is_a_mistake_that_names_the_variable(text: str) -> None:
+    with pytest.raises(InvalidSettings, match="STREAMSTOP_OUTCOMES_KEPT must be a positive number of seconds"):
+        outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": text})

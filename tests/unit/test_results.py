@@ -3,13 +3,14 @@
 import json
 from datetime import UTC, datetime
 from importlib import resources
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop.outcomes import Outcome, Result, State, Status
-from streamstop.results import Deferral, deferral_record, outcome_record, read_record
+from streamstop.results import Deferral, deferral_record, outcome_record, read_record, step_record
 
 JOB_ID = "live-cn.live.StopMPUTask.1"
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # naive bounds
@@ -26,9 +27,11 @@ JSON_OBJECTS = st.dictionaries(
 OUTCOMES = st.builds(
     Outcome,
     result=st.sampled_from(Result),
-    job_id=st.just(JOB_ID),
-    operation=st.just("live.StopMPUTask"),
-    account=st.just("live-cn"),
+    # Ids of ours, of another producer, and such as name a lane that is not the job's.
+    job_id=st.sampled_from([JOB_ID, "a8098c1a-f86e-11da-bd1a-00112444be1e", "other.live.StopMPUTask.1", "", "."]),
+    operation=st.sampled_from(["live.StopMPUTask", "unknown", ""]),
+    account=st.sampled_from(["live-cn", "unknown", ""]),
+    params=st.none() | JSON_OBJECTS,
     code=TEXTS,
     message=TEXTS,
     request_id=TEXTS,
@@ -54,11 +57,43 @@ def outcome(result: Result) -> Outcome:
     )
 
 
+@st.composite
+def records_of_before(draw: st.DrawFn) -> tuple[Outcome, str]:
+    """Return an outcome, and its record as versions wrote it that wrote every field twice."""
+    written = draw(OUTCOMES)
+    data = written.model_dump(mode="json", exclude_none=True)
+    failed = {"exc_type": "JobFailed", "exc_module": "streamstop.errors", "exc_message": [data]}
+    record: dict[str, object] = {
+        "status": STATES[written.result],
+        "result": data if written.ok else failed,
+        "traceback": None,
+        "children": [],
+        "date_done": None if written.ended_at is None else written.ended_at.isoformat(),
+        "task_id": written.job_id,
+    }
+    return written, json.dumps(record)
+
+
 @given(OUTCOMES)
 def test_an_outcome_that_is_recorded_is_read_as_it_was(written: Outcome) -> None:
     record = outcome_record(written)
     assert read_record(record) == written
     assert read_record(record.encode()) == written
+
+
+@given(records_of_before())
+def test_a_record_of_a_version_before_is_read_as_it_was_written(of_before: tuple[Outcome, str]) -> None:
+    written, record = of_before
+    assert read_record(record) == written
+
+
+@given(OUTCOMES)
+def test_a_record_of_one_of_our_jobs_needs_no_lane_in_its_result(written: Outcome) -> None:
+    written = written.model_copy(update={"job_id": JOB_ID, "operation": "live.StopMPUTask", "account": "live-cn"})
+    record = json.loads(outcome_record(written))
+    for name in ("job_id", "operation", "account"):
+        del said_in(record)[name]
+    assert read_record(json.dumps(record)) == written
 
 
 def test_a_status_without_a_value_is_read_as_it_was() -> None:
@@ -69,6 +104,101 @@ def test_a_status_without_a_value_is_read_as_it_was() -> None:
 @given(TEXTS.map(lambda text: text or ""), MOMENTS)
 def test_a_deferral_that_is_recorded_is_read_as_it_was(reason: str, due: datetime) -> None:
     assert read_record(deferral_record(JOB_ID, Deferral(reason, due))) == Deferral(reason, due)
+
+
+def said_in(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a parsed record that is the outcome."""
+    result: dict[str, Any] = record["result"]
+    return result["exc_message"][0] if "exc_message" in result else result
+
+
+WHOLE = Outcome(
+    result=Result.STOPPED,
+    job_id="live-cn.live.StopMPUTask.5f0c",
+    operation="live.StopMPUTask",
+    account="live-cn",
+    params={"AppId": "a", "TaskId": "t"},
+    request_id="CD4A",
+    attempts=1,
+    calls=2,
+    enqueued_at=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC),
+    ended_at=datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC),
+)
+NOT_FOUND = WHOLE.model_copy(update={"result": Result.NOT_FOUND, "code": "CodeTaskNotExist", "message": "no task"})
+CANCELLED = WHOLE.model_copy(update={"result": Result.CANCELLED})
+DEFERRAL = Deferral("ServiceUnavailable", datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC))
+_SAID = (
+    '"job_id": "live-cn.live.StopMPUTask.5f0c", "operation": "live.StopMPUTask", "account": "live-cn", '
+    '"params": {"AppId": "a", "TaskId": "t"}, %s"request_id": "CD4A", "attempts": 1, "calls": 2, '
+    '"enqueued_at": "2026-01-02T03:04:05.678901Z", "ended_at": "2026-01-02T03:04:06Z"}'
+)
+_AROUND = (
+    '"traceback": null, "children": [], "date_done": "2026-01-02T03:04:06+00:00", '
+    '"task_id": "live-cn.live.StopMPUTask.5f0c"}'
+)
+#: Letter for letter as the version before this shape wrote them; a Redis has them until they expire.
+OF_BEFORE = {
+    "stopped": (WHOLE, '{"status": "SUCCESS", "result": {"result": "stopped", ' + _SAID % "" + ", " + _AROUND),
+    "not found": (
+        NOT_FOUND,
+        '{"status": "FAILURE", "result": {"exc_type": "JobFailed", "exc_module": "streamstop.errors", "exc_message": '
+        '[{"result": "not_found", ' + _SAID % '"code": "CodeTaskNotExist", "message": "no task", ' + "]}, " + _AROUND,
+    ),
+    "cancelled": (
+        CANCELLED,
+        '{"status": "REVOKED", "result": {"exc_type": "JobFailed", "exc_module": "streamstop.errors", "exc_message": '
+        '[{"result": "cancelled", ' + _SAID % "" + "]}, " + _AROUND,
+    ),
+    "deferred": (
+        DEFERRAL,
+        '{"status": "RETRY", "result": {"exc_type": "JobDeferred", "exc_module": "streamstop.errors", "exc_message": '
+        '["ServiceUnavailable", "2026-01-02T03:04:06+00:00"]}, "traceback": null, "children": [], "date_done": null, '
+        '"task_id": "live-cn.live.StopMPUTask.5f0c"}',
+    ),
+    "step": (None, '{"status": "SUCCESS", "result": {"step": "fan_out"}, ' + _AROUND),
+}
+
+
+@pytest.mark.parametrize(("said", "record"), OF_BEFORE.values(), ids=OF_BEFORE.keys())
+def test_records_that_the_version_before_left_are_read(said: Outcome | Deferral | None, record: str) -> None:
+    assert read_record(record) == said
+
+
+_SAID_NOW = (
+    '"job_id":"live-cn.live.StopMPUTask.5f0c","operation":"live.StopMPUTask","account":"live-cn",'
+    '"params":{"AppId":"a","TaskId":"t"},%s"request_id":"CD4A","attempts":1,"calls":2,'
+    '"enqueued_at":"2026-01-02T03:04:05.678901Z"}'
+)
+_AROUND_NOW = '"task_id":"live-cn.live.StopMPUTask.5f0c","date_done":"2026-01-02T03:04:06+00:00"}'
+
+
+def test_records_say_what_producers_of_before_and_celery_need_and_nothing_twice_beside() -> None:
+    """The version before reads an outcome that has result, job_id, operation and account, and takes the rest as it is.
+
+    Whoever changes these texts asks first whether producers that are out there, and Celery, read them still.
+    """
+    failed = '"result":{"exc_type":"JobFailed","exc_module":"streamstop.errors","exc_message":[{"result":'
+    assert outcome_record(WHOLE) == (
+        '{"status": "SUCCESS","result":{"result":"stopped",' + _SAID_NOW % "" + "," + _AROUND_NOW
+    )
+    assert outcome_record(NOT_FOUND) == (
+        '{"status": "FAILURE",'
+        + failed
+        + '"not_found",'
+        + _SAID_NOW % '"code":"CodeTaskNotExist","message":"no task",'
+        + "]},"
+        + _AROUND_NOW
+    )
+    assert outcome_record(CANCELLED) == (
+        '{"status": "REVOKED",' + failed + '"cancelled",' + _SAID_NOW % "" + "]}," + _AROUND_NOW
+    )
+    assert deferral_record(WHOLE.job_id, DEFERRAL) == (
+        '{"status": "RETRY","result":{"exc_type":"JobDeferred","exc_module":"streamstop.errors","exc_message":'
+        '["ServiceUnavailable","2026-01-02T03:04:06+00:00"]},"task_id":"live-cn.live.StopMPUTask.5f0c"}'
+    )
+    assert step_record(WHOLE.job_id, "fan_out", DEFERRAL.due) == (
+        '{"status": "SUCCESS","result":{"step":"fan_out"},' + _AROUND_NOW
+    )
 
 
 STATES = {
@@ -99,6 +229,12 @@ def test_the_scripts_tell_a_deferred_jobs_record_by_its_first_characters() -> No
     assert f"string.sub(record, 1, {len(beginning)}) ~= '{beginning}'" in prelude
     assert deferral_record(JOB_ID, Deferral("", datetime.now(UTC))).startswith(beginning)
     assert not any(outcome_record(outcome(result)).startswith(beginning) for result in Result)
+    assert not step_record(JOB_ID, "RETRY", datetime.now(UTC)).startswith(beginning)
+
+
+@given(OUTCOMES)
+def test_no_record_of_a_job_that_has_ended_begins_as_a_deferred_ones(written: Outcome) -> None:
+    assert not outcome_record(written).startswith('{"status": "RETRY"')
 
 
 @pytest.mark.parametrize(
@@ -107,6 +243,11 @@ def test_the_scripts_tell_a_deferred_jobs_record_by_its_first_characters() -> No
         '{"status": "PENDING", "result": null}',
         '{"status": "SUCCESS", "result": 5}',
         '{"status": "SUCCESS", "result": {"of": "another task"}}',
+        '{"status": "SUCCESS", "result": {"result": "stopped"}, "task_id": "a8098c1a-f86e-11da-bd1a-00112444be1e"}',
+        '{"status": "SUCCESS", "result": {"result": "stopped"}, "task_id": 5}',
+        '{"status": "SUCCESS", "result": {"result": "stopped"}}',
+        '{"status": "SUCCESS", "result": {"result": "of another task"}, "task_id": "a.live.StopMPUTask.1"}',
+        '{"status": "FAILURE", "result": {"exc_type": "JobFailed", "exc_message": ["text"]}}',
         '{"status": "FAILURE", "result": {"exc_type": "ValueError", "exc_message": ["no"], "exc_module": "builtins"}}',
         "{}",
         "[]",

@@ -1,25 +1,29 @@
 """The transport sends what was signed, as it is, and is back in time whatever the server does."""
 
+import asyncio
 import gzip
 import socket
 import ssl
 import threading
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic
+from typing import TypeVar
 
 import httpx
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from streamstop.operations import Meaning, StopMPUTask, StopStreamIngest
+from streamstop_worker import aiohttp_adapter
 from streamstop_worker.accounts import Account
 from streamstop_worker.transport import LONGEST_BODY, Transport, TransportFault
 from streamstop_worker.vendors import PROTOCOLS
@@ -33,43 +37,84 @@ LONG = timedelta(seconds=20)
 BODY = b'{"RequestId": "R-1"}'
 QUERY = "/?AccessKeyId=LTAI-id&Signature=hush-hush"
 Conversation = Callable[[Connection], None]
+T = TypeVar("T")
 NOW = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-@pytest.fixture
-def transport() -> Iterator[Transport]:
-    transport = Transport(LONG, pool_size=4)
-    yield transport
-    transport.close()
+class Client:
+    """A transport in a loop of its own, for tests that make one call after another."""
+
+    def __init__(self, runner: asyncio.Runner, timeout: timedelta, concurrency: int = 4) -> None:
+        self._runner = runner
+        self._transport = runner.run(self._make(timeout, concurrency))
+
+    async def _make(self, timeout: timedelta, concurrency: int) -> Transport:
+        return Transport(timeout, concurrency)
+
+    def send(self, request: Request) -> Response:
+        return self._runner.run(self._transport.send(request))
+
+    def run(self, calls: Callable[[Transport], Awaitable[T]]) -> T:
+        async def run() -> T:
+            return await calls(self._transport)
+
+        return self._runner.run(run())
+
+    def close(self) -> None:
+        self._runner.run(self._transport.close())
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield runner
 
 
 @pytest.fixture
-def hurried() -> Iterator[Transport]:
-    transport = Transport(SHORT, pool_size=4)
-    yield transport
-    transport.close()
+def transport(runner: asyncio.Runner) -> Iterator[Client]:
+    client = Client(runner, LONG)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def hurried(runner: asyncio.Runner) -> Iterator[Client]:
+    client = Client(runner, SHORT)
+    yield client
+    client.close()
 
 
 def get(origin: str) -> Request:
     return Request("GET", f"{origin}{QUERY}", {"host": origin.partition("://")[2]})
 
 
-def fault_of(transport: Transport, request: Request) -> TransportFault:
-    began = monotonic()
-    with pytest.raises(TransportFault) as raised:
-        transport.send(request)
-    assert monotonic() - began < 5
-    assert raised.value.answer.meaning is Meaning.TRANSIENT
-    assert raised.value.answer.known
-    for said in (str(raised.value), repr(raised.value.answer)):
+def post(origin: str, body: bytes = b"{}") -> Request:
+    return Request("POST", f"{origin}{QUERY}", {"host": origin.partition("://")[2]}, body)
+
+
+def assert_told(fault: TransportFault, request: Request) -> None:
+    assert fault.answer.meaning is Meaning.TRANSIENT
+    assert fault.answer.known
+    for said in (str(fault), repr(fault.answer)):
         assert "hush-hush" not in said
         assert "LTAI-id" not in said
-    assert request.headers["host"] in (raised.value.answer.message or "")
+    assert request.headers["host"] in (fault.answer.message or "")
+    # Whoever reports errors with all that led to them finds no request there.
+    assert fault.__cause__ is None
+    assert fault.__context__ is None
+
+
+def fault_of(client: Client, request: Request) -> TransportFault:
+    began = monotonic()
+    with pytest.raises(TransportFault) as raised:
+        client.send(request)
+    assert monotonic() - began < 5
+    assert_told(raised.value, request)
     return raised.value
 
 
-def code_of(transport: Transport, request: Request) -> str | None:
-    return fault_of(transport, request).answer.code
+def code_of(client: Client, request: Request) -> str | None:
+    return fault_of(client, request).answer.code
 
 
 def answering(conversation: httpx.Response | httpx.TransportError) -> Transport:
@@ -78,7 +123,18 @@ def answering(conversation: httpx.Response | httpx.TransportError) -> Transport:
             return conversation
         raise conversation
 
-    return Transport(LONG, pool_size=1, transport=httpx.MockTransport(handle))
+    return Transport(LONG, 1, transport=httpx.MockTransport(handle))
+
+
+def sent(transport: Transport, request: Request) -> Response:
+    return asyncio.run(transport.send(request))
+
+
+def fault_sent(transport: Transport, request: Request) -> TransportFault:
+    with pytest.raises(TransportFault) as raised:
+        sent(transport, request)
+    assert_told(raised.value, request)
+    return raised.value
 
 
 def answer_forever(connection: Connection) -> None:
@@ -95,7 +151,7 @@ def answer_forever(connection: Connection) -> None:
     ],
 )
 def test_exactly_what_was_signed_is_sent(
-    transport: Transport, account: Account, operation: StopMPUTask | StopStreamIngest
+    transport: Client, account: Account, operation: StopMPUTask | StopStreamIngest
 ) -> None:
     received: list[bytes] = []
 
@@ -118,13 +174,34 @@ def test_exactly_what_was_signed_is_sent(
     assert headers["user-agent"].startswith("streamstop/")
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "target", ["/?a=%2f%2F&b=%e6%BC&c=a+b%20c&d=~*%7E%2A&&e=&f", "/a%2fb//c/?q=a;b,c:d@e!$'()/?", "/", "/%41?%41=%42"]
+)
+def test_no_byte_of_an_address_or_a_header_is_changed(transport: Client, method: str, target: str) -> None:
+    received: list[bytes] = []
+
+    def converse(connection: Connection) -> None:
+        received.append(connection.request())
+        connection.answer(BODY)
+
+    with LoopbackServer(converse) as server:
+        host = server.origin.removeprefix("http://")
+        headers = {"Host": host, "X-Acs-Date": 'a,  b ; c="d"', "x-lower": "", "user-agent": "v", "Accept": "x/y"}
+        transport.send(Request(method, server.origin + target, headers))
+    expected = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    expected += ["accept-encoding: identity", *(["Content-Length: 0"] if method == "POST" else [])]
+    assert sorted(received[0].decode().split("\r\n")) == sorted([*expected, "", ""])
+
+
 def test_status_headers_and_body_come_back() -> None:
     headers = [("X-Acs-Request-Id", "R"), ("Via", "a"), ("via", "b")]
-    response = answering(httpx.Response(503, headers=headers, content=b"<html>")).send(get("https://live.aliyuncs.com"))
+    answer = httpx.Response(503, headers=headers, content=b"<html>")
+    response = sent(answering(answer), get("https://live.aliyuncs.com"))
     assert response == Response(503, {"x-acs-request-id": "R", "via": "a, b", "content-length": "6"}, b"<html>")
 
 
-def test_a_redirect_is_not_followed(transport: Transport) -> None:
+def test_a_redirect_is_not_followed(transport: Client) -> None:
     def converse(connection: Connection) -> None:
         connection.request()
         connection.answer(b"", b"Location: /elsewhere", status=b"302 Found")
@@ -134,7 +211,7 @@ def test_a_redirect_is_not_followed(transport: Transport) -> None:
     assert (response.status, response.headers["location"]) == (302, "/elsewhere")
 
 
-def test_one_connection_serves_many_calls_and_no_cookie_is_kept(transport: Transport) -> None:
+def test_one_connection_serves_many_calls_and_no_cookie_is_kept(transport: Client) -> None:
     received: list[bytes] = []
 
     def converse(connection: Connection) -> None:
@@ -150,7 +227,7 @@ def test_one_connection_serves_many_calls_and_no_cookie_is_kept(transport: Trans
     assert b"cookie" not in b"".join(received).lower()
 
 
-def test_a_connection_that_the_server_gave_up_is_a_fault_and_the_next_call_opens_another(transport: Transport) -> None:
+def test_a_connection_that_the_server_gave_up_is_a_fault_and_the_next_call_opens_another(transport: Client) -> None:
     def converse(connection: Connection) -> None:
         connection.request()
         connection.answer(BODY)
@@ -162,59 +239,121 @@ def test_a_connection_that_the_server_gave_up_is_a_fault_and_the_next_call_opens
         assert transport.send(get(server.origin)).body == BODY
 
 
-def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_no_proxy(runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    transport = Transport(LONG, pool_size=1)
+    transport = Client(runner, LONG)
     with LoopbackServer(answer_forever) as server:
         assert transport.send(get(server.origin)).body == BODY
         transport.close()
 
 
-def test_a_port_where_nobody_listens_is_a_connect_error(transport: Transport) -> None:
+def test_a_port_where_nobody_listens_is_a_connect_error(transport: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     assert code_of(transport, get(f"http://127.0.0.1:{port}")) == "ConnectError"
 
 
-def test_a_name_that_does_not_resolve_is_a_connect_error(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[timedelta, Callable[..., list[object]]], Client]]:
+    """Return how to make a client for which names resolve as a test says, in the standard library's loop."""
+    with ExitStack() as stack:
+
+        def make(timeout: timedelta, resolve: Callable[..., list[object]]) -> Client:
+            monkeypatch.setattr(socket, "getaddrinfo", resolve)
+            client = Client(stack.enter_context(asyncio.Runner()), timeout)
+            stack.callback(client.close)
+            return client
+
+        yield make
+
+
+Names = Callable[[timedelta, Callable[..., list[object]]], Client]
+
+
+def test_a_name_that_does_not_resolve_is_a_connect_error(names: Names) -> None:
     def resolve(*_: object, **__: object) -> list[object]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    assert code_of(transport, get("http://nowhere.invalid")) == "ConnectError"
+    fault = fault_of(names(LONG, resolve), get("http://nowhere.invalid"))
+    assert (fault.answer.code, fault.sent_at) == ("ConnectError", None)
+    assert "Name or service not known" in (fault.answer.message or "")
 
 
-def test_a_dead_address_of_a_host_does_not_keep_from_the_next(
-    transport: Transport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resolver_that_hangs_is_a_connect_timeout(names: Names) -> None:
+    over = threading.Event()
+
+    def resolve(*_: object, **__: object) -> list[object]:
+        over.wait()
+        return []
+
+    fault = fault_of(names(SHORT, resolve), get("http://slow.example"))
+    over.set()
+    assert (fault.answer.code, fault.sent_at) == ("ConnectTimeout", None)
+
+
+def test_a_dead_address_of_a_host_does_not_keep_from_the_next(names: Names) -> None:
     resolve = socket.getaddrinfo
 
     def two_addresses(host: str, port: int, *rest: int, **named: int) -> list[object]:
         hosts = ["127.0.0.2", "127.0.0.1"] if host == "two.example" else [host]
         return [found for one in hosts for found in resolve(one, port, *rest, **named)]
 
-    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
     with LoopbackServer(answer_forever) as server:
-        assert transport.send(get(f"http://two.example:{server.port}")).body == BODY
+        assert names(LONG, two_addresses).send(get(f"http://two.example:{server.port}")).body == BODY
 
 
-def test_a_server_that_accepts_nobody_is_a_connect_timeout(hurried: Transport) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+@contextmanager
+def full_listener(address: str, port: int = 0) -> Iterator[int]:
+    """Yield a port where a connection is never made: Linux drops what comes when the queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((address, port))
         listener.listen(0)
-        address = listener.getsockname()
-        # Linux drops what comes when the queue of the not yet accepted is full: one more than the backlog.
-        waiting = [socket.socket() for _ in range(4)]
-        for sock in waiting:
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
             sock.setblocking(False)
-            sock.connect_ex(address)
-        code = code_of(hurried, get(f"http://127.0.0.1:{address[1]}"))
-        for sock in waiting:
-            sock.close()
-    assert code == "ConnectTimeout"
+            sock.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def test_an_address_of_a_host_that_hangs_does_not_keep_from_the_next(names: Names) -> None:
+    resolve = socket.getaddrinfo
+
+    def two_addresses(host: str, port: int, *rest: int, **named: int) -> list[object]:
+        hosts = ["127.0.0.2", "127.0.0.1"] if host == "two.example" else [host]
+        return [found for one in hosts for found in resolve(one, port, *rest, **named)]
+
+    with LoopbackServer(answer_forever) as server, full_listener("127.0.0.2", server.port):
+        assert names(LONG, two_addresses).send(get(f"http://two.example:{server.port}")).body == BODY
+
+
+def test_a_server_that_accepts_nobody_is_a_connect_timeout(hurried: Client) -> None:
+    with full_listener("127.0.0.1") as port:
+        fault = fault_of(hurried, get(f"http://127.0.0.1:{port}"))
+    assert (fault.answer.code, fault.sent_at) == ("ConnectTimeout", None)
+
+
+def test_a_connection_has_a_share_of_the_time(transport: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aiohttp_adapter, "CONNECT_TIMEOUT", SHORT)
+    with full_listener("127.0.0.1") as port:
+        assert code_of(transport, get(f"http://127.0.0.1:{port}")) == "ConnectTimeout"
+
+
+def test_a_connection_that_was_made_leaves_the_answer_the_rest_of_the_time(
+    transport: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aiohttp_adapter, "CONNECT_TIMEOUT", SHORT)
+
+    def converse(connection: Connection) -> None:
+        connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
+        connection.drip(b" ", 60)
+
+    with LoopbackServer(converse) as server:
+        assert transport.send(get(server.origin)).body == b" " * 60
 
 
 def hang_at_once(connection: Connection) -> None:
@@ -254,7 +393,7 @@ def drip_chunks(connection: Connection) -> None:
     "converse",
     [hang_at_once, hang_in_the_body, drip_the_head, drip_informational_responses, drip_the_body, drip_chunks],
 )
-def test_a_server_that_hangs_or_drips_is_a_read_timeout(hurried: Transport, converse: Conversation) -> None:
+def test_a_server_that_hangs_or_drips_is_a_read_timeout(hurried: Client, converse: Conversation) -> None:
     with LoopbackServer(converse) as server:
         fault = fault_of(hurried, get(server.origin))
     assert fault.answer.code == "ReadTimeout"
@@ -287,19 +426,53 @@ def send_an_endless_header(connection: Connection) -> None:
     connection.send(b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 1_000_000)
 
 
+def send_too_many_headers(connection: Connection) -> None:
+    connection.request()
+    connection.send(b"HTTP/1.1 200 OK\r\n" + b"X-More: a\r\n" * 1000 + b"\r\n")
+
+
+def send_a_broken_chunk(connection: Connection) -> None:
+    connection.request()
+    connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\nhush-hush\r\n")
+
+
+def send_an_unknown_encoding(connection: Connection) -> None:
+    connection.request()
+    connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: hush-hush\r\n\r\n{}")
+
+
+def reset_in_a_body_without_a_length(connection: Connection) -> None:
+    connection.request()
+    connection.send(b"HTTP/1.1 200 OK\r\n\r\n{")
+    connection.reset()
+
+
+def close_at_once(connection: Connection) -> None:
+    connection.request()
+
+
 @pytest.mark.parametrize(
     ("converse", "code"),
     [
         (reset_at_once, "ReadError"),
         (reset_in_the_body, "ReadError"),
+        (reset_in_a_body_without_a_length, "ReadError"),
+        (close_at_once, "RemoteProtocolError"),
         (close_in_the_body, "RemoteProtocolError"),
         (speak_another_protocol, "RemoteProtocolError"),
         (send_an_endless_header, "RemoteProtocolError"),
+        (send_too_many_headers, "RemoteProtocolError"),
+        (send_a_broken_chunk, "RemoteProtocolError"),
+        (send_an_unknown_encoding, "RemoteProtocolError"),
     ],
 )
-def test_a_connection_that_breaks_is_a_fault(transport: Transport, converse: Conversation, code: str) -> None:
+def test_a_connection_that_breaks_is_a_fault(transport: Client, converse: Conversation, code: str) -> None:
     with LoopbackServer(converse) as server:
-        assert code_of(transport, get(server.origin)) == code
+        for request in (get(server.origin), post(server.origin)):
+            fault = fault_of(transport, request)
+            assert fault.answer.code == code
+            assert fault.sent_at is not None
+        assert server.connections == 2
 
 
 def compressed(body: bytes, encoding: str) -> httpx.Response:
@@ -310,11 +483,11 @@ def compressed(body: bytes, encoding: str) -> httpx.Response:
     ("encoding", "encode"), [("gzip", gzip.compress), ("GZIP", gzip.compress), ("deflate", zlib.compress)]
 )
 def test_a_body_that_was_compressed_unasked_is_read(encoding: str, encode: Callable[[bytes], bytes]) -> None:
-    assert answering(compressed(encode(BODY), encoding)).send(get("https://live.aliyuncs.com")).body == BODY
+    assert sent(answering(compressed(encode(BODY), encoding)), get("https://live.aliyuncs.com")).body == BODY
 
 
 def test_a_body_of_the_longest_length_is_read() -> None:
-    response = answering(httpx.Response(200, content=b" " * LONGEST_BODY)).send(get("https://live.aliyuncs.com"))
+    response = sent(answering(httpx.Response(200, content=b" " * LONGEST_BODY)), get("https://live.aliyuncs.com"))
     assert len(response.body) == LONGEST_BODY
 
 
@@ -327,10 +500,10 @@ def test_a_body_of_the_longest_length_is_read() -> None:
     ],
 )
 def test_a_body_beyond_bounds_is_a_fault(response: httpx.Response) -> None:
-    assert code_of(answering(response), get("https://live.aliyuncs.com")) == "BodyTooLarge"
+    assert fault_sent(answering(response), get("https://live.aliyuncs.com")).answer.code == "BodyTooLarge"
 
 
-def test_an_endless_body_is_a_fault(transport: Transport) -> None:
+def test_an_endless_body_is_a_fault(transport: Client) -> None:
     def converse(connection: Connection) -> None:
         connection.request()
         connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -342,7 +515,8 @@ def test_an_endless_body_is_a_fault(transport: Transport) -> None:
 
 
 def test_a_body_that_cannot_be_decompressed_is_a_fault() -> None:
-    assert code_of(answering(compressed(BODY, "gzip")), get("https://live.aliyuncs.com")) == "BadEncoding"
+    fault = fault_sent(answering(compressed(BODY, "gzip")), get("https://live.aliyuncs.com"))
+    assert fault.answer.code == "BadEncoding"
 
 
 @pytest.mark.parametrize(
@@ -363,19 +537,163 @@ def test_a_body_that_cannot_be_decompressed_is_a_fault() -> None:
     ],
 )
 def test_every_fault_of_httpx_is_a_transient_answer_of_its_name(error: httpx.TransportError) -> None:
-    fault = fault_of(answering(error), get("https://live.aliyuncs.com"))
+    fault = fault_sent(answering(error), get("https://live.aliyuncs.com"))
     assert fault.answer.code == type(error).__name__
     assert len(fault.answer.message or "") < 300
 
 
-def test_threads_share_the_connections_without_taking_them_from_each_other(transport: Transport) -> None:
-    with LoopbackServer(answer_forever) as server, ThreadPoolExecutor(16) as threads:
-        responses = list(threads.map(lambda _: transport.send(get(server.origin)), range(200)))
-        assert server.connections <= 4
-    assert {response.body for response in responses} == {BODY}
+def test_a_get_whose_kept_connection_breaks_is_not_sent_again(transport: Client) -> None:
+    received: list[bytes] = []
+
+    def converse(connection: Connection) -> None:
+        received.append(connection.request())
+        connection.answer(BODY)
+        received.append(connection.request())
+        connection.reset()
+
+    with LoopbackServer(converse) as server:
+        transport.send(get(server.origin))
+        fault = fault_of(transport, get(server.origin))
+        assert server.connections == 1
+    assert (fault.answer.code, len(received)) == ("ReadError", 2)
+    assert fault.sent_at is not None
 
 
-def test_the_wait_for_a_connection_counts_as_a_part_of_the_call() -> None:
+@pytest.mark.parametrize("make", [get, post])
+def test_a_connection_that_the_server_closed_while_it_was_idle_is_not_used(
+    transport: Client, make: Callable[[str], Request]
+) -> None:
+    closed = threading.Event()
+
+    def converse(connection: Connection) -> None:
+        connection.request()
+        connection.answer(BODY)
+        connection.close()
+        closed.set()
+
+    async def calls(transport: Transport) -> None:
+        for _ in range(3):
+            assert (await transport.send(make(server.origin))).body == BODY
+            await asyncio.to_thread(closed.wait)
+            closed.clear()
+            await asyncio.sleep(0)
+
+    with LoopbackServer(converse) as server:
+        transport.run(calls)
+        assert server.connections == 3
+
+
+def test_what_a_server_says_unasked_is_no_answer_to_the_next_request(transport: Client) -> None:
+    spoken = threading.Event()
+
+    def converse(connection: Connection) -> None:
+        number = len(server._served)
+        connection.request()
+        connection.answer(b"answer %d" % number)
+        connection.answer(b"unasked")
+        spoken.set()
+        connection.request()
+
+    async def calls(transport: Transport) -> list[bytes]:
+        bodies = []
+        for _ in range(3):
+            bodies.append((await transport.send(get(server.origin))).body)
+            await asyncio.to_thread(spoken.wait)
+            spoken.clear()
+            await asyncio.sleep(0)
+        return bodies
+
+    with LoopbackServer(converse) as server:
+        assert transport.run(calls) == [b"answer 1", b"answer 2", b"answer 3"]
+
+
+def test_the_moment_of_sending_is_when_the_request_was_written_not_when_it_was_answered(transport: Client) -> None:
+    written: list[float] = []
+
+    def converse(connection: Connection) -> None:
+        while connection.request():
+            written.append(monotonic())
+            connection.answer(BODY)
+
+    with LoopbackServer(converse) as server:
+        for request in (get(server.origin), post(server.origin), post(server.origin, b" " * 50_000)):
+            begun = monotonic()
+            sent_at = transport.send(request).sent_at
+            assert sent_at is not None
+            assert begun < sent_at < written[-1]
+
+
+@pytest.mark.parametrize("make", [get, post])
+def test_a_request_that_cannot_be_http_is_a_fault_and_not_sent(
+    transport: Client, make: Callable[[str], Request]
+) -> None:
+    received: list[bytes] = []
+
+    def converse(connection: Connection) -> None:
+        received.append(connection.request())
+
+    wrong = [("x-token", "hush-hush\r\nx: y"), ("x-token", "hush-hush\0"), ("x-token", "é hush-hush")]
+    wrong += [("x hush-hush", "a"), ("", "hush-hush")]
+    with LoopbackServer(converse) as server:
+        for name, value in wrong:
+            request = make(server.origin)
+            fault = fault_of(transport, Request(request.method, request.url, {**request.headers, name: value}))
+            assert (fault.answer.code, fault.sent_at) == ("LocalProtocolError", None)
+        assert server.connections == 0
+    assert not received
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("http://127.1/", "InvalidURL"),
+        ("http://127.0.0.1:99999/", "InvalidURL"),
+        ("http://[::1/", "InvalidURL"),
+        ("http:///hush-hush", None),
+        ("ftp://127.0.0.1/", "UnsupportedProtocol"),
+        ("wss://127.0.0.1/", "UnsupportedProtocol"),
+    ],
+)
+def test_an_address_that_is_none_is_a_fault_and_not_sent(transport: Client, url: str, code: str | None) -> None:
+    with pytest.raises(TransportFault) as raised:
+        transport.send(Request("GET", url, {"host": "h"}))
+    assert code in {None, raised.value.answer.code}
+    assert raised.value.sent_at is None
+    assert "hush-hush" not in str(raised.value)
+
+
+def test_300_calls_at_once_share_the_connections(runner: asyncio.Runner) -> None:
+    client = Client(runner, LONG, concurrency=40)
+
+    async def calls(transport: Transport) -> list[Response]:
+        return await asyncio.gather(*(transport.send(make(server.origin)) for make in [get, post] * 150))
+
+    with LoopbackServer(answer_forever) as server:
+        responses = client.run(calls)
+        assert server.connections <= 40
+        client.close()
+    assert [response.body for response in responses] == [BODY] * 300
+
+
+def test_300_calls_go_out_together(runner: asyncio.Runner) -> None:
+    client = Client(runner, LONG, concurrency=300)
+    together = threading.Barrier(300)
+
+    def converse(connection: Connection) -> None:
+        connection.request()
+        together.wait(20)
+        connection.answer(BODY)
+
+    async def calls(transport: Transport) -> list[Response]:
+        return await asyncio.gather(*(transport.send(get(server.origin)) for _ in range(300)))
+
+    with LoopbackServer(converse) as server:
+        assert len(client.run(calls)) == 300
+        client.close()
+
+
+def test_a_call_that_gets_no_connection_in_time_is_a_pool_timeout(runner: asyncio.Runner) -> None:
+    client = Client(runner, SHORT, concurrency=1)
     taken = threading.Event()
 
     def converse(connection: Connection) -> None:
@@ -383,31 +701,88 @@ def test_the_wait_for_a_connection_counts_as_a_part_of_the_call() -> None:
         taken.set()
         connection.hang()
 
-    transport = Transport(SHORT, pool_size=1)
-    with LoopbackServer(converse) as server, ThreadPoolExecutor(1) as threads:
-        first = threads.submit(code_of, transport, get(server.origin))
-        assert taken.wait(10)
-        # Which step meets the end of the time depends on when the first call gives its connection back.
-        assert str(code_of(transport, get(server.origin))).endswith("Timeout")
-        assert first.result() == "ReadTimeout"
-    transport.close()
+    async def calls(transport: Transport) -> TransportFault:
+        # The one that has the connection ends with the test, not before the other's time is up.
+        slow = Transport(LONG, 1, transport=transport._transport)
+        first = asyncio.create_task(slow.send(get(server.origin)))
+        await asyncio.to_thread(taken.wait)
+        with pytest.raises(TransportFault) as raised:
+            await transport.send(get(server.origin))
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        return raised.value
+
+    with LoopbackServer(converse) as server:
+        fault = client.run(calls)
+        client.close()
+    assert_told(fault, get(server.origin))
+    assert (fault.answer.code, fault.sent_at) == ("PoolTimeout", None)
 
 
-def test_a_call_that_gets_no_connection_in_time_is_a_pool_timeout() -> None:
-    taken, over = threading.Event(), threading.Event()
+@pytest.mark.parametrize("converse", [hang_at_once, hang_in_the_body, drip_the_body])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_call_that_is_cancelled_or_late_leaves_no_connection_and_no_task(
+    runner: asyncio.Runner, converse: Conversation, scheme: str
+) -> None:
+    client = Client(runner, SHORT, concurrency=8)
+    reached = threading.Semaphore(0)
+    gone: list[bool] = []
 
-    def handle(_: httpx.Request) -> httpx.Response:
+    def count(connection: Connection) -> None:
+        reached.release()
+        try:
+            converse(connection)
+        finally:
+            gone.append(connection.client_is_gone())
+
+    async def calls(transport: Transport) -> None:
+        patient = Transport(LONG, 1, transport=transport._transport)
+        origin = server.origin.replace("http:", f"{scheme}:")
+        cancelled = [asyncio.create_task(patient.send(make(origin))) for make in [get, post] * 4]
+        for _ in cancelled:
+            await asyncio.to_thread(reached.acquire)
+        for call in cancelled:
+            call.cancel()
+        ends = await asyncio.gather(*cancelled, return_exceptions=True)
+        assert {type(end) for end in ends} == {asyncio.CancelledError}
+        # All of them left their places, or these would wait in vain.
+        late = await asyncio.gather(*(transport.send(make(origin)) for make in [get, post] * 4), return_exceptions=True)
+        codes = {end.answer.code for end in late if isinstance(end, TransportFault)}
+        assert codes == {"ReadTimeout" if scheme == "http" else "ConnectTimeout"}
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    with LoopbackServer(count) as server:
+        client.run(calls)
+        client.close()
+        assert server.connections == 16
+    assert gone == [True] * 16
+
+
+def test_a_call_under_way_when_the_transport_closes_is_a_fault_and_so_is_a_later_one(runner: asyncio.Runner) -> None:
+    client = Client(runner, LONG)
+    taken = threading.Event()
+
+    def converse(connection: Connection) -> None:
+        connection.request()
         taken.set()
-        over.wait()
-        return httpx.Response(200, content=BODY)
+        connection.hang()
 
-    transport = Transport(SHORT, pool_size=1, transport=httpx.MockTransport(handle))
-    with ThreadPoolExecutor(1) as threads:
-        first = threads.submit(transport.send, get("https://live.aliyuncs.com"))
-        assert taken.wait(10)
-        assert code_of(transport, get("https://live.aliyuncs.com")) == "PoolTimeout"
-        over.set()
-        assert first.result().body == BODY
+    async def calls(transport: Transport) -> list[TransportFault]:
+        call = asyncio.create_task(transport.send(get(server.origin)))
+        await asyncio.to_thread(taken.wait)
+        await transport.close()
+        faults = []
+        for one in (call, transport.send(get(server.origin))):
+            with pytest.raises(TransportFault) as raised:
+                await one
+            faults.append(raised.value)
+        return faults
+
+    with LoopbackServer(converse) as server:
+        under_way, later = client.run(calls)
+    assert under_way.answer.code == "RemoteProtocolError"
+    assert under_way.sent_at is not None
+    assert (later.answer.code, later.sent_at) == ("ConnectError", None)
 
 
 @pytest.fixture(scope="module")
@@ -435,19 +810,63 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused_whatever_the_environment_says(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
+    runner: asyncio.Runner, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    transport = Transport(LONG, pool_size=1)
+    transport = Client(runner, LONG)
     with LoopbackServer(answer_forever, context) as server:
         fault = fault_of(transport, get(server.origin))
     transport.close()
     assert fault.answer.code == "ConnectError"
     assert "CERTIFICATE_VERIFY_FAILED" in (fault.answer.message or "")
+    assert fault.sent_at is None
 
 
-def test_a_server_that_never_ends_the_tls_handshake_is_a_connect_timeout(hurried: Transport) -> None:
+@pytest.fixture
+def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Let clients trust the certificate, and return a server's context."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    made = ssl.create_default_context(cafile=certificate)
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: made)
+    return context
+
+
+def test_a_trusted_certificate_serves_many_calls_over_one_connection(
+    trusted: ssl.SSLContext, runner: asyncio.Runner
+) -> None:
+    client = Client(runner, LONG)
+    with LoopbackServer(answer_forever, trusted) as server:
+        for make in (get, post, get):
+            assert client.send(make(server.origin)).body == BODY
+        assert server.connections == 1
+        client.close()
+
+
+def test_a_certificate_for_another_name_is_refused(trusted: ssl.SSLContext, names: Names) -> None:
+    resolve = socket.getaddrinfo
+
+    def here(host: str, port: int, *rest: int, **named: int) -> list[object]:
+        return list(resolve("127.0.0.1", port, *rest, **named))
+
+    with LoopbackServer(answer_forever, trusted) as server:
+        fault = fault_of(names(LONG, here), get(f"https://other.example:{server.port}"))
+    assert fault.answer.code == "ConnectError"
+    assert "CERTIFICATE_VERIFY_FAILED" in (fault.answer.message or "")
+
+
+def test_a_server_that_never_ends_the_tls_handshake_is_a_connect_timeout(hurried: Client) -> None:
     with LoopbackServer(hang_at_once) as server:
-        assert code_of(hurried, get(server.origin.replace("http:", "https:"))) == "ConnectTimeout"
+        fault = fault_of(hurried, get(server.origin.replace("http:", "https:")))
+    assert (fault.answer.code, fault.sent_at) == ("ConnectTimeout", None)
+
+
+def test_a_server_that_speaks_no_tls_is_a_connect_error(transport: Client) -> None:
+    def converse(connection: Connection) -> None:
+        connection.send(b"HTTP/1.1 400 hush-hush\r\n\r\n")
+
+    with LoopbackServer(converse) as server:
+        fault = fault_of(transport, get(server.origin.replace("http:", "https:")))
+    assert (fault.answer.code, fault.sent_at) == ("ConnectError", None)

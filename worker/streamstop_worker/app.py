@@ -3,84 +3,98 @@
 ``celery -A streamstop_worker worker`` is the whole start command; Celery's own flags go before what is set here.
 """
 
+import asyncio
 import os
 import random
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
 from celery import Celery, bootsteps, signals
-from celery.backends.base import DisabledBackend
+from celery.worker import state
 from kombu import Exchange, Queue
 
+from streamstop.batches import Batches
 from streamstop.bounded import bound
 from streamstop.errors import InvalidSettings
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import Lanes
-from streamstop.lanes.names import READY
-from streamstop.rooms import Rooms
+from streamstop.lanes import BATCH, UNREACHABLE, Lane, Lanes, Schedule, Take
+from streamstop.lanes.names import QUEUE
+from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
 from streamstop.settings import RedisSettings
 from streamstop_worker import telemetry
 from streamstop_worker.accounts import Accounts
+from streamstop_worker.celery_parts.intake import Intake
+from streamstop_worker.celery_parts.pool import EventLoopPool
+from streamstop_worker.celery_parts.request import JobRequest
+from streamstop_worker.celery_parts.tasks import register
 from streamstop_worker.control import LEASE, Control
-from streamstop_worker.execute import Executor
+from streamstop_worker.pipeline.deliveries import Delivery, argument_of, deliveries
+from streamstop_worker.pipeline.execute import End, Executor
+from streamstop_worker.pipeline.pacing import book_of
+from streamstop_worker.pipeline.reporter import Reporter
+from streamstop_worker.pipeline.slots import Slots
 from streamstop_worker.redis_check import check
-from streamstop_worker.set_aside import SetAside
 from streamstop_worker.settings import WorkerSettings
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.sweep import Sweeper
-from streamstop_worker.tasks import ExecuteTask
 from streamstop_worker.transport import Transport
 
 _log = structlog.get_logger("streamstop")
 
+_POOL = "streamstop_worker.celery_parts.pool:EventLoopPool"
+_TRANSPORT = "streamstop_worker.celery_parts.transport:Transport"
+_SENTINEL_TRANSPORT = "streamstop_worker.celery_parts.transport:SentinelTransport"
+
 
 class Parts(bootsteps.StartStopStep):
-    """Everything that a worker process holds, made before it takes its first message."""
+    """Everything that a worker process holds, made before it takes its first job."""
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         try:
-            settings = WorkerSettings.from_environ()
-            self.accounts = Accounts(settings.accounts, os.environ)
+            self.settings = WorkerSettings.from_environ()
+            self.accounts = Accounts(self.settings.accounts, os.environ)
         except InvalidSettings as mistake:
             sys.exit(f"streamstop: {mistake}")
-        self._redis = redis = bound(worker.app.backend.client)
-        known_accounts = KnownAccounts(redis)
-        lanes = Lanes(redis)
-        shutdowns = Shutdowns(Rooms(redis, lanes), lanes, settings.verify_timeout)
-        transport = Transport(settings.call_timeout, pool_size=worker.concurrency)
-        self.executor = Executor(
-            lanes=lanes,
-            shutdowns=shutdowns,
-            accounts=self.accounts,
-            known_accounts=known_accounts,
-            transport=transport,
-            lease=settings.lease,
-            random=random.random,
-        )
-        set_aside = SetAside(lanes, self.accounts, max(LEASE, settings.lease))
-        self.sweeper = Sweeper(lanes, self.accounts, known_accounts, set_aside)
-        task = worker.app.tasks[ExecuteTask.name]
-        task.set_aside = set_aside
-        task.executor = self.executor
-        task.control = Control(
-            lanes=lanes,
-            shutdowns=shutdowns,
-            transport=transport,
-            send_signature=_signature_sender(worker.app),
-            secret=settings.callback_secret,
-            random=random.random,
-            lease=max(LEASE, settings.lease),
-        )
+        if worker.autoscale:
+            sys.exit(
+                "streamstop: --autoscale does not apply: a job that waits costs nothing; --concurrency says how many"
+            )
 
-    def start(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it
-        """Begin to sweep, and listen for SIGHUP."""
+    def start(self, worker: Any) -> None:
+        """Make the parts, begin to sweep, and listen for SIGHUP."""
+        if not isinstance(worker.pool, EventLoopPool):
+            sys.exit("streamstop: --pool does not apply: jobs run in streamstop's own pool")
+        pool, settings, app = worker.pool, self.settings, worker.app
+        self._redis = redis = bound(app.backend.client)
+        self.known_accounts = KnownAccounts(redis)
+        self.lanes, self.schedule = Lanes(redis), Schedule(redis)
+        self.shutdowns = Shutdowns(Rooms(redis, self.lanes), self.lanes, settings.verify_timeout)
+        self.lease = max(LEASE, settings.lease)
+        self.slots = pool.slots = Slots(worker.concurrency)
+        self.pool = pool
+        self._book = book_of(self.accounts)
+        self.intake = pool.intake = Intake(
+            self.schedule, self.slots, book=lambda: self._book, lease=self.lease, on_ended=self._on_ended
+        )
+        asyncio.run_coroutine_threadsafe(self._make_pipeline(app), pool.loop).result()
+        pool.run = self._run
+        self.sweeper = Sweeper(
+            self.schedule,
+            self.lanes,
+            self.accounts,
+            self.known_accounts,
+            longest_lease=2 * self.lease,  # workers need not have the same settings
+            on_strangers=self._take_strangers,
+            finish_batches=Batches(redis).finish,
+        )
         signals.worker_shutting_down.connect(self._drain, weak=False)
         signals.worker_ready.connect(self._check_redis, weak=False)  # once, and Redis is there then
         if threading.current_thread() is threading.main_thread():
@@ -89,11 +103,74 @@ class Parts(bootsteps.StartStopStep):
         self.sweeper.start()
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it
-        """Stop to sweep. The calls in flight end after this, so the transport stays open until the process goes."""
+        """Stop to sweep. The calls under way end after this, in the pool."""
         self.sweeper.stop()
 
+    async def _make_pipeline(self, app: Any) -> None:
+        """Make what runs in the event loop."""
+        transport = Transport(self.settings.call_timeout, self.slots.concurrency)
+        reporter = Reporter(
+            self.schedule,
+            self.lanes,
+            on_due=lambda wait: self.pool.tell(lambda: self.intake.due_in(wait)),
+            under_way=lambda: self.slots.under_way,
+            draining=lambda: self.slots.draining,
+        )
+        self.executor = Executor(
+            shutdowns=self.shutdowns,
+            accounts=self.accounts,
+            known_accounts=self.known_accounts,
+            transport=transport,
+            report=reporter.report,
+            slots=self.slots,
+            kept=self.settings.outcomes_kept,
+            random=random.random,
+            is_revoked=lambda job_id: job_id in state.revoked,
+        )
+        self.control = Control(
+            schedule=self.schedule,
+            shutdowns=self.shutdowns,
+            transport=transport,
+            send_signature=_signature_sender(app),
+            secret=self.settings.callback_secret,
+            report=reporter.report,
+            slots=self.slots,
+            kept=self.settings.outcomes_kept,
+            random=random.random,
+            lease=self.lease,
+        )
+
+    def _run(self, request: JobRequest, on_call: Callable[[], None]) -> Coroutine[Any, Any, End]:
+        delivery = request.delivery
+        if delivery.taken.lane in {CALLBACKS, CONTROL}:
+            return self.control.execute(delivery, on_call)
+        return self.executor.execute(delivery, on_call)
+
+    def _on_ended(self, take: Take) -> None:
+        """Count what was cancelled, and remember the lanes that this worker cannot serve."""
+        self.sweeper.met(take.strangers)
+        for lane, job_id, message in take.ended:
+            membership = Membership.of_message(argument_of(message))
+            if membership is not None:
+                self.shutdowns.settle_ended(lane, membership, self.lanes.record_of(job_id))
+
+    def _take_strangers(self, lanes: Sequence[Lane]) -> None:
+        """Take jobs of accounts that no worker has: they wait for one, and end in time."""
+        take = self.schedule.take_strangers(lanes, BATCH, lease=self.lease)
+        for delivery in deliveries(take, asked_at=0.0, taken_at=0.0):
+            self.slots.take()
+            self.pool.post(partial(self._end_stranger, delivery))
+
+    async def _end_stranger(self, delivery: Delivery) -> None:
+        try:
+            await self.executor.execute(delivery, lambda: None)
+        except UNREACHABLE as error:
+            _log.warning("Redis did not answer; the job's lease brings it back", error=type(error).__name__)
+        finally:
+            self.slots.end()
+
     def _drain(self, **_signal: Any) -> None:
-        self.executor.draining.set()
+        self.pool.loop.call_soon_threadsafe(self.slots.drain)
 
     def _check_redis(self, **_signal: Any) -> None:
         check(self._redis)
@@ -105,6 +182,7 @@ class Parts(bootsteps.StartStopStep):
         except InvalidSettings as mistake:
             _log.error("the accounts stay as they were", mistake=str(mistake))  # it needs no traceback
             return
+        self._book = book_of(self.accounts)
         _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
         self.sweeper.publish_now()
 
@@ -129,14 +207,15 @@ def make_app() -> Celery:
     app = Celery("streamstop")
     app.conf.update(
         redis.celery_options(),
-        task_queues=[Queue(READY, Exchange(""), routing_key=READY)],
-        task_default_queue=READY,
+        broker_transport=_TRANSPORT if redis.master is None else _SENTINEL_TRANSPORT,
+        task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE)],
+        task_default_queue=QUEUE,
         task_default_exchange="",
-        task_default_routing_key=READY,
-        worker_pool="threads",
-        worker_consumer="streamstop_worker.consumer:Consumer",
+        task_default_routing_key=QUEUE,
+        worker_pool=_POOL,
+        worker_consumer="streamstop_worker.celery_parts.consumer:Consumer",
         worker_concurrency=settings.concurrency,
-        # A worker takes what it can run now, and no more.
+        # How many jobs a worker holds is its own to say: see Slots.
         worker_prefetch_multiplier=1,
         worker_disable_rate_limits=True,
         worker_redirect_stdouts=False,
@@ -148,10 +227,7 @@ def make_app() -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )
     app.steps["worker"].add(Parts)
-    execute = app.register_task(ExecuteTask())
-    # A message's own ignore_result, false in every producer's, goes before the task's; and Celery would write a record
-    # once more after the script that settled it, over whatever another delivery has recorded since.
-    execute.backend = DisabledBackend(app)
+    register(app)
     return app
 
 

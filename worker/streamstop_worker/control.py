@@ -1,10 +1,15 @@
-"""Control: the jobs that move a shutdown forward and tell its end, in lanes of their own, with leases as any other."""
+"""Control: the jobs that move a shutdown forward and tell its end, in lanes of their own, with leases as any other.
 
+What is synchronous in them runs in a few threads, beside the event loop of the worker.
+"""
+
+import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,18 +17,21 @@ import structlog
 
 from streamstop import callbacks
 from streamstop.errors import InvalidCommand
-from streamstop.lanes import UNREACHABLE, Claimed, Lane, Lanes, LastCall
-from streamstop.results import Deferral, step_record
+from streamstop.lanes import UNREACHABLE, Ended, LastCall, Released, Renewed, Report, Retried, Schedule, Taken, Tries
+from streamstop.results import Deferral, deferral_record, step_record
 from streamstop.rooms import check_callback
-from streamstop_worker.hold import Hold
-from streamstop_worker.pacing import pace_of
-from streamstop_worker.retry import Backoff
+from streamstop_worker.pipeline.backoff import Backoff
+from streamstop_worker.pipeline.deliveries import Delivery
+from streamstop_worker.pipeline.execute import NEWER, End, GivenBack, left
+from streamstop_worker.pipeline.slots import Slots
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors.protocol import Request
 
 #: How long a step may take between two signs of life; a callback may take a call's time.
 LEASE = timedelta(seconds=15)
+#: How many steps run at once.
+THREADS = 4
 
 _log = structlog.get_logger("streamstop.control")
 
@@ -36,76 +44,116 @@ class UnknownStep(Exception):
     """A step that a newer worker may know."""
 
 
+class LostStep(Exception):
+    """Another worker has the step by now."""
+
+
+class StoppedStep(Exception):
+    """The worker is shutting down; another one goes on with the step."""
+
+
 @dataclass(frozen=True)
 class Control:
     """Runs the jobs of the control lanes."""
 
-    lanes: Lanes
+    schedule: Schedule
     shutdowns: Shutdowns
     transport: Transport
     #: Publishes a Celery signature of the service's own, with the progress as its argument.
     send_signature: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
     #: Signs the callbacks that go to a URL; None: such a callback is not sent.
     secret: str | None = field(repr=False)
+    #: See :class:`streamstop_worker.pipeline.execute.Executor`.
+    report: Callable[[Report], Coroutine[Any, Any, timedelta | None]]
+    slots: Slots
+    kept: timedelta
     random: Callable[[], float]
     lease: timedelta = LEASE
     backoff: Backoff = field(default_factory=Backoff)
+    threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="streamstop-control")
+    )
 
-    def execute(self, job_id: str, lane: Lane, message: object) -> Deferral | None:
+    async def execute(self, delivery: Delivery, on_call: Callable[[], None]) -> End:
         """Carry a step as far as it goes now. Raises `UNREACHABLE` errors; its lease mends what they leave."""
-        hold = Hold(self.lanes, lane, pace_of(lane, None), job_id, self.lease)
-        claim = hold.claim()
-        if claim.what is not Claimed.GO:
-            return None
-        step = message if isinstance(message, Mapping) else {}
-        log = _log.bind(job_id=job_id, step=step.get("step"), shutdown=step.get("shutdown"))
+        self.slots.send()
+        taken = delivery.taken
+        step = delivery.argument if isinstance(delivery.argument, Mapping) else {}
+        log = _log.bind(job_id=taken.job_id, step=step.get("step"), shutdown=step.get("shutdown"))
+        if self.slots.draining:
+            return await self._give_back(taken)
+        on_call()
         try:
-            for _batch in self._run(step):
-                if hold.claim().what is not Claimed.GO:
-                    log.warning("the step is another worker's now")
-                    return None
+            await self._run(taken, step)
+        except LostStep:
+            log.warning("the step is another worker's now")
+            return GivenBack()
+        except StoppedStep:
+            return await self._give_back(taken)
         except UnknownStep as unknown:
-            deferral = hold.leave(claim, str(unknown))
+            deferral, tries = left(taken.tries, str(unknown), delivery.now())
             if deferral is not None:
                 log.warning("left to another worker", problem=str(unknown))
-                return deferral
+                return await self._retry(taken, deferral, NEWER, tries)
             log.error("the step is given up", problem=str(unknown))  # noqa: TRY400
         except CallbackFailed as failure:
-            attempts = claim.tries.attempts + 1
+            attempts = taken.tries.attempts + 1
             delay = self.backoff.delay(attempts, self.random)
             if delay is not None:
                 log.warning("the callback failed and is made again", reason=str(failure), attempt=attempts)
-                deferral = Deferral(str(failure), datetime.now(UTC) + delay)
-                tries = replace(claim.tries, attempts=attempts, calls=attempts)
-                hold.defer(deferral, delay, tries, LastCall.WELL)
-                return deferral
+                tries = replace(taken.tries, attempts=attempts, calls=attempts)
+                return await self._retry(taken, Deferral(str(failure), delivery.now() + delay), delay, tries)
             log.error("the callback is given up", reason=str(failure), attempt=attempts)  # noqa: TRY400
-        hold.finish(step_record(job_id, str(step.get("step")), datetime.now(UTC)), LastCall.NONE)
-        return None
+        await self._end(taken, str(step.get("step")), delivery.now())
+        return GivenBack()
 
-    def _run(self, step: Mapping[str, Any]) -> Iterator[int]:
-        """Take one step; each yield is a sign of life."""
+    async def _run(self, taken: Taken, step: Mapping[str, Any]) -> None:
         shutdown = str(step.get("shutdown"))
         match step.get("step"):
             case "fan_out":
-                yield from self.shutdowns.fan_out(shutdown)
+                await self._in_thread(self._carry, taken, self.shutdowns.fan_out(shutdown))
             case "cancel":
-                yield from self.shutdowns.take_back(shutdown)
+                await self._in_thread(self._carry, taken, self.shutdowns.take_back(shutdown))
             case "callback":
-                self._tell(shutdown, step.get("to"))
+                await self._tell(shutdown, step.get("to"))
             case other:
                 raise UnknownStep(f"this worker knows no step {other!r} of a shutdown")
 
-    def _tell(self, shutdown: str, to: object) -> None:
+    def _carry(self, taken: Taken, batches: Iterator[int]) -> None:
+        """Do one batch after the other; each is a sign of life."""
+        for _batch in batches:
+            if self.slots.draining:
+                raise StoppedStep
+            if self.schedule.report([Renewed(job=taken, lease=self.lease)]).rests[0] is None:
+                raise LostStep
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+
+    async def _give_back(self, taken: Taken) -> End:
+        await self.report(Released(job=taken))
+        return GivenBack()
+
+    async def _retry(self, taken: Taken, deferral: Deferral, delay: timedelta, tries: Tries) -> End:
+        record = deferral_record(taken.job_id, deferral)
+        rest = await self.report(
+            Retried(job=taken, call=LastCall.WELL, delay=delay, tries=tries, record=record, kept=self.kept)
+        )
+        return GivenBack() if rest is None else deferral
+
+    async def _end(self, taken: Taken, step: str, now: datetime) -> None:
+        await self.report(Ended(job=taken, record=step_record(taken.job_id, step, now), kept=self.kept))
+
+    async def _tell(self, shutdown: str, to: object) -> None:
         """Tell the service that a shutdown has ended: exactly what its handle tells."""
-        progress = self.shutdowns.rooms.progress(shutdown)
+        progress = await self._in_thread(self.shutdowns.rooms.progress, shutdown)
         if progress is None or not isinstance(to, Mapping):
             return
         told = progress.model_dump(mode="json")
         url = to.get("url")
         if url is None:
             try:
-                self.send_signature(to, told)
+                await self._in_thread(self.send_signature, to, told)
             except UNREACHABLE:
                 raise
             except Exception as error:  # noqa: BLE001  # what anybody's signature makes Celery raise
@@ -127,7 +175,7 @@ class Control:
             callbacks.HEADER: callbacks.sign(self.secret, int(time.time()), body),
         }
         try:
-            response = self.transport.send(Request("POST", str(url), headers, body))
+            response = await self.transport.send(Request("POST", str(url), headers, body))
         except TransportFault as fault:
             raise CallbackFailed(f"{parts.hostname}: {fault.answer.code}") from None
         if not 200 <= response.status < 300:

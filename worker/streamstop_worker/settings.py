@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from streamstop.errors import InvalidSettings
-from streamstop.settings import seconds
+from streamstop.settings import outcomes_kept, seconds
 
 #: How much longer than a call a lease is: how late the call may begin.
 SPARE = timedelta(seconds=5)
@@ -26,6 +26,8 @@ class WorkerSettings:
     call_timeout: timedelta
     #: How long a stopped task may still be running at the vendor, in a verified shutdown, before it is stopped again.
     verify_timeout: timedelta
+    #: How long a job's outcome can be read.
+    outcomes_kept: timedelta
     #: ``json``, ``text``, or ``auto``: text on a terminal, JSON elsewhere.
     log_format: str
     log_level: str
@@ -37,10 +39,11 @@ class WorkerSettings:
         """Read the variables. Raises :class:`~streamstop.errors.InvalidSettings`, which names the variable."""
         return cls(
             accounts=Path(environ.get("STREAMSTOP_ACCOUNTS") or "accounts.toml"),
-            concurrency=_whole_number(environ, "STREAMSTOP_CONCURRENCY", default=32),
+            concurrency=_whole_number(environ, "STREAMSTOP_CONCURRENCY", default=256),
             # A lease is longer than a call, and no lane notes a moment that is farther off than ten minutes.
             call_timeout=seconds(environ, "STREAMSTOP_CALL_TIMEOUT", default=10, most=300),
             verify_timeout=seconds(environ, "STREAMSTOP_VERIFY_TIMEOUT", default=30),
+            outcomes_kept=outcomes_kept(environ),
             log_format=_one_of(environ, "STREAMSTOP_LOG_FORMAT", "auto", "json", "text"),
             log_level=_one_of(environ, "STREAMSTOP_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
             callback_secret=environ.get("STREAMSTOP_CALLBACK_SECRET") or None,

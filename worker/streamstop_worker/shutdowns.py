@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from streamstop.commands import VERSION, ReceivedCommand
-from streamstop.lanes import Lane, Lanes, Pace, Queued, Settlement
+from streamstop.lanes import Lane, Lanes, Queued, Settlement
 from streamstop.messages import celery_message
 from streamstop.operations import OPERATIONS, Kind
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import outcome_record, read_record
 from streamstop.rooms import Entry, Follow, Membership, Rooms
 
-#: How many jobs are put into lanes in one step.
-BATCH = 500
+#: How many jobs are put into lanes, or are settled, in one step.
+BATCH = 100
 #: How long after an answer that it still runs the vendor is asked again.
 ASK_AGAIN = timedelta(seconds=2)
 #: Fair shares: of a shutdown, how many of a lane's jobs have which priority; the rest have 9.
@@ -46,23 +46,18 @@ class Shutdowns:
         facts = self.rooms.facts(shutdown)
         if not facts:
             return
+        for _piece in self.rooms.applying(facts["room"]):
+            yield 0
         shares = _Shares(self.rooms.lane_counts(shutdown))
         patience = self._verify_timeout.total_seconds() if facts["verify"] == "1" else None
 
-        nudged: set[Lane] = set()
-
-        def put(tasks: Sequence[tuple[str, str]]) -> bool:
+        def put(tasks: Sequence[tuple[str, str]], passed: int = 0) -> bool:
             entries = list(_entries(shutdown, tasks, patience=patience, shares=shares))
-            if not self.rooms.push(shutdown, entries):
-                return False
-            lanes = {entry.queued.lane for entry in entries} - nudged
-            for lane in lanes:
-                self._nudge(lane)
-            nudged.update(lanes)
-            return True
+            return self.rooms.push(shutdown, entries, passed=passed)
 
         while tasks := self.rooms.todo(shutdown, BATCH):
-            if not put(tasks):
+            fresh = self.rooms.without_job(shutdown, tasks)
+            if not put(fresh, passed=len(tasks) - len(fresh)):
                 yield from self.take_back(shutdown)
                 return
             yield len(tasks)
@@ -70,23 +65,21 @@ class Shutdowns:
         while first or cursor:
             first = False
             cursor, tasks = self.rooms.scan(facts["room"], cursor, BATCH)
-            tasks = self.rooms.without_job(shutdown, tasks)
-            if tasks and not put(tasks):
+            fresh = self.rooms.without_job(shutdown, tasks)
+            if fresh and not put(fresh):
                 yield from self.take_back(shutdown)
                 return
-            yield len(tasks)
+            yield len(fresh)
         self.rooms.scanned(shutdown)
-
-    def _nudge(self, lane: Lane) -> None:
-        """Admit, that a lane which stood empty need not wait for the sweep."""
-        if lane.operation in OPERATIONS:
-            self._lanes.admit(lane, Pace.of_limit(OPERATIONS[lane.operation].spec.limit, of_account=False))
 
     def take_back(self, shutdown: str) -> Iterator[int]:
         """Cancel what no worker has claimed; yield now and then, how much was."""
         facts = self.rooms.facts(shutdown)
         if not facts:
             return
+        for _piece in self.rooms.applying(facts["room"]):
+            yield 0
+        jobless: list[tuple[Lane, Settlement]] = []
         for taken, (member, command, job_id) in enumerate(self.rooms.members(shutdown), start=1):
             lane = _lane_of(json.loads(command))
             membership = Membership(shutdown=shutdown, member=member)
@@ -100,11 +93,16 @@ class Shutdowns:
             )
             settlement = settlement_of(membership, outcome)
             if job_id is None:
-                self.rooms.settle(lane, settlement)
+                jobless.append((lane, settlement))
+                if len(jobless) == BATCH:
+                    self.rooms.settle_many(jobless)
+                    jobless.clear()
             else:
                 self._lanes.cancel(lane, job_id, record=outcome_record(outcome), settlement=settlement)
             if taken % BATCH == 0:
                 yield BATCH
+        if jobless:
+            self.rooms.settle_many(jobless)
         self.rooms.scanned(shutdown)
 
     def was_cancelled(self, shutdown: str) -> bool:

@@ -1,24 +1,32 @@
-"""Sweep: every second, one of the workers mends every lane that holds jobs. It needs no leader that could be lost."""
+"""Sweep: every second, one of the workers mends what others left, and looks for what nobody has announced.
+
+It needs no leader that could be lost, and costs what lanes hold, not what accounts exist.
+"""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from uuid import uuid4
 
 import structlog
 
+from streamstop.errors import UnknownAccount
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import UNREACHABLE, Lane, Lanes
+from streamstop.lanes import UNREACHABLE, Lane, Lanes, Schedule
 from streamstop.operations import OPERATIONS
 from streamstop_worker.accounts import Accounts
-from streamstop_worker.pacing import pace_of
-from streamstop_worker.set_aside import SetAside
+from streamstop_worker.pipeline.pacing import book_of
 
 EVERY = timedelta(seconds=1)
-#: How often a worker says which accounts it has.
+#: How often, in sweeps, a worker says which accounts it has.
 PUBLISH_EVERY = 15
 #: Dead letters that are kept, as the lanes' scripts have it.
 MOST_DEAD = 100_000
+#: The most accounts whose lanes are looked for in one sweep; of more, a part each second.
+MOST_ACCOUNTS = 500
+#: In how many sweeps all accounts are looked at, where there are more.
+PARTS = 5
+#: How many lanes the clock's setting back has moved at once mean that there may be more of them.
+_MANY_MOVED = 1000
 
 _log = structlog.get_logger("streamstop.sweep")
 
@@ -26,14 +34,29 @@ _log = structlog.get_logger("streamstop.sweep")
 class Sweeper:
     """Sweeps from a thread of its own, so that a busy worker's jobs are mended too."""
 
-    def __init__(self, lanes: Lanes, accounts: Accounts, known_accounts: KnownAccounts, set_aside: SetAside) -> None:
+    def __init__(  # each is one part of the worker
+        self,
+        schedule: Schedule,
+        lanes: Lanes,
+        accounts: Accounts,
+        known_accounts: KnownAccounts,
+        *,
+        longest_lease: timedelta,
+        on_strangers: Callable[[Sequence[Lane]], None],
+        finish_batches: Callable[[], object],
+    ) -> None:
+        """`on_strangers` is given lanes of accounts that no worker has; `finish_batches` applies accepted batches."""
+        self._schedule = schedule
         self._lanes = lanes
         self._accounts = accounts
         self._known_accounts = known_accounts
-        self._set_aside = set_aside
-        # Workers need not have the same settings.
-        self._longest_lease = 2 * set_aside.lease
-        self._name = uuid4().hex
+        self._longest_lease = longest_lease
+        self._on_strangers = on_strangers
+        self._finish_batches = finish_batches
+        self._last_us = 0
+        self._turn = 0
+        self._strangers: set[Lane] = set()
+        self._vendors: list[tuple[str, str]] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="streamstop-sweep", daemon=True)
 
@@ -55,21 +78,55 @@ class Sweeper:
         """Tell producers which accounts this worker has."""
         accounts = (self._accounts.get(name) for name in self._accounts.names)
         self._known_accounts.publish({account.name: account.vendor for account in accounts if account is not None})
+        self._schedule.publish(book_of(self._accounts))
         if self._lanes.dead() >= MOST_DEAD:
             _log.error("there are as many dead letters as are kept: the oldest go", letters=MOST_DEAD)
 
+    def met(self, strangers: Iterable[Lane]) -> None:
+        """Note lanes that this worker cannot serve, and that nobody has served for a while."""
+        self._strangers.update(strangers)
+
     def sweep(self) -> None:
         """Mend every lane once, if no other worker does so in this second."""
-        if not self._lanes.may_sweep(EVERY * 0.9):
-            return
-        lanes = self._lanes.holding()
-        for lane in lanes | self._lanes.untold(_possible_lanes(self._known_accounts.vendors()) - lanes):
-            pace = pace_of(lane, self._accounts.get(lane.account))
-            swept = self._lanes.sweep(lane, pace, owner=self._name, lease=self._longest_lease)
-            if swept.lapsed:
-                _log.warning("leases ran out: jobs wait again", lane=lane.name, jobs=swept.lapsed)
-            for job_id, message in swept.unbegun:
-                self._set_aside.give_up(lane, job_id, message, owner=self._name)
+        self._look_after_strangers()
+        period = EVERY * 0.9
+        while True:
+            swept = self._schedule.sweep(longest_lease=self._longest_lease, last_us=self._last_us, period=period)
+            if swept is None:
+                return
+            for lane, jobs in swept.lapsed.items():
+                _log.warning("leases ran out: jobs wait again", lane=lane.name, jobs=jobs)
+            if swept.moved:
+                _log.warning("Redis' clock was set back: every lane is looked at again", lanes=swept.moved)
+            if swept.moved < _MANY_MOVED and not swept.lapsed:
+                break
+            period = timedelta(0)
+        self._last_us = swept.now_us
+        self._finish_batches()
+        self._look_for_arrivals()
+
+    def _look_for_arrivals(self) -> None:
+        """Find jobs of producers that announce nothing."""
+        if self._turn % PARTS == 0 or not self._vendors:
+            self._vendors = sorted(self._known_accounts.vendors().items())
+        self._turn += 1
+        parts = PARTS if len(self._vendors) > MOST_ACCOUNTS else 1
+        part = self._vendors[self._turn % parts :: parts]
+        for vendor, operations in _OPERATIONS.items():
+            self._schedule.find([name for name, at in part if at == vendor], operations)
+
+    def _look_after_strangers(self) -> None:
+        """Have jobs taken of accounts that no worker has."""
+        strangers, self._strangers = self._strangers, set()
+        nobodys = [lane for lane in strangers if self._is_nobodys(lane)]
+        if nobodys:
+            self._on_strangers(nobodys)
+
+    def _is_nobodys(self, lane: Lane) -> bool:
+        try:
+            return self._known_accounts.vendor_of(lane.account) is None
+        except UnknownAccount:
+            return True
 
     def _run(self) -> None:
         turn = 0
@@ -92,11 +149,7 @@ def _guarded(step: Callable[[], None]) -> None:
         _log.exception("the sweep met a fault")
 
 
-def _possible_lanes(vendors: Mapping[str, str]) -> frozenset[Lane]:
-    """Return every lane that a producer which cannot nudge may have published to."""
-    return frozenset(
-        Lane(account, operation)
-        for account, vendor in vendors.items()
-        for operation, declaration in OPERATIONS.items()
-        if declaration.spec.product.vendor.name == vendor
-    )
+_OPERATIONS = {
+    vendor: [name for name, declared in OPERATIONS.items() if declared.spec.product.vendor.name == vendor]
+    for vendor in {declared.spec.product.vendor.name for declared in OPERATIONS.values()}
+}

@@ -95,7 +95,7 @@ def job_page(job_id: str, seen: Outcome | Deferral | None, view: LaneView | None
         case Deferral():
             facts = {"state": "deferred", "reason": seen.reason, "due": seen.due.isoformat()}
         case None:
-            facts = {"state": "open: not called yet, or no such job (outcomes are kept for seven days)"}
+            facts = {"state": "open: not called yet, or no such job, or it ended so long ago that its outcome is gone"}
     if view is not None:
         facts["lane"] = _lane(view)
     width = max(map(len, facts))

@@ -1,7 +1,6 @@
 """Store: the typed wrapper of the dead letters in Redis; nothing else reads them, or moves them on."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -10,10 +9,9 @@ from redis import Redis
 
 from streamstop.dead.letters import DeadLetter, Kept, Matching, lane_of, requeued_command, requeued_id
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
-from streamstop.lanes import UNREACHABLE, Lanes, Pace, Queued
-from streamstop.lanes.names import DEAD, LANES
+from streamstop.lanes import Lanes, Queued
+from streamstop.lanes.names import DEAD
 from streamstop.messages import celery_message
-from streamstop.operations import OPERATIONS
 from streamstop.scripts import Script, load
 
 #: Requeued jobs wait behind what producers enqueue, and before the tail of a big room.
@@ -82,13 +80,10 @@ class Letters:
             again = membership.model_copy(update={"round": 1, "requeued": membership.requeued + 1})
             message = celery_message(job_id, lane, again.in_message(command), priority=PRIORITY)
             as_member = Queued(lane, PRIORITY, message)
-        keys = [DEAD, _key(letter_id), plain.list, LANES]
+        keys = [DEAD, _key(letter_id), plain.list]
         told = [letter_id, lane.name, job_id, plain.message, shutdown, member, as_member.message]
         if not self._scripts["requeue"](keys=keys, args=told):
             raise UnknownDeadLetter(letter_id)
-        if lane.operation in OPERATIONS:
-            with suppress(*UNREACHABLE):  # it is in its lane; where this fails, the workers' sweep admits it
-                self._lanes.admit(lane, Pace.of_limit(OPERATIONS[lane.operation].spec.limit, of_account=False))
         return job_id
 
     def drop(self, letter_id: str) -> None:

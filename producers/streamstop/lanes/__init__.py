@@ -1,12 +1,12 @@
 """Lanes: where jobs wait in Redis, and the only code that moves them."""
 
-from streamstop.lanes.lanes import MOST_LAPSES, UNREACHABLE, Lanes
+from streamstop.lanes.lanes import UNREACHABLE, Lanes
 from streamstop.lanes.names import Lane
 from streamstop.lanes.pace import Pace
+from streamstop.lanes.reports import Ended, Released, Renewed, Report, Retried, Throttled
+from streamstop.lanes.schedule import BATCH, MOST_LAPSES, Book, Reported, Schedule
 from streamstop.lanes.terms import (
     ON_TIME,
-    Claim,
-    Claimed,
     LaneView,
     LastCall,
     Lateness,
@@ -14,15 +14,18 @@ from streamstop.lanes.terms import (
     Queued,
     Settlement,
     Swept,
+    Take,
+    Taken,
     Tries,
 )
 
 __all__ = [
+    "BATCH",
     "MOST_LAPSES",
     "ON_TIME",
     "UNREACHABLE",
-    "Claim",
-    "Claimed",
+    "Book",
+    "Ended",
     "Lane",
     "LaneView",
     "Lanes",
@@ -31,7 +34,16 @@ __all__ = [
     "Letter",
     "Pace",
     "Queued",
+    "Released",
+    "Renewed",
+    "Report",
+    "Reported",
+    "Retried",
+    "Schedule",
     "Settlement",
     "Swept",
+    "Take",
+    "Taken",
+    "Throttled",
     "Tries",
 ]

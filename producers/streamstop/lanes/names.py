@@ -19,6 +19,8 @@ WAKE = "streamstop.wake"
 LEASED = "streamstop.work.leased"
 #: List of the ids of accepted batches whose messages are not all in their lanes yet.
 BATCHES = "streamstop.batches"
+#: Begins the names of the books: hashes of the accounts that a worker has, and of the paces of their lanes.
+BOOK = "streamstop.work.book."
 #: Begins the names of the lists that hold a batch's messages.
 BATCH = "streamstop.batch."
 #: The one queue that workers consumed before; still read once, so that what it holds is not lost in an upgrade.
@@ -29,8 +31,6 @@ LANES = "streamstop.lanes"
 DEAD = "streamstop.dead"
 #: The sorted set of the accounts that running workers have, by the moment they were last seen.
 ACCOUNTS = "streamstop.accounts"
-#: Held by the worker that sweeps this second.
-SWEEPER = "streamstop.sweeper"
 
 #: Celery's message priorities on Redis, first to last: a list each, named by kombu's rule.
 PRIORITY_STEPS = (0, 3, 6, 9)
@@ -39,9 +39,6 @@ _QUEUE = "streamstop.lane."
 #: Begins the names of what only workers write: Redis' access rules tell the two apart by it.
 _WORK = "streamstop.work."
 _PRIORITY_SEPARATOR = "\x06\x16"
-#: The ready queue's lists, in the order in which workers take from them: jobs whose slot is here, and those that have
-#: to wait for theirs in a worker. So a thread that is free goes to who needs it now.
-READY_LISTS = (READY, f"{READY}{_PRIORITY_SEPARATOR}3")
 
 
 def result_key(job_id: str) -> str:
@@ -74,15 +71,29 @@ class Lane:
         return (self.queue, *(f"{self.queue}{_PRIORITY_SEPARATOR}{step}" for step in rest))
 
     @property
+    def leases(self) -> str:
+        """The sorted set of its jobs in flight, by the end of their leases."""
+        return f"{_WORK}{self.name}:leases"
+
+    @property
+    def due(self) -> str:
+        """The sorted set of its jobs that are to be tried again, by their moment."""
+        return f"{_WORK}{self.name}:due"
+
+    @property
+    def pace(self) -> str:
+        """The hash of its pace."""
+        return f"{_WORK}{self.name}:pace"
+
+    @property
+    def jobs(self) -> str:
+        """The hash of its jobs in flight, and of those that are to be tried again."""
+        return f"{_WORK}{self.name}:jobs"
+
+    @property
     def keys(self) -> tuple[str, ...]:
-        """Every key that a lane's script may touch, in the order that the scripts' prelude names them."""
-        return (
-            *self.waiting,
-            *(f"{_WORK}{self.name}:{part}" for part in ("leases", "jobs", "due", "pace")),
-            READY,
-            LANES,
-            DEAD,
-        )
+        """Every key that is its own."""
+        return (*self.waiting, self.leases, self.jobs, self.due, self.pace)
 
     def new_job_id(self) -> str:
         """Return the id of a new job in this lane."""

@@ -1,4 +1,4 @@
-"""Pace: from a vendor's limit to the interval between two calls, and how many jobs may be on their way."""
+"""Pace: from a vendor's limit to the interval between two calls, and how many jobs may be in flight."""
 
 import math
 from dataclasses import dataclass
@@ -14,19 +14,17 @@ class Pace:
 
     #: Between two calls, in µs.
     interval_us: int
-    #: Jobs that may be admitted and unreported: one second's worth of the limit.
+    #: Jobs that may be in flight: one second's worth of the limit.
     window: int
-    #: Whether a worker that has the account says so; else it is the vendor's page, until such a worker has spoken.
-    of_account: bool = True
+
+    def __str__(self) -> str:
+        """Return the pace as a worker's book has it."""
+        return f"{self.interval_us} {self.window}"
 
     @classmethod
-    def of_limit(cls, limit: float, *, of_account: bool = True) -> Self:
+    def of_limit(cls, limit: float) -> Self:
         """Return the pace for a `limit` in calls per second.
 
         With an interval of 1 / (limit x (1 - headroom)), any ``limit + 1`` calls span more than a second.
         """
-        return cls(
-            interval_us=math.ceil(1_000_000 / (limit * (1 - HEADROOM))),
-            window=max(1, math.ceil(limit)),
-            of_account=of_account,
-        )
+        return cls(interval_us=math.ceil(1_000_000 / (limit * (1 - HEADROOM))), window=max(1, math.ceil(limit)))

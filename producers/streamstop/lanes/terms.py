@@ -1,8 +1,9 @@
 """What the lanes' scripts are told, and what they answer, as values."""
 
 import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 from streamstop.lanes.names import Lane
@@ -35,9 +36,6 @@ class Tries:
         numbers = [*map(int, text.split()), 0, 0, 0, 0, 0, 0][:6]
         attempts, calls, lapses, signed_again, left, in_doubt = numbers
         return cls(attempts, calls, lapses, bool(signed_again), left, bool(in_doubt))
-
-
-_NEVER = datetime.fromtimestamp(0, UTC)
 
 
 class LastCall(enum.Enum):
@@ -101,32 +99,14 @@ class Queued:
         return self.lane.waiting[min(self.priority, 9) // 3]
 
 
-class Claimed(enum.Enum):
-    """What became of a claim."""
-
-    GO = "go"
-    """The job is the owner's, with a slot."""
-    EXPIRED = "expired"
-    """The job is the owner's, to be recorded as expired."""
-    STALE = "stale"
-    """The job has reported, or is another delivery's."""
-    PARKED = "parked"
-    """The job is back in its lane: its slot is too far off."""
-
-
 @dataclass(frozen=True)
 class Lateness:
     """How late a call left its worker, for the slots behind it to move on."""
 
     #: After its slot.
     late: timedelta = timedelta(0)
-    #: µs by which slots had moved when the call was given its own: what the claim told.
+    #: µs by which slots had moved when the call was given its own.
     moved_us: int = 0
-
-    @property
-    def arguments(self) -> tuple[int, int]:
-        """As the scripts take it."""
-        return (self.late // timedelta(microseconds=1), self.moved_us)
 
 
 #: A call that left at its slot, or that was not made.
@@ -134,28 +114,48 @@ ON_TIME = Lateness()
 
 
 @dataclass(frozen=True)
-class Claim:
-    """Redis' answer to a claim."""
+class Taken:
+    """A job that a worker has taken out of its lane. It is the worker's until it reports, or its lease ends."""
 
-    what: Claimed
-    #: How long until the slot.
-    wait: timedelta = timedelta(0)
-    #: The moment of the claim, by Redis' clock; meaningless where the job is not the owner's.
-    at: datetime = _NEVER
-    tries: Tries = Tries()
+    lane: Lane
+    job_id: str
+    #: As it lay in its lane: a Celery message.
+    message: bytes
+    #: Who took it: what a report must name.
+    owner: str
+    tries: Tries
+    #: The moment of its call, µs by Redis' clock; 0: it has none, for no worker can call it.
+    slot_us: int
     #: See :class:`Lateness`.
-    moved_us: int = 0
+    moved_us: int
+
+
+@dataclass(frozen=True)
+class Take:
+    """What one look at the lanes brought."""
+
+    #: By Redis' clock; and as µs since the epoch.
+    now: datetime
+    now_us: int
+    jobs: Sequence[Taken]
+    #: Jobs of shutdowns that had ended before they were taken: lane, id and message.
+    ended: Sequence[tuple[Lane, str, bytes]]
+    #: Lanes of accounts that this worker does not have, and that nobody has served for a while.
+    strangers: Sequence[Lane]
+    #: How long until a lane is due.
+    next_in: timedelta
 
 
 @dataclass(frozen=True)
 class Swept:
-    """What one sweep of a lane did."""
+    """What one sweep did."""
 
-    lapsed: int
-    due: int
-    admitted: int
-    #: Jobs that workers took and could not begin, with their messages: the sweep's owner is to end them.
-    unbegun: tuple[tuple[str, bytes], ...] = ()
+    #: By Redis' clock, µs.
+    now_us: int
+    #: How many lanes had the moment of their next look set anew, for the clock was set back.
+    moved: int
+    #: How many leases ran out, by lane.
+    lapsed: Mapping[Lane, int]
 
 
 @dataclass(frozen=True)

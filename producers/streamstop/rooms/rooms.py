@@ -11,10 +11,12 @@ from uuid import uuid4
 
 from redis import Redis
 
+from streamstop.batches import stage_pairs
 from streamstop.commands import Command, ReceivedCommand
 from streamstop.lanes import UNREACHABLE, Lane, Lanes, Pace, Queued, Settlement
 from streamstop.messages import celery_message
 from streamstop.outcomes import Outcome
+from streamstop.refusals import StagingLost
 from streamstop.rooms.membership import task_of
 from streamstop.rooms.progress import Progress, progress_of
 from streamstop.scripts import Script, load
@@ -26,7 +28,10 @@ CONTROL = Lane("_control", "room.Steps")
 CALLBACKS = Lane("_control", "room.Callbacks")
 #: No vendor is called; a few shutdowns are fanned out side by side.
 CONTROL_PACE = Pace(interval_us=1000, window=4)
-_PAGE = 1000
+#: How many tasks one script takes.
+AT_ONCE = 200
+#: How many fields one command reads of a hash.
+_PAGE = 500
 _DEFAULTS = RoomSettings()
 
 
@@ -63,24 +68,31 @@ class Rooms:
 
     def register(self, room: str, commands: Iterable[Command], *, now: datetime) -> str | None:
         """Note stream tasks; return the id of the shutdown that they joined at once, None in an open room."""
-        joined = self._run("register", room, self._kept_s, _step("fan_out", "@shutdown@"), *_pairs(commands, now))
-        if joined:
-            self._nudge()
+        fan_out = _step("fan_out", "@shutdown@")
+        joined = self._decide("register", room, self._kept_s, fan_out, pairs=_pairs(commands, now))
         return joined.decode() or None
 
     def unregister(self, room: str, commands: Iterable[Command]) -> int:
         """Take stream tasks out; return how many were in."""
-        return int(self._run("unregister", room, *(task_of(command) for command in commands)))
+        tasks = [task_of(command) for command in commands]
+        return sum(int(self._decide("unregister", room, *some)) for some in _slices(tasks, AT_ONCE))
 
     def view(self, room: str) -> RoomView:
         """Return what is registered in a room, and its open or latest shutdown."""
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.hvals(f"streamstop.room.{room}:tasks")
-        pipeline.hget(f"streamstop.room.{room}:state", "shutdown")
-        commands, shutdown = pipeline.execute()
-        received = (ReceivedCommand.from_message(json.loads(command)) for command in commands)
-        tasks = tuple(Command(operation=command.operation, account=command.account) for command in received)
-        return RoomView(room, tasks, None if shutdown is None else shutdown.decode())
+        state = f"streamstop.room.{room}:state"
+        while True:
+            shutdown, pending = self._redis.hmget(state, "shutdown", "batch")
+            if pending is None:
+                break
+            self.apply(room)
+        registered: dict[str, str] = {}
+        cursor: int | None = None
+        while cursor != 0:
+            cursor, tasks = self.scan(room, cursor or 0, _PAGE)
+            registered.update(tasks)  # a page may hold again what one before it did
+        received = (ReceivedCommand.from_message(json.loads(command)) for command in registered.values())
+        tasks_ = tuple(Command(operation=command.operation, account=command.account) for command in received)
+        return RoomView(room, tasks_, None if shutdown is None else shutdown.decode())
 
     def open(
         self,
@@ -93,29 +105,30 @@ class Rooms:
     ) -> str:
         """Open a room's shutdown, or join the open one with `commands`; return its id."""
         message = "" if callback is None else _step("callback", "@shutdown@", job="callback-@call@", to=callback)
-        shutdown, _new = self._run(
-            "open",
-            room,
-            self._kept_s,
-            uuid4().hex,
-            int(verify),
-            message,
-            self._closed_for_s,
-            _step("fan_out", "@shutdown@"),
-            *_pairs(commands, now),
-        )
-        self._nudge()
+        told = (self._kept_s, uuid4().hex, int(verify), message, self._closed_for_s, _step("fan_out", "@shutdown@"))
+        shutdown = self._decide("open", room, *told, pairs=_pairs(commands, now))
         return str(shutdown.decode())
 
     def reopen(self, room: str) -> bool:
         """End the time in which registering stops at once; False where the shutdown is open and goes on."""
-        return bool(self._run("reopen", room))
+        return bool(self._decide("reopen", room))
 
     def cancel(self, shutdown: str) -> bool:
         """Begin to take back what no worker has claimed; False where the shutdown is not open."""
-        cancelled = bool(self._run("cancel", shutdown, _step("cancel", shutdown)))
-        self._nudge()
-        return cancelled
+        return bool(self._run("cancel", shutdown, _step("cancel", shutdown)))
+
+    def apply(self, room: str) -> None:
+        """Apply the batch of a room that is accepted, if there is one, to its end."""
+        for _ in self.applying(room):
+            pass
+
+    def applying(self, room: str) -> Iterator[int]:
+        """Apply the batch of a room that is accepted, if there is one; yield after each piece that leaves some.
+
+        Its producer does so, and where it was killed the next operation on the room, or the worker that fans out.
+        """
+        while self._run("apply", room, AT_ONCE):
+            yield AT_ONCE
 
     def progress(self, shutdown: str) -> Progress | None:
         """Return how far a shutdown is; None where there is none by that id."""
@@ -182,13 +195,16 @@ class Rooms:
         jobs = self._redis.hmget(f"streamstop.shutdown.{shutdown}:jobs", [member for member, _command in tasks])
         return [task for task, job_id in zip(tasks, jobs, strict=True) if job_id is None]
 
-    def push(self, shutdown: str, entries: Sequence[Entry]) -> bool:
-        """Put jobs into their lanes, each once; False where the shutdown was cancelled, and nothing was put."""
+    def push(self, shutdown: str, entries: Sequence[Entry], *, passed: int = 0) -> bool:
+        """Put jobs into their lanes, each once; False where the shutdown was cancelled, and nothing was put.
+
+        `passed`: how many beside them were found to have their job already.
+        """
         fields: list[str] = []
         for entry in entries:
             queued = entry.queued
             fields += [entry.member, entry.command, queued.lane.name, queued.list, entry.job_id, queued.message]
-        return bool(self._run("push", shutdown, *fields))
+        return bool(self._run("push", shutdown, passed, *fields))
 
     def scanned(self, shutdown: str) -> None:
         """Note that everything registered has been put into lanes."""
@@ -196,12 +212,33 @@ class Rooms:
 
     def settle(self, lane: Lane, settlement: Settlement) -> None:
         """Count a stream task whose job ended elsewhere, or which never had one."""
-        self._run("settle", lane.name, *settlement.arguments)
+        self.settle_many([(lane, settlement)])
 
-    def _nudge(self) -> None:
-        """Admit what was queued in the control lane. It is safe there: where this fails, the workers' sweep does it."""
-        with suppress(*UNREACHABLE):
-            self._lanes.admit(CONTROL, CONTROL_PACE)
+    def settle_many(self, settlements: Sequence[tuple[Lane, Settlement]]) -> None:
+        """Count several; a hundred are a few milliseconds of Redis' time."""
+        self._run("settle", *(part for lane, one in settlements for part in (lane.name, *one.arguments)))
+
+    def _decide(self, script: str, room: str, *arguments: str | int, pairs: Sequence[str] | None = None) -> Any:
+        """Run a script that decides something about a room; return what it says.
+
+        `pairs`: the tasks and commands for it; too many for one script are staged, and accepted by it whole.
+        """
+        batch: tuple[str | int, ...] = ()
+        if pairs is not None:
+            if len(pairs) > AT_ONCE:
+                batch, pairs = (stage_pairs(self._redis, pairs), len(pairs)), ()
+            else:
+                batch = ("", 0)
+        inline = (part for pair in pairs or () for part in pair.split("\n", 1))
+        told = (room, *arguments, *batch, *inline)
+        while (reply := self._run(script, *told))[0] == b"pending":
+            self.apply(room)
+        if reply[0] == b"lost":
+            raise StagingLost("what was staged is gone")
+        if batch and batch[0]:
+            with suppress(*UNREACHABLE):  # it is accepted: whoever comes next applies it
+                self.apply(room)
+        return reply[1]
 
     def _hash(self, key: str) -> dict[str, str]:
         return {field.decode(): value.decode() for field, value in self._redis.hgetall(key).items()}
@@ -221,11 +258,14 @@ def shutdown_channel(shutdown: str) -> str:
 
 
 def _pairs(commands: Iterable[Command], now: datetime) -> list[str]:
-    return [
-        part
-        for command in commands
-        for part in (task_of(command), json.dumps(command.to_message(now=now), ensure_ascii=False))
-    ]
+    """Return each command as ``<task>`` and the command's JSON data, with a newline between: JSON holds none."""
+    encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+    return [f"{task_of(command)}\n{encode(command.to_message(now=now))}" for command in commands]
+
+
+def _slices(tasks: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for at in range(0, len(tasks), size):
+        yield tasks[at : at + size]
 
 
 def _step(step: str, shutdown: str, *, job: str | None = None, **details: Any) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from streamstop import Client, DeadLetters, Job, Matching
 from streamstop.lanes import Lane
-from streamstop.lanes.names import ACCOUNTS, LANES, READY_LISTS, result_key
+from streamstop.lanes.names import ACCOUNTS, ARRIVALS, LEASED, SCHEDULE, result_key
 from streamstop.rooms import CONTROL
 from streamstop_worker.accounts import Account
 from streamstop_worker.demo.embedded_redis import NoRedisServer, find_redis_server, redis_server
@@ -81,19 +81,16 @@ def clear(
         steps = f"{result_key(f'{CONTROL.name}.*{shutdown}*')}"
         for pattern in (f"streamstop.shutdown.{shutdown}*", f"{CONTROL.queue}*", steps):
             redis.delete(*redis.scan_iter(pattern), f"streamstop.room.{room}:state", f"streamstop.room.{room}:tasks")
-        redis.srem(LANES, CONTROL.name)
-    own = [key for lane in (*lanes, CONTROL) for key in lane.keys if lane.name in key]
+    own = [key for lane in (*lanes, CONTROL) for key in lane.keys]
     redis.delete(*own, *(result_key(job.id) for job in jobs))
-    redis.srem(LANES, *(lane.name for lane in lanes))
+    names = [lane.name for lane in (*lanes, CONTROL)]
+    redis.srem(ARRIVALS, *names)
+    redis.zrem(SCHEDULE, *names)
+    redis.zrem(LEASED, *names)
     redis.zrem(ACCOUNTS, *(f"{account.name} {account.vendor}" for account in accounts))
     dead = DeadLetters(client)
     for letter_id in [letter.id for account in accounts for letter in dead.letters(Matching(account=account.name))]:
         dead.drop(letter_id)
-    queues = [f'"{lane.queue}"'.encode() for lane in lanes]
-    for ready in READY_LISTS:
-        for message in redis.lrange(ready, 0, -1):
-            if any(queue in message for queue in queues):
-                redis.lrem(ready, 1, message)
 
 
 def without_password(url: str) -> str:

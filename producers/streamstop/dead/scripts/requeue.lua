@@ -3,7 +3,6 @@
 -- KEYS[1]  dead      zset of the letters
 -- KEYS[2]  letter    hash
 -- KEYS[3]  list      of the lane, where the job waits
--- KEYS[4]  lanes     set of the lanes that hold anything
 -- ARGV[1]  id        of the letter
 -- ARGV[2]  lane
 -- ARGV[3]  job id    of the new job
@@ -19,7 +18,7 @@ if id ~= '' then
     if unsettle(id, ARGV[6], ARGV[1], ARGV[3], now_s) then message = ARGV[7] end
 end
 redis.call('LPUSH', KEYS[3], message)
-redis.call('SADD', KEYS[4], ARGV[2])
+announce(ARGV[2])
 redis.call('ZREM', KEYS[1], ARGV[1])    -- last, for Redis takes nothing back where a command fails
 redis.call('DEL', KEYS[2])
 return 1

@@ -4,6 +4,7 @@
 -- streamstop.shutdown.<id>            hash  room, opened, total, ended, attention, scanned, cancelled, status, done,
 --                                           verify, callback, calls, reopened, closed_for, n:<result>,
 --                                           room_open: 1 once its room is in use again, and it is open for dead letters
+--                                           joining: 1 while a batch of its room is not applied whole
 -- streamstop.shutdown.<id>:tasks      hash  member -> command: every stream task of the shutdown
 -- streamstop.shutdown.<id>:jobs       hash  member -> id of the job that stops it
 -- streamstop.shutdown.<id>:todo       list  members whose job is not in its lane yet
@@ -11,7 +12,8 @@
 -- streamstop.shutdown.<id>:lanes      hash  <lane>:total, <lane>:ended
 -- streamstop.shutdown.<id>:outcomes   hash  member -> outcome
 -- streamstop.room.<name>:tasks        hash  task -> command: the registry
--- streamstop.room.<name>:state        hash  shutdown, closed_until
+-- streamstop.room.<name>:state        hash  shutdown, closed_until, and of a batch that was accepted and is not applied
+--                                           whole: batch (its id), batch_kind, batch_joins (a shutdown, or ''), batch_ttl
 --
 -- A member is a task, or a task and a number where the same task was started again while its room closed.
 
@@ -35,9 +37,15 @@ local function expire_shutdown(id, seconds)
     end
 end
 
+-- Tell workers of the lanes that something was put into.
+local function announce(...)
+    redis.call('SADD', 'streamstop.arrivals', ...)
+    if redis.call('LLEN', 'streamstop.wake') == 0 then redis.call('LPUSH', 'streamstop.wake', 1) end
+end
+
 local function queue_control(message, lane_name)
     redis.call('LPUSH', 'streamstop.lane.' .. (lane_name or CONTROL_LANE), message)
-    redis.call('SADD', 'streamstop.lanes', lane_name or CONTROL_LANE)
+    announce(lane_name or CONTROL_LANE)
 end
 
 local function tell(id)
@@ -54,8 +62,8 @@ end
 local function conclude(id, now_s)
     local key = shutdown_key(id)
     local held = redis.call('HMGET', key, 'status', 'scanned', 'total', 'ended', 'attention', 'cancelled',
-        'room', 'closed_for', 'callback', 'room_open')
-    if held[1] ~= 'open' or held[2] ~= '1' or held[3] ~= held[4] then return end
+        'room', 'closed_for', 'callback', 'room_open', 'joining')
+    if held[1] ~= 'open' or held[2] ~= '1' or held[3] ~= held[4] or held[11] then return end
     local status = 'done'
     if held[6] == '1' then
         status = 'cancelled'

@@ -1,27 +1,29 @@
--- Take a job back that no worker has claimed. What still waits somewhere is dropped when it is claimed.
+-- Take a job back that no worker has taken. What still waits somewhere is dropped when it would be given to a worker.
 --
--- KEYS[12]  result  the job's record in Celery's result backend
--- ARGV[4]   id
--- ARGV[5]   record  the outcome, as Celery keeps results
--- ARGV[6]   ttl     of the record, s
--- ARGV[7…12]  settlement  of the shutdown that the job is of: see settle_from
+-- ARGV[1]  lane
+-- ARGV[2]  id
+-- ARGV[3]  record  the outcome, as Celery keeps results
+-- ARGV[4]  ttl     of the record, s
+-- ARGV[5…10]  settlement  of the shutdown that the job is of: see settle_from
 -- Returns   'cancelled' | 'claimed' | 'ended'
-local id = ARGV[4]
+local lane, id = open_lane(ARGV[1]), ARGV[2]
 
-if ended(redis.call('MGET', KEYS[12])[1]) then
+if ended(redis.call('MGET', 'celery-task-meta-' .. id)[1]) then
     return 'ended'
 end
-if redis.call('HEXISTS', jobs, id .. ':owner') == 1 then
+if redis.call('HEXISTS', lane.jobs, id .. ':owner') == 1 then
     return 'claimed'
 end
-record(KEYS[12], ARGV[5], ARGV[6])
-if redis.call('ZREM', due, id) == 1 then
-    local message = redis.call('HGET', jobs, id)
-    redis.call('HDEL', jobs, id, id .. ':tries')
-    -- A shutdown's job that its producer cancels is counted when it is claimed; so it waits for that once more.
-    if message and (not ARGV[7] or ARGV[7] == '') and string.find(message, '\\"shutdown\\"', 1, true) then
-        put_back(id, message)
+record(id, ARGV[3], ARGV[4])
+if redis.call('ZREM', lane.due_key, id) == 1 then
+    local message = redis.call('HGET', lane.jobs, id)
+    redis.call('HDEL', lane.jobs, id, id .. ':tries')
+    -- A shutdown's job that its producer cancels is counted when a worker would get it; so it waits for that once more.
+    if message and (not ARGV[5] or ARGV[5] == '') and string.find(message, '\\"shutdown\\"', 1, true) then
+        put_back(lane, message, '')
+        redis.call('SADD', ARRIVALS, lane.name)
+        wake()
     end
 end
-settle_from(7, lane, math.floor(now / SECOND))
+settle_from(5, lane.name, math.floor(now / SECOND))
 return 'cancelled'

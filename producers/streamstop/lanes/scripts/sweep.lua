@@ -1,62 +1,109 @@
--- Mend a lane: jobs whose lease ran out and deferred jobs that are due wait again; then admit.
+-- Mend what workers left: jobs whose lease ran out wait again. Only lanes whose first lease may have ended are looked at.
 --
--- ARGV[4]  most         how many jobs of each kind to move in one run
--- ARGV[5]  most_lapses  how often a job may vanish in a worker before its claim
--- ARGV[6]  owner        whoever sweeps: it owns what it is told to end
--- ARGV[7]  lease        µs, longer than any worker's
--- Returns  {lapsed, due, admitted, {id, message, …}}: the last are the owner's, for workers took and could not begin them
-local most, most_lapses, owner, lease = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
-local unbegun = {}
+-- ARGV[1]  most     how many jobs to move at most
+-- ARGV[2]  lease    µs, longer than any worker's
+-- ARGV[3]  last     moment of the sweep before, or 0: a clock that was set back since is noticed by it
+-- ARGV[4]  period   ms for which nobody else sweeps; 0: the caller has the turn already
+-- Returns  nil where it is not the caller's turn;  else {now, how many lanes had the moment of their next look set anew for the clock, lane, lapsed leases, …}
+local most, longest, last = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local MOST_LANES = 200
+local OLD_READY, OLD_LANES = 'streamstop.ready', 'streamstop.lanes'
 
--- What was noted before the clock was set back.
-for key, farthest in pairs({[leases] = lease, [due] = FARTHEST}) do
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, integer(now + farthest + 1), '+inf', 'LIMIT', 0, most)) do
-        redis.call('ZADD', key, integer(now + farthest), id)
+local SWEEPER = 'streamstop.sweeper'
+
+begin_writing()
+local period = tonumber(ARGV[4])
+if period > 0 and not redis.call('SET', SWEEPER, 1, 'NX', 'PX', period) then
+    -- A clock that was set back would have it held for as long.
+    if redis.call('PTTL', SWEEPER) > period then redis.call('DEL', SWEEPER) end
+    return nil
+end
+local moved = 0
+if last > now + SECOND then
+    -- The clock was set back, and every moment of the schedule lies as much too far ahead: each lane is looked at again.
+    for _, key in ipairs({SCHEDULE, LEASED}) do
+        local ahead = redis.call('ZRANGEBYSCORE', key, integer(now + 1), '+inf', 'LIMIT', 0, 1000)
+        local at = {}
+        for _, name in ipairs(ahead) do
+            at[#at + 1] = integer(now)
+            at[#at + 1] = name
+        end
+        if #at > 0 then redis.call('ZADD', key, unpack(at)) end
+        moved = moved + #ahead
     end
 end
 
-local lapsed = redis.call('ZRANGEBYSCORE', leases, '-inf', integer(now), 'LIMIT', 0, most)
-for i = #lapsed, 1, -1 do           -- the last goes to the front first, so that the order stays
-    local id = lapsed[i]
-    local held = redis.call('HMGET', jobs, id, id .. ':owner', id .. ':tries')
-    local message, claimed = held[1], held[2]
-    if not message then
-        redis.call('ZREM', leases, id)
-    elseif not claimed and redis.call('LREM', ready, 1, message) + redis.call('LREM', ready_later, 1, message) > 0 then
-        put_back(id, message)       -- no worker has taken it: they are busy, or none runs
-        refund()
-    else
-        -- Its worker is gone or stuck, and nobody knows whether the call was made: the third number counts it.
-        local attempts, calls, lapses, more = string.match(held[3] or '0 0 0 0 0 0', '^(%d+) (%d+) (%d+)(.*)')
-        lapses = lapses + 1
-        redis.call('HSET', jobs, id .. ':tries', string.format('%d %d %d%s', attempts, calls, lapses, more))
-        if not claimed and lapses > most_lapses then
-            redis.call('HSET', jobs, id .. ':owner', owner)
-            redis.call('ZADD', leases, integer(now + ADMITTED_LEASE), id)
-            unbegun[#unbegun + 1] = id
-            unbegun[#unbegun + 1] = message
-        else
-            put_back(id, message)
+-- Let the jobs of a lane wait again whose lease ran out. Returns how many.
+local function mend(lane)
+    local leases = lane.leases
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, integer(now + longest + 1), '+inf', 'LIMIT', 0, most)) do
+        redis.call('ZADD', leases, integer(now + longest), id)     -- noted before the clock was set back
+    end
+    local lapsed = redis.call('ZRANGEBYSCORE', leases, '-inf', integer(now), 'LIMIT', 0, most)
+    for i = #lapsed, 1, -1 do       -- the last goes to the front first, so that the order stays
+        local id = lapsed[i]
+        local held = redis.call('HMGET', lane.jobs, id, id .. ':tries')
+        if held[1] then
+            -- Its worker is gone or stuck, and nobody knows whether the call was made: the third number counts it.
+            local attempts, calls, lapses, more = string.match(held[2] or '0 0 0 0 0 0', '^(%d+) (%d+) (%d+)(.*)')
+            put_back(lane, held[1], string.format('%d %d %d%s', attempts, calls, lapses + 1, more))
+        end
+        forget(lane, id)
+    end
+    return #lapsed
+end
+
+-- Take over what versions before left: jobs that they had admitted for a worker to take, and what their lanes hold.
+-- Producers of such a version do so still.
+local function adopt()
+    for _, key in ipairs({OLD_READY, OLD_READY .. '\6\0223'}) do
+        for _ = 1, most do
+            local message = redis.call('RPOP', key)
+            if not message then break end
+            local fields = decode(message)
+            local id = type(fields.headers) == 'table' and fields.headers.id
+            local info = type(fields.properties) == 'table' and fields.properties.delivery_info
+            local name = type(info) == 'table' and string.match(tostring(info.routing_key), '^streamstop%.lane%.(.*)$')
+            if name and type(id) == 'string' then
+                local lane = open_lane(name)
+                local held = redis.call('HMGET', lane.jobs, id, id .. ':owner', id .. ':tries')
+                if held[1] and not held[2] then
+                    put_back(lane, held[1], held[3] or '')
+                    forget(lane, id)
+                    reschedule(lane)
+                end
+            end
         end
     end
-end
-
-local again = redis.call('ZRANGEBYSCORE', due, '-inf', integer(now), 'LIMIT', 0, most)
-for i = #again, 1, -1 do
-    local id = again[i]
-    local message = redis.call('HGET', jobs, id)
-    redis.call('ZREM', due, id)
-    if message then
-        put_back(id, message)
+    for _, name in ipairs(redis.call('SPOP', OLD_LANES, 100)) do
+        local lane = open_lane(name)
+        local first = redis.call('ZRANGE', lane.due_key, 0, 0, 'WITHSCORES')
+        set(lane, 'due', tonumber(first[2]) or 0)
+        redis.call('ZADD', LEASED, 'LT', integer(now), name)
+        reschedule(lane)
     end
 end
 
-local admitted = admit()
-local holds = redis.call('EXISTS', waiting[1], waiting[2], waiting[3], waiting[4], leases, due) > 0
-if holds then
-    redis.call('SADD', lanes, lane)
-    save()
-else
-    redis.call('SREM', lanes, lane)
+if redis.call('EXISTS', OLD_READY, OLD_READY .. '\6\0223', OLD_LANES) > 0 then adopt() end
+
+local reply = {integer(now), moved}
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', LEASED, '-inf', integer(now), 'LIMIT', 0, MOST_LANES)) do
+    if most <= 0 then break end
+    local lane = open_lane(name)
+    local lapsed = mend(lane)
+    local first = redis.call('ZRANGE', lane.leases, 0, 0, 'WITHSCORES')
+    if first[2] then
+        redis.call('ZADD', LEASED, first[2], name)
+    else
+        redis.call('ZREM', LEASED, name)
+    end
+    if lapsed > 0 then
+        reschedule(lane)
+        reply[#reply + 1] = name
+        reply[#reply + 1] = lapsed
+        most = most - lapsed
+    end
 end
-return {#lapsed, #again, admitted, unbegun}
+local first = save()
+if first then wake() end
+return reply

@@ -1,6 +1,7 @@
 -- Cancel an open shutdown: nothing more of it is put into lanes, and a control job takes back what waits there.
 --
--- ARGV[1]  id
+-- KEYS     none
+-- ARGV[1]  id       of the shutdown
 -- ARGV[2]  message  for the control lane: take back
 -- Returns  1, or 0 where the shutdown is not open
 local key = shutdown_key(ARGV[1])

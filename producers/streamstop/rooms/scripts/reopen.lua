@@ -1,9 +1,12 @@
 -- End the time in which tasks that are registered in a closed room are stopped at once.
 --
+-- KEYS     none
 -- ARGV[1]  room
--- Returns  1, or 0 where its shutdown is still open, and goes on
+-- Returns  {'done', 1}, or {'done', 0} where its shutdown is still open, and goes on
+--          {'pending'}: a batch of the room is to be applied first
+if is_pending(ARGV[1]) then return {'pending'} end
 local state = room_key(ARGV[1], 'state')
 local id = redis.call('HGET', state, 'shutdown')
-if id and is_closing(id) then return 0 end
+if id and is_closing(id) then return {'done', 0} end
 redis.call('HDEL', state, 'shutdown', 'closed_until')
-return 1
+return {'done', 1}

@@ -1,6 +1,9 @@
--- Settle a member whose job ended elsewhere, or which never had one.
+-- Settle members whose jobs ended elsewhere, or which never had one.
 --
--- ARGV[1]   lane
--- ARGV[2…]  shutdown id, member, result, outcome, ok, attention
-settle_from(2, ARGV[1], now_s)
+-- KEYS      none
+-- ARGV[1…]  lane, shutdown id, member, result, outcome, ok (1 or 0), attention (1 or 0); … of each
+-- Returns   1
+for at = 1, #ARGV, 7 do
+    settle_from(at + 1, ARGV[at], now_s)
+end
 return 1

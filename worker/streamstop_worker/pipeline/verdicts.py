@@ -8,7 +8,7 @@ from typing import assert_never
 from streamstop.lanes import LastCall, Tries
 from streamstop.operations import Kind, Meaning
 from streamstop.outcomes import Result
-from streamstop_worker.retry import Backoff
+from streamstop_worker.pipeline.backoff import Backoff
 from streamstop_worker.vendors.protocol import Answer
 
 

@@ -1,0 +1,167 @@
+"""Schedule: what workers do with lanes. They take jobs, report what became of them, and mend what others left.
+
+Each script is one file in ``scripts/``, behind the preludes that they share. It runs atomically in Redis, by Redis'
+clock, takes a bounded number of jobs, and is safe to run twice.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+from redis import Redis
+
+from streamstop.lanes.names import BOOK, Lane
+from streamstop.lanes.pace import Pace
+from streamstop.lanes.reports import Report
+from streamstop.lanes.terms import Swept, Take, Taken, Tries
+from streamstop.scripts import Script, load
+
+#: How often a job's worker may be lost before the job is given up.
+MOST_LAPSES = 5
+#: How many jobs one run of a script takes, reports or mends: no run holds Redis longer than 5 ms.
+BATCH = 50
+#: How long a book is kept that no worker has touched.
+_BOOK_TTL = timedelta(days=1)
+#: How many accounts are looked at in one run.
+_ACCOUNTS = 100
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Book:
+    """What a worker knows: the accounts that it has, and the paces of their lanes."""
+
+    accounts: frozenset[str]
+    #: By operation, for every account that says nothing else.
+    operations: Mapping[str, Pace]
+    #: For operations that the worker does not know.
+    otherwise: Pace
+    #: What accounts say of single lanes.
+    lanes: Mapping[Lane, Pace]
+
+    @cached_property
+    def fields(self) -> dict[str, str]:
+        """The book as ``take`` reads it."""
+        return {
+            "*": str(self.otherwise),
+            **dict.fromkeys(sorted(self.accounts), "1"),
+            **{operation: str(pace) for operation, pace in sorted(self.operations.items())},
+            **{lane.name: str(pace) for lane, pace in sorted(self.lanes.items())},
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """The book's name: workers that know the same share one."""
+        return hashlib.sha256(repr(self.fields).encode()).hexdigest()[:16]
+
+
+class Schedule:
+    """Every lane of one Redis, as a worker has to do with them. Raises redis-py's errors."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
+
+    def publish(self, book: Book) -> None:
+        """Say what a worker knows; to be repeated within a day."""
+        key = BOOK + book.digest
+        if not self._redis.expire(key, _BOOK_TTL):
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.hset(key, mapping=book.fields)
+            pipeline.expire(key, _BOOK_TTL)
+            pipeline.execute()
+
+    def take(self, most: int, *, lease: timedelta, book: Book, arrivals: bool = True, full: bool = False) -> Take:
+        """Take up to `most` jobs whose slots are near; `lease` counts from a job's slot.
+
+        With `arrivals`, lanes that producers have put jobs into are looked at too. With `full`, the worker can hold no
+        more than `most`, and another one is woken for what is left.
+        """
+        owner = uuid4().hex
+        arguments = (owner, min(most, BATCH), lease // _MICROSECOND, book.digest, int(arrivals), int(full))
+        reply = self._run("take", *arguments)
+        if reply == b"no book":
+            self.publish(book)
+            reply = self._run("take", *arguments)
+        return _take(reply, owner)
+
+    def take_strangers(self, lanes: Sequence[Lane], most: int, *, lease: timedelta) -> Take:
+        """Take jobs of lanes that no worker can call, without slots."""
+        owner = uuid4().hex
+        names = (lane.name for lane in lanes)
+        return _take(self._run("take", owner, min(most, BATCH), lease // _MICROSECOND, "", 0, 0, *names), owner)
+
+    def report(self, reports: Sequence[Report], *, wake: bool = False) -> "Reported":
+        """Take down what became of jobs; with `wake`, for a worker that takes no more, another one is woken."""
+        # The slot of the last job that made no call comes free first, and so the one before it can.
+        order = sorted(range(len(reports)), key=lambda at: -reports[at].job.slot_us)
+        next_us, answers = self._run("report", int(wake), *(reports[at].text() for at in order))
+        rests: list[timedelta | None] = [None] * len(reports)
+        for at, answer in zip(order, answers, strict=True):
+            rests[at] = None if int(answer) < 0 else int(answer) * _MICROSECOND
+        return Reported(rests, None if int(next_us) < 0 else int(next_us) * _MICROSECOND)
+
+    def sweep(self, *, longest_lease: timedelta, last_us: int, period: timedelta) -> Swept | None:
+        """Make jobs wait again whose lease ran out. `last_us` is the moment of the sweep before, 0 for none.
+
+        Return None where somebody else has swept within the last `period`; with zero, the caller goes on with its turn.
+        """
+        arguments = (BATCH, longest_lease // _MICROSECOND, last_us, period // timedelta(milliseconds=1))
+        reply = self._run("sweep", *arguments)
+        if reply is None:
+            return None
+        now_us, moved, *lapsed = reply
+        pairs = zip(lapsed[::2], lapsed[1::2], strict=True)
+        return Swept(int(now_us), moved, {Lane.from_name(name.decode()): count for name, count in pairs})
+
+    def find(self, accounts: Sequence[str], operations: Sequence[str]) -> int:
+        """Note the lanes of `accounts` that hold jobs which nobody has announced; return how many hold any."""
+        found = 0
+        for start in range(0, len(accounts), _ACCOUNTS):
+            some = accounts[start : start + _ACCOUNTS]
+            found += int(self._run("find", len(operations), *operations, *some))
+        return found
+
+    def _run(self, script: str, *arguments: str | int) -> Any:
+        return self._scripts[script](keys=[], args=arguments)
+
+    @cached_property
+    def _scripts(self) -> dict[str, Script]:
+        here = "streamstop.lanes"
+        return load(self._redis, here, preludes={"_lane": here, "_settle": here})
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Redis' answer to a batch of reports."""
+
+    #: For each report: how long its lane rests for this job's sake, None where the job is no longer its owner's.
+    rests: Sequence[timedelta | None]
+    #: How long until a lane is due that can give jobs again; None: no lane is new in the schedule.
+    next_in: timedelta | None
+
+
+def _take(reply: Any, owner: str) -> Take:
+    next_us, now_us, jobs, ended, strangers = reply
+    return Take(
+        now=datetime.fromtimestamp(int(now_us) / 1_000_000, UTC),
+        now_us=int(now_us),
+        jobs=[
+            Taken(
+                lane=Lane.from_name(name.decode()),
+                job_id=job_id.decode(),
+                message=message,
+                owner=owner,
+                tries=Tries.parse(history.decode()),
+                slot_us=int(slot),
+                moved_us=int(moved),
+            )
+            for name, job_id, message, history, slot, moved in jobs
+        ],
+        ended=[(Lane.from_name(name.decode()), job_id.decode(), message) for name, job_id, message in ended],
+        strangers=[Lane.from_name(name.decode()) for name in strangers],
+        next_in=int(next_us) * _MICROSECOND,
+    )

@@ -1,0 +1,163 @@
+-- Take down what became of jobs that a worker took. Each is judged by itself: one that is no longer its owner's changes
+-- nothing.
+--
+-- ARGV[1]  wake  1: wake a worker for what waits again, for this one takes no more
+-- ARGV[2…] JSON objects, one a job:
+--   kind    'end', 'retry', 'throttle', 'release' or 'renew'
+--   lane, id, owner
+--   slot    as it was taken with; 0: none
+--   call    what the last call says of the lane: 'well': the vendor answered;  'fault': a transient fault;  'none' was
+--           made, and the slot is free again
+--   late    µs after its slot at which the call left its worker
+--   moved   µs, as it was taken with
+--   end:      record and ttl (s) of Celery's result backend; settlement: [shutdown id, member, result, outcome, ok,
+--             attention], or nothing; next: {list, lane,
+--             message} of the job that follows, or nothing; dead: {id, letter, 1 to quote the message}, or nothing
+--   retry:    delay (µs), tries (the history), record, ttl
+--   throttle: hint (µs that the vendor asks for; 0: it did not say), tries
+--   release:  tries, where it changed
+--   renew:    lease (µs from now)
+-- Returns  {µs until a lane that can give jobs again is due, or -1; a number for each job}
+--          -1: the job is no longer the owner's;  else the µs that its lane rests, for this job's sake
+
+-- A call left its worker late: the slots that are not given yet move on, by as much as the headroom does not cover and
+-- they have not moved since the call was given its own, so that a whole second behind the call has no more than the
+-- limit.
+local function compensate(lane, job)
+    if (job.late or 0) <= LATE_COVERED then return end
+    local needed = job.late - LATE_COVERED - math.max(0, lane.moved - job.moved)
+    local tat = math.max(lane.tat, now)
+    -- A second from now is a second behind any call that has left.
+    local move = math.min(needed, now + SECOND - tat)
+    if move > 0 then
+        set(lane, 'tat', tat + move)
+        set(lane, 'moved', lane.moved + move)
+    end
+end
+
+-- Count a transient fault, and rest a lane that is failing. Returns the µs that it now rests for this fault.
+local function count_fault(lane)
+    if lane.rest > now then return 0 end    -- what was in flight when the rest began says nothing new
+    set(lane, 'faults', lane.faults + 1)
+    if lane.faults < FAILING then return 0 end
+    local rest = math.min(60, 2 ^ (lane.faults - FAILING)) * SECOND
+    rest_for(lane, rest)
+    return rest
+end
+
+-- Note what a job's last call says of its lane. Returns the µs that the lane rests for it.
+local function judge_call(lane, job)
+    local rest = 0
+    if job.call == 'well' then
+        set(lane, 'faults', 0)
+        if lane.rest <= now then    -- what was in flight when the rest began does not speed the lane up again
+            set(lane, 'throttles', 0)
+            set(lane, 'share', math.min(100, lane.share + 5))
+        end
+    elseif job.call == 'fault' then
+        rest = count_fault(lane)
+    else
+        refund(lane, job.slot)
+    end
+    compensate(lane, job)
+    return rest
+end
+
+-- Let a throttled lane rest. Returns for how long from now.
+local function rest_throttled(lane, hint)
+    if lane.rest > now then     -- what was in flight when the rest began says nothing new, but for how long it asks
+        if hint > lane.rest - now then rest_for(lane, math.min(hint, FARTHEST)) end
+    else
+        set(lane, 'throttles', lane.throttles + 1)
+        set(lane, 'share', math.max(5, math.floor(lane.share / 2)))
+        rest_for(lane, math.min(hint > 0 and hint or math.min(30, 2 ^ (lane.throttles - 1)) * SECOND, FARTHEST))
+    end
+    return lane.rest - now
+end
+
+local kinds = {}
+
+kinds['end'] = function(lane, job)
+    record(job.id, job.record, job.ttl)
+    local settlement = job.settlement
+    if job.dead then
+        local room = settlement and redis.call('HGET', shutdown_key(settlement[1]), 'room')
+        local message = job.dead[3] == 1 and redis.call('HGET', lane.jobs, job.id)
+        bury(lane, job.dead[1], job.dead[2], message or '', room or '')
+    end
+    forget(lane, job.id)
+    if settlement then
+        settle(settlement[1], settlement[2], lane.name, settlement[3], settlement[4], settlement[5] == 1,
+            settlement[6] == 1, math.floor(now / SECOND))
+    end
+    local following = job['next']
+    if following then
+        redis.call('LPUSH', following[1], following[3])
+        redis.call('SADD', ARRIVALS, following[2])
+        wake()
+    end
+    return judge_call(lane, job)
+end
+
+kinds['retry'] = function(lane, job)
+    redis.call('HDEL', lane.jobs, job.id .. ':owner')
+    redis.call('HSET', lane.jobs, job.id .. ':tries', job.tries)
+    redis.call('ZREM', lane.leases, job.id)
+    local due = now + math.min(job.delay, FARTHEST)
+    redis.call('ZADD', lane.due_key, integer(due), job.id)
+    if lane.due == 0 or due < lane.due then set(lane, 'due', due) end
+    record(job.id, job.record, job.ttl)
+    local rest = judge_call(lane, job)
+    lane.changes = true
+    return rest
+end
+
+kinds['throttle'] = function(lane, job)
+    local message = redis.call('HGET', lane.jobs, job.id)
+    if message then put_back(lane, message, job.tries) end
+    forget(lane, job.id)
+    local rest = rest_throttled(lane, job.hint)
+    compensate(lane, job)
+    lane.changes = true
+    return rest
+end
+
+kinds['release'] = function(lane, job)
+    local held = redis.call('HMGET', lane.jobs, job.id, job.id .. ':tries')
+    if held[1] then put_back(lane, held[1], job.tries or held[2] or '') end
+    forget(lane, job.id)
+    refund(lane, job.slot)
+    lane.changes = true
+    return 0
+end
+
+kinds['renew'] = function(lane, job)
+    redis.call('ZADD', lane.leases, 'XX', integer(now + job.lease), job.id)
+    return 0
+end
+
+local answers, has_reported = {}, {}
+begin_writing()
+for i = 2, #ARGV do
+    local job = cjson.decode(ARGV[i])
+    local lane = open_lane(job.lane)
+    local id = job.lane .. ' ' .. job.id
+    clamp(lane)
+    if has_reported[id] or redis.call('HGET', lane.jobs, job.id .. ':owner') ~= job.owner then
+        answers[i - 1] = '-1'
+    else
+        has_reported[id] = job.kind ~= 'renew'
+        answers[i - 1] = integer(kinds[job.kind](lane, job))
+    end
+end
+local again = false
+for _, lane in pairs(opened) do
+    -- A lane that stands in the schedule is looked at in time. One that was full, or that jobs came back to, is noted anew.
+    if lane.changes or lane.full == 1 then
+        reschedule(lane)
+        again = again or lane.scheduled
+    end
+end
+local first = save()
+if again and ARGV[1] == '1' then wake() end
+return {first and integer(math.max(0, first - now)) or '-1', answers}

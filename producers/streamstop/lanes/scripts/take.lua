@@ -1,0 +1,237 @@
+-- Give a worker jobs whose slots are near, a few of each lane that is due in turn. The slot, the lease and the owner are
+-- written in the same step, so a job is in its lane or in a worker's hand, and never between them.
+--
+-- ARGV[1]  owner    whoever takes; new for each run
+-- ARGV[2]  most     how many jobs at most
+-- ARGV[3]  lease    µs after its slot within which a job must report
+-- ARGV[4]  book     the hash of what the worker knows: <account> -> 1;  <lane>, else <operation>, else * ->
+--                   "<interval µs> <window>"
+-- ARGV[5]  arrivals 1: look at the lanes that producers have put jobs into
+-- ARGV[6]  full     1: the worker can hold no more than `most`; another is woken for what is left
+-- ARGV[7…] lanes    of which jobs are taken that no worker can call, without slots; none: what is due
+-- Returns  {µs until a lane is due, now, jobs, ended, strangers}
+--          jobs       {lane, id, message, history, slot, µs that slots have moved}, …;  slot 0: the job has none
+--          ended      {lane, id, message}, …: jobs of shutdowns that had ended before they were taken
+--          strangers  lanes of accounts that are not in the book, and that nobody has served for a while
+--          or 'no book'
+local owner, most, lease, book = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local LONG_DUE = SECOND / 4         -- a stranger's lane that is due for so long stands in the way of others
+local NEXT_LOOK = SECOND            -- when to look at it again
+local MOST_ARRIVALS = 1000
+local AHEAD = SECOND / 10           -- how far a lane that had nothing goes ahead of those with a backlog
+local FEW = 4                       -- jobs of one lane in one run, where more lanes are due than jobs are asked for
+local MOST_DUE = 50                 -- deferred jobs that wait again, of one lane in one run
+
+local jobs, already_ended, strangers = {}, {}, {}
+local leased = {}
+
+-- Whether a text is UTF-8, as JSON has to be; what cjson does not ask.
+local function is_utf8(text)
+    if not string.find(text, '[\128-\255]') then return true end
+    local tail = '[\128-\191]'
+    for _, sequence in ipairs({'[\194-\223]' .. tail, '\224[\160-\191]' .. tail, '\237[\128-\159]' .. tail,
+            '[\225-\236\238\239]' .. tail .. tail, '\240[\144-\191]' .. tail .. tail,
+            '[\241-\243]' .. tail .. tail .. tail, '\244[\128-\143]' .. tail .. tail}) do
+        text = string.gsub(text, sequence, ' ')
+    end
+    return not string.find(text, '[\128-\255]')
+end
+
+-- Return the id of a message that a worker can read as far as its envelope goes.
+local function id_of(message)
+    if #message > LONGEST_MESSAGE or not is_utf8(message) then return end
+    if string.find(message, '[%z\1-\8\11\12\14-\31]') then return end   -- cjson takes them, and Python does not
+    local headers = decode(message).headers
+    if type(headers) ~= 'table' then return end
+    local id = headers.id
+    if headers.task == 'streamstop.execute' and type(id) == 'string' and #id > 0 and #id <= LONGEST_ID
+            -- nor may it read as what the hash of jobs keeps of another
+            and not string.find(id, ':owner$') and not string.find(id, ':tries$') then
+        return id
+    end
+end
+
+-- Return the lane's next entry. `spent` notes the lists that are empty.
+local function pop(lane, spent)
+    local order = {1, 2, 3, 4}
+    if lane.turn % 10 == 9 then     -- one job in ten is of a lower level, each in turn, so that none starves
+        order = {4 - math.floor(lane.turn / 10) % 3, 4, 3, 2, 1}
+    end
+    for _, level in ipairs(order) do
+        if not spent[level] then
+            local entry = redis.call('RPOP', lane.waiting[level])
+            if entry then return entry end
+            spent[level] = true
+        end
+    end
+end
+
+-- Let jobs wait again whose moment has come.
+local function bring_due(lane)
+    local again = redis.call('ZRANGEBYSCORE', lane.due_key, '-inf', integer(now), 'LIMIT', 0, MOST_DUE)
+    for i = #again, 1, -1 do        -- the last goes to the front first, so that the order stays
+        local id = again[i]
+        local held = redis.call('HMGET', lane.jobs, id, id .. ':tries')
+        redis.call('ZREM', lane.due_key, id)
+        redis.call('HDEL', lane.jobs, id, id .. ':tries')
+        written = true
+        if held[1] then put_back(lane, held[1], held[2] or '') end
+    end
+    local first = redis.call('ZRANGE', lane.due_key, 0, 0, 'WITHSCORES')
+    set(lane, 'due', tonumber(first[2]) or 0)
+end
+
+-- Pop up to `count` jobs that can be given. Returns them, and whether the lane may hold more.
+local function candidates(lane, count)
+    local spent, popped, keys, fields = {}, {}, {}, {}
+    while #popped < count do
+        local entry = pop(lane, spent)
+        if not entry then break end
+        written = true
+        set(lane, 'turn', lane.turn + 1)
+        local history, message = split(entry)
+        local id = id_of(message)
+        if id then
+            popped[#popped + 1] = {id = id, message = message, history = history}
+            keys[#keys + 1] = 'celery-task-meta-' .. id
+            fields[#fields + 1] = id
+        else
+            bury_unreadable(lane, message)
+            count = count - 1
+        end
+    end
+    local more = #popped == count
+    if #popped == 0 then return popped, more end
+    local records = redis.call('MGET', unpack(keys))       -- to MGET, a key of another type is none
+    local held = redis.pcall('HMGET', lane.jobs, unpack(fields))
+    if held.err then                -- a key of another type; what was popped must not be lost over it
+        for i = #popped, 1, -1 do put_back(lane, popped[i].message, popped[i].history) end
+        error(held.err)
+    end
+    local given, seen = {}, {}
+    for i, job in ipairs(popped) do
+        if ended(records[i]) then
+            if string.find(job.message, '\\"shutdown\\"', 1, true) then
+                already_ended[#already_ended + 1] = {lane.name, job.id, job.message}
+            end
+        elseif not held[i] and not seen[job.id] then        -- else the same job waits twice, and the lane has it already
+            seen[job.id] = true
+            given[#given + 1] = job
+        end
+    end
+    return given, more
+end
+
+-- Give up to `share` jobs of a lane. `slots`: each with a slot of its own, near ones only.
+local function serve(lane, share, slots)
+    clamp(lane)
+    if lane.due > 0 and lane.due <= now then bring_due(lane) end
+    local in_flight = redis.call('ZCARD', lane.leases)
+    local room = window_of(lane) - in_flight
+    local slot, interval = next_slot(lane), interval_of(lane)
+    if not slots then
+        room, slot = math.max(room, 1), 0
+    elseif slot > now + HORIZON then
+        return reschedule(lane)
+    else
+        room = math.min(room, math.floor((now + HORIZON - slot) / interval) + 1)
+    end
+    if room <= 0 then return reschedule(lane) end
+    local given, more = candidates(lane, math.min(room, share))
+    if #given > 0 then
+        local held, leases = {}, {}
+        local first_end
+        for _, job in ipairs(given) do
+            local until_ = integer(math.max(slot, now) + lease)
+            first_end = first_end or until_
+            leases[#leases + 1] = until_
+            leases[#leases + 1] = job.id
+            held[#held + 1] = job.id
+            held[#held + 1] = job.message
+            held[#held + 1] = job.id .. ':owner'
+            held[#held + 1] = owner
+            if job.history ~= '' then
+                held[#held + 1] = job.id .. ':tries'
+                held[#held + 1] = job.history
+            end
+            jobs[#jobs + 1] = {lane.name, job.id, job.message, job.history, integer(slot), integer(lane.moved)}
+            if slots then
+                slot = slot + interval
+                set(lane, 'tat', slot)
+            end
+        end
+        redis.call('HSET', lane.jobs, unpack(held))
+        redis.call('ZADD', lane.leases, unpack(leases))
+        leased[#leased + 1] = first_end
+        leased[#leased + 1] = lane.name
+    end
+    if more and window_of(lane) > in_flight + #given then
+        -- Whether it holds more shows at the next look; that costs less than to ask each time.
+        set(lane, 'full', 0)
+        schedule_at(lane, next_slot(lane) - LEAD)
+    else
+        reschedule(lane)
+    end
+end
+
+-- Whether this worker has the lane's account. It then says what the lane's pace is.
+local function is_known(lane)
+    if lane.book == book then return true end
+    local account, operation = string.match(lane.name, '^([^.]*)%.(.*)$')
+    local said = redis.call('HMGET', 'streamstop.work.book.' .. book, account or '', lane.name, operation or '', '*')
+    if not said[4] then return nil end
+    if not said[1] then return false end
+    local interval, window = string.match(said[2] or said[3] or said[4], '^(%d+) (%d+)$')
+    set(lane, 'interval', tonumber(interval))
+    set(lane, 'window', tonumber(window))
+    set(lane, 'book', book)
+    return true
+end
+
+if ARGV[7] then
+    for i = 7, #ARGV do
+        local lane = open_lane(ARGV[i])
+        if lane.interval == 0 then
+            set(lane, 'interval', SECOND)
+            set(lane, 'window', 1)
+        end
+        if most > #jobs then serve(lane, most - #jobs, false) end
+    end
+else
+    if ARGV[5] == '1' then
+        local arrived = redis.call('SPOP', ARRIVALS, MOST_ARRIVALS)
+        written = true
+        local at = {}
+        for _, name in ipairs(arrived) do
+            at[#at + 1] = integer(now - AHEAD)
+            at[#at + 1] = name
+        end
+        if #at > 0 then redis.call('ZADD', SCHEDULE, 'NX', unpack(at)) end
+    end
+    local entries = redis.call('ZRANGE', SCHEDULE, 0, most, 'WITHSCORES')
+    local due = 0
+    while due * 2 < #entries and tonumber(entries[due * 2 + 2]) <= now do due = due + 1 end
+    for i = 1, due do
+        if #jobs >= most then break end
+        local lane = open_lane(entries[i * 2 - 1])
+        local known = is_known(lane)
+        if known == nil then return 'no book' end
+        if known then
+            local share = math.max(FEW, math.floor((most - #jobs) / (due - i + 1)))
+            serve(lane, math.min(share, most - #jobs), true)
+        elseif tonumber(entries[i * 2]) < now - LONG_DUE then
+            strangers[#strangers + 1] = lane.name
+            schedule_at(lane, now + NEXT_LOOK)
+        end
+    end
+    local upcoming = tonumber(entries[due * 2 + 2]) or now + NEXT_LOOK
+    if due > most or #jobs >= most then upcoming = now end      -- others may be due too
+    local first = save()
+    if first and first < upcoming then upcoming = first end
+    if #leased > 0 then redis.call('ZADD', LEASED, 'LT', unpack(leased)) end
+    if ARGV[6] == '1' and upcoming <= now then wake() end
+    return {integer(math.max(0, upcoming - now)), integer(now), jobs, already_ended, strangers}
+end
+save()
+if #leased > 0 then redis.call('ZADD', LEASED, 'LT', unpack(leased)) end
+return {0, integer(now), jobs, already_ended, strangers}

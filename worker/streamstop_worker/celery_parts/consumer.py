@@ -1,0 +1,113 @@
+"""Consumer: Celery's own, which makes requests of the deliveries that the intake takes."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import structlog
+from celery import signals
+from celery.worker import state
+from celery.worker.consumer import Consumer as CeleryConsumer
+
+from streamstop.commands import TASK
+from streamstop_worker.celery_parts.intake import Intake
+from streamstop_worker.celery_parts.request import JobRequest
+from streamstop_worker.pipeline.deliveries import Delivery
+
+_log = structlog.get_logger("streamstop")
+
+
+class Consumer(CeleryConsumer):
+    """Consumes from the schedule of all lanes."""
+
+    # Celery's types know none of these.
+    app: Any
+    hub: Any
+    pool: Any
+    task_consumer: Any
+    event_dispatcher: Any
+    hostname: str
+    connection_errors: tuple[type[Exception], ...]
+    channel_errors: tuple[type[Exception], ...]
+    loop: Callable[..., None]
+    on_task_request: Callable[[Any], None]
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        # Workers have nothing to tell each other; and an answer that comes late would stay in Redis.
+        super().__init__(*arguments, **{**options, "without_mingle": True, "without_gossip": True})
+        self._celerys_loop = self.loop
+        self.loop = self._unending_loop
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, and try again every second: Celery's steps grow to half a minute, and so would Redis' absence."""
+        conn.ensure_connection = partial(conn.ensure_connection, interval_start=1, interval_step=0, interval_max=1)
+        return super().ensure_connected(conn)
+
+    def _unending_loop(self, *arguments: Any) -> None:
+        """Take jobs. Where something fails that should not, connect anew rather than end."""
+        try:
+            self._celerys_loop(*arguments)
+        except (*self.connection_errors, *self.channel_errors):
+            raise
+        except Exception as error:
+            _log.exception("jobs could not be taken; the worker connects anew")
+            raise ConnectionResetError("jobs could not be taken") from error
+
+    def create_task_handler(self, *_arguments: Any) -> Callable[[Any], None]:
+        """Return what is called with each message: one that the intake has just delivered."""
+        intake: Intake = self.pool.intake
+        channel = self.task_consumer.channel
+        channel.on_wake = intake.on_wake
+        intake.connect(channel.deliver, self.hub)
+        self.pool.on_room = intake.on_room
+
+        def on_message(message: Any) -> None:
+            self._on_delivery(intake.delivered.pop(message.delivery_tag), message)
+
+        return on_message
+
+    def _on_delivery(self, delivery: Delivery, message: Any) -> None:
+        taken = delivery.taken
+        tasks = self.app.tasks
+        name = taken.lane.operation if taken.lane.operation in tasks else TASK
+        params = delivery.argument.get("params", {}) if isinstance(delivery.argument, dict) else {}
+        headers = {
+            **delivery.headers,
+            "id": taken.job_id,
+            "task": name,
+            "argsrepr": f"({taken.lane.account!r},)",
+            "kwargsrepr": repr(params),
+            "retries": taken.tries.attempts,
+            "expires": None,
+            "eta": None,
+            "timelimit": None,
+            "stamped_headers": None,
+        }
+        request = JobRequest(
+            message,
+            on_ack=lambda *_: message.ack(),
+            hostname=self.hostname,
+            eventer=self.event_dispatcher,
+            app=self.app,
+            task=tasks[name],
+            headers=headers,
+            body=((taken.lane.account,), params, {}),
+            decoded=True,
+            connection_errors=self.connection_errors,
+        )
+        request.delivery = delivery
+        signals.task_received.send(sender=self, request=request)
+        if self.event_dispatcher is not None and self.event_dispatcher.enabled:
+            request.send_event(
+                "task-received",
+                name=name,
+                args=request.argsrepr,
+                kwargs=request.kwargsrepr,
+                root_id=request.root_id,
+                parent_id=request.parent_id,
+                retries=taken.tries.attempts,
+                eta=None,
+                expires=None,
+            )
+        state.task_reserved(request)
+        self.on_task_request(request)

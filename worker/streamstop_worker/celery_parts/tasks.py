@@ -1,0 +1,32 @@
+"""Tasks: what Celery calls jobs by. Their bodies run in the pool's event loop, not here."""
+
+from typing import NoReturn
+
+from celery import Celery, Task
+from celery.backends.base import DisabledBackend
+
+from streamstop.commands import TASK
+from streamstop.errors import JobFailed
+from streamstop.operations import OPERATIONS
+from streamstop.rooms import CALLBACKS, CONTROL
+
+
+class LaneTask(Task):  # type: ignore[type-arg]  # it takes whatever a foreign producer sends
+    """The jobs of one operation; by the name ``streamstop.execute``, of one that this version does not know."""
+
+    # The scripts record outcomes themselves, in the same step that drops the lease.
+    ignore_result = True
+    acks_late = True
+    throws = (JobFailed,)
+    typing = False
+
+    def run(self, *_args: object, **_kwargs: object) -> NoReturn:
+        """Refuse to run anywhere but in a worker."""
+        raise RuntimeError("jobs run in streamstop's workers: enqueue them with streamstop.Client")
+
+
+def register(app: Celery) -> None:
+    """Register a task for every operation that this version knows."""
+    for name in (TASK, CONTROL.operation, CALLBACKS.operation, *OPERATIONS):
+        task = app.register_task(type("LaneTask", (LaneTask,), {"name": name})())
+        task.backend = DisabledBackend(app)

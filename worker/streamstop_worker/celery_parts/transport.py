@@ -1,0 +1,83 @@
+"""Transport: kombu's Redis transport, whose one queue is the schedule of all lanes.
+
+Broadcasts, events and remote control stay kombu's. Where the stock channel waits in ``BRPOP`` for a message, this one
+waits in ``BLPOP`` for a wake, and then has jobs taken; kombu's virtual channels are made for messages in bulk. Nothing
+is acknowledged or restored: a job is its worker's by its lease. ``test_kombu.py`` names what is relied on.
+"""
+
+from collections.abc import Callable, Mapping
+from queue import Empty
+from time import monotonic
+from typing import Any
+
+from kombu.transport import redis
+
+from streamstop.lanes.names import QUEUE, WAKE
+
+
+class _LaneChannel:
+    """What both kinds of channel have of ours."""
+
+    # Celery's types know none of these.
+    client: Any
+    connection: Any
+    connection_errors: tuple[type[Exception], ...]
+    brpop_timeout: float
+
+    #: Jobs that were taken are not kombu's to bring back.
+    do_restore = False
+    #: Called after each wait for a wake, whether one came or not.
+    on_wake: Callable[[], None] | None = None
+    _in_poll: Any = None
+    _brpop_sent_at: float | None = None
+
+    def deliver(self, headers: Mapping[str, Any], tag: str) -> None:
+        """Give Celery's consumer a message that has `headers`."""
+        properties = {"delivery_tag": tag, "delivery_info": {"exchange": "", "routing_key": QUEUE}}
+        message = {"body": "", "headers": headers, "properties": properties, "content-type": "application/json"}
+        self.connection._deliver(message, QUEUE)  # noqa: SLF001  # as kombu's channels do
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = monotonic()
+        self.client.connection.send_command("BLPOP", WAKE, timeout or self.brpop_timeout)
+
+    def _brpop_read(self, **options: Any) -> bool:
+        try:
+            self.client.parse_response(self.client.connection, "BLPOP", **options)
+        except self.connection_errors:
+            self.client.connection.disconnect()
+            raise
+        finally:
+            self._in_poll = None
+        if self.on_wake is None:
+            raise Empty
+        self.on_wake()
+        return True
+
+    def close(self) -> None:
+        """Close, without waiting for a wake: one that is lost costs no more than a second."""
+        if self._in_poll:
+            self._in_poll = None
+            self.client.connection.disconnect()
+        super().close()  # type: ignore[misc]  # the channel that this is mixed into has it
+
+
+class Channel(_LaneChannel, redis.Channel):  # type: ignore[misc]  # kombu has no types
+    """A channel of a Redis that is named by its own address."""
+
+
+class SentinelChannel(_LaneChannel, redis.SentinelChannel):  # type: ignore[misc]
+    """A channel of the Redis that sentinels name."""
+
+
+class Transport(redis.Transport):
+    """``redis://`` and ``rediss://``."""
+
+    Channel = Channel
+
+
+class SentinelTransport(redis.SentinelTransport):
+    """``sentinel://``."""
+
+    Channel = SentinelChannel

@@ -1,0 +1,1 @@
+"""What happens to one delivery, from the moment a worker has taken it to the report that ends it."""

@@ -1,0 +1,101 @@
+"""Deliveries: a taken job, read as far as every job must be readable: who it is, and what its one argument says.
+
+Celery and kombu see only what was read here, so no message can end them.
+"""
+
+import base64
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from streamstop.commands import TASK
+from streamstop.lanes import Take, Taken
+
+#: Headers of Celery's that lanes do not serve, with the values that ask for nothing.
+_NOT_SERVED: Mapping[str, tuple[object, ...]] = {
+    "compression": (None,),
+    "eta": (None,),
+    "expires": (None,),
+    "timelimit": (None, [None, None]),
+    "stamped_headers": (None, []),
+}
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A job in a worker's hands."""
+
+    taken: Taken
+    #: Redis' clock when the job was taken, and the monotonic clock (s) right before that was asked for and right after.
+    at: datetime
+    asked_at: float
+    taken_at: float
+    #: How long after `taken_at` its slot is, in s; 0 for a job that has none.
+    wait_s: float
+    #: The message's headers, as far as there are any.
+    headers: Mapping[str, Any]
+    #: The argument of the task: a command's JSON data.
+    argument: object = None
+    #: Why no worker can begin it; None where it can be begun.
+    problem: str | None = None
+
+    def now(self) -> datetime:
+        """Return the moment by Redis' clock, as far as the monotonic clock tells."""
+        return datetime.fromtimestamp(self.at.timestamp() + time.monotonic() - self.taken_at, self.at.tzinfo)
+
+
+def deliveries(take: Take, *, asked_at: float, taken_at: float) -> list[Delivery]:
+    """Return the jobs of `take`, read."""
+    made = []
+    for taken in take.jobs:
+        wait_s = max(0.0, (taken.slot_us - take.now_us) / 1_000_000) if taken.slot_us else 0.0
+        headers, argument, problem = _read(taken.message)
+        made.append(Delivery(taken, take.now, asked_at, taken_at, wait_s, headers, argument, problem))
+    return made
+
+
+def _read(message: bytes) -> tuple[Mapping[str, Any], object, str | None]:  # noqa: PLR0911  # a return a problem
+    """Return a message's headers and argument, and why it cannot be begun."""
+    try:
+        fields = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        return {}, None, f"it cannot be decoded ({type(error).__name__})"
+    headers = fields.get("headers") if isinstance(fields, dict) else None
+    if not isinstance(headers, dict) or headers.get("task") != TASK:
+        return {}, None, "its headers do not name the task and a job's id"
+    for name, unsaid in _NOT_SERVED.items():
+        if headers.get(name) not in unsaid:
+            return (
+                headers,
+                None,
+                f"its header {name} is not served"
+                + ("; a command says itself when it expires, as expires_at" if name in {"eta", "expires"} else ""),
+            )
+    if fields.get("content-type") != "application/json":
+        return headers, None, "its content type is not application/json"
+    try:
+        payload = _payload(fields)
+    except (ValueError, TypeError, RecursionError) as error:
+        return headers, None, f"its body cannot be decoded ({type(error).__name__})"
+    match payload:
+        case [list() as args, dict() as kwargs, dict() | None]:
+            return headers, args[0] if args else kwargs.get("command"), None
+        case _:
+            return headers, None, "its body is not a list of arguments, keyword arguments and options"
+
+
+def _payload(fields: Mapping[str, Any]) -> object:
+    body, properties = fields.get("body"), fields.get("properties")
+    if not isinstance(body, str):
+        raise TypeError("the body must be text")
+    if isinstance(properties, dict) and properties.get("body_encoding") == "base64":
+        return json.loads(base64.b64decode(body))
+    return json.loads(body)
+
+
+def argument_of(message: bytes) -> object:
+    """Return the argument that a message gives its task; None where it cannot be read."""
+    return _read(message)[1]

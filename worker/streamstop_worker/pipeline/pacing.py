@@ -1,0 +1,28 @@
+"""Which pace a lane has: the account's own limit, else the vendor's; and the book in which a worker says so."""
+
+from streamstop.lanes import Book, Lane, Pace
+from streamstop.operations import OPERATIONS
+from streamstop.rooms import CALLBACKS, CONTROL, CONTROL_PACE
+from streamstop_worker.accounts import Accounts
+
+#: For lanes of operations that this version does not know; their jobs end as refused.
+_UNKNOWN_LIMIT = 10.0
+
+
+def book_of(accounts: Accounts) -> Book:
+    """Return what a worker with `accounts` knows of lanes."""
+    known = [account for name in accounts.names if (account := accounts.get(name)) is not None]
+    return Book(
+        accounts=frozenset(account.name for account in known) | {CONTROL.account},
+        operations={
+            CONTROL.operation: CONTROL_PACE,
+            CALLBACKS.operation: CONTROL_PACE,
+            **{name: Pace.of_limit(declared.spec.limit) for name, declared in OPERATIONS.items()},
+        },
+        otherwise=Pace.of_limit(_UNKNOWN_LIMIT),
+        lanes={
+            Lane(account.name, operation): Pace.of_limit(limit)
+            for account in known
+            for operation, limit in account.limits.items()
+        },
+    )
