@@ -598,7 +598,7 @@ def test_what_a_server_says_unasked_is_no_answer_to_the_next_request(transport: 
         bodies = []
         for _ in range(3):
             bodies.append((await transport.send(get(server.origin))).body)
-            await asyncio.to_thread(spoken.wait)
+            assert await asyncio.to_thread(spoken.wait, 10)
             spoken.clear()
             await asyncio.sleep(0)
         return bodies
@@ -717,6 +717,32 @@ def test_a_call_that_gets_no_connection_in_time_is_a_pool_timeout(runner: asynci
         client.close()
     assert_told(fault, get(server.origin))
     assert (fault.answer.code, fault.sent_at) == ("PoolTimeout", None)
+
+
+def test_a_call_whose_connection_closes_before_a_byte_is_written_was_not_sent(runner: asyncio.Runner) -> None:
+    client = Client(runner, LONG)
+    received: list[bytes] = []
+
+    def converse(connection: Connection) -> None:
+        connection.request()
+        connection.answer(BODY)
+        received.append(connection.request())
+
+    async def calls(transport: Transport) -> TransportFault:
+        await transport.send(get(server.origin))
+        call = asyncio.create_task(transport.send(post(server.origin)))
+        # From Python 3.12 on, the body is written in this step already.
+        await asyncio.sleep(0)
+        await transport.close()
+        with pytest.raises(TransportFault) as raised:
+            await call
+        return raised.value
+
+    with LoopbackServer(converse) as server:
+        fault = client.run(calls)
+        assert_told(fault, get(server.origin))
+    assert (fault.sent_at is None) == (not received)
+    assert fault.answer.code == ("RemoteProtocolError" if received else "WriteError")
 
 
 @pytest.mark.parametrize("converse", [hang_at_once, hang_in_the_body, drip_the_body])

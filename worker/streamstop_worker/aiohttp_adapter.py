@@ -207,10 +207,12 @@ class _Request(aiohttp.ClientRequest):
     ) -> None:
         progress = _progress.get()
         # aiohttp writes to no connection that has closed since it was taken, so the head stays here too.
-        if not conn.closed:
+        written = not conn.closed
+        if written:
             progress.sent()
         await super().write_bytes(writer, conn, content_length)
-        progress.late = httpx.ReadTimeout
+        if written:
+            progress.late = httpx.ReadTimeout
 
 
 async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
