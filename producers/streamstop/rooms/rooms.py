@@ -31,7 +31,7 @@ CONTROL_PACE = Pace(interval_us=1000, window=4)
 #: How many tasks one script takes.
 AT_ONCE = 200
 #: How many fields one command reads of a hash.
-_PAGE = 500
+_PAGE = 250
 _DEFAULTS = RoomSettings()
 
 
