@@ -27,7 +27,7 @@ def hands(client: Client, real_redis: Redis) -> Hands:
 
 def killed_at_each_send(hands: Hands, call: Callable[[Client], object], check: Callable[[], bool]) -> set[bool]:
     """Kill a producer's `call` at every send, each on a Redis as it is now; return what `check` said of them."""
-    before = {key: (hands.redis.dump(key), hands.redis.pttl(key)) for key in hands.redis.keys()}
+    before = {key: (hands.redis.dump(key), hands.redis.pttl(key)) for key in hands.redis.scan_iter()}
     seen: set[bool] = set()
     for after in (False, True):
         for sends in range(MANY):

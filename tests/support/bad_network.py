@@ -18,8 +18,6 @@ class BadNetwork:
         self.delay_s = 0.0
         #: Nothing is passed on any more, on any connection; none is closed.
         self.silent = False
-        #: Become silent when this was passed on to the server, and its answer back.
-        self.silent_after: bytes | None = None
         self.port = 0
         self._age = 0
 
@@ -29,14 +27,12 @@ class BadNetwork:
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until either side closes it."""
-        born, marked = self._age, False
+        born = self._age
 
         async def ask() -> None:
-            nonlocal marked
             while chunk := await reader.read(65536):
                 if self.silent or born != self._age:
                     continue
-                marked = marked or (self.silent_after is not None and self.silent_after in chunk)
                 server_writer.write(chunk)
                 await server_writer.drain()
 
@@ -47,7 +43,6 @@ class BadNetwork:
                     continue
                 writer.write(chunk)
                 await writer.drain()
-                self.silent = self.silent or marked
 
         try:
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)

@@ -14,9 +14,21 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from streamstop import Client, Command, DeadLetters, QueueUnavailable, Result
+from streamstop.batches import STAGED, Batches
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import Lane
-from streamstop.lanes.names import ACCOUNTS, DEAD, READY, result_key
+from streamstop.lanes.names import (
+    ACCOUNTS,
+    ARRIVALS,
+    BATCH,
+    BATCHES,
+    DEAD,
+    LEASED,
+    READY,
+    SCHEDULE,
+    WAKE,
+    result_key,
+)
 from streamstop.messages import celery_message
 from streamstop.operations import StopMPUTask
 from streamstop.rooms import ShutdownStatus
@@ -107,6 +119,19 @@ def connect(guarded: Guarded) -> Iterator[Callable[[str], Client]]:
         yield lambda user: stack.enter_context(Client(guarded.url(user)))
 
 
+@pytest.fixture
+def guarded_alone() -> Iterator[Guarded]:
+    """A Redis of its own, without a worker."""
+    with guarded_redis() as guarded:
+        yield guarded
+
+
+@pytest.fixture
+def connect_alone(guarded_alone: Guarded) -> Iterator[Callable[[str], Client]]:
+    with ExitStack() as stack:
+        yield lambda user: stack.enter_context(Client(guarded_alone.url(user)))
+
+
 def test_the_readme_has_rules_for_the_three() -> None:
     assert set(rules()) == {PRODUCER, ROOMS, WORKER}
 
@@ -124,8 +149,57 @@ def test_a_producer_enqueues_and_reads_outcomes_and_redis_has_next_to_nothing_to
         [Command(operation=stop(f"{user}-m{n}"), account=ALIYUN, priority=n % 10) for n in range(12)]
     )
     assert {outcome.result for outcome in client.outcomes(jobs, TIMEOUT)} == {Result.STOPPED}
-    # The first nudge, and no other; and it was not the worker that was refused anything.
-    assert guarded.denied() == [f"{PRODUCER}: evalsha 1" if user == PRODUCER else f"{ROOMS}: {LEASES} 1"]
+    # A wake is not cut to one token, and that was tried once; and it was not the worker that was refused anything.
+    assert guarded.denied() == [f"{user}: ltrim 1"]
+
+
+@pytest.mark.parametrize("user", [PRODUCER, ROOMS])
+def test_a_producer_tells_workers_of_its_jobs(
+    user: str, guarded_alone: Guarded, connect_alone: Callable[[str], Client]
+) -> None:
+    client, admin = connect_alone(user), guarded_alone.admin
+    for number in range(5):
+        client.enqueue(stop(f"t-{number}"), account=ALIYUN)
+    assert admin.llen(LANE.queue) == 5
+    assert admin.smembers(ARRIVALS) == {LANE.name.encode()}
+    assert admin.lrange(WAKE, 0, -1) == [b"1"] * 5
+    assert guarded_alone.denied() == [f"{user}: ltrim 1"]
+
+
+@pytest.mark.parametrize("user", [PRODUCER, ROOMS])
+def test_a_big_batch_of_a_producer_that_may_not_spread_it_is_spread_by_a_worker(
+    user: str, guarded_alone: Guarded, connect_alone: Callable[[str], Client]
+) -> None:
+    client, admin = connect_alone(user), guarded_alone.admin
+    commands = [Command(operation=stop(f"t-{number}"), account=ALIYUN) for number in range(501)]
+    for _ in range(2):
+        client.enqueue_many(commands)
+    assert admin.llen(BATCHES) == 2
+    assert admin.llen(LANE.queue) == 0
+    (denied,) = guarded_alone.denied()
+    assert denied == (f"{PRODUCER}: evalsha 1" if user == PRODUCER else f"{ROOMS}: lrange 1")
+    with guarded_alone.redis(WORKER) as redis:
+        Batches(redis).finish()
+    assert admin.llen(LANE.queue) == 1002
+    assert admin.keys("streamstop.batch*") == []
+    assert admin.exists(STAGED) == 0
+
+
+def test_a_user_for_rooms_registers_and_stops_many_and_is_refused_nothing(
+    guarded_alone: Guarded, connect_alone: Callable[[str], Client]
+) -> None:
+    client = connect_alone(ROOMS)
+    commands = [Command(operation=stop(f"t-{number}"), account=ALIYUN) for number in range(1000)]
+    assert client.register_many("acl", commands[:600]) is None
+    assert client.unregister("acl", commands[0].operation, account=ALIYUN)
+    assert len(client.room("acl").tasks) == 599
+    shutdown = client.stop_room("acl", commands)
+    assert client.register_many("acl", commands[:600]) == shutdown
+    assert not client.reopen_room("acl")
+    assert shutdown.progress().total == 1000
+    assert shutdown.cancel()
+    assert guarded_alone.denied() == []
+    assert guarded_alone.admin.keys("streamstop.batch*") == []
 
 
 def test_a_user_for_rooms_registers_stops_and_watches(
@@ -163,19 +237,26 @@ def test_a_task_that_is_registered_again_while_its_stop_waits_leaves_nothing_hal
 
 LEASES, JOBS, DUE, PACE = LANE.keys[4:8]
 RECORD = result_key(LANE.new_job_id())
+STAGED_LIST = f"{BATCH}id"
 HELD = {
-    "zset": (LEASES, DUE, DEAD),
+    "zset": (LEASES, DUE, DEAD, SCHEDULE, LEASED),
     "hash": (JOBS, PACE, f"{DEAD}.id"),
     "list": (READY,),
     "string": (RECORD,),
 }
 WRITES = [
-    *(f"{command} {key}" for key in (LEASES, DUE, DEAD) for command in ("ZADD 1 member", "ZREM member", "ZPOPMIN")),
+    *(f"{command} {key}" for key in HELD["zset"] for command in ("ZADD 1 member", "ZREM member", "ZPOPMIN")),
     *(f"{command} {key}" for key in (JOBS, PACE, f"{DEAD}.id") for command in ("HSET field 2", "HDEL field")),
     *(f"{command} {READY}" for command in ("LPUSH x", "RPUSH x", "RPOP", "LREM 0 x", "LTRIM 1 0")),
     *(f"{command} {RECORD}" for command in ("SET x", "SETEX 9 x", "APPEND x", "GETSET x", "SETRANGE 0 x")),
     *(f"{command} {key}" for keys in HELD.values() for key in keys for command in ("DEL", "UNLINK", "RENAME other")),
-    *(f"ZADD 1 name {ACCOUNTS}", f"ZREM name {ACCOUNTS}", f"DEL {LANE.queue}", f"RPOP {LANE.queue}"),
+    *(f"ZADD 1 name {ACCOUNTS}", f"ZREM name {ACCOUNTS}"),
+    *(
+        f"{command} {key}"
+        for key in (LANE.queue, STAGED_LIST)
+        for command in ("DEL", "RPOP", "LTRIM 1 0", "RENAME other")
+    ),
+    *(f"{command} {ARRIVALS}" for command in ("SREM name", "SPOP", "DEL")),
 ]
 READS = [
     f"ZRANGE 0 -1 {DEAD}",
@@ -183,6 +264,7 @@ READS = [
     f"HGETALL {JOBS}",
     f"LRANGE 0 -1 {READY}",
     f"LRANGE 0 -1 {LANE.queue}",
+    f"LRANGE 0 -1 {STAGED_LIST}",
 ]
 OTHERS = [
     *("FLUSHALL", "FLUSHDB", "KEYS *", "SCAN 0", "CONFIG GET *", "CONFIG SET maxmemory 1", "EVAL return 0", "SAVE"),
@@ -207,6 +289,8 @@ def held() -> Iterator[Guarded]:
             guarded.admin.hset(key, "field", "1")
         guarded.admin.lpush(READY, "x")
         guarded.admin.lpush(LANE.queue, "x")
+        guarded.admin.lpush(STAGED_LIST, "x")
+        guarded.admin.sadd(ARRIVALS, "name")
         guarded.admin.set(RECORD, "x")
         yield guarded
 

@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 
 from streamstop import AsyncClient, Client, Command, QueueUnavailable
+from streamstop.lanes.names import ARRIVALS, WAKE
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_worker.demo.embedded_redis import RedisServer, free_port, redis_server
 from tests.support.bad_network import BadNetwork, bad_network
@@ -144,10 +145,10 @@ def test_connections_that_went_dead_while_idle_cost_one_error_in_all(
         within(HANGS_S, lambda: call(away))
 
 
-def test_a_command_whose_nudge_failed_is_enqueued(network: BadNetwork, away: Client, real_redis: Redis) -> None:
-    network.silent_after = b"LPUSH"
-    job = away.enqueue(stop(), account="acc")
-    assert network.silent, "the nudge was not tried"
+def test_a_command_that_no_worker_can_be_told_of_is_enqueued(client: Client, real_redis: Redis) -> None:
+    for key in (ARRIVALS, WAKE):
+        real_redis.set(key, "what an add or a push is refused on")
+    job = client.enqueue(stop(), account="acc")
     (message,) = real_redis.lrange("streamstop.lane.acc.live.StopMPUTask", 0, -1)
     assert job.id.encode() in message
 

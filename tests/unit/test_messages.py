@@ -1,0 +1,70 @@
+"""Messages: a job as Celery and kombu read it, whatever its command holds."""
+
+import json
+from typing import Any
+
+import pytest
+from kombu import Connection
+from kombu.transport.virtual import Message
+
+from streamstop.commands import TASK
+from streamstop.lanes import Lane
+from streamstop.messages import argument_of, celery_message
+
+LANE = Lane("live-cn", "live.StopMPUTask")
+ARGUMENTS: list[dict[str, Any]] = [
+    {},
+    {"v": 1, "params": {"TaskId": "t", "SdkAppId": 1}, "enqueued_at": 1767225600.123456},
+    {"text": 'quotes " and \\ and \n, ü and 直播 and 🎥, {braces} and %s and @shutdown@'},
+    {"half of a pair": "\ud800", "nested": [[None, True, 1.5, {"a": []}]]},
+]
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_a_message_is_what_celery_would_publish(argument: dict[str, Any]) -> None:
+    job_id = LANE.new_job_id()
+    message = json.loads(celery_message(job_id, LANE, argument, priority=7))
+    options = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    assert json.loads(message.pop("body")) == [[argument], {}, options]
+    assert message == {
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {
+            "lang": "py",
+            "task": TASK,
+            "id": job_id,
+            "root_id": job_id,
+            "parent_id": None,
+            "group": None,
+            "retries": 0,
+            "eta": None,
+            "expires": None,
+            "timelimit": [None, None],
+            "argsrepr": "",
+            "kwargsrepr": "",
+            "ignore_result": True,
+        },
+        "properties": {
+            "correlation_id": job_id,
+            "reply_to": "",
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": LANE.queue},
+            "priority": 7,
+            "body_encoding": None,
+            "delivery_tag": job_id,
+        },
+    }
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_what_is_put_in_comes_out(argument: dict[str, Any]) -> None:
+    text = celery_message(LANE.new_job_id(), LANE, argument)
+    assert argument_of(text.encode()) == argument
+    with Connection("memory://") as connection:
+        message: Any = Message(json.loads(text), channel=connection.channel(), accept=["json"])
+        assert message.decode()[0] == [argument]
+
+
+def test_a_job_whose_id_needs_escapes_makes_a_message_all_the_same() -> None:
+    job_id = 'a.b.C."\\ü'
+    assert json.loads(celery_message(job_id, LANE, {}))["headers"]["id"] == job_id
