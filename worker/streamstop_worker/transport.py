@@ -61,14 +61,15 @@ class Transport:
         """
         seconds = self._timeout.total_seconds()
         try:
-            host = httpx.URL(request.url).netloc.decode()
+            url = httpx.URL(request.url)
+            host = url.netloc.decode()
         except (httpx.InvalidURL, UnicodeError):
             raise TransportFault("InvalidURL", "the address cannot be read") from None
         deadline = asyncio.timeout(seconds)
         progress = Progress(deadline, asyncio.get_running_loop().time() + seconds)
         try:
             async with deadline:
-                response = await _exchange(self._transport, request, progress)
+                response = await _exchange(self._transport, request, url, progress)
             return replace(response, sent_at=progress.sent_at, secrets=request.secrets)
         except (TimeoutError, httpx.TransportError, httpx.InvalidURL, UnicodeError, zlib.error, _BodyTooLarge) as error:
             code, message = _told(error, progress, seconds)
@@ -105,11 +106,13 @@ def _told(error: Exception, progress: Progress, seconds: float) -> tuple[str, st
     return type(error).__name__, str(error)[:200]
 
 
-async def _exchange(transport: httpx.AsyncBaseTransport, request: Request, progress: Progress) -> Response:
+async def _exchange(
+    transport: httpx.AsyncBaseTransport, request: Request, url: httpx.URL, progress: Progress
+) -> Response:
     response = await transport.handle_async_request(
         httpx.Request(
             request.method,
-            request.url,
+            url,
             headers={**_OUR_HEADERS, **request.headers},
             content=request.body,
             extensions={"progress": progress},

@@ -234,8 +234,6 @@ class _Execution:
         return await asyncio.to_thread(self._worker.shutdowns.was_cancelled, self._membership.shutdown)
 
     async def _finish(self, outcome: Outcome, call: LastCall) -> End:
-        tries = Tries(outcome.attempts, outcome.calls)
-        log = self._log_of(tries, outcome.code, outcome.message, outcome.request_id)
         follows = after(self._membership, self._command, outcome, outcome.ended_at or datetime.now(UTC))
         letter = None
         if follows.then is None:
@@ -254,6 +252,7 @@ class _Execution:
                 letter=letter,
             )
         )
+        log = self._log_of(outcome, outcome.code, outcome.message, outcome.request_id)
         if rest is None:
             log.warning("not recorded, for the lease had run out", result=outcome.result.value)
             return GivenBack()
@@ -299,7 +298,7 @@ class _Execution:
             **told,
         )
 
-    def _log_of(self, tries: Tries, code: str | None, message: str | None, request_id: str | None) -> Any:
+    def _log_of(self, tries: Tries | Outcome, code: str | None, message: str | None, request_id: str | None) -> Any:
         said = {key: value for key, value in (("code", code), ("message", message)) if value is not None}
         return self._log.bind(attempt=tries.attempts, calls=tries.calls, request_id=request_id, **said)
 

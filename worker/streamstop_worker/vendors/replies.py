@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from streamstop.operations import Meaning
@@ -65,7 +65,8 @@ def message(value: object) -> str | None:
     return line[:MESSAGE_LENGTH] or None
 
 
-def _secrets(secrets: Iterable[str]) -> re.Pattern[str] | None:
+@lru_cache(maxsize=1024)  # an account's secrets are those of each of its calls
+def _secrets(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
     """Return what finds each of `secrets`, percent-encoded any number of times too; None where there is none."""
     longest_first = sorted((secret for secret in secrets if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
     found = ("".join(f"(?:%(?:25)*(?i:{ord(c):02x})|{re.escape(c)})" for c in secret) for secret in longest_first)
