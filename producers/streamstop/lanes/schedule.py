@@ -27,7 +27,7 @@ BATCH = 50
 #: How long a book is kept that no worker has touched.
 _BOOK_TTL = timedelta(days=1)
 #: How many accounts are looked at in one run.
-_ACCOUNTS = 100
+_ACCOUNTS = 300
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -163,5 +163,5 @@ def _take(reply: Any, owner: str) -> Take:
         ],
         ended=[(Lane.from_name(name.decode()), job_id.decode(), message) for name, job_id, message in ended],
         strangers=[Lane.from_name(name.decode()) for name in strangers],
-        next_in=int(next_us) * _MICROSECOND,
+        next_in=None if int(next_us) < 0 else int(next_us) * _MICROSECOND,
     )

@@ -142,8 +142,8 @@ class Take:
     ended: Sequence[tuple[Lane, str, bytes]]
     #: Lanes of accounts that this worker does not have, and that nobody has served for a while.
     strangers: Sequence[Lane]
-    #: How long until a lane is due.
-    next_in: timedelta
+    #: How long until a lane is due; None: none will be before something changes.
+    next_in: timedelta | None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Intake: takes jobs for Celery's consumer, whenever one may be due and the worker has room."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -8,15 +9,16 @@ from typing import Any
 
 import structlog
 
-from streamstop.lanes import UNREACHABLE, Book, Schedule, Take
+from streamstop.lanes import BATCH, UNREACHABLE, Book, Schedule, Take
 from streamstop.refusals import code_of
 from streamstop_worker.pipeline.deliveries import Delivery, deliveries
 from streamstop_worker.pipeline.slots import Slots
 
 #: How long a worker that found nothing where it expected a job waits longer than it was told to, at first and at most.
-#: Where several share the lanes, one of them serves a lane's next slot, and the others need not ask.
+#: Where several share the lanes, one of them serves a lane's next slots, and the others need not ask: who has no more
+#: room wakes another, and the sweep wakes one where a lane is neglected.
 _LOST_S = 0.005
-_MOST_LOST_S = 0.1
+_MOST_LOST_S = 1.0
 
 _log = structlog.get_logger("streamstop")
 
@@ -55,7 +57,7 @@ class Intake:
         self.delivered.clear()
 
     def on_wake(self) -> None:
-        """Take: a producer may have put jobs into lanes, or a second has passed."""
+        """Take: a producer has put jobs into lanes, or another worker leaves some."""
         self._lost_s = 0.0
         self._look(arrivals=True)
 
@@ -79,7 +81,7 @@ class Intake:
         asked_at = time.monotonic()
         try:
             take = self._schedule.take(
-                room, lease=self._lease, book=self._book(), arrivals=arrivals, full=room < self._slots.concurrency
+                room, lease=self._lease, book=self._book(), arrivals=arrivals, full=room <= BATCH
             )
         except UNREACHABLE as error:
             if code_of(error) is None:
@@ -95,12 +97,14 @@ class Intake:
             tag = str(next(self._tags))
             self.delivered[tag] = delivery
             deliver({}, tag)
-        wait_s = take.next_in.total_seconds()
-        if not take.jobs and not arrivals:
-            self._lost_s = min(max(2 * self._lost_s, _LOST_S), _MOST_LOST_S)
-        elif take.jobs:
+        if take.jobs:
             self._lost_s = 0.0
-        self._plan(taken_at + wait_s + self._lost_s)
+        elif not arrivals:
+            self._lost_s = min(max(2 * self._lost_s, _LOST_S), _MOST_LOST_S)
+        if take.next_in is None:
+            self._due_at = math.inf
+        else:
+            self._plan(taken_at + take.next_in.total_seconds() + self._lost_s)
 
     def _plan(self, at: float) -> None:
         """Look again at a moment, by the monotonic clock in s."""

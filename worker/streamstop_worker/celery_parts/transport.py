@@ -26,7 +26,7 @@ class _LaneChannel:
 
     #: Jobs that were taken are not kombu's to bring back.
     do_restore = False
-    #: Called after each wait for a wake, whether one came or not.
+    #: Called when a wake has come.
     on_wake: Callable[[], None] | None = None
     _in_poll: Any = None
     _brpop_sent_at: float | None = None
@@ -44,13 +44,13 @@ class _LaneChannel:
 
     def _brpop_read(self, **options: Any) -> bool:
         try:
-            self.client.parse_response(self.client.connection, "BLPOP", **options)
+            wake = self.client.parse_response(self.client.connection, "BLPOP", **options)
         except self.connection_errors:
             self.client.connection.disconnect()
             raise
         finally:
             self._in_poll = None
-        if self.on_wake is None:
+        if not wake or self.on_wake is None:
             raise Empty
         self.on_wake()
         return True

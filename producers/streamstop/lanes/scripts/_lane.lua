@@ -38,6 +38,8 @@ local LEASED, DEAD = 'streamstop.work.leased', 'streamstop.dead'
 local SECOND = 1000000
 local HORIZON = SECOND * 0.06       -- how far ahead of its slot a job is given to a worker, at most
 local LEAD = SECOND * 0.03          -- how far ahead of the lane's next slot a worker should look at it again
+local AHEAD = SECOND / 10           -- how far a lane that had nothing goes ahead of those with a backlog
+local MOST_ARRIVALS = 1000
 local PATIENCE = SECOND             -- no slot is given farther ahead than this, whatever the clock does
 local LATE_COVERED = SECOND / 100   -- lateness of a call that the headroom covers, beside what nobody can see
 local FAILING = 5                   -- transient faults in a row that make a lane rest
@@ -184,6 +186,19 @@ local function wake()
     redis.call('LTRIM', WAKE, 0, 0)
 end
 
+-- Note in the schedule the lanes that producers have put jobs into.
+local function schedule_arrivals()
+    local arrived = redis.call('SPOP', ARRIVALS, MOST_ARRIVALS)
+    written = true
+    local at = {}
+    for _, name in ipairs(arrived) do
+        at[#at + 1] = integer(now - AHEAD)
+        at[#at + 1] = name
+    end
+    if #at > 0 then redis.call('ZADD', SCHEDULE, 'NX', unpack(at)) end
+    return #arrived
+end
+
 local function decode(message)
     local ok, fields = pcall(cjson.decode, message)
     if ok and type(fields) == 'table' then
@@ -209,6 +224,7 @@ end
 
 -- Drop what the lane holds of a job in flight, or of one that is due later.
 local function forget(lane, id)
+    written = true
     redis.call('ZREM', lane.leases, id)
     redis.call('HDEL', lane.jobs, id, id .. ':owner', id .. ':tries')
 end

@@ -4,32 +4,45 @@
 -- ARGV[2…] operations, then accounts: every pair is a lane that could exist
 -- Returns  how many lanes hold jobs
 local count = tonumber(ARGV[1])
-local MOST_KEYS = 1000      -- of one command
+local MOST_KEYS = 7000      -- of one command; Lua can pass some 8,000
+local MOST_SCHEDULED = 1000
 local found, keys, names = 0, {}, {}
 
-local function look()
-    if #keys == 0 or redis.call('EXISTS', unpack(keys)) == 0 then return end
-    for i, name in ipairs(names) do
-        if redis.call('EXISTS', unpack(keys, i * 4 - 3, i * 4)) > 0 then
-            begin_writing()
-            redis.call('ZADD', SCHEDULE, 'NX', integer(now), name)
-            found = found + 1
-        end
+-- Note those of the lanes from `first` to `last` that hold jobs.
+local function halve(first, last)
+    if redis.call('EXISTS', unpack(keys, first * 4 - 3, last * 4)) == 0 then return end
+    if first < last then
+        local middle = math.floor((first + last) / 2)
+        halve(first, middle)
+        halve(middle + 1, last)
+    else
+        begin_writing()
+        redis.call('ZADD', SCHEDULE, 'NX', integer(now), names[first])
+        found = found + 1
     end
 end
+
+local function look()
+    if #names > 0 then halve(1, #names) end
+    keys, names = {}, {}
+end
+
+local scheduled = {}                -- lanes that workers look at anyway; of very many, not all
+for _, name in ipairs(redis.call('ZRANGE', SCHEDULE, 0, MOST_SCHEDULED)) do scheduled[name] = true end
 
 for at = count + 2, #ARGV do
     for operation = 2, count + 1 do
         local name = ARGV[at] .. '.' .. ARGV[operation]
         local queue = 'streamstop.lane.' .. name
-        names[#names + 1] = name
-        keys[#keys + 1] = queue
-        keys[#keys + 1] = queue .. '\6\0223'
-        keys[#keys + 1] = queue .. '\6\0226'
-        keys[#keys + 1] = queue .. '\6\0229'
+        if not scheduled[name] then
+            names[#names + 1] = name
+            keys[#keys + 1] = queue
+            keys[#keys + 1] = queue .. '\6\0223'
+            keys[#keys + 1] = queue .. '\6\0226'
+            keys[#keys + 1] = queue .. '\6\0229'
+        end
         if #keys >= MOST_KEYS then
             look()
-            keys, names = {}, {}
         end
     end
 end

@@ -78,14 +78,15 @@ end
 local kinds = {}
 
 kinds['end'] = function(lane, job)
-    record(job.id, job.record, job.ttl)
-    local settlement = job.settlement
-    if job.dead then
-        local room = settlement and redis.call('HGET', shutdown_key(settlement[1]), 'room')
-        local message = job.dead[3] == 1 and redis.call('HGET', lane.jobs, job.id)
-        bury(lane, job.dead[1], job.dead[2], message or '', room or '')
-    end
+    local settlement, dead = job.settlement, job.dead
+    local message = dead and dead[3] == 1 and redis.call('HGET', lane.jobs, job.id)
+    -- First what takes no memory. Nothing can fail between this and the record.
     forget(lane, job.id)
+    record(job.id, job.record, job.ttl)
+    if dead then
+        local room = settlement and redis.call('HGET', shutdown_key(settlement[1]), 'room')
+        bury(lane, dead[1], dead[2], message or '', room or '')
+    end
     if settlement then
         settle(settlement[1], settlement[2], lane.name, settlement[3], settlement[4], settlement[5] == 1,
             settlement[6] == 1, math.floor(now / SECOND))
@@ -100,6 +101,7 @@ kinds['end'] = function(lane, job)
 end
 
 kinds['retry'] = function(lane, job)
+    begin_writing()
     redis.call('HDEL', lane.jobs, job.id .. ':owner')
     redis.call('HSET', lane.jobs, job.id .. ':tries', job.tries)
     redis.call('ZREM', lane.leases, job.id)
@@ -114,6 +116,7 @@ end
 
 kinds['throttle'] = function(lane, job)
     local message = redis.call('HGET', lane.jobs, job.id)
+    begin_writing()
     if message then put_back(lane, message, job.tries) end
     forget(lane, job.id)
     local rest = rest_throttled(lane, job.hint)
@@ -124,6 +127,7 @@ end
 
 kinds['release'] = function(lane, job)
     local held = redis.call('HMGET', lane.jobs, job.id, job.id .. ':tries')
+    begin_writing()
     if held[1] then put_back(lane, held[1], job.tries or held[2] or '') end
     forget(lane, job.id)
     refund(lane, job.slot)
@@ -132,12 +136,12 @@ kinds['release'] = function(lane, job)
 end
 
 kinds['renew'] = function(lane, job)
+    begin_writing()
     redis.call('ZADD', lane.leases, 'XX', integer(now + job.lease), job.id)
     return 0
 end
 
 local answers, has_reported = {}, {}
-begin_writing()
 for i = 2, #ARGV do
     local job = cjson.decode(ARGV[i])
     local lane = open_lane(job.lane)

@@ -7,17 +7,18 @@
 -- Returns  nil where it is not the caller's turn;  else {now, how many lanes had the moment of their next look set anew for the clock, lane, lapsed leases, …}
 local most, longest, last = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local MOST_LANES = 200
+local NEGLECTED = SECOND / 5
 local OLD_READY, OLD_LANES = 'streamstop.ready', 'streamstop.lanes'
 
 local SWEEPER = 'streamstop.sweeper'
 
-begin_writing()
 local period = tonumber(ARGV[4])
-if period > 0 and not redis.call('SET', SWEEPER, 1, 'NX', 'PX', period) then
-    -- A clock that was set back would have it held for as long.
-    if redis.call('PTTL', SWEEPER) > period then redis.call('DEL', SWEEPER) end
-    return nil
+if period > 0 then
+    local held = redis.call('PTTL', SWEEPER)
+    if held > 0 and held <= period then return nil end      -- longer: the clock was set back since
 end
+begin_writing()
+if period > 0 then redis.call('SET', SWEEPER, 1, 'PX', period) end
 local moved = 0
 if last > now + SECOND then
     -- The clock was set back, and every moment of the schedule lies as much too far ahead: each lane is looked at again.
@@ -104,6 +105,9 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', LEASED, '-inf', integer(now), 
         most = most - lapsed
     end
 end
+local arrived = schedule_arrivals()
 local first = save()
-if first then wake() end
+local due = redis.call('ZRANGE', SCHEDULE, 0, 0, 'WITHSCORES')[2]
+-- A lane that is due for a while is one that no worker is about to look at.
+if first or arrived > 0 or due and tonumber(due) < now - NEGLECTED then wake() end
 return reply

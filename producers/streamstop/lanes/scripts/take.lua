@@ -9,7 +9,7 @@
 -- ARGV[5]  arrivals 1: look at the lanes that producers have put jobs into
 -- ARGV[6]  full     1: the worker can hold no more than `most`; another is woken for what is left
 -- ARGV[7…] lanes    of which jobs are taken that no worker can call, without slots; none: what is due
--- Returns  {µs until a lane is due, now, jobs, ended, strangers}
+-- Returns  {µs until a lane is due, -1 where none is, now, jobs, ended, strangers}
 --          jobs       {lane, id, message, history, slot, µs that slots have moved}, …;  slot 0: the job has none
 --          ended      {lane, id, message}, …: jobs of shutdowns that had ended before they were taken
 --          strangers  lanes of accounts that are not in the book, and that nobody has served for a while
@@ -17,8 +17,6 @@
 local owner, most, lease, book = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local LONG_DUE = SECOND / 4         -- a stranger's lane that is due for so long stands in the way of others
 local NEXT_LOOK = SECOND            -- when to look at it again
-local MOST_ARRIVALS = 1000
-local AHEAD = SECOND / 10           -- how far a lane that had nothing goes ahead of those with a backlog
 local FEW = 4                       -- jobs of one lane in one run, where more lanes are due than jobs are asked for
 local MOST_DUE = 50                 -- deferred jobs that wait again, of one lane in one run
 
@@ -199,14 +197,7 @@ if ARGV[7] then
     end
 else
     if ARGV[5] == '1' then
-        local arrived = redis.call('SPOP', ARRIVALS, MOST_ARRIVALS)
-        written = true
-        local at = {}
-        for _, name in ipairs(arrived) do
-            at[#at + 1] = integer(now - AHEAD)
-            at[#at + 1] = name
-        end
-        if #at > 0 then redis.call('ZADD', SCHEDULE, 'NX', unpack(at)) end
+        schedule_arrivals()
     end
     local entries = redis.call('ZRANGE', SCHEDULE, 0, most, 'WITHSCORES')
     local due = 0
@@ -224,14 +215,15 @@ else
             schedule_at(lane, now + NEXT_LOOK)
         end
     end
-    local upcoming = tonumber(entries[due * 2 + 2]) or now + NEXT_LOOK
+    local upcoming = tonumber(entries[due * 2 + 2])
     if due > most or #jobs >= most then upcoming = now end      -- others may be due too
     local first = save()
-    if first and first < upcoming then upcoming = first end
+    if first and first < (upcoming or math.huge) then upcoming = first end
     if #leased > 0 then redis.call('ZADD', LEASED, 'LT', unpack(leased)) end
-    if ARGV[6] == '1' and upcoming <= now then wake() end
-    return {integer(math.max(0, upcoming - now)), integer(now), jobs, already_ended, strangers}
+    if ARGV[6] == '1' and #jobs >= most and upcoming <= now then wake() end
+    local left = upcoming and integer(math.max(0, upcoming - now)) or '-1'
+    return {left, integer(now), jobs, already_ended, strangers}
 end
 save()
 if #leased > 0 then redis.call('ZADD', LEASED, 'LT', unpack(leased)) end
-return {0, integer(now), jobs, already_ended, strangers}
+return {'-1', integer(now), jobs, already_ended, strangers}
