@@ -22,25 +22,36 @@ local function halve(first, last)
     end
 end
 
+local scheduled                     -- lanes that workers look at anyway; of very many, not all
+
 local function look()
-    if #names > 0 then halve(1, #names) end
+    if #keys > 0 and redis.call('EXISTS', unpack(keys)) > 0 then
+        if not scheduled then
+            scheduled = {}
+            for _, name in ipairs(redis.call('ZRANGE', SCHEDULE, 0, MOST_SCHEDULED)) do scheduled[name] = true end
+        end
+        local others, of_others = {}, {}
+        for i, name in ipairs(names) do
+            if not scheduled[name] then
+                others[#others + 1] = name
+                for at = i * 4 - 3, i * 4 do of_others[#of_others + 1] = keys[at] end
+            end
+        end
+        names, keys = others, of_others
+        if #names > 0 then halve(1, #names) end
+    end
     keys, names = {}, {}
 end
-
-local scheduled = {}                -- lanes that workers look at anyway; of very many, not all
-for _, name in ipairs(redis.call('ZRANGE', SCHEDULE, 0, MOST_SCHEDULED)) do scheduled[name] = true end
 
 for at = count + 2, #ARGV do
     for operation = 2, count + 1 do
         local name = ARGV[at] .. '.' .. ARGV[operation]
         local queue = 'streamstop.lane.' .. name
-        if not scheduled[name] then
-            names[#names + 1] = name
-            keys[#keys + 1] = queue
-            keys[#keys + 1] = queue .. '\6\0223'
-            keys[#keys + 1] = queue .. '\6\0226'
-            keys[#keys + 1] = queue .. '\6\0229'
-        end
+        names[#names + 1] = name
+        keys[#keys + 1] = queue
+        keys[#keys + 1] = queue .. '\6\0223'
+        keys[#keys + 1] = queue .. '\6\0226'
+        keys[#keys + 1] = queue .. '\6\0229'
         if #keys >= MOST_KEYS then
             look()
         end
