@@ -131,6 +131,7 @@ def test_a_shutdown_that_is_opened_with_many_has_all_of_them_or_is_not_open(hand
 def accepted(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> Hands:
     """Let producers die as soon as what they staged is accepted."""
     monkeypatch.setattr(rooms_module, "AT_ONCE", 50)
+    monkeypatch.setattr(rooms_module, "PIECE", 50)
     return hands
 
 

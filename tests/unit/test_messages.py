@@ -61,7 +61,8 @@ def test_what_is_put_in_comes_out(argument: dict[str, Any]) -> None:
     text = celery_message(LANE.new_job_id(), LANE, argument)
     assert argument_of(text.encode()) == argument
     with Connection("memory://") as connection:
-        message: Any = Message(json.loads(text), channel=connection.channel(), accept=["json"])
+        channel: Any = connection.channel()
+        message: Any = Message(json.loads(text), channel=channel, accept=["application/json"])
         assert message.decode()[0] == [argument]
 
 

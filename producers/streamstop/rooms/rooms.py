@@ -28,8 +28,10 @@ CONTROL = Lane("_control", "room.Steps")
 CALLBACKS = Lane("_control", "room.Callbacks")
 #: No vendor is called; a few shutdowns are fanned out side by side.
 CONTROL_PACE = Pace(interval_us=1000, window=4)
-#: How many tasks one script takes.
+#: How many tasks one script takes; more are staged as a batch.
 AT_ONCE = 200
+#: How many tasks of a batch one script applies.
+PIECE = 100
 #: How many fields one command reads of a hash.
 _PAGE = 250
 _DEFAULTS = RoomSettings()
@@ -127,8 +129,8 @@ class Rooms:
 
         Its producer does so, and where it was killed the next operation on the room, or the worker that fans out.
         """
-        while self._run("apply", room, AT_ONCE):
-            yield AT_ONCE
+        while self._run("apply", room, PIECE):
+            yield PIECE
 
     def progress(self, shutdown: str) -> Progress | None:
         """Return how far a shutdown is; None where there is none by that id."""
