@@ -10,14 +10,18 @@ from redis import Redis
 
 from streamstop import Client, DeadLetters, Progress, Result, Shutdown, ShutdownStatus
 from streamstop.dead import letter_of
-from streamstop.lanes import Claimed, Lane, LastCall
+from streamstop.lanes import Ended, Lane, LastCall, Released, Taken
 from streamstop.outcomes import Outcome
 from streamstop.results import outcome_record
 from streamstop.rooms import CALLBACKS, Membership
 from streamstop_worker.shutdowns import settlement_of
-from tests.integration.test_rooms_step_by_step import LANE, PACE, ROOM, Hands
+from tests.integration.test_rooms_step_by_step import LANE, ROOM, Hands
 
-LEASE = timedelta(seconds=15)
+
+def argument_of(message: bytes) -> dict[str, Any]:
+    """Return a command's JSON data."""
+    data: dict[str, Any] = json.loads(json.loads(message)["body"])[0][0]
+    return data
 
 
 class Undertaker(Hands):
@@ -29,20 +33,22 @@ class Undertaker(Hands):
 
     def finish(self, name: str, result: Result, *, lane: Lane = LANE) -> str:
         """Let the waiting job of a task end as a worker does; return its id."""
-        self.lanes.admit(LANE, PACE)
-        for message in self.queued(lane):
-            argument = json.loads(message["body"])[0][0]
-            job_id: str = message["headers"]["id"]
-            if argument["params"]["TaskId"] == name and self.claim(job_id) is Claimed.GO:
-                self.report(job_id, argument, result)
-                return job_id
+        others: list[Taken] = []
+        while jobs := self.take(lane).jobs:
+            (job,) = jobs
+            if argument_of(job.message)["params"]["TaskId"] == name:
+                self.report(job, result)
+                self.schedule.report([Released(job=other) for other in others])
+                return job.job_id
+            others.append(job)
         raise AssertionError(f"no job of {name} waits")
 
-    def report(self, job_id: str, argument: dict[str, Any], result: Result) -> None:
+    def report(self, job: Taken, result: Result) -> None:
+        argument = argument_of(job.message)
         membership = Membership.of_message(argument)
         outcome = Outcome(
             result=result,
-            job_id=job_id,
+            job_id=job.job_id,
             account=LANE.account,
             operation=LANE.operation,
             params=argument["params"],
@@ -50,16 +56,11 @@ class Undertaker(Hands):
         )
         settlement = None if membership is None else settlement_of(membership, outcome)
         letter = letter_of(argument, membership, outcome, settlement)
-        assert self.lanes.finish(
-            LANE,
-            PACE,
-            job_id,
-            owner="worker",
-            record=outcome_record(outcome),
-            call=LastCall.WELL,
-            settlement=settlement,
-            letter=letter,
+        record = outcome_record(outcome)
+        ended = Ended(
+            job=job, record=record, kept=timedelta(days=1), call=LastCall.WELL, settlement=settlement, letter=letter
         )
+        assert self.schedule.report([ended]).rests == [timedelta(0)]
 
     def requeue(self) -> str:
         """Requeue the only letter."""
@@ -212,10 +213,9 @@ def test_a_task_that_is_started_again_after_its_requeued_stop_was_called_is_stop
     hands: Undertaker, closed: Shutdown
 ) -> None:
     hands.requeue()
-    hands.lanes.admit(LANE, PACE)
-    (message,) = [one for one in hands.queued() if hands.claim(one["headers"]["id"]) is Claimed.GO]
+    (job,) = hands.take().jobs
     assert hands.register("bad") == closed
-    hands.report(message["headers"]["id"], json.loads(message["body"])[0][0], Result.STOPPED)
+    hands.report(job, Result.STOPPED)
     assert hands.registered() == ["bad"], "the one that was started last still runs"
     hands.fan_out(closed)
     hands.finish("bad", Result.STOPPED)

@@ -10,18 +10,17 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Command, Result, Shutdown, ShutdownStatus
-from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Pace, Tries
-from streamstop.lanes.names import ARRIVALS, READY_LISTS, WAKE
+from streamstop.lanes import Lane, Lanes, Retried, Schedule, Take, Tries
+from streamstop.lanes.names import ARRIVALS, WAKE
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome
 from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
 from streamstop_worker import shutdowns
 from streamstop_worker.shutdowns import Shutdowns
-from tests.support.lane_hands import WAITS_AGAIN
 
 LANE = Lane("trtc-intl", "trtc.StopPublishCdnStream")
-PACE = Pace.of_limit(500)
 ROOM = "room"
+WAITS_AGAIN = '{"status": "RETRY", "result": null}'
 
 
 @dataclass
@@ -34,6 +33,7 @@ class Hands:
     def __post_init__(self) -> None:
         self.lanes = Lanes(self.redis)
         self.rooms = Rooms(self.redis, self.lanes)
+        self.schedule = Schedule(self.redis)
         self.worker = Shutdowns(self.rooms, self.lanes)
 
     def register(self, *names: object) -> Shutdown | None:
@@ -53,10 +53,10 @@ class Hands:
     def queued(self, lane: Lane = LANE) -> list[dict[str, Any]]:
         """Return the messages of a lane that no worker has taken, first to last."""
         found: list[bytes] = []
-        for level in (*READY_LISTS, *lane.waiting):
+        for level in lane.waiting:
             found += reversed(self.redis.lrange(level, 0, -1))
-        messages = [json.loads(message) for message in found]
-        return [one for one in messages if one["properties"]["delivery_info"]["routing_key"] == lane.queue]
+        # What a worker put back stands behind its history, and a newline.
+        return [json.loads(message.rpartition(b"\n")[2]) for message in found]
 
     def messages(self, lane: Lane = LANE) -> list[dict[str, Any]]:
         """Return their arguments."""
@@ -71,17 +71,9 @@ class Hands:
         membership = Membership(shutdown=shutdown.id, member=member)
         self.rooms.settle(LANE, shutdowns.settlement_of(membership, outcome(membership, result)))
 
-    def take(self) -> str:
-        """Let a worker take and claim the next job of the lane; return its id."""
-        self.lanes.admit(LANE, PACE)
-        job_id: str = self.queued()[0]["headers"]["id"]
-        self.redis.rpop("streamstop.ready", 2)  # the fan-out and the job
-        assert self.claim(job_id) is Claimed.GO
-        return job_id
-
-    def claim(self, job_id: str) -> Claimed:
-        lease = timedelta(seconds=15)
-        return self.lanes.claim(LANE, PACE, job_id, owner="worker", lease=lease, expires_at=None).what
+    def take(self, lane: Lane = LANE) -> Take:
+        """Let a worker take the lane's next job."""
+        return self.schedule.take_strangers([lane], 1, lease=timedelta(seconds=15))
 
 
 def stops(*names: object) -> list[Command]:
@@ -239,7 +231,7 @@ def test_a_task_that_is_registered_again_while_its_stop_is_under_way_is_stopped_
     """The vendor may have ended its predecessor already: the stop that is under way would end nothing else."""
     shutdown = hands.stop("a")
     hands.fan_out(shutdown)
-    hands.take()
+    assert len(hands.take().jobs) == 1
     assert hands.register("a") == shutdown
     hands.fan_out(shutdown)
     assert (len(hands.members()), shutdown.progress().total) == (1, 2)
@@ -263,10 +255,12 @@ def test_a_job_of_a_shutdown_that_is_cancelled_while_it_waits_counts_in_it(hands
     shutdown = hands.stop("a", "b")
     hands.fan_out(shutdown)
     membership = Membership(shutdown=shutdown.id, member=hands.members()[0])
-    assert hands.client.job(membership.job_id(LANE)).cancel().result is Result.CANCELLED
-    hands.lanes.admit(LANE, PACE)
-    assert hands.claim(membership.job_id(LANE)) is Claimed.STALE
-    hands.worker.settle_ended(LANE, membership, hands.lanes.record_of(membership.job_id(LANE)))
+    job_id = membership.job_id(LANE)
+    assert hands.client.job(job_id).cancel().result is Result.CANCELLED
+    take = hands.take()
+    assert take.jobs == []
+    assert [ended for _lane, ended, _message in take.ended] == [job_id]
+    hands.worker.settle_ended(LANE, membership, hands.lanes.record_of(job_id))
     assert shutdown.progress().results == {Result.CANCELLED: 1}
 
 
@@ -320,15 +314,14 @@ def test_a_deferred_job_of_a_shutdown_that_is_cancelled_counts_in_it(hands: Hand
     shutdown = hands.stop("a")
     hands.fan_out(shutdown)
     member = hands.members()[0]
-    job_id = hands.take()
+    (job,) = hands.take().jobs
     later = timedelta(minutes=1)
-    hands.lanes.defer(
-        LANE, PACE, job_id, owner="worker", delay=later, tries=Tries(1, 1), record=WAITS_AGAIN, call=LastCall.WELL
-    )
-    assert hands.client.job(job_id).cancel().result is Result.CANCELLED
-    hands.lanes.admit(LANE, PACE)
-    assert hands.members() == [member], "it is claimed once more, to be counted"
-    assert hands.claim(job_id) is Claimed.STALE
+    hands.schedule.report([Retried(job=job, delay=later, tries=Tries(1, 1), record=WAITS_AGAIN, kept=later)])
+    assert hands.client.job(job.job_id).cancel().result is Result.CANCELLED
+    assert hands.members() == [member], "a worker meets it once more, to count it"
+    take = hands.take()
+    assert take.jobs == []
+    assert [ended for _lane, ended, _message in take.ended] == [job.job_id]
     membership = Membership(shutdown=shutdown.id, member=member)
-    hands.worker.settle_ended(LANE, membership, hands.lanes.record_of(job_id))
+    hands.worker.settle_ended(LANE, membership, hands.lanes.record_of(job.job_id))
     assert shutdown.progress().results == {Result.CANCELLED: 1}

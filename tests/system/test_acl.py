@@ -235,7 +235,7 @@ def test_a_task_that_is_registered_again_while_its_stop_waits_leaves_nothing_hal
         assert shutdown.progress().total == guarded.admin.llen(todo) == 2
 
 
-LEASES, JOBS, DUE, PACE = LANE.keys[4:8]
+LEASES, JOBS, DUE, PACE = (f"streamstop.work.{LANE.name}:{part}" for part in ("leases", "jobs", "due", "pace"))
 RECORD = result_key(LANE.new_job_id())
 STAGED_LIST = f"{BATCH}id"
 HELD = {

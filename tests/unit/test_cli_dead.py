@@ -20,7 +20,7 @@ from streamstop.jobs import Job
 from streamstop.operations import OPERATIONS
 from streamstop.outcomes import Outcome, Result
 from tests.support.moved_clock import MovedClock, fake_redis
-from tests.unit.test_dead_letters import COMMAND, LANE, OTHER, PACE, Cemetery
+from tests.unit.test_dead_letters import COMMAND, LANE, OTHER, Cemetery
 
 NOWHERE = "redis://:hush@127.0.0.1:1/0"
 OF_OTHER = {**COMMAND, "operation": OTHER.operation, "account": OTHER.account, "params": {"SdkAppId": 1, "TaskId": "u"}}
@@ -44,7 +44,7 @@ def letters(cemetery: Cemetery) -> Cemetery:
     cemetery.die("b", OTHER, result=Result.NOT_FOUND, command=OF_OTHER)
     cemetery.die("c", result=Result.EXPIRED, command={**COMMAND, "expires_at": 1.0})
     cemetery.redis.lpush(LANE.queue, b"not JSON \x1b[2J")
-    cemetery.lanes.admit(LANE, PACE)
+    cemetery.take()
     cemetery.clock.advance(timedelta(minutes=1))
     return cemetery
 

@@ -10,8 +10,8 @@ from fakeredis import FakeRedis
 
 from streamstop.dead import Letters, Matching, letter_of, store
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
-from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Letter, Pace, Settlement
-from streamstop.lanes.names import DEAD, READY_LISTS, result_key
+from streamstop.lanes import Ended, Lane, Lanes, Letter, Schedule, Settlement, Take
+from streamstop.lanes.names import DEAD, result_key
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import outcome_record
 from streamstop.rooms import Follow, Membership
@@ -20,7 +20,6 @@ from tests.support.moved_clock import MovedClock, fake_redis
 
 LANE = Lane("live-cn", "live.StopMPUTask")
 OTHER = Lane("trtc-sg", "trtc.StopStreamIngest")
-PACE = Pace.of_limit(100)
 COMMAND = {"v": 1, "operation": LANE.operation, "account": LANE.account, "params": {"AppId": "a", "TaskId": "t"}}
 
 
@@ -31,6 +30,7 @@ class Cemetery:
         self.redis = redis
         self.clock = clock
         self.lanes = Lanes(redis)
+        self.schedule = Schedule(redis)
         self.dead = Letters(redis, self.lanes)
 
     def die(
@@ -48,23 +48,25 @@ class Cemetery:
             result=result, job_id=job_id, account=lane.account, operation=lane.operation, code=code, message="because"
         )
         self.redis.lpush(lane.queue, celery_message(lane, job_id))
-        self.lanes.admit(lane, PACE)
-        self.redis.delete(*READY_LISTS)
-        claim = self.lanes.claim(lane, PACE, job_id, owner="w", lease=timedelta(seconds=9), expires_at=None)
-        assert claim.what is Claimed.GO
+        (job,) = self.take(lane).jobs
         letter = letter_of(command, None, outcome, None)
         record = outcome_record(outcome)
-        assert self.lanes.finish(lane, PACE, job_id, owner="w", record=record, call=LastCall.NONE, letter=letter)
+        ended = Ended(job=job, record=record, kept=timedelta(days=1), letter=letter)
+        assert self.schedule.report([ended]).rests == [timedelta(0)]
         self.clock.advance(timedelta(minutes=1))
         return job_id
+
+    def take(self, lane: Lane = LANE) -> Take:
+        """Let a worker take the lane's next job; what nobody can read is buried then."""
+        return self.schedule.take_strangers([lane], 1, lease=timedelta(seconds=9))
 
     def ids(self, **matching: Any) -> list[str]:
         """Return the names of the letters that fit, oldest first."""
         return [letter.id.rpartition(".")[2] for letter in self.dead.letters(Matching(**matching))]
 
     def waiting(self, lane: Lane = LANE) -> list[dict[str, Any]]:
-        """Return the messages that wait in the lane or are ready."""
-        texts: Any = [text for key in (*lane.waiting, *READY_LISTS) for text in self.redis.lrange(key, 0, -1)]
+        """Return the messages that wait in the lane."""
+        texts: Any = [text for key in lane.waiting for text in self.redis.lrange(key, 0, -1)]
         return [json.loads(text) for text in texts]
 
 
@@ -118,7 +120,8 @@ def test_a_letter_that_is_dropped_is_gone_and_nothing_else(cemetery: Cemetery) -
 def test_a_message_that_nobody_can_read_is_kept_with_its_text_and_cannot_be_requeued(cemetery: Cemetery) -> None:
     cemetery.redis.lpush(LANE.queue, b"not JSON", b"\xff\x00 neither")
     cemetery.redis.lpush(LANE.queue, b"x" * 300_000)
-    cemetery.lanes.admit(LANE, PACE)
+    for _ in range(3):
+        cemetery.take()
     first, second, oversized = cemetery.dead.letters()
     assert (first.message, second.message) == ("not JSON", "\\xff\x00 neither")
     assert oversized.message == "x" * 4096
@@ -254,7 +257,7 @@ def test_a_step_of_a_shutdown_still_says_of_which_one_when_it_is_requeued(cemete
 
 def test_letters_that_nobody_could_read_are_found_apart(cemetery: Cemetery) -> None:
     cemetery.redis.lpush(LANE.queue, b"not JSON")
-    cemetery.lanes.admit(LANE, PACE)
+    cemetery.take()
     cemetery.die("a")
     assert len(cemetery.ids()) == 2
     assert cemetery.ids(readable=True) == ["a"]

@@ -17,8 +17,10 @@ from streamstop.outcomes import Outcome, Result
 from streamstop.results import outcome_record, read_record
 from streamstop.rooms import Entry, Follow, Membership, Rooms
 
-#: How many jobs are put into lanes, or are settled, in one step.
+#: How many jobs are put into lanes in one step.
 BATCH = 100
+#: How many are taken back in one step.
+TAKEN_BACK = 50
 #: How long after an answer that it still runs the vendor is asked again.
 ASK_AGAIN = timedelta(seconds=2)
 #: Fair shares: of a shutdown, how many of a lane's jobs have which priority; the rest have 9.
@@ -80,7 +82,8 @@ class Shutdowns:
         for _piece in self.rooms.applying(facts["room"]):
             yield 0
         jobless: list[tuple[Lane, Settlement]] = []
-        for taken, (member, command, job_id) in enumerate(self.rooms.members(shutdown), start=1):
+        queued: list[tuple[Lane, str, str, Settlement]] = []
+        for member, command, job_id in self.rooms.members(shutdown):
             lane = _lane_of(json.loads(command))
             membership = Membership(shutdown=shutdown, member=member)
             outcome = Outcome(
@@ -94,15 +97,20 @@ class Shutdowns:
             settlement = settlement_of(membership, outcome)
             if job_id is None:
                 jobless.append((lane, settlement))
-                if len(jobless) == BATCH:
-                    self.rooms.settle_many(jobless)
-                    jobless.clear()
             else:
-                self._lanes.cancel(lane, job_id, record=outcome_record(outcome), settlement=settlement)
-            if taken % BATCH == 0:
-                yield BATCH
+                queued.append((lane, job_id, outcome_record(outcome), settlement))
+            if len(jobless) == TAKEN_BACK:
+                self.rooms.settle_many(jobless)
+                jobless.clear()
+                yield TAKEN_BACK
+            if len(queued) == TAKEN_BACK:
+                self._lanes.cancel_many(queued)
+                queued.clear()
+                yield TAKEN_BACK
         if jobless:
             self.rooms.settle_many(jobless)
+        if queued:
+            self._lanes.cancel_many(queued)
         self.rooms.scanned(shutdown)
 
     def was_cancelled(self, shutdown: str) -> bool:

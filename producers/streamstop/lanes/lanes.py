@@ -31,9 +31,19 @@ class Lanes:
 
     def cancel(self, lane: Lane, job_id: str, *, record: str, settlement: Settlement | None = None) -> str:
         """Take a job back that no worker has claimed: ``cancelled``, or why not: ``claimed`` or ``ended``."""
-        settled = settlement.arguments if settlement else _NO_SETTLEMENT
-        arguments = [lane.name, job_id, record, int(CANCELLED_KEPT.total_seconds()), *settled]
+        arguments = _cancelling(lane, job_id, record, settlement)
         return str(self._scripts["cancel"](keys=[], args=arguments).decode())
+
+    def cancel_many(self, jobs: Sequence[tuple[Lane, str, str, Settlement]]) -> None:
+        """Take jobs of shutdowns back, each with its id, record and settlement, in one round trip.
+
+        Redis runs what one round trip brings without a pause; some tens of jobs take it less than 5 ms.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for lane, job_id, record, settlement in jobs:
+            arguments = _cancelling(lane, job_id, record, settlement)
+            self._scripts["cancel"](keys=[], args=arguments, client=pipeline)
+        pipeline.execute()
 
     def record_of(self, job_id: str) -> bytes | None:
         """Return the job's record in Celery's result backend."""
@@ -80,6 +90,12 @@ class Lanes:
 
 
 _NO_SETTLEMENT = ("", "", "", "", 0, 0)
+
+
+def _cancelling(lane: Lane, job_id: str, record: str, settlement: Settlement | None) -> list[str | int]:
+    """Return the arguments of the script that takes a job back."""
+    settled = settlement.arguments if settlement else _NO_SETTLEMENT
+    return [lane.name, job_id, record, int(CANCELLED_KEPT.total_seconds()), *settled]
 
 
 def _view(lane: Lane, part: Sequence[Any], now_us: int) -> LaneView:
