@@ -32,7 +32,8 @@ class Lanes:
     def cancel(self, lane: Lane, job_id: str, *, record: str, settlement: Settlement | None = None) -> str:
         """Take a job back that no worker has claimed: ``cancelled``, or why not: ``claimed`` or ``ended``."""
         arguments = _cancelling(lane, job_id, record, settlement)
-        return str(self._scripts["cancel"](keys=[], args=arguments).decode())
+        # The key is for Redis alone: so it refuses a user that may not do this before it has begun.
+        return str(self._scripts["cancel"](keys=[lane.leases], args=arguments).decode())
 
     def cancel_many(self, jobs: Sequence[tuple[Lane, str, str, Settlement]]) -> None:
         """Take jobs of shutdowns back, each with its id, record and settlement, in one round trip.
