@@ -28,7 +28,9 @@ from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
 from streamstop.settings import RedisSettings
 from streamstop_worker import telemetry
 from streamstop_worker.accounts import Accounts
+from streamstop_worker.celery_parts import remote_control
 from streamstop_worker.celery_parts.intake import Intake
+from streamstop_worker.celery_parts.not_applicable import refuse_options
 from streamstop_worker.celery_parts.pool import EventLoopPool
 from streamstop_worker.celery_parts.request import JobRequest
 from streamstop_worker.celery_parts.tasks import register
@@ -58,21 +60,18 @@ class Parts(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
+        refuse_options(worker)
+        remote_control.install()
         try:
             self.settings = WorkerSettings.from_environ()
             self.accounts = Accounts(self.settings.accounts, os.environ)
         except InvalidSettings as mistake:
             sys.exit(f"streamstop: {mistake}")
-        if worker.autoscale:
-            sys.exit(
-                "streamstop: --autoscale does not apply: a job that waits costs nothing; --concurrency says how many"
-            )
 
     def start(self, worker: Any) -> None:
         """Make the parts, begin to sweep, and listen for SIGHUP."""
-        if not isinstance(worker.pool, EventLoopPool):
-            sys.exit("streamstop: --pool does not apply: jobs run in streamstop's own pool")
-        pool, settings, app = worker.pool, self.settings, worker.app
+        pool: EventLoopPool = worker.pool
+        settings, app = self.settings, worker.app
         self._redis = redis = bound(app.backend.client)
         self.known_accounts = KnownAccounts(redis)
         self.lanes, self.schedule = Lanes(redis), Schedule(redis)

@@ -12,6 +12,8 @@ from streamstop.settings import outcomes_kept, seconds
 
 #: How much longer than a call a lease is: how late the call may begin.
 SPARE = timedelta(seconds=5)
+#: How many jobs may be under way at once, at most.
+MOST_CONCURRENCY = 1000
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class WorkerSettings:
 
     #: The TOML file of the accounts.
     accounts: Path
-    #: How many jobs run at once.
+    #: How many jobs may be under way at once; Celery's ``--concurrency`` goes before it.
     concurrency: int
     #: How long one call may take, from the first byte sent to the last received.
     call_timeout: timedelta
@@ -57,8 +59,8 @@ class WorkerSettings:
 
 def _whole_number(environ: Mapping[str, str], name: str, *, default: int) -> int:
     text = environ.get(name) or str(default)
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
-        raise InvalidSettings(f"{name} must be a whole number from 1 to 1000, not {text!r}")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_CONCURRENCY:
+        raise InvalidSettings(f"{name} must be a whole number from 1 to {MOST_CONCURRENCY}, not {text!r}")
     return int(text)
 
 

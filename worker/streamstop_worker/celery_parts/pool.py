@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 from celery.concurrency.base import BasePool
+from celery.worker import state
 
 from streamstop.lanes import UNREACHABLE
 from streamstop_worker.celery_parts.request import JobRequest
@@ -25,6 +26,8 @@ from streamstop_worker.pipeline.slots import Slots
 
 #: How long a worker that shuts down waits for its last reports, in s.
 PATIENCE_S = 330
+#: How long a worker that shuts down cold waits until what it has not sent is back in its lane, in s.
+COLD_PATIENCE_S = 3
 
 _log = structlog.get_logger("streamstop")
 
@@ -105,13 +108,21 @@ class EventLoopPool(BasePool):
             self.on_room()
 
     def on_stop(self) -> None:
-        """Let what is under way end, and be told."""
-        until = time.monotonic() + PATIENCE_S
-        while self.slots.under_way > 0 and time.monotonic() < until:
+        """Take nothing more, and give back what is not sent. Let the calls end and be told; in a cold shutdown do not.
+
+        A worker also comes here without a signal, by ``celery control shutdown``.
+        """
+        self.on_room = None
+        self.loop.call_soon_threadsafe(self.slots.drain)
+        until = time.monotonic() + (COLD_PATIENCE_S if state.should_terminate else PATIENCE_S)
+        while self._is_needed() and time.monotonic() < until:
             self.read_mail()
             time.sleep(0.005)
         self.read_mail()
         self._end_loop()
+
+    def _is_needed(self) -> bool:
+        return (self.slots.unsent if state.should_terminate else self.slots.under_way) > 0
 
     def on_terminate(self) -> None:
         """Leave what is under way to its leases."""

@@ -10,9 +10,11 @@ from queue import Empty
 from time import monotonic
 from typing import Any
 
+from celery.exceptions import CeleryCommandException
 from kombu.transport import redis
 
 from streamstop.lanes.names import QUEUE, WAKE
+from streamstop_worker.celery_parts.not_applicable import not_applicable
 
 
 class _LaneChannel:
@@ -54,6 +56,17 @@ class _LaneChannel:
             raise Empty
         self.on_wake()
         return True
+
+    def queue_purge(self, queue: str, **_options: Any) -> int:
+        """Refuse: jobs lie in lanes. Celery's commands print the error as one line."""
+        why = "jobs that wait are cancelled, one by one or with their room"
+        raise CeleryCommandException(f"streamstop: {not_applicable(f'a purge of {queue}', why)}", exit_code=1)
+
+    def _put(self, queue: str, message: Mapping[str, Any], **options: Any) -> None:
+        if queue == QUEUE:  # no worker would ever find it there
+            why = "jobs go into their lanes, as streamstop.Client puts them"
+            raise CeleryCommandException(f"streamstop: {not_applicable(f'queue {queue}', why)}", exit_code=1)
+        super()._put(queue, message, **options)  # type: ignore[misc]  # the channel that this is mixed into has it
 
     def close(self) -> None:
         """Close, without waiting for a wake: one that is lost costs no more than a second."""

@@ -28,12 +28,16 @@ class Slots:
         return self._taken - self._ended
 
     @property
+    def unsent(self) -> int:
+        """How many jobs are taken, and neither called nor found to need no call."""
+        return self._taken - self._sent
+
+    @property
     def room(self) -> int:
         """How many jobs the worker may take now."""
         if self.draining:
             return 0
-        unsent = self._taken - self._sent
-        return max(0, min(self.concurrency - self.under_way, MOST_UNSENT - unsent))
+        return max(0, min(self.concurrency - self.under_way, MOST_UNSENT - self.unsent))
 
     def take(self) -> None:
         """Count a job that was taken."""

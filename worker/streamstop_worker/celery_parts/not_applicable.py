@@ -1,0 +1,67 @@
+"""Not applicable: what Celery offers and streamstop does not, with what to use instead.
+
+A worker that ignored such an option would do something else than whoever started it believes.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from streamstop.lanes.names import QUEUE
+from streamstop_worker.settings import MOST_CONCURRENCY
+
+_NO_CHILDREN = "the pool is one event loop and has no child processes"
+_CALL_TIMEOUT = "STREAMSTOP_CALL_TIMEOUT bounds each call"
+_SLOTS = "a worker takes a job only when its slot is near"
+_BEAT = "streamstop has no periodic tasks; run celery beat from an app of your own"
+_ALL_LANES = "a worker serves every lane of the accounts in its file"
+
+#: Parameters of ``celery worker``: how the option is written, and why it does not apply.
+_OPTIONS: Mapping[str, tuple[str, str]] = {
+    "pool_cls": ("--pool", "jobs run in streamstop's own pool"),
+    "pool": ("--pool", "jobs run in streamstop's own pool"),
+    "autoscale": ("--autoscale", "a job that waits costs nothing; --concurrency says how many are under way at most"),
+    "time_limit": ("--time-limit", _CALL_TIMEOUT),
+    "soft_time_limit": ("--soft-time-limit", _CALL_TIMEOUT),
+    "max_tasks_per_child": ("--max-tasks-per-child", _NO_CHILDREN),
+    "max_memory_per_child": ("--max-memory-per-child", _NO_CHILDREN),
+    "pool_start_method": ("--pool-start-method", _NO_CHILDREN),
+    "optimization": ("-O", _NO_CHILDREN),
+    "prefetch_multiplier": ("--prefetch-multiplier", _SLOTS),
+    "disable_prefetch": ("--disable-prefetch", _SLOTS),
+    "queues": ("--queues", _ALL_LANES),
+    "exclude_queues": ("--exclude-queues", _ALL_LANES),
+    "purge": ("--purge", "jobs that wait are cancelled, one by one or with their room"),
+    "beat": ("--beat", _BEAT),
+    "schedule_filename": ("--schedule", _BEAT),
+    "scheduler": ("--scheduler", _BEAT),
+}
+#: Values that ask for what streamstop does anyway.
+_SAME: Mapping[str, object] = {"optimization": "default", "queues": [QUEUE]}
+
+
+def refuse_options(worker: Any) -> None:
+    """Exit with one message where a worker was started with an option that does not apply."""
+    context = click.get_current_context(silent=True)
+    for name, (option, why) in _OPTIONS.items():
+        if context is None or context.get_parameter_source(name) not in _ASKED:
+            continue
+        if name not in _SAME or context.params.get(name) != _SAME[name]:
+            sys.exit(f"streamstop: {not_applicable(option, why)}")
+    if context is not None and context.params.get("concurrency") == "auto":
+        sys.exit(f"streamstop: {not_applicable('--concurrency=auto', 'jobs are bounded by calls, not by CPUs')}")
+    if not 1 <= worker.concurrency <= MOST_CONCURRENCY:
+        sys.exit(
+            f"streamstop: --concurrency must be a whole number from 1 to {MOST_CONCURRENCY}, not {worker.concurrency}"
+        )
+
+
+def not_applicable(what: str, why: str) -> str:
+    """Return the sentence that says so."""
+    return f"{what} does not apply: {why}"
+
+
+_ASKED = {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
