@@ -1,15 +1,32 @@
 """What producers and workers do to one lane, in a word each, for tests that read as sentences."""
 
-import itertools
 import json
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis import Redis
 
-from streamstop.lanes import Claim, Lane, Lanes, LastCall, Pace, Swept, Tries
-from streamstop.lanes.names import DEAD, PRIORITY_STEPS, READY_LISTS, result_key
+from streamstop.lanes import (
+    Book,
+    Ended,
+    Lane,
+    Lanes,
+    LastCall,
+    Lateness,
+    Pace,
+    Released,
+    Report,
+    Reported,
+    Retried,
+    Schedule,
+    Swept,
+    Take,
+    Taken,
+    Throttled,
+    Tries,
+)
+from streamstop.lanes.names import ARRIVALS, DEAD, LEASED, PRIORITY_STEPS, SCHEDULE, WAKE, result_key
 from tests.support.celery_messages import celery_message
 from tests.support.moved_clock import MovedClock
 
@@ -19,6 +36,21 @@ WAITS_AGAIN = '{"status": "RETRY", "result": null}'
 JUDGED_ONCE = Tries(attempts=1, calls=1)
 CALLED_ONCE = Tries(calls=1)
 CANCELLED = '{"status": "REVOKED", "result": null}'
+KEPT = timedelta(days=1)
+#: The most that one look gives: how many jobs a worker with nothing to do asks for.
+MANY = 50
+
+
+def book_for(*lanes: Lane, pace: Pace) -> Book:
+    """Return the book of a worker that has the accounts of `lanes`."""
+    return Book(frozenset(lane.account for lane in lanes), {}, pace, {})
+
+
+def announce(redis: Redis, *lanes: Lane) -> None:
+    """Say that something was put into `lanes`, as producers do."""
+    redis.sadd(ARRIVALS, *(lane.name for lane in lanes))
+    redis.lpush(WAKE, 1)
+    redis.ltrim(WAKE, 0, 0)
 
 
 class LaneHands:
@@ -29,96 +61,109 @@ class LaneHands:
         self.clock = clock
         self.lane = lane or Lane("live-cn", "live.StopMPUTask")
         self.lanes = Lanes(redis)
+        self.schedule = Schedule(redis)
         self.pace = Pace.of_limit(limit)
-        self._numbers = itertools.count(1)
+        self.book = book_for(self.lane, pace=self.pace)
+        #: Jobs in a worker's hands, by name.
+        self.held: dict[str, Taken] = {}
 
     def job_id(self, name: object) -> str:
         """Return the id of the job that a test calls `name`."""
         return f"{self.lane.name}.{name}"
 
+    # Producers
+
     def publish(self, *names: object, priority: int = 0) -> None:
-        """Put a job for each name into the lane, unadmitted."""
+        """Put a job for each name into the lane, and announce the lane."""
         for name in names:
             self.push(celery_message(self.lane, self.job_id(name), priority=priority), priority)
+        announce(self.redis, self.lane)
 
     def push(self, message: bytes, priority: int = 0) -> None:
-        """Put any message into the lane, where kombu would."""
+        """Put any message into the lane, where kombu would, and announce nothing."""
         self.redis.lpush(self.lane.waiting[PRIORITY_STEPS.index(priority // 3 * 3)], message)
-
-    def admit(self) -> int:
-        """Nudge, as a producer does."""
-        return self.lanes.admit(self.lane, replace(self.pace, of_account=False))
-
-    def sweep(self) -> Swept:
-        """Sweep, as a worker does each second."""
-        return self.lanes.sweep(self.lane, self.pace, owner="sweep", lease=2 * LEASE)
-
-    def take(self) -> str | None:
-        """Take the next message from the ready queue, as kombu does; return the job's name."""
-        message: Any = next(filter(None, map(self.redis.rpop, READY_LISTS)), None)
-        return None if message is None else _name_in(message)
-
-    def take_all(self) -> list[str]:
-        """Empty the ready queue."""
-        return list(iter(self.take, None))
-
-    def claim(self, name: object, *, owner: str = "worker", expires_in: timedelta | None = None) -> Claim:
-        """Claim a job, whether it was taken or not."""
-        expires_at = None if expires_in is None else self.now() + expires_in
-        job_id = self.job_id(name)
-        return self.lanes.claim(self.lane, self.pace, job_id, owner=owner, lease=LEASE, expires_at=expires_at)
-
-    def finish(self, name: object, *, owner: str = "worker", call: LastCall = LastCall.WELL) -> bool:
-        """Report a job's end."""
-        return self.lanes.finish(self.lane, self.pace, self.job_id(name), owner=owner, record=ENDED, call=call)
-
-    def defer(
-        self,
-        name: object,
-        *,
-        owner: str = "worker",
-        delay: timedelta = timedelta(seconds=3),
-        tries: Tries = JUDGED_ONCE,
-        fault: bool = True,
-    ) -> timedelta | None:
-        """Report a transient fault."""
-        return self.lanes.defer(
-            self.lane,
-            self.pace,
-            self.job_id(name),
-            owner=owner,
-            delay=delay,
-            tries=tries,
-            record=WAITS_AGAIN,
-            call=LastCall.FAULT if fault else LastCall.WELL,
-        )
-
-    def pause(
-        self,
-        name: object,
-        *,
-        owner: str = "worker",
-        hint: timedelta | None = None,
-        tries: Tries = CALLED_ONCE,
-    ) -> timedelta | None:
-        """Report that the vendor throttled a job's call."""
-        return self.lanes.pause(self.lane, self.pace, self.job_id(name), owner=owner, tries=tries, hint=hint)
-
-    def release(self, name: object, *, owner: str = "worker") -> bool:
-        """Give a job back."""
-        return self.lanes.release(self.lane, self.pace, self.job_id(name), owner=owner)
 
     def cancel(self, name: object) -> str:
         """Take a job back, as its producer."""
         return self.lanes.cancel(self.lane, self.job_id(name), record=CANCELLED)
 
-    def run_next(self) -> Claim:
-        """Take and claim the next ready job, and move on to its slot."""
-        name = self.take()
-        assert name is not None, "nothing is ready"
-        claim = self.claim(name)
-        self.clock.advance(claim.wait)
-        return claim
+    # Workers
+
+    def look(self, most: int = MANY, *, book: Book | None = None) -> Take:
+        """Look at the lanes once, as a worker does; keep what it gives."""
+        take = self.schedule.take(most, lease=LEASE, book=book or self.book)
+        self.held |= {_name_of(job): job for job in take.jobs}
+        return take
+
+    def take(self, most: int = MANY) -> list[str]:
+        """Take what is due now; return the jobs' names."""
+        return [_name_of(job) for job in self.look(most).jobs]
+
+    def take_next(self) -> str:
+        """Take one job, when there is one: move on to when a lane is due, and to its slot; return its name."""
+        for _ in range(1000):
+            take = self.look(1)
+            if take.jobs:
+                self.move_to_slot(_name_of(take.jobs[0]))
+                return _name_of(take.jobs[0])
+            assert take.next_in, "nothing can be given now, and nobody says when"
+            self.clock.advance(take.next_in)
+        raise AssertionError("the lane gives nothing")
+
+    def slot(self, name: object) -> timedelta:
+        """Return how long it is until a taken job's slot."""
+        return timedelta(microseconds=self.held[str(name)].slot_us - self.clock.now_us)
+
+    def move_to_slot(self, name: object) -> None:
+        """Move on to a taken job's slot."""
+        self.clock.advance(max(timedelta(0), self.slot(name)))
+
+    def finish(self, name: object, *, call: LastCall = LastCall.WELL, lateness: Lateness | None = None) -> bool:
+        """Report a job's end; return whether it was believed."""
+        lateness = lateness or Lateness()
+        return self._told(
+            Ended(job=self.held[str(name)], call=call, lateness=lateness, record=ENDED, kept=KEPT)
+        ) is not None
+
+    def retry(
+        self,
+        name: object,
+        *,
+        delay: timedelta = timedelta(seconds=3),
+        tries: Tries = JUDGED_ONCE,
+        fault: bool = True,
+    ) -> timedelta | None:
+        """Report a transient fault; return how long the lane rests for it."""
+        call = LastCall.FAULT if fault else LastCall.WELL
+        job = self.held[str(name)]
+        return self._told(Retried(job=job, call=call, delay=delay, tries=tries, record=WAITS_AGAIN, kept=KEPT))
+
+    def throttle(
+        self, name: object, *, hint: timedelta | None = None, tries: Tries = CALLED_ONCE
+    ) -> timedelta | None:
+        """Report that the vendor throttled a job's call; return how long the lane rests."""
+        return self._told(Throttled(job=self.held[str(name)], hint=hint, tries=tries))
+
+    def release(self, *names: object) -> list[bool]:
+        """Give jobs back, uncalled; return which were taken back."""
+        reported = self.report(*(Released(job=self.held[str(name)]) for name in names))
+        return [rest is not None for rest in reported.rests]
+
+    def report(self, *reports: Report) -> Reported:
+        """Report many at once."""
+        return self.schedule.report(reports)
+
+    def sweep(self) -> Swept:
+        """Sweep, as a worker does each second."""
+        swept = self.schedule.sweep(longest_lease=2 * LEASE, period=timedelta(0))
+        assert swept is not None
+        return swept
+
+    def lapsed(self) -> int:
+        """Sweep, and return how many of the lane's leases had run out."""
+        return self.sweep().lapsed.get(self.lane, 0)
+
+    # What is there
 
     def now(self) -> datetime:
         """The moment, as Redis has it."""
@@ -126,11 +171,8 @@ class LaneHands:
 
     def waiting(self) -> list[str]:
         """Return the names of the waiting jobs, first to last as each priority has them."""
-        return [_name_in(message) for level in self.lane.waiting for message in reversed(self._list(level))]
-
-    def ready(self) -> list[str]:
-        """Return the names of the jobs in the ready queue, first to last."""
-        return [_name_in(message) for ready in READY_LISTS for message in reversed(self._list(ready))]
+        entries = (entry for level in self.lane.waiting for entry in reversed(self._list(level)))
+        return [_name_in(entry) for entry in entries]
 
     def unreadable(self) -> list[bytes]:
         """Return the messages that nobody can read."""
@@ -139,8 +181,18 @@ class LaneHands:
         return [letter[b"message"] for letter in letters]
 
     def in_flight(self) -> int:
-        """Return how many jobs are admitted and unreported."""
+        """Return how many jobs are taken and unreported."""
         return self.lanes.view(self.lane).in_flight
+
+    def scheduled(self) -> timedelta | None:
+        """Return how long it is until the schedule has the lane, None where it is not in it."""
+        at: Any = self.redis.zscore(SCHEDULE, self.lane.name)
+        return None if at is None else timedelta(microseconds=at - self.clock.now_us)
+
+    def leased(self) -> timedelta | None:
+        """Return how long it is until the index of leases has the lane, None where it is not in it."""
+        at: Any = self.redis.zscore(LEASED, self.lane.name)
+        return None if at is None else timedelta(microseconds=at - self.clock.now_us)
 
     def record(self, name: object) -> str | None:
         """Return a job's record."""
@@ -148,25 +200,29 @@ class LaneHands:
         return None if value is None else value.decode()
 
     def pacing(self) -> dict[str, int]:
-        """Return the fields of the lane's pace."""
-        fields: Any = self.redis.hgetall(self.pace_key)
-        return {name.decode(): int(value) for name, value in fields.items()}
+        """Return the numbers of the lane's pace."""
+        fields: Any = self.redis.hgetall(self.lane.pace)
+        return {name.decode(): int(value) for name, value in fields.items() if name != b"book"}
 
-    @property
-    def jobs_key(self) -> str:
-        """The hash of what the lane holds."""
-        return self.lane.keys[5]
+    def everything(self) -> dict[bytes, object]:
+        """Return all that Redis holds, for a comparison."""
+        keys: Iterator[bytes] = self.redis.scan_iter()
+        return {key: self.redis.dump(key) for key in keys}
 
-    @property
-    def pace_key(self) -> str:
-        """The hash of the lane's pace."""
-        return self.lane.keys[7]
+    def _told(self, report: Report) -> timedelta | None:
+        (rest,) = self.report(report).rests
+        return rest
 
-    def _list(self, key: str) -> list[bytes]:
+    def _list(self, key: str) -> Sequence[bytes]:
         values: Any = self.redis.lrange(key, 0, -1)
         return list(values)
 
 
-def _name_in(message: bytes) -> str:
+def _name_of(job: Taken) -> str:
+    return job.job_id.rpartition(".")[2]
+
+
+def _name_in(entry: bytes) -> str:
+    message = entry.partition(b"\n")[2] if entry.startswith(b"\x01") else entry
     name: str = json.loads(message)["headers"]["id"].rpartition(".")[2]
     return name

@@ -22,7 +22,7 @@ from streamstop.batches import Batches
 from streamstop.bounded import bound
 from streamstop.errors import InvalidSettings
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import BATCH, UNREACHABLE, Lane, Lanes, Schedule, Take
+from streamstop.lanes import BATCH, UNREACHABLE, Dropped, Lane, Lanes, Schedule, Take
 from streamstop.lanes.names import QUEUE
 from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
 from streamstop.settings import RedisSettings
@@ -148,14 +148,17 @@ class Parts(bootsteps.StartStopStep):
     def _on_ended(self, take: Take) -> None:
         """Count what was cancelled, and remember the lanes that this worker cannot serve."""
         self.sweeper.met(take.strangers)
-        for lane, job_id, message in take.ended:
-            membership = Membership.of_message(argument_of(message))
+        for job in take.ended:
+            membership = Membership.of_message(argument_of(job.message))
             if membership is not None:
-                self.shutdowns.settle_ended(lane, membership, self.lanes.record_of(job_id))
+                self.shutdowns.settle_ended(job.lane, membership, self.lanes.record_of(job.job_id))
+        if take.ended:
+            self.schedule.report([Dropped(job=job) for job in take.ended])
 
     def _take_strangers(self, lanes: Sequence[Lane]) -> None:
         """Take jobs of accounts that no worker has: they wait for one, and end in time."""
         take = self.schedule.take_strangers(lanes, BATCH, lease=self.lease)
+        self._on_ended(take)
         for delivery in deliveries(take, asked_at=0.0, taken_at=0.0):
             self.slots.take()
             self.pool.post(partial(self._end_stranger, delivery))

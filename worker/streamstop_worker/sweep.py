@@ -25,8 +25,6 @@ MOST_DEAD = 100_000
 MOST_ACCOUNTS = 500
 #: In how many sweeps all accounts are looked at, where there are more.
 PARTS = 5
-#: How many lanes the clock's setting back has moved at once mean that there may be more of them.
-_MANY_MOVED = 1000
 
 _log = structlog.get_logger("streamstop.sweep")
 
@@ -53,7 +51,6 @@ class Sweeper:
         self._longest_lease = longest_lease
         self._on_strangers = on_strangers
         self._finish_batches = finish_batches
-        self._last_us = 0
         self._turn = 0
         self._strangers: set[Lane] = set()
         self._vendors: list[tuple[str, str]] = []
@@ -91,18 +88,18 @@ class Sweeper:
         self._look_after_strangers()
         period = EVERY * 0.9
         while True:
-            swept = self._schedule.sweep(longest_lease=self._longest_lease, last_us=self._last_us, period=period)
+            swept = self._schedule.sweep(longest_lease=self._longest_lease, period=period)
             if swept is None:
                 return
             for lane, jobs in swept.lapsed.items():
                 _log.warning("leases ran out: jobs wait again", lane=lane.name, jobs=jobs)
             if swept.moved:
                 _log.warning("Redis' clock was set back: every lane is looked at again", lanes=swept.moved)
-            if swept.moved < _MANY_MOVED and not swept.lapsed:
+            if not swept.again:
                 break
             period = timedelta(0)
-        self._last_us = swept.now_us
-        self._finish_batches()
+        if swept.batches:
+            self._finish_batches()
         self._look_for_arrivals()
 
     def _look_for_arrivals(self) -> None:

@@ -3,7 +3,7 @@
 from streamstop.lanes.lanes import UNREACHABLE, Lanes
 from streamstop.lanes.names import Lane
 from streamstop.lanes.pace import Pace
-from streamstop.lanes.reports import Ended, Released, Renewed, Report, Retried, Throttled
+from streamstop.lanes.reports import Dropped, Ended, Released, Renewed, Report, Retried, Throttled
 from streamstop.lanes.schedule import BATCH, MOST_LAPSES, Book, Reported, Schedule
 from streamstop.lanes.terms import (
     ON_TIME,
@@ -25,6 +25,7 @@ __all__ = [
     "ON_TIME",
     "UNREACHABLE",
     "Book",
+    "Dropped",
     "Ended",
     "Lane",
     "LaneView",

@@ -6,6 +6,7 @@
             ├─ Retried     it waits, then it is called again
             ├─ Throttled   it is back at the front of its lane, and the lane rests
             ├─ Released    it is back at the front of its lane, uncalled
+            ├─ Dropped     it had ended before it was taken
             └─ Renewed     it is still being worked on
 """
 
@@ -111,6 +112,16 @@ class Released(Report):
     """The job was not called, and somebody else may take it at once."""
 
     kind = "release"
+
+    def _details(self) -> Mapping[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped(Report):
+    """The job had ended before it was taken, and that is counted: nothing of it is left to do."""
+
+    kind = "drop"
 
     def _details(self) -> Mapping[str, Any]:
         return {}

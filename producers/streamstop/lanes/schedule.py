@@ -104,18 +104,19 @@ class Schedule:
             rests[at] = None if int(answer) < 0 else int(answer) * _MICROSECOND
         return Reported(rests, None if int(next_us) < 0 else int(next_us) * _MICROSECOND)
 
-    def sweep(self, *, longest_lease: timedelta, last_us: int, period: timedelta) -> Swept | None:
-        """Make jobs wait again whose lease ran out. `last_us` is the moment of the sweep before, 0 for none.
+    def sweep(self, *, longest_lease: timedelta, period: timedelta) -> Swept | None:
+        """Make jobs wait again whose lease ran out.
 
         Return None where somebody else has swept within the last `period`; with zero, the caller goes on with its turn.
         """
-        arguments = (BATCH, longest_lease // _MICROSECOND, last_us, period // timedelta(milliseconds=1))
+        arguments = (BATCH, longest_lease // _MICROSECOND, period // _MICROSECOND)
         reply = self._run("sweep", *arguments)
         if reply is None:
             return None
-        now_us, moved, *lapsed = reply
+        again, moved, batches, *lapsed = reply
         pairs = zip(lapsed[::2], lapsed[1::2], strict=True)
-        return Swept(int(now_us), moved, {Lane.from_name(name.decode()): count for name, count in pairs})
+        lapses = {Lane.from_name(name.decode()): count for name, count in pairs}
+        return Swept(bool(again), moved, bool(batches), lapses)
 
     def find(self, accounts: Sequence[str], operations: Sequence[str]) -> int:
         """Note the lanes of `accounts` that hold jobs which nobody has announced; return how many hold any."""
@@ -145,23 +146,26 @@ class Reported:
 
 
 def _take(reply: Any, owner: str) -> Take:
-    next_us, now_us, jobs, ended, strangers = reply
+    next_us, now_us, jobs, ended, strangers, broken = reply
     return Take(
         now=datetime.fromtimestamp(int(now_us) / 1_000_000, UTC),
         now_us=int(now_us),
-        jobs=[
-            Taken(
-                lane=Lane.from_name(name.decode()),
-                job_id=job_id.decode(),
-                message=message,
-                owner=owner,
-                tries=Tries.parse(history.decode()),
-                slot_us=int(slot),
-                moved_us=int(moved),
-            )
-            for name, job_id, message, history, slot, moved in jobs
-        ],
-        ended=[(Lane.from_name(name.decode()), job_id.decode(), message) for name, job_id, message in ended],
+        jobs=[_taken(job, owner) for job in jobs],
+        ended=[_taken(job, owner) for job in ended],
         strangers=[Lane.from_name(name.decode()) for name in strangers],
+        broken={Lane.from_name(name.decode()): error.decode(errors="replace") for name, error in broken},
         next_in=None if int(next_us) < 0 else int(next_us) * _MICROSECOND,
+    )
+
+
+def _taken(job: Sequence[bytes], owner: str) -> Taken:
+    name, job_id, message, history, slot, moved = job
+    return Taken(
+        lane=Lane.from_name(name.decode()),
+        job_id=job_id.decode(),
+        message=message,
+        owner=owner,
+        tries=Tries.parse(history.decode()),
+        slot_us=int(slot),
+        moved_us=int(moved),
     )

@@ -138,10 +138,13 @@ class Take:
     now: datetime
     now_us: int
     jobs: Sequence[Taken]
-    #: Jobs of shutdowns that had ended before they were taken: lane, id and message.
-    ended: Sequence[tuple[Lane, str, bytes]]
+    #: Jobs of shutdowns that had ended before they were taken. They have leases until they are reported as dropped, so a
+    #: worker that is lost before it has counted them loses none.
+    ended: Sequence[Taken]
     #: Lanes of accounts that this worker does not have, and that nobody has served for a while.
     strangers: Sequence[Lane]
+    #: Lanes whose keys Redis fails over, as where another program wrote one of them, and its error.
+    broken: Mapping[Lane, str]
     #: How long until a lane is due; None: none will be before something changes.
     next_in: timedelta | None
 
@@ -150,10 +153,12 @@ class Take:
 class Swept:
     """What one sweep did."""
 
-    #: By Redis' clock, µs.
-    now_us: int
+    #: Whether there is more to mend at once.
+    again: bool
     #: How many lanes had the moment of their next look set anew, for the clock was set back.
     moved: int
+    #: Whether there are batches that are not all in their lanes.
+    batches: bool
     #: How many leases ran out, by lane.
     lapsed: Mapping[Lane, int]
 

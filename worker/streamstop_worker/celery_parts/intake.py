@@ -90,13 +90,15 @@ class Intake:
             self._plan(time.monotonic() + 1)
             return
         taken_at = time.monotonic()
-        if take.ended or take.strangers:
-            self._on_ended(take)
+        for lane, failure in take.broken.items():
+            _log.error("Redis fails over a lane's keys; it is tried again in a second", lane=lane.name, error=failure)
         for delivery in deliveries(take, asked_at=asked_at, taken_at=taken_at):
             self._slots.take()
             tag = str(next(self._tags))
             self.delivered[tag] = delivery
             deliver({}, tag)
+        if take.ended or take.strangers:
+            self._on_ended(take)
         if take.jobs:
             self._lost_s = 0.0
         elif not arrivals:

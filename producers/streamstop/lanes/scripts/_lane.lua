@@ -43,11 +43,13 @@ local MOST_ARRIVALS = 1000
 local PATIENCE = SECOND             -- no slot is given farther ahead than this, whatever the clock does
 local LATE_COVERED = SECOND / 100   -- lateness of a call that the headroom covers, beside what nobody can see
 local FAILING = 5                   -- transient faults in a row that make a lane rest
-local PACE_TTL = 86400              -- s, from the lane's last call
+local PACE_TTL = 86400              -- s, from the lane's last call, less an hour at most
+local HOUR = 3600 * SECOND
 local FARTHEST = 600 * SECOND       -- no moment that a lane notes is farther off; else the clock was set back since
 local MOST_DEAD = 100000            -- dead letters; the oldest go before Redis is full of them
 local LONGEST_MESSAGE = 65536       -- bytes; ours have a few thousand at most
 local LONGEST_ID = 512              -- bytes
+local LONGEST_HISTORY = 100         -- bytes
 local LONGEST_KEPT = 4096           -- bytes of a message that a dead letter quotes
 local MOST_UNREADABLE = 1000        -- letters of messages without a job's id; so garbage drives no other letter out
 
@@ -75,6 +77,13 @@ local function begin_writing()
     written = true
 end
 
+local function set(lane, field, value)
+    if lane[field] ~= value then
+        lane[field] = value
+        lane.changed[field] = true
+    end
+end
+
 local function open_lane(name)
     local lane = opened[name]
     if lane then return lane end
@@ -91,16 +100,15 @@ local function open_lane(name)
     end
     lane.book = values[1] or ''
     lane.is_new = lane.interval == 0
+    lane.tat_before = lane.tat
     if lane.share == 0 then lane.share = 100 end
+    if lane.is_new then             -- its pace may have expired while it held jobs, and the schedule relies on these two
+        local first = redis.call('ZRANGE', lane.due_key, 0, 0, 'WITHSCORES')[2]
+        if first then set(lane, 'due', tonumber(first)) end
+        set(lane, 'full', 1)
+    end
     opened[name] = lane
     return lane
-end
-
-local function set(lane, field, value)
-    if lane[field] ~= value then
-        lane[field] = value
-        lane.changed[field] = true
-    end
 end
 
 local function interval_of(lane)
@@ -126,9 +134,10 @@ local function next_slot(lane)
     return math.max(now, lane.tat, lane.rest)
 end
 
--- How many jobs may be in flight. A failing lane makes one call at a time: the probe.
+-- How many jobs may be in flight. A failing lane makes one call at a time: the probe. A lane that no worker has told the
+-- pace has a window too: with none it would be full for ever.
 local function window_of(lane)
-    return lane.faults >= FAILING and 1 or lane.window
+    return lane.faults >= FAILING and 1 or math.max(1, lane.window)
 end
 
 -- Note when a worker should look at the lane again; false: not before something changes.
@@ -164,8 +173,10 @@ local function save()
         if #fields > 0 then
             begin_writing()
             redis.call('HSET', lane.pace_key, unpack(fields))
-            -- Each call moves tat on; 64 of them are well within the day.
-            if lane.is_new or lane.turn % 64 == 0 then redis.call('EXPIRE', lane.pace_key, PACE_TTL) end
+            -- Each call moves tat on, so that it passes into another hour: once an hour is enough to extend a day.
+            if lane.is_new or math.floor(lane.tat / HOUR) ~= math.floor(lane.tat_before / HOUR) then
+                redis.call('EXPIRE', lane.pace_key, PACE_TTL)
+            end
         end
         if lane.scheduled then
             at[#at + 1] = integer(lane.scheduled)
@@ -186,14 +197,33 @@ local function wake()
     redis.call('LTRIM', WAKE, 0, 0)
 end
 
+-- Whether a text is UTF-8, as JSON has to be; what cjson does not ask.
+local function is_utf8(text)
+    if not string.find(text, '[\128-\255]') then return true end
+    local tail = '[\128-\191]'
+    for _, sequence in ipairs({'[\194-\223]' .. tail, '\224[\160-\191]' .. tail, '\237[\128-\159]' .. tail,
+            '[\225-\236\238\239]' .. tail .. tail, '\240[\144-\191]' .. tail .. tail,
+            '[\241-\243]' .. tail .. tail .. tail, '\244[\128-\143]' .. tail .. tail}) do
+        text = string.gsub(text, sequence, ' ')
+    end
+    return not string.find(text, '[\128-\255]')
+end
+
+-- Whether a name that a producer wrote can be a lane's: what a worker can neither read nor forget is none.
+local function is_lane(name)
+    return #name <= LONGEST_ID and string.find(name, '.', 1, true) ~= nil and is_utf8(name)
+end
+
 -- Note in the schedule the lanes that producers have put jobs into.
 local function schedule_arrivals()
     local arrived = redis.call('SPOP', ARRIVALS, MOST_ARRIVALS)
     written = true
     local at = {}
     for _, name in ipairs(arrived) do
-        at[#at + 1] = integer(now - AHEAD)
-        at[#at + 1] = name
+        if is_lane(name) then
+            at[#at + 1] = integer(now - AHEAD)
+            at[#at + 1] = name
+        end
     end
     if #at > 0 then redis.call('ZADD', SCHEDULE, 'NX', unpack(at)) end
     return #arrived
@@ -207,11 +237,13 @@ local function decode(message)
     return {}
 end
 
--- Return the history and the message of what waits in a list.
+-- Return the history and the message of what waits in a list. An entry whose history is none is a message that nobody
+-- can read: a producer could have written it.
 local function split(entry)
     if string.sub(entry, 1, 1) ~= '\1' then return '', entry end
-    local history, message = string.match(entry, '^\1([^\n]*)\n(.*)$')
-    return history or '', message or entry
+    local history, message = string.match(entry, '^\1([%d ]*)\n(.*)$')
+    if not history or #history > LONGEST_HISTORY then return '', entry end
+    return history, message
 end
 
 -- Return a job to the front of its lane. Whoever calls it drops what else the lane holds of the job.
@@ -266,8 +298,14 @@ local function ended(record)
     return record and string.sub(record, 1, 18) ~= '{"status": "RETRY"'
 end
 
+-- Record in Celery's result backend what became of a job.
 local function record(id, value, ttl_s)
     local key = 'celery-task-meta-' .. id
-    redis.call('SET', key, value, 'EX', ttl_s)
+    local reply = redis.pcall('SET', key, value, 'EX', ttl_s)
+    if reply.err then       -- most scripts that end jobs are spared the command that this costs
+        begin_writing()
+        redis.call('SET', key, value, 'EX', ttl_s)
+    end
+    written = true
     redis.call('PUBLISH', key, value)
 end

@@ -3,7 +3,7 @@
 --
 -- ARGV[1]  wake  1: wake a worker for what waits again, for this one takes no more
 -- ARGV[2…] JSON objects, one a job:
---   kind    'end', 'retry', 'throttle', 'release' or 'renew'
+--   kind    'end', 'retry', 'throttle', 'release', 'drop' or 'renew'
 --   lane, id, owner
 --   slot    as it was taken with; 0: none
 --   call    what the last call says of the lane: 'well': the vendor answered;  'fault': a transient fault;  'none' was
@@ -16,6 +16,7 @@
 --   retry:    delay (µs), tries (the history), record, ttl
 --   throttle: hint (µs that the vendor asks for; 0: it did not say), tries
 --   release:  tries, where it changed
+--   drop:     nothing; the job had ended before it was taken
 --   renew:    lease (µs from now)
 -- Returns  {µs until a lane that can give jobs again is due, or -1; a number for each job}
 --          -1: the job is no longer the owner's;  else the µs that its lane rests, for this job's sake
@@ -78,14 +79,12 @@ end
 local kinds = {}
 
 kinds['end'] = function(lane, job)
-    local settlement, dead = job.settlement, job.dead
-    local message = dead and dead[3] == 1 and redis.call('HGET', lane.jobs, job.id)
-    -- First what takes no memory. Nothing can fail between this and the record.
-    forget(lane, job.id)
     record(job.id, job.record, job.ttl)
-    if dead then
+    local settlement = job.settlement
+    if job.dead then
         local room = settlement and redis.call('HGET', shutdown_key(settlement[1]), 'room')
-        bury(lane, dead[1], dead[2], message or '', room or '')
+        local message = job.dead[3] == 1 and redis.call('HGET', lane.jobs, job.id)
+        bury(lane, job.dead[1], job.dead[2], message or '', room or '')
     end
     if settlement then
         settle(settlement[1], settlement[2], lane.name, settlement[3], settlement[4], settlement[5] == 1,
@@ -97,16 +96,17 @@ kinds['end'] = function(lane, job)
         redis.call('SADD', ARRIVALS, following[2])
         wake()
     end
+    forget(lane, job.id)    -- last: if Redis fails over a step above, the job's lease brings it back
     return judge_call(lane, job)
 end
 
 kinds['retry'] = function(lane, job)
     begin_writing()
+    local due = now + math.min(job.delay, FARTHEST)
+    redis.call('ZADD', lane.due_key, integer(due), job.id)  -- first: if Redis fails over it, the job keeps its lease
     redis.call('HDEL', lane.jobs, job.id .. ':owner')
     redis.call('HSET', lane.jobs, job.id .. ':tries', job.tries)
     redis.call('ZREM', lane.leases, job.id)
-    local due = now + math.min(job.delay, FARTHEST)
-    redis.call('ZADD', lane.due_key, integer(due), job.id)
     if lane.due == 0 or due < lane.due then set(lane, 'due', due) end
     record(job.id, job.record, job.ttl)
     local rest = judge_call(lane, job)
@@ -135,33 +135,42 @@ kinds['release'] = function(lane, job)
     return 0
 end
 
+kinds['drop'] = function(lane, job)
+    forget(lane, job.id)
+    return 0
+end
+
 kinds['renew'] = function(lane, job)
     begin_writing()
     redis.call('ZADD', lane.leases, 'XX', integer(now + job.lease), job.id)
     return 0
 end
 
-local answers, has_reported = {}, {}
-for i = 2, #ARGV do
-    local job = cjson.decode(ARGV[i])
+-- Take down one job's report. Returns the answer to it.
+local function take_down(text)
+    local job = cjson.decode(text)
     local lane = open_lane(job.lane)
-    local id = job.lane .. ' ' .. job.id
     clamp(lane)
-    if has_reported[id] or redis.call('HGET', lane.jobs, job.id .. ':owner') ~= job.owner then
-        answers[i - 1] = '-1'
-    else
-        has_reported[id] = job.kind ~= 'renew'
-        answers[i - 1] = integer(kinds[job.kind](lane, job))
-    end
+    if redis.call('HGET', lane.jobs, job.id .. ':owner') ~= job.owner then return '-1' end
+    return integer(kinds[job.kind](lane, job))
+end
+
+local answers, failure = {}, nil
+for i = 2, #ARGV do
+    -- What Redis fails over, as a key of another type, must not keep from the schedule what other reports changed.
+    local ok, answer = pcall(take_down, ARGV[i])
+    answers[i - 1] = answer
+    if not ok then failure = failure or answer end
 end
 local again = false
 for _, lane in pairs(opened) do
     -- A lane that stands in the schedule is looked at in time. One that was full, or that jobs came back to, is noted anew.
     if lane.changes or lane.full == 1 then
-        reschedule(lane)
+        if not pcall(reschedule, lane) then schedule_at(lane, now + SECOND) end
         again = again or lane.scheduled
     end
 end
 local first = save()
 if again and ARGV[1] == '1' then wake() end
+if failure then error(failure) end
 return {first and integer(math.max(0, first - now)) or '-1', answers}

@@ -2,53 +2,64 @@
 --
 -- ARGV[1]  most     how many jobs to move at most
 -- ARGV[2]  lease    µs, longer than any worker's
--- ARGV[3]  last     moment of the sweep before, or 0: a clock that was set back since is noticed by it
--- ARGV[4]  period   ms for which nobody else sweeps; 0: the caller has the turn already
--- Returns  nil where it is not the caller's turn;  else {now, how many lanes had the moment of their next look set anew for the clock, lane, lapsed leases, …}
-local most, longest, last = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+-- ARGV[3]  period   µs for which nobody else sweeps; 0: the caller has the turn already
+-- Returns  nil where it is not the caller's turn;  else {1: there is more to mend at once, how many lanes had the moment
+--          of their next look set anew for the clock, 1: there are batches, lane, lapsed leases, …}
+local most, longest, period = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local MOST_LANES = 200
-local NEGLECTED = SECOND / 5
+local NEGLECTED = SECOND / 5       -- a lane that is due for so long is one that no worker is about to look at
+local MOST_MOVED = 1000
+local MOST_LAPSES = 999999     -- that are counted
 local OLD_READY, OLD_LANES = 'streamstop.ready', 'streamstop.lanes'
 
-local SWEEPER = 'streamstop.sweeper'
+local BATCHES, STAGED = 'streamstop.batches', 'streamstop.staged'
+local SWEPT = 'streamstop.work.swept'   -- moment of the last sweep, whoever made it
 
-local period = tonumber(ARGV[4])
-if period > 0 then
-    local held = redis.call('PTTL', SWEEPER)
-    if held > 0 and held <= period then return nil end      -- longer: the clock was set back since
-end
-begin_writing()
-if period > 0 then redis.call('SET', SWEEPER, 1, 'PX', period) end
+-- Only one worker sweeps at a time. Where the clock was set back, the moments of the schedule lie as much too far ahead:
+-- each lane is looked at again. Redis keeps the moment of the last sweep, for its worker may be gone. A clock that was
+-- set on and back between two sweeps shows by moments that nobody notes.
+local last = tonumber(redis.call('GET', SWEPT)) or 0
+if last <= now and now - last < period then return nil end
+local arrived = schedule_arrivals()
+local was_set_back = last > now + SECOND
 local moved = 0
-if last > now + SECOND then
-    -- The clock was set back, and every moment of the schedule lies as much too far ahead: each lane is looked at again.
-    for _, key in ipairs({SCHEDULE, LEASED}) do
-        local ahead = redis.call('ZRANGEBYSCORE', key, integer(now + 1), '+inf', 'LIMIT', 0, 1000)
-        local at = {}
-        for _, name in ipairs(ahead) do
-            at[#at + 1] = integer(now)
-            at[#at + 1] = name
-        end
-        if #at > 0 then redis.call('ZADD', key, unpack(at)) end
-        moved = moved + #ahead
+for key, farthest in pairs({[SCHEDULE] = FARTHEST + SECOND, [LEASED] = longest + SECOND}) do
+    local after = now + (was_set_back and 1 or farthest)
+    local ahead = redis.call('ZRANGEBYSCORE', key, '(' .. integer(after), '+inf', 'LIMIT', 0, MOST_MOVED)
+    local at = {}
+    for _, name in ipairs(ahead) do
+        at[#at + 1] = integer(now)
+        at[#at + 1] = name
     end
+    if #at > 0 then redis.call('ZADD', key, unpack(at)) end
+    moved = math.max(moved, #ahead)
+end
+local again = moved == MOST_MOVED
+if not (was_set_back and again) then redis.call('SET', SWEPT, integer(now)) end
+
+-- Return the history of a job whose worker is gone or stuck: nobody knows whether the call was made, and the third number
+-- counts it.
+local function with_lapse(history)
+    local attempts, calls, lapses, more = string.match(history or '', '^(%d+) (%d+) (%d+)(.*)')
+    if not attempts then return '0 0 1 0 0 0' end
+    return string.format('%s %s %.0f%s', attempts, calls, math.min(tonumber(lapses), MOST_LAPSES) + 1, more)
 end
 
 -- Let the jobs of a lane wait again whose lease ran out. Returns how many.
 local function mend(lane)
     local leases = lane.leases
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, integer(now + longest + 1), '+inf', 'LIMIT', 0, most)) do
-        redis.call('ZADD', leases, integer(now + longest), id)     -- noted before the clock was set back
+    local far = redis.call('ZRANGEBYSCORE', leases, integer(now + longest + 1), '+inf', 'LIMIT', 0, MOST_MOVED)
+    local at = {}
+    for _, id in ipairs(far) do     -- noted before the clock was set back
+        at[#at + 1] = integer(now + longest)
+        at[#at + 1] = id
     end
+    if #at > 0 then redis.call('ZADD', leases, unpack(at)) end
     local lapsed = redis.call('ZRANGEBYSCORE', leases, '-inf', integer(now), 'LIMIT', 0, most)
     for i = #lapsed, 1, -1 do       -- the last goes to the front first, so that the order stays
         local id = lapsed[i]
         local held = redis.call('HMGET', lane.jobs, id, id .. ':tries')
-        if held[1] then
-            -- Its worker is gone or stuck, and nobody knows whether the call was made: the third number counts it.
-            local attempts, calls, lapses, more = string.match(held[2] or '0 0 0 0 0 0', '^(%d+) (%d+) (%d+)(.*)')
-            put_back(lane, held[1], string.format('%d %d %d%s', attempts, calls, lapses + 1, more))
-        end
+        if held[1] then put_back(lane, held[1], with_lapse(held[2])) end
         forget(lane, id)
     end
     return #lapsed
@@ -85,12 +96,16 @@ local function adopt()
     end
 end
 
-if redis.call('EXISTS', OLD_READY, OLD_READY .. '\6\0223', OLD_LANES) > 0 then adopt() end
+local batches = 0
+if redis.call('EXISTS', BATCHES, STAGED, OLD_READY, OLD_READY .. '\6\0223', OLD_LANES) > 0 then
+    batches = redis.call('EXISTS', BATCHES, STAGED) > 0 and 1 or 0
+    adopt()
+end
 
-local reply = {integer(now), moved}
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', LEASED, '-inf', integer(now), 'LIMIT', 0, MOST_LANES)) do
-    if most <= 0 then break end
+-- Mend a lane, and note in the index of leases when it is to be looked at again. Returns how many leases ran out.
+local function look_after(name)
     local lane = open_lane(name)
+    clamp(lane)
     local lapsed = mend(lane)
     local first = redis.call('ZRANGE', lane.leases, 0, 0, 'WITHSCORES')
     if first[2] then
@@ -98,16 +113,25 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', LEASED, '-inf', integer(now), 
     else
         redis.call('ZREM', LEASED, name)
     end
-    if lapsed > 0 then
-        reschedule(lane)
-        reply[#reply + 1] = name
-        reply[#reply + 1] = lapsed
+    if lapsed > 0 then reschedule(lane) end
+    return lapsed
+end
+
+local lapsed_of = {}
+local names = redis.call('ZRANGEBYSCORE', LEASED, '-inf', integer(now), 'LIMIT', 0, MOST_LANES)
+for _, name in ipairs(names) do
+    if most <= 0 then break end
+    local ok, lapsed = pcall(look_after, name)
+    if not ok then      -- a key of another type, say, must not keep other lanes from being mended
+        redis.call('ZADD', LEASED, integer(now + SECOND), name)
+    elseif lapsed > 0 then
+        lapsed_of[#lapsed_of + 1] = name
+        lapsed_of[#lapsed_of + 1] = lapsed
         most = most - lapsed
     end
 end
-local arrived = schedule_arrivals()
+again = again or most <= 0 or #names == MOST_LANES
 local first = save()
 local due = redis.call('ZRANGE', SCHEDULE, 0, 0, 'WITHSCORES')[2]
--- A lane that is due for a while is one that no worker is about to look at.
 if first or arrived > 0 or due and tonumber(due) < now - NEGLECTED then wake() end
-return reply
+return {again and 1 or 0, moved, batches, unpack(lapsed_of)}

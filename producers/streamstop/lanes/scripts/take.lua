@@ -9,10 +9,12 @@
 -- ARGV[5]  arrivals 1: look at the lanes that producers have put jobs into
 -- ARGV[6]  full     1: the worker can hold no more than `most`; another is woken for what is left
 -- ARGV[7…] lanes    of which jobs are taken that no worker can call, without slots; none: what is due
--- Returns  {µs until a lane is due, -1 where none is, now, jobs, ended, strangers}
+-- Returns  {µs until a lane is due, -1 where none is; now, jobs, ended, strangers, broken}
 --          jobs       {lane, id, message, history, slot, µs that slots have moved}, …;  slot 0: the job has none
---          ended      {lane, id, message}, …: jobs of shutdowns that had ended before they were taken
+--          ended      {lane, id, message}, …: jobs of shutdowns that had ended before they were taken: their owner counts
+--                     them, then reports that they can be dropped; they have leases until then
 --          strangers  lanes of accounts that are not in the book, and that nobody has served for a while
+--          broken     {lane, error}, …: lanes whose keys Redis fails over; they hold what they held
 --          or 'no book'
 local owner, most, lease, book = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local LONG_DUE = SECOND / 4         -- a stranger's lane that is due for so long stands in the way of others
@@ -20,20 +22,8 @@ local NEXT_LOOK = SECOND            -- when to look at it again
 local FEW = 4                       -- jobs of one lane in one run, where more lanes are due than jobs are asked for
 local MOST_DUE = 50                 -- deferred jobs that wait again, of one lane in one run
 
-local jobs, already_ended, strangers = {}, {}, {}
+local jobs, already_ended, strangers, broken = {}, {}, {}, {}
 local leased = {}
-
--- Whether a text is UTF-8, as JSON has to be; what cjson does not ask.
-local function is_utf8(text)
-    if not string.find(text, '[\128-\255]') then return true end
-    local tail = '[\128-\191]'
-    for _, sequence in ipairs({'[\194-\223]' .. tail, '\224[\160-\191]' .. tail, '\237[\128-\159]' .. tail,
-            '[\225-\236\238\239]' .. tail .. tail, '\240[\144-\191]' .. tail .. tail,
-            '[\241-\243]' .. tail .. tail .. tail, '\244[\128-\143]' .. tail .. tail}) do
-        text = string.gsub(text, sequence, ' ')
-    end
-    return not string.find(text, '[\128-\255]')
-end
 
 -- Return the id of a message that a worker can read as far as its envelope goes.
 local function id_of(message)
@@ -58,7 +48,10 @@ local function pop(lane, spent)
     for _, level in ipairs(order) do
         if not spent[level] then
             local entry = redis.call('RPOP', lane.waiting[level])
-            if entry then return entry end
+            if entry then
+                lane.popped[#lane.popped + 1] = {level, entry}
+                return entry
+            end
             spent[level] = true
         end
     end
@@ -95,24 +88,19 @@ local function candidates(lane, count)
             fields[#fields + 1] = id
         else
             bury_unreadable(lane, message)
+            lane.popped[#lane.popped] = nil
             count = count - 1
         end
     end
     local more = #popped == count
     if #popped == 0 then return popped, more end
     local records = redis.call('MGET', unpack(keys))       -- to MGET, a key of another type is none
-    local held = redis.pcall('HMGET', lane.jobs, unpack(fields))
-    if held.err then                -- a key of another type; what was popped must not be lost over it
-        for i = #popped, 1, -1 do put_back(lane, popped[i].message, popped[i].history) end
-        error(held.err)
-    end
+    local held = redis.call('HMGET', lane.jobs, unpack(fields))
     local given, seen = {}, {}
     for i, job in ipairs(popped) do
-        if ended(records[i]) then
-            if string.find(job.message, '\\"shutdown\\"', 1, true) then
-                already_ended[#already_ended + 1] = {lane.name, job.id, job.message}
-            end
-        elseif not held[i] and not seen[job.id] then        -- else the same job waits twice, and the lane has it already
+        job.ended = ended(records[i])
+        local is_wanted = not job.ended or string.find(job.message, '\\"shutdown\\"', 1, true)
+        if is_wanted and not held[i] and not seen[job.id] then  -- else the same job waits twice, and the lane has it already
             seen[job.id] = true
             given[#given + 1] = job
         end
@@ -152,16 +140,22 @@ local function serve(lane, share, slots)
                 held[#held + 1] = job.id .. ':tries'
                 held[#held + 1] = job.history
             end
-            jobs[#jobs + 1] = {lane.name, job.id, job.message, job.history, integer(slot), integer(lane.moved)}
-            if slots then
+            if not job.ended and slots then
+                job.slot = slot
                 slot = slot + interval
-                set(lane, 'tat', slot)
             end
         end
-        redis.call('HSET', lane.jobs, unpack(held))
         redis.call('ZADD', lane.leases, unpack(leases))
+        redis.call('HSET', lane.jobs, unpack(held))
+        -- Nothing fails from here on: the jobs are the worker's.
+        lane.popped = {}
+        if slots then set(lane, 'tat', slot) end
         leased[#leased + 1] = first_end
         leased[#leased + 1] = lane.name
+        for _, job in ipairs(given) do
+            local list = job.ended and already_ended or jobs
+            list[#list + 1] = {lane.name, job.id, job.message, job.history, integer(job.slot or 0), integer(lane.moved)}
+        end
     end
     if more and window_of(lane) > in_flight + #given then
         -- Whether it holds more shows at the next look; that costs less than to ask each time.
@@ -172,6 +166,21 @@ local function serve(lane, share, slots)
     end
 end
 
+-- Serve a lane. A key of another type, say, must not keep the other lanes from the worker, nor lose what was popped.
+local function guarded(lane, share, slots)
+    local leased_before = #leased
+    lane.popped = {}
+    local ok, failure = pcall(serve, lane, share, slots)
+    if ok then return end
+    for i = #lane.popped, 1, -1 do
+        redis.pcall('RPUSH', lane.waiting[lane.popped[i][1]], lane.popped[i][2])
+    end
+    if #leased == leased_before then set(lane, 'turn', lane.turn + 1) end   -- another list may have its turn then
+    schedule_at(lane, now + NEXT_LOOK)
+    failure = type(failure) == 'table' and failure.err or failure
+    broken[#broken + 1] = {lane.name, tostring(failure)}
+end
+
 -- Whether this worker has the lane's account. It then says what the lane's pace is.
 local function is_known(lane)
     if lane.book == book then return true end
@@ -179,7 +188,9 @@ local function is_known(lane)
     local said = redis.call('HMGET', 'streamstop.work.book.' .. book, account or '', lane.name, operation or '', '*')
     if not said[4] then return nil end
     if not said[1] then return false end
-    local interval, window = string.match(said[2] or said[3] or said[4], '^(%d+) (%d+)$')
+    local paces = '^(%d+) (%d+)$'
+    local interval, window = string.match(said[2] or said[3] or said[4], paces)
+    if not interval then interval, window = string.match(said[4], paces) end    -- an operation that is called as an account
     set(lane, 'interval', tonumber(interval))
     set(lane, 'window', tonumber(window))
     set(lane, 'book', book)
@@ -193,7 +204,7 @@ if ARGV[7] then
             set(lane, 'interval', SECOND)
             set(lane, 'window', 1)
         end
-        if most > #jobs then serve(lane, most - #jobs, false) end
+        if most > #jobs then guarded(lane, most - #jobs, false) end
     end
 else
     if ARGV[5] == '1' then
@@ -202,28 +213,40 @@ else
     local entries = redis.call('ZRANGE', SCHEDULE, 0, most, 'WITHSCORES')
     local due = 0
     while due * 2 < #entries and tonumber(entries[due * 2 + 2]) <= now do due = due + 1 end
+    local is_cut = due > most
     for i = 1, due do
-        if #jobs >= most then break end
-        local lane = open_lane(entries[i * 2 - 1])
-        local known = is_known(lane)
-        if known == nil then return 'no book' end
-        if known then
+        if #jobs >= most then
+            is_cut = true
+            break
+        end
+        local name = entries[i * 2 - 1]
+        local opens, lane = pcall(open_lane, name)
+        local known = opens and is_known(lane)
+        if known == nil then
+            if i == 1 then return 'no book' end
+            is_cut = true       -- what was taken so far must reach the worker; the next run says that there is no book
+            break
+        end
+        if not opens then
+            redis.call('ZADD', SCHEDULE, integer(now + NEXT_LOOK), name)
+            broken[#broken + 1] = {name, tostring(type(lane) == 'table' and lane.err or lane)}
+        elseif known then
             local share = math.max(FEW, math.floor((most - #jobs) / (due - i + 1)))
-            serve(lane, math.min(share, most - #jobs), true)
+            guarded(lane, math.min(share, most - #jobs), true)
         elseif tonumber(entries[i * 2]) < now - LONG_DUE then
             strangers[#strangers + 1] = lane.name
             schedule_at(lane, now + NEXT_LOOK)
         end
     end
     local upcoming = tonumber(entries[due * 2 + 2])
-    if due > most or #jobs >= most then upcoming = now end      -- others may be due too
+    if is_cut then upcoming = now end       -- others may be due too
     local first = save()
     if first and first < (upcoming or math.huge) then upcoming = first end
     if #leased > 0 then redis.call('ZADD', LEASED, 'LT', unpack(leased)) end
     if ARGV[6] == '1' and #jobs >= most and upcoming <= now then wake() end
     local left = upcoming and integer(math.max(0, upcoming - now)) or '-1'
-    return {left, integer(now), jobs, already_ended, strangers}
+    return {left, integer(now), jobs, already_ended, strangers, broken}
 end
 save()
 if #leased > 0 then redis.call('ZADD', LEASED, 'LT', unpack(leased)) end
-return {'-1', integer(now), jobs, already_ended, strangers}
+return {'-1', integer(now), jobs, already_ended, strangers, broken}
