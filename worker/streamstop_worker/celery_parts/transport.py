@@ -25,6 +25,7 @@ class _LaneChannel:
     connection: Any
     connection_errors: tuple[type[Exception], ...]
     brpop_timeout: float
+    active_queues: list[str]
 
     #: Jobs that were taken are not kombu's to bring back.
     do_restore = False
@@ -32,6 +33,8 @@ class _LaneChannel:
     on_wake: Callable[[], None] | None = None
     _in_poll: Any = None
     _brpop_sent_at: float | None = None
+    #: Whether the wait under way is for a wake; the queue may be cancelled meanwhile.
+    _waits_for_wake = False
 
     def deliver(self, headers: Mapping[str, Any], tag: str) -> None:
         """Give Celery's consumer a message that has `headers`."""
@@ -40,11 +43,17 @@ class _LaneChannel:
         self.connection._deliver(message, QUEUE)  # noqa: SLF001  # as kombu's channels do
 
     def _brpop_start(self, timeout: float | None = None) -> None:
+        self._waits_for_wake = QUEUE in self.active_queues
+        if not self._waits_for_wake:  # such as who waits for the answers to a broadcast
+            super()._brpop_start(timeout)  # type: ignore[misc]  # the channel that this is mixed into has it
+            return
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()
         self.client.connection.send_command("BLPOP", WAKE, timeout or self.brpop_timeout)
 
     def _brpop_read(self, **options: Any) -> bool:
+        if not self._waits_for_wake:
+            return super()._brpop_read(**options)  # type: ignore[misc, no-any-return]  # as above
         try:
             wake = self.client.parse_response(self.client.connection, "BLPOP", **options)
         except self.connection_errors:

@@ -1,0 +1,118 @@
+"""Celery's own tools, as people use them: the command line, an app that knows only Redis' address, a monitor."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from celery import Celery
+from celery.events import EventReceiver
+
+from tests.support.world import World
+
+TIMEOUT_S = 30
+
+T = TypeVar("T")
+
+
+def celery(made: World, *arguments: str, code: int | None = 0) -> str:
+    """Return what ``celery -A streamstop_worker`` tells, where it ends with `code`; None: whatever it ends with."""
+    own = {"STREAMSTOP_REDIS_URL": made.server.url, "STREAMSTOP_ACCOUNTS": str(made.accounts)}
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "streamstop_worker", *arguments],
+        env={**os.environ, **own, **made.environ},
+        cwd=made.folder,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert code is None or done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@contextmanager
+def plain_app(made: World) -> Iterator[Celery]:
+    """Yield an app that knows nothing of streamstop but Redis' address."""
+    app = Celery("any", broker=made.server.url, backend=made.server.url, set_as_current=False)
+    app.conf.update(worker_enable_remote_control=True, broker_connection_retry_on_startup=True)
+    with app:
+        try:
+            yield app
+        finally:
+            backend: Any = app.backend  # its types know only the base
+            backend.result_consumer.stop()
+            backend.client.connection_pool.disconnect()
+
+
+def eventually(look: Callable[[], T], what: str = "it", timeout: float = TIMEOUT_S) -> T:
+    """Return what `look` sees as soon as it sees something."""
+    deadline = time.monotonic() + timeout
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"{what} did not come: {seen!r}"
+        time.sleep(0.02)
+    return seen
+
+
+def answer(app: Celery, command: str, worker: str = "w1@test", **arguments: Any) -> Any:
+    """Return what one worker answers to a remote control command."""
+    control: Any = app.control
+    replies = control.broadcast(
+        command, arguments=arguments, destination=[worker], reply=True, limit=1, timeout=TIMEOUT_S
+    )
+    (reply,) = replies
+    return reply[worker]
+
+
+class Heard:
+    """The events that a monitor has received, in their order."""
+
+    def __init__(self) -> None:
+        self.events: list[Mapping[str, Any]] = []
+
+    def of(self, job_id: str) -> list[Mapping[str, Any]]:
+        """Return the events of a job."""
+        return [event for event in list(self.events) if event.get("uuid") == job_id]
+
+    def types_of(self, job_id: str) -> list[str]:
+        """Return the events' types."""
+        return [event["type"] for event in self.of(job_id)]
+
+    def await_last(self, job_id: str, kind: str) -> Mapping[str, Any]:
+        """Return the event of that type, as soon as the job has one."""
+        return eventually(
+            lambda: next((event for event in reversed(self.of(job_id)) if event["type"] == kind), None),
+            f"{kind} of {job_id}",
+        )
+
+
+@contextmanager
+def monitor(app: Celery) -> Iterator[Heard]:
+    """Receive events, as Flower does. One worker at least must run: its heartbeat shows that the monitor hears."""
+    heard = Heard()
+    over = threading.Event()
+
+    def listen() -> None:
+        with app.connection_for_read() as connection:
+            receiver: Any = EventReceiver(connection, handlers={"*": heard.events.append}, app=app)
+            while not over.is_set():
+                try:
+                    for _ in receiver.consume(limit=None, timeout=0.2, wakeup=False):
+                        if over.is_set():
+                            break
+                except TimeoutError:
+                    continue
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    control: Any = app.control
+    try:
+        eventually(lambda: heard.events or (control.broadcast("heartbeat"), [])[1], "a heartbeat")
+        yield heard
+    finally:
+        over.set()
+        thread.join()

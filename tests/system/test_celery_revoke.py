@@ -1,0 +1,139 @@
+"""Revokes and shutdowns by Celery's remote control, and what does not apply."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.result import AsyncResult
+
+from streamstop import Outcome, Result
+from streamstop.errors import JobFailed
+from streamstop.lanes.names import Lane
+from streamstop.operations import StopEdgeTranscodeJob, StopMPUTask, StopStreamIngest
+from tests.support.celery_messages import celery_message
+from tests.support.celery_tools import TIMEOUT_S, answer, celery, eventually, monitor, plain_app
+from tests.support.world import ALIYUN, TENCENT, World, world
+
+LANE = Lane(TENCENT, "trtc.StopStreamIngest")
+SLOW = "live.StopMPUTask"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("world"), workers=0, limits={SLOW: 0.2}) as made:
+        made.simulator.settings(auto_start=True)
+        made.start_worker("-E")
+        made.await_account(ALIYUN)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def app(made: World) -> Iterator[Celery]:
+    with plain_app(made) as app:
+        yield app
+
+
+@pytest.mark.parametrize("terminate", [False, True])
+def test_a_revoked_job_ends_cancelled_when_a_worker_takes_it(made: World, app: Celery, terminate: bool) -> None:
+    job_id = f"{LANE.name}.revoked-{terminate}"
+    with monitor(app) as heard:
+        told = answer(app, "revoke", task_id=[job_id], terminate=terminate)
+        assert job_id in told["ok"]
+        assert made.redis.keys(f"celery-task-meta-{job_id}") == [], "the revoke itself ends nothing"
+        assert job_id in answer(app, "revoked")
+        made.redis.lpush(LANE.queue, celery_message(LANE, job_id))
+        outcome = made.client.job(job_id).outcome(TIMEOUT_S)
+        assert (outcome.result, outcome.calls) == (Result.CANCELLED, 0)
+        event = heard.await_last(job_id, "task-revoked")
+        assert (event["terminated"], event["expired"]) == (False, False)
+        assert heard.types_of(job_id) == ["task-received", "task-revoked"]
+    shown: AsyncResult[object] = AsyncResult(job_id, app=app)
+    assert shown.state == "REVOKED"
+    with pytest.raises(JobFailed, match="cancelled"):
+        shown.get(timeout=TIMEOUT_S)
+    assert made.workers[0].process.poll() is None
+
+
+def test_a_job_that_is_revoked_while_it_waits_in_its_lane_is_never_called(made: World, app: Celery) -> None:
+    first = made.client.enqueue(StopMPUTask(app_id="a", task_id="first"), account=ALIYUN)
+    assert first.outcome(TIMEOUT_S).result is Result.STOPPED  # the next slot is five seconds from here
+    waiting = made.client.enqueue(StopMPUTask(app_id="a", task_id="second"), account=ALIYUN)
+    assert waiting.id in celery(made, "control", "revoke", waiting.id, "-t", "5")
+    assert waiting.outcome(TIMEOUT_S).result is Result.CANCELLED
+    assert [call.params["TaskId"] for call in made.simulator.calls(ALIYUN, SLOW)] == ["first"]
+
+
+@pytest.mark.parametrize("command", ["revoke", "terminate"])
+def test_a_call_that_is_made_is_made(made: World, app: Celery, command: str) -> None:
+    stop = StopStreamIngest(sdk_app_id=1, task_id=f"under way, {command}")
+    made.simulator.add_fault("latency", task=stop.params, latency=timedelta(seconds=3))
+    job = made.client.enqueue(stop, account=TENCENT)
+    eventually(lambda: job.id in {one["id"] for one in answer(app, "active")}, "its call")
+    answer(app, command, task_id=[job.id], **({"signal": "KILL"} if command == "terminate" else {"terminate": True}))
+    assert job.outcome(TIMEOUT_S).result is Result.STOPPED
+    after = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id=f"after {command}"), account=TENCENT)
+    assert after.outcome(TIMEOUT_S).result is Result.STOPPED, "the worker lives"
+
+
+def test_a_job_that_has_ended_stays_as_it_ended_when_it_is_revoked(made: World, app: Celery) -> None:
+    job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="over"), account=TENCENT)
+    ended = job.outcome(TIMEOUT_S)
+    assert "ok" in answer(app, "revoke", task_id=[job.id])
+    assert job.peek() == ended
+    assert AsyncResult(job.id, app=app).state == "SUCCESS"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("rate_limit", {"task_name": SLOW, "rate_limit": "1/s"}),
+        ("time_limit", {"task_name": SLOW, "soft": 1, "hard": 2}),
+        ("pool_grow", {"n": 1}),
+        ("pool_shrink", {"n": 1}),
+        ("pool_restart", {}),
+        ("autoscale", {"max": 9, "min": 1}),
+        ("add_consumer", {"queue": "other"}),
+        ("cancel_consumer", {"queue": "streamstop"}),
+        ("revoke_by_stamped_headers", {"headers": {"a": ["b"]}}),
+    ],
+)
+def test_a_command_that_does_not_apply_says_so(app: Celery, command: str, arguments: dict[str, Any]) -> None:
+    assert answer(app, command, **arguments)["error"].startswith(f"streamstop: {command} does not apply: ")
+    assert answer(app, "ping") == {"ok": "pong"}
+    assert [queue["name"] for queue in answer(app, "active_queues")] == ["streamstop"]
+
+
+def test_the_command_line_shows_that_a_command_does_not_apply(made: World) -> None:
+    said = celery(made, "control", "rate_limit", SLOW, "1/s", "-t", "5", code=None)
+    assert "streamstop: rate_limit does not apply: the accounts file says" in said
+
+
+def test_control_shutdown_lets_calls_end_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:
+    with world(tmp_path) as made, plain_app(made) as app:
+        made.simulator.settings(auto_start=True, latency_ms=700)
+        stops = [StopEdgeTranscodeJob(cluster_id="c", job_id=f"j{n}") for n in range(120)]
+        jobs = [made.client.enqueue(stop, account=ALIYUN) for stop in stops]
+        made.simulator.wait_for_calls(1)
+        control: Any = app.control
+        control.shutdown()
+        assert made.workers[0].process.wait(TIMEOUT_S) == 0
+        ended = [job for job in jobs if isinstance(job.peek(), Outcome)]
+        assert len(ended) == len(made.simulator.calls()) < len(jobs), "every call has its outcome, and no other job"
+        view = made.client.connections.lanes.view(Lane(ALIYUN, "live.StopEdgeTranscodeJob"))
+        assert (view.waiting, view.in_flight) == (len(jobs) - len(ended), 0)
+        assert "Traceback" not in made.workers[0].text()
+
+
+def test_purge_and_call_say_that_they_do_not_apply(tmp_path: Path) -> None:
+    with world(tmp_path, workers=0) as made:
+        job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT)
+        for arguments in (("purge", "-f"), ("call", "streamstop.execute", "--args", json.dumps([{}]))):
+            said = celery(made, *arguments, code=1)
+            assert "does not apply" in said.strip().splitlines()[-1]
+            assert "Traceback" not in said
+        assert made.redis.exists("streamstop") == 0
+        assert job.cancel().result is Result.CANCELLED
