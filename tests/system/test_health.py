@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
-from streamstop import Command
+from redis import Redis
+
+from streamstop import Client, Command
 from streamstop.operations import StopStreamIngest
 from streamstop_worker.health import takes_jobs
 from tests.support.world import TENCENT, world
@@ -54,6 +57,21 @@ def test_a_worker_is_healthy_while_it_waits_and_works_and_not_when_it_hangs_or_i
         unhealthy = health(made.server.url)
         assert unhealthy.returncode == 1
         assert unhealthy.stderr.strip() == "streamstop: no worker on this machine takes jobs"
+
+
+def test_who_waits_for_something_in_another_database_is_no_worker(client: Client, redis_url: str) -> None:
+    def waits() -> bool:
+        return any(one["cmd"] == "blpop" for one in client.connections.redis.client_list())
+
+    with Redis.from_url(redis_url, db=1) as other, ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(other.blpop, ["theirs"], 60)
+        try:
+            assert becomes(True, waits)
+            assert not takes_jobs(client, timedelta(hours=1))
+        finally:
+            with Redis.from_url(redis_url, db=1) as another:
+                another.lpush("theirs", "x")
+        assert waiting.result(30)
 
 
 def test_without_redis_a_worker_is_not_healthy_and_the_reason_is_one_line_without_a_password() -> None:

@@ -4,19 +4,20 @@ from datetime import timedelta
 from pathlib import Path
 
 from streamstop import Result
-from streamstop.lanes.lanes import RESULT_TTL
 from streamstop.lanes.names import result_key
 from streamstop.operations import StopStreamIngest
 from tests.support.world import TENCENT, world
 
 TIMEOUT = 60
+#: Celery would keep them for its own result_expires, a day.
+KEPT = timedelta(days=3)
 
 
 def test_celery_does_not_write_a_record_again_after_the_script_did(tmp_path: Path) -> None:
     failing = StopStreamIngest(sdk_app_id=1, task_id="nobody-started-it")
     deferred = StopStreamIngest(sdk_app_id=1, task_id="flaky")
     last = StopStreamIngest(sdk_app_id=1, task_id="last")
-    with world(tmp_path, workers=0) as made:
+    with world(tmp_path, workers=0, environ={"STREAMSTOP_OUTCOMES_KEPT": f"{KEPT.total_seconds():g}"}) as made:
         made.start_worker("--concurrency", "1")  # so that a job's end means that Celery is done with those before it
         made.simulator.start_tasks(TENCENT, [deferred, last])
         made.simulator.add_fault("500", account=TENCENT, task=deferred.params)
@@ -26,5 +27,4 @@ def test_celery_does_not_write_a_record_again_after_the_script_did(tmp_path: Pat
         made.simulator.wait_for_calls(2, TENCENT)
         assert made.client.enqueue(last, account=TENCENT).outcome(TIMEOUT).result is Result.STOPPED
         left = [timedelta(seconds=made.redis.ttl(result_key(job.id))) for job in (failed_job, deferred_job)]
-    # Celery would keep them for its own result_expires, a day.
-    assert all(RESULT_TTL - timedelta(minutes=5) < ttl <= RESULT_TTL for ttl in left), left
+    assert all(KEPT - timedelta(minutes=5) < ttl <= KEPT for ttl in left), left

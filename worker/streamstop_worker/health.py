@@ -19,11 +19,13 @@ def takes_jobs(client: Client, within: timedelta) -> bool:
     """
     with client.reaching("whether the worker takes jobs is not known"):
         redis: Any = client.connections.redis
-        own = _host(redis.client_info()["addr"])
+        own = redis.client_info()
         connections = redis.client_list()
-    # Only a consumer of Celery waits like this; it comes back to it whenever it has a free slot.
+    # A worker waits like this for a wake, each second anew, and comes back to it whenever it has room for a job.
     return any(
-        one["cmd"] == "brpop" and _host(one["addr"]) == own and int(one["idle"]) <= within.total_seconds()
+        one["cmd"] == "blpop"
+        and (_host(one["addr"]), int(one["db"])) == (_host(own["addr"]), int(own["db"]))
+        and int(one["idle"]) <= within.total_seconds()
         for one in connections
     )
 
