@@ -1,6 +1,6 @@
 """The version before this one: its code out of the repository's history, for workers and producers that run it.
 
-That is the commit before the last one that changed it; ``STREAMSTOP_PREVIOUS`` names another revision.
+That is the last commit whose workers took jobs from one ready queue; ``STREAMSTOP_PREVIOUS`` names another revision.
 """
 
 import io
@@ -13,6 +13,7 @@ from pathlib import Path
 
 _REPOSITORY = Path(__file__).parents[2]
 _CODE = ("producers", "worker")
+_REVISION = "dc2a3106fd69c725fd35c93885e0e98ed487d408"
 #: A module for Celery's ``--include``: a worker says itself which code it runs.
 _SAYS_WHERE = """
 import streamstop, streamstop_worker
@@ -51,10 +52,8 @@ def present_version() -> Version:
 
 def previous_version(folder: Path) -> Version:
     """Unpack the previous version into `folder`. Raises :class:`NoHistory`, which says how to get it."""
-    revision = os.environ.get("STREAMSTOP_PREVIOUS")
+    revision = os.environ.get("STREAMSTOP_PREVIOUS") or _REVISION
     try:
-        if not revision:
-            revision = _git("log", "-1", "--format=%H~1", "--", *_CODE).decode().strip()
         archive = _git("archive", revision, *_CODE)
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", b"").decode().strip() or str(error)

@@ -1,22 +1,31 @@
-"""This version and the one before it work side by side: on one Redis, in either order, while workers go and come."""
+"""The upgrade from the version before: old workers are stopped, new ones start, and nothing that was accepted is lost.
+
+Workers of the two versions do not work side by side. Producers of the old one go on, and reach the new workers.
+"""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from streamstop import Outcome, Result
+from streamstop.lanes import Lane, LaneView
+from streamstop.lanes.names import READY
+from streamstop.operations import StopMPUTask
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS
+from streamstop_worker.simulator.journal import Call
 from tests.support.previous import SAYS_WHERE, NoHistory, Version, present_version, previous_version, write_says_where
 from tests.support.workers import WorkerProcess, worker
 from tests.support.world import World, world
@@ -69,9 +78,11 @@ for line in sys.stdin:
     if action == "enqueue":
         said = [job.id for job in client.enqueue_many(commands(numbers, LANES))]
     elif action == "register":
-        client.register_many("room", commands(numbers, ROOM))
-    else:
-        said = [client.stop_room("room", verify=True).id]
+        client.register_many(word, commands(numbers, ROOM))
+    elif action == "stop":
+        said = [client.stop_room(word, verify=True).id]
+    elif action == "outcomes":
+        said = [outcome.result.value for outcome in client.outcomes(list(map(client.job, word.split(","))), 60)]
     print(*said, flush=True)
 """
 
@@ -88,7 +99,7 @@ class Producer:
         return self._process.stdout.readline().rstrip()
 
     def ask(self, action: str, word: str, *, first: int = 0, number: int = 1) -> list[str]:
-        """Let it enqueue or register tasks, or stop the room; return the ids that it says."""
+        """Let it enqueue or register tasks, stop a room or wait for outcomes; return the ids or results it says."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{action} {word} {first} {number}\n")
         self._process.stdin.flush()
@@ -208,66 +219,107 @@ def ends_told(one: WorkerProcess) -> Counter[str]:
     return Counter(line["job_id"] for line in one.lines() if line.get("event") in results and "params" in line)
 
 
-def calls(fleet: Fleet) -> int:
-    return fleet.world.simulator.summary().calls
+def lanes_of(fleet: Fleet) -> list[LaneView]:
+    """Return what every lane holds that the producers use."""
+    names = {(account, operation) for account, operation in fleet.world.simulator.summary().lanes}
+    return fleet.world.client.connections.lanes.views([Lane(*name) for name in sorted(names)])
 
 
-@pytest.mark.parametrize(("killed", "closing"), [("old", "new"), ("new", "old")])
-def test_old_and_new_share_the_work_and_either_takes_over_from_the_other(
-    fleet: Fleet, killed: str, closing: str
-) -> None:
-    fleet.start("old")
-    fleet.start("new")
-    assert {account.name for account in DEFAULT_ACCOUNTS} == set(
-        fleet.world.client.connections.known_accounts.vendors()
-    ), "both have told producers of the same accounts"
+def admitted(fleet: Fleet) -> int:
+    """Return how many jobs lie in the queue from which workers of the old version took them."""
+    return sum(fleet.world.redis.llen(key) for key in (READY, f"{READY}\x06\x163"))
+
+
+def spoil(fleet: Fleet, word: str, numbers: Iterable[int]) -> None:
+    """Let some of the tasks that the producer enqueues under `word` meet three faults each."""
+    for number in numbers:
+        task = StopMPUTask(app_id="a", task_id=f"{word}-{number}").params
+        fleet.world.simulator.add_fault("500", account="demo-aliyun-1", task=task, times=3)
+
+
+@pytest.mark.parametrize("stopped", ["SIGTERM", "SIGKILL"])
+def test_new_workers_take_over_all_that_stopped_old_ones_leave(fleet: Fleet, stopped: str) -> None:
     with fleet.producer("old") as old, fleet.producer("new") as new:
-        old.ask("register", "of-old", number=40)
-        new.ask("register", "of-new", number=40)
-        ids = [*old.ask("enqueue", "by-old", number=300), *new.ask("enqueue", "by-new", number=300)]
-        (shutdown_id,) = {"old": old, "new": new}[closing].ask("stop", "room")
-    shutdown = fleet.world.client.shutdown(shutdown_id)
+        spoil(fleet, "backlog", range(8, 200, 16))
+        old_workers = [fleet.start("old"), fleet.start("old")]
+        old.ask("register", "room", number=80)
+        ids = old.ask("enqueue", "backlog", number=600)
+        (shutdown_id,) = old.ask("stop", "room")
+        shutdown = fleet.world.client.shutdown(shutdown_id)
+        eventually(lambda: all(ends_told(one).total() >= 30 for one in old_workers), "each with a share done")
+        eventually(lambda: sum(view.deferred for view in lanes_of(fleet)) >= 3, "jobs deferred")
+        for one in old_workers:
+            one.signal(getattr(signal, stopped))
+        for one in old_workers:
+            one.process.wait(30)
+        ids += old.ask("enqueue", "between", number=40)
+        left = lanes_of(fleet)
+        assert sum(view.waiting for view in left) > 100, "there is a backlog"
+        assert sum(view.deferred for view in left) > 0, "there are deferred jobs"
+        assert admitted(fleet) > 0, "jobs lie in the old workers' queue"
+        assert not shutdown.progress().done_at, "the shutdown is open"
 
-    first = dict(fleet.workers)
-    eventually(lambda: all(ends_told(one).total() >= 30 for one in first.values()), "each with a share done")
-    first[killed].kill()
-    assert not shutdown.progress().done_at, "it was killed in the middle"
-    fleet.start(killed)
+        new_workers = [fleet.start("new"), fleet.start("new")]
+        assert {account.name for account in DEFAULT_ACCOUNTS} == set(
+            fleet.world.client.connections.known_accounts.vendors()
+        )
+        with fleet.load("old", "still") as still, fleet.load("new", "anew") as anew:
+            eventually(lambda: all(ends_told(one).total() >= 60 for one in new_workers), "in work")
+            late_ids = old.ask("enqueue", "late", number=40)
+            assert {Result(word) for word in old.ask("outcomes", ",".join(late_ids))} == {Result.STOPPED}
+            old.ask("register", "later-room", first=1000, number=20)
+            later = fleet.world.client.shutdown(*old.ask("stop", "later-room"))
+            mine = new.ask("enqueue", "mine", number=20)
+            assert {Result(word) for word in new.ask("outcomes", ",".join(mine))} == {Result.STOPPED}
 
-    assert {outcome.result for outcome in fleet.outcomes(ids)} <= STOPPED
-    progress = shutdown.wait(TIMEOUT)
-    ends = list(shutdown.outcomes())
-    assert progress.total == progress.ended == len(ends) == 80
-    assert len({outcome.job_id for outcome in ends}) == 80
-    assert Counter(outcome.result for outcome in ends) == dict(progress.results)
-    assert set(progress.results) <= VERIFIED
-    assert sum(lane.total for lane in progress.lanes) == sum(lane.ended for lane in progress.lanes) == 80
+        outcomes = fleet.outcomes([*ids, *still, *anew, *late_ids, *mine])
+        assert {outcome.result for outcome in outcomes} <= STOPPED
+        for one, total in ((shutdown, 80), (later, 20)):
+            progress = one.wait(TIMEOUT)
+            ends = list(one.outcomes())
+            assert progress.total == progress.ended == len(ends) == total
+            assert len({outcome.job_id for outcome in ends}) == total
+            assert Counter(outcome.result for outcome in ends) == dict(progress.results)
+            assert set(progress.results) <= VERIFIED
+            assert sum(lane.total for lane in progress.lanes) == sum(lane.ended for lane in progress.lanes) == total
     fleet.assert_one_pace()
+    assert fleet.world.client.connections.lanes.dead() == 0
+    eventually(lambda: admitted(fleet) == 0, "the old workers' queue empty")
+    eventually(lambda: all(view.in_flight == view.waiting == view.deferred == 0 for view in lanes_of(fleet)), "empty")
+    if stopped == "SIGTERM":
+        assert {outcome.result for outcome in outcomes} == {Result.STOPPED}
+        called = Counter(call.params["TaskId"] for call in stops_that_went_well(fleet))
+        assert set(called.values()) == {1}, "a worker that is told to stop finishes its calls, and none is made twice"
 
 
-def test_workers_are_replaced_one_by_one_under_load_and_then_rolled_back(fleet: Fleet) -> None:
-    serving = [fleet.start("old"), fleet.start("old")]
+def stops_that_went_well(fleet: Fleet) -> list[Call]:
+    return [call for call in fleet.world.simulator.calls() if ".Stop" in (call.operation or "") and call.answer == "ok"]
 
-    def replace_all(version: str) -> None:
-        for place, leaving in enumerate(list(serving)):
-            assert leaving.stop() == 0
-            serving[place] = fleet.start(version)
-            eventually(lambda now=serving[place]: ends_told(now).total() >= 20, "in work")  # type: ignore[misc]
-            other = serving[1 - place]
-            before = ends_told(other).total()
-            eventually(lambda now=other, n=before: ends_told(now).total() >= n + 10, "both in work")  # type: ignore[misc]
 
-    with fleet.load("old", "before") as before:
-        replace_all("new")  # workers first
-    with fleet.load("new", "after") as after:  # then producers
-        reached = calls(fleet) + 50
-        eventually(lambda: calls(fleet) >= reached, "served")
-    with fleet.load("old", "back") as back:  # and in the reverse order
-        replace_all("old")
-    ids = [*before, *after, *back]
-    assert Counter(outcome.result for outcome in fleet.outcomes(ids)) == {Result.STOPPED: len(ids)}
-    assert calls(fleet) == len(ids), "a worker that is told to stop finishes its calls, and none is made twice"
-    fleet.assert_one_pace()
+def test_an_old_producer_takes_no_job_that_a_new_worker_has_put_back(fleet: Fleet) -> None:
+    lane = Lane("demo-aliyun-1", "live.StopMPUTask")
+    task = StopMPUTask(app_id="a", task_id="first-0").params
+    fleet.world.simulator.add_fault("throttle", account=lane.account, task=task, retry_after=timedelta(seconds=1))
+    with fleet.producer("old") as old:
+        ids = old.ask("enqueue", "first")
+        assert admitted(fleet) == 1, "a lane without a pace: it was admitted to old workers"
+        worker = fleet.start("new")
+        worker.await_line("throttled: the lane rests")
+        assert worker.stop() == 0
+
+        def view() -> LaneView:
+            return fleet.world.client.connections.lanes.view(lane)
+
+        assert view().waiting == 1
+        eventually(lambda: not view().rest, "the rest over")
+        ids += old.ask("enqueue", "second")
+        assert (view().waiting, admitted(fleet)) == (2, 0)
+    assert fleet.world.client.connections.lanes.dead() == 0
+    fleet.start("new")
+    assert [(outcome.result, outcome.calls) for outcome in sorted(fleet.outcomes(ids), key=lambda one: -one.calls)] == [
+        (Result.STOPPED, 2),
+        (Result.STOPPED, 1),
+    ]
 
 
 def test_without_history_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

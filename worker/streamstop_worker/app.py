@@ -17,6 +17,7 @@ import structlog
 from celery import Celery, bootsteps, signals
 from celery.worker import state
 from kombu import Exchange, Queue
+from kombu.transport import TRANSPORT_ALIASES
 
 from streamstop.batches import Batches
 from streamstop.bounded import bound
@@ -49,8 +50,10 @@ from streamstop_worker.transport import Transport
 _log = structlog.get_logger("streamstop")
 
 _POOL = "streamstop_worker.celery_parts.pool:EventLoopPool"
-_TRANSPORT = "streamstop_worker.celery_parts.transport:Transport"
-_SENTINEL_TRANSPORT = "streamstop_worker.celery_parts.transport:SentinelTransport"
+#: The names by which Celery's banner and its messages call our transports, where a module's name would be shown else.
+_TRANSPORT, _SENTINEL_TRANSPORT = "redis-lanes", "sentinel-lanes"
+TRANSPORT_ALIASES[_TRANSPORT] = "streamstop_worker.celery_parts.transport:Transport"
+TRANSPORT_ALIASES[_SENTINEL_TRANSPORT] = "streamstop_worker.celery_parts.transport:SentinelTransport"
 
 
 class Parts(bootsteps.StartStopStep):

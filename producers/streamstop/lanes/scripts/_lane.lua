@@ -22,15 +22,17 @@
 --        rest      until when the lane rests
 --        span      µs that this rest takes, from its beginning
 --        share     percent of the pace that a throttled lane is back at
---        faults    transient faults since the last answer that was none
+--        failed    transient faults since the last answer that was none
 --        throttles throttled calls since the last answer that was none, of those that made the lane rest
 --        turn      jobs given so far
 --        moved     µs by which slots have moved on behind late calls, in all
 --        due       no later than the first moment in :due; 0: nothing is
 --        full      1: the window was full when a worker last looked, so the lane is not in the schedule
 --        interval  µs between two calls, headroom included
---        window    how many jobs may be in flight
---        book      which book of a worker interval and window are from
+--        places    how many jobs may be in flight
+--        book      which book of a worker interval and places are from
+--        window, faults   what failed and places were to the version before: 0, so that its producers, which give jobs to
+--                         its workers as they enqueue, take none out of a lane
 
 local SCHEDULE, ARRIVALS, WAKE = 'streamstop.schedule', 'streamstop.arrivals', 'streamstop.wake'
 local LEASED, DEAD = 'streamstop.work.leased', 'streamstop.dead'
@@ -65,7 +67,7 @@ local function moment(ahead)
     return integer(now + math.min(ahead, FARTHEST))
 end
 
-local NUMBERS = {'tat', 'rest', 'span', 'share', 'faults', 'throttles', 'turn', 'moved', 'due', 'full', 'interval', 'window'}
+local NUMBERS = {'tat', 'rest', 'span', 'share', 'failed', 'throttles', 'turn', 'moved', 'due', 'full', 'interval', 'places'}
 
 local opened = {}                   -- the lanes that this run has looked at, by name
 local written = false               -- whether this run has changed anything
@@ -137,7 +139,7 @@ end
 -- How many jobs may be in flight. A failing lane makes one call at a time: the probe. A lane that no worker has told the
 -- pace has a window too: with none it would be full for ever.
 local function window_of(lane)
-    return lane.faults >= FAILING and 1 or math.max(1, lane.window)
+    return lane.failed >= FAILING and 1 or math.max(1, lane.places)
 end
 
 -- Note when a worker should look at the lane again; false: not before something changes.
@@ -148,7 +150,8 @@ end
 -- Look again when the lane can give a job, as things are now.
 local function reschedule(lane)
     local holds = redis.call('EXISTS', lane.waiting[1], lane.waiting[2], lane.waiting[3], lane.waiting[4]) > 0
-    if holds and redis.call('ZCARD', lane.leases) >= window_of(lane) then
+    -- How many that are shows when a worker has said so.
+    if holds and lane.places > 0 and redis.call('ZCARD', lane.leases) >= window_of(lane) then
         set(lane, 'full', 1)
         schedule_at(lane, false)
         return

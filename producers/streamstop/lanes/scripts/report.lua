@@ -39,9 +39,9 @@ end
 -- Count a transient fault, and rest a lane that is failing. Returns the µs that it now rests for this fault.
 local function count_fault(lane)
     if lane.rest > now then return 0 end    -- what was in flight when the rest began says nothing new
-    set(lane, 'faults', lane.faults + 1)
-    if lane.faults < FAILING then return 0 end
-    local rest = math.min(60, 2 ^ (lane.faults - FAILING)) * SECOND
+    set(lane, 'failed', lane.failed + 1)
+    if lane.failed < FAILING then return 0 end
+    local rest = math.min(60, 2 ^ (lane.failed - FAILING)) * SECOND
     rest_for(lane, rest)
     return rest
 end
@@ -50,7 +50,7 @@ end
 local function judge_call(lane, job)
     local rest = 0
     if job.call == 'well' then
-        set(lane, 'faults', 0)
+        set(lane, 'failed', 0)
         if lane.rest <= now then    -- what was in flight when the rest began does not speed the lane up again
             set(lane, 'throttles', 0)
             set(lane, 'share', math.min(100, lane.share + 5))

@@ -70,7 +70,7 @@ end
 local function adopt()
     for _, key in ipairs({OLD_READY, OLD_READY .. '\6\0223'}) do
         for _ = 1, most do
-            local message = redis.call('RPOP', key)
+            local message = redis.call('LPOP', key)     -- the last goes to the front first, so that the order stays
             if not message then break end
             local fields = decode(message)
             local id = type(fields.headers) == 'table' and fields.headers.id
@@ -82,7 +82,7 @@ local function adopt()
                 if held[1] and not held[2] then
                     put_back(lane, held[1], held[3] or '')
                     forget(lane, id)
-                    reschedule(lane)
+                    schedule_at(lane, now)
                 end
             end
         end
@@ -91,8 +91,15 @@ local function adopt()
         local lane = open_lane(name)
         local first = redis.call('ZRANGE', lane.due_key, 0, 0, 'WITHSCORES')
         set(lane, 'due', tonumber(first[2]) or 0)
+        -- A producer of that version gives jobs to workers of its own as it enqueues, and would take a message that was
+        -- put back with its history for none. It takes none where none may be in flight.
+        local old = redis.call('HMGET', lane.pace_key, 'window', 'faults')
+        if old[1] then
+            if old[2] and old[2] ~= '0' then set(lane, 'failed', tonumber(old[2]) or 0) end
+            redis.call('HSET', lane.pace_key, 'window', 0, 'faults', 0)
+        end
         redis.call('ZADD', LEASED, 'LT', integer(now), name)
-        reschedule(lane)
+        schedule_at(lane, now)
     end
 end
 

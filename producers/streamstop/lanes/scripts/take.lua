@@ -86,6 +86,7 @@ local function candidates(lane, count)
             popped[#popped + 1] = {id = id, message = message, history = history}
             keys[#keys + 1] = 'celery-task-meta-' .. id
             fields[#fields + 1] = id
+            fields[#fields + 1] = id .. ':tries'    -- of a job that the version before put back
         else
             bury_unreadable(lane, message)
             lane.popped[#lane.popped] = nil
@@ -98,10 +99,13 @@ local function candidates(lane, count)
     local held = redis.call('HMGET', lane.jobs, unpack(fields))
     local given, seen = {}, {}
     for i, job in ipairs(popped) do
+        local message, tries = held[i * 2 - 1], held[i * 2]
         job.ended = ended(records[i])
+        if job.ended and tries and not message then redis.call('HDEL', lane.jobs, job.id .. ':tries') end
         local is_wanted = not job.ended or string.find(job.message, '\\"shutdown\\"', 1, true)
-        if is_wanted and not held[i] and not seen[job.id] then  -- else the same job waits twice, and the lane has it already
+        if is_wanted and not message and not seen[job.id] then  -- else the same job waits twice, and the lane has it already
             seen[job.id] = true
+            if job.history == '' then job.history = tries or '' end
             given[#given + 1] = job
         end
     end
@@ -192,7 +196,7 @@ local function is_known(lane)
     local interval, window = string.match(said[2] or said[3] or said[4], paces)
     if not interval then interval, window = string.match(said[4], paces) end    -- an operation that is called as an account
     set(lane, 'interval', tonumber(interval))
-    set(lane, 'window', tonumber(window))
+    set(lane, 'places', tonumber(window))
     set(lane, 'book', book)
     return true
 end
@@ -202,7 +206,7 @@ if ARGV[7] then
         local lane = open_lane(ARGV[i])
         if lane.interval == 0 then
             set(lane, 'interval', SECOND)
-            set(lane, 'window', 1)
+            set(lane, 'places', 1)
         end
         if most > #jobs then guarded(lane, most - #jobs, false) end
     end
