@@ -8,8 +8,9 @@ from typing import Any
 from redis import Redis
 
 from streamstop import Client, Command, DeadLetters, QueueUnavailable
+from streamstop.batches import STAGED
 from streamstop.lanes import Lane
-from streamstop.lanes.names import ACCOUNTS, LANES, READY_LISTS, SWEEPER
+from streamstop.lanes.names import ACCOUNTS, ARRIVALS, BATCH, BATCHES, LANES, LEASED, READY, SCHEDULE, WAKE
 from streamstop.rooms import CALLBACKS, CONTROL
 from tests.support.redis_content import everything_in
 from tests.torture.clock import SHIFT_KEY
@@ -23,6 +24,8 @@ from tests.torture.stage import Stage
 SETTLES_WITHIN_S = 180.0
 _PROBED_WITHIN_S = 60.0
 _EMPTY_WITHIN_S = 15.0
+#: Since when the sweep has seen each batch that is staged.
+_STAGED_AT = "streamstop.work.staged"
 
 
 @dataclass(frozen=True)
@@ -91,25 +94,34 @@ def await_empty(redis: Redis) -> list[str]:
 
 
 def _held(redis: Any) -> Iterator[str]:
-    """Yield what lanes still hold: leases, jobs, what is due or waits; and the ready queue."""
+    """Yield what lanes still hold: leases, jobs, what is due or waits; and what workers would still look at.
+
+    A lane that is empty leaves the schedule at its next look, and the leased ones at the sweep after its last lease.
+    """
     twins = [Lane(account.name, operation) for account in OF_LOAD for operation in limits()]
     for lane in {*lanes(), *twins, CONTROL, CALLBACKS}:
         own = [key for key in lane.keys if lane.name in key and not key.endswith(":pace")]
         yield from (f"{key} is left" for key in own if redis.exists(key))
-    for ready in READY_LISTS:
-        if redis.exists(ready):
-            yield f"{ready!r} holds {redis.llen(ready)}"
-    if redis.exists(LANES):
-        yield f"{LANES} holds {redis.smembers(LANES)}"
+    for key in (SCHEDULE, LEASED):
+        yield from (f"{key} has {name.decode()}" for name in redis.zrange(key, 0, -1))
+    yield from (f"{ARRIVALS} has {name.decode()}" for name in redis.smembers(ARRIVALS))
+    yield from (f"{BATCHES} has {batch.decode()}" for batch in redis.lrange(BATCHES, 0, -1))
+    yield from (f"{key} is left" for key in (READY, LANES) if redis.exists(key))
 
 
 def _endless(redis: Any) -> Iterator[str]:
     """Yield keys that would stay for ever."""
-    allowed = {LANES, ACCOUNTS, SWEEPER, SHIFT_KEY}
+    # Batches that were never accepted are discarded after some minutes, by this list of them.
+    staged = [batch.decode() for batch in redis.smembers(STAGED)]
+    allowed = {ACCOUNTS, WAKE, SHIFT_KEY, STAGED, _STAGED_AT, *(f"{BATCH}{batch}" for batch in staged)}
     for key in redis.scan_iter("*", count=1000):
         name = key.decode()
         if redis.ttl(key) == -1 and name not in allowed and not name.startswith(("_kombu.", "streamstop.dead")):
             yield f"{name} has no time to live"
+    if redis.llen(WAKE) > 1:
+        yield f"{WAKE} holds {redis.llen(WAKE)} tokens"
+    forgotten = {batch.decode() for batch in redis.hkeys(_STAGED_AT)} - set(staged)
+    yield from (f"{_STAGED_AT} has {batch}, which is not staged" for batch in sorted(forgotten))
 
 
 def leaks(stage: Stage, redis: Redis) -> list[str]:

@@ -1,6 +1,5 @@
 """Why a job was called more than once: each further call is held against the faults that can explain it."""
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,15 +61,27 @@ class Notes:
         """
         notes = sorted((note for job in jobs for note in self._by_job.get(job, ())), key=lambda note: float(note["at"]))
         sent = [place for place, note in enumerate(notes) if note["what"] == "calls"]
-        moments = [float(notes[place]["at"]) for place in sent]
+        answered = {
+            str(after["request_id"]): place
+            for place in sent
+            for after in _until_next(notes[place:])
+            if after.get("request_id")
+        }
+        of_calls: list[int | None] = [answered.get(call.request_id) for call in calls]
+        # A note is of one call at most. Two workers may note theirs before either call arrives: the answers' ids tell.
+        free = [place for place in sent if place not in of_calls]
+        for number, call in enumerate(calls):
+            before = [place for place in free if float(notes[place]["at"]) <= call.arrived_at + _SLACK_S]
+            if of_calls[number] is None and before:
+                of_calls[number] = before[-1]
+                free.remove(before[-1])
         found: dict[str, list[Made]] = {}
-        for call in calls:
-            last = bisect_right(moments, call.arrived_at + _SLACK_S) - 1
-            if last < 0:
+        for call, of_call in zip(calls, of_calls, strict=True):
+            if of_call is None:
                 found.setdefault(jobs[0], []).append(Made(call, None, None))
                 continue
-            note = notes[sent[last]]
-            met = next((str(after["fault"]) for after in _until_next(notes[sent[last] :]) if "fault" in after), None)
+            note = notes[of_call]
+            met = next((str(after["fault"]) for after in _until_next(notes[of_call:]) if "fault" in after), None)
             found.setdefault(str(note["job"]), []).append(Made(call, note, met))
         return found
 

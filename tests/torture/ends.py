@@ -6,7 +6,7 @@ from streamstop import Outcome, Result
 from streamstop.lanes import MOST_LAPSES
 from streamstop.operations import OPERATIONS
 from streamstop.operations import Kind as OperationKind
-from streamstop_worker.retry import Backoff
+from streamstop_worker.pipeline.backoff import Backoff
 from streamstop_worker.simulator import Call, TaskState
 from tests.torture.causes import Causes, Made, Notes
 from tests.torture.evidence import Evidence

@@ -120,6 +120,7 @@ def _rule(fault: Fault) -> dict[str, Any]:
 def _turn_the_clock(stage: Stage, fault: Fault, seconds: float) -> None:
     """Shift the scripts' clock; again until Redis takes it, in case it is away."""
     deadline = time.monotonic() + 30
+    asked = time.time()
     with stage.client() as redis:
         while True:
             try:
@@ -129,5 +130,6 @@ def _turn_the_clock(stage: Stage, fault: Fault, seconds: float) -> None:
                     raise
                 time.sleep(0.1)
             else:
-                with stage.chronicle.going_on(fault):
-                    return
+                with stage.chronicle.going_on(fault) as happened:
+                    happened.began = asked  # scripts may live by it before this thread hears of it
+                return

@@ -19,6 +19,7 @@ from streamstop.operations import (
     StopMPUTask,
     StopStreamIngest,
 )
+from streamstop.publishing import AT_ONCE
 from streamstop_worker.accounts import Account
 
 #: Their secrets are searched for in every log and in Redis.
@@ -101,6 +102,8 @@ class Batch:
 
     at: float
     commands: tuple[Command, ...]
+    #: Whether its producer is gone once it is accepted, and workers spread it.
+    left: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,12 @@ def load(seed: int, seconds: float, *, per_second: float, rooms: int) -> Load:
         batches.append(Batch(round(at, 3), commands))
         number += size
         at += size / per_second
+    # Too many for one command, so they are staged, accepted and then spread.
+    for big in range(2 * max(1, round(seconds / 60))):
+        size = chance.randint(AT_ONCE + 1, 2 * AT_ONCE)
+        commands = tuple(_single(chance, f"b{big}-{n}") for n in range(size))
+        batches.append(Batch(round(chance.uniform(1, seconds * 0.9), 3), commands, left=big % 2 == 0))
+    batches.sort(key=lambda batch: batch.at)
     return Load(tuple(batches), tuple(_room(chance, n, seconds * (n + 0.3) / rooms) for n in range(rooms)))
 
 
@@ -158,7 +167,7 @@ def _single(chance: random.Random, name: str) -> Command:
 
 def _room(chance: random.Random, number: int, at: float) -> Room:
     name = f"room-{number}"
-    size = chance.randint(60, 160)
+    size = chance.randint(60, 320)  # of many, what is registered takes more than one script
     commands = [_roomed(chance, f"r{number}-{n}") for n in range(size)]
     cut = len(commands) * 3 // 4
     late = sorted(round(at + chance.uniform(0.0, 4.0), 3) for _ in range(chance.randint(5, 15)))

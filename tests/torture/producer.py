@@ -2,11 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
+from unittest import mock
 
 from streamstop import Client, Command, QueueUnavailable, Shutdown
+from streamstop.publishing import Publisher
 from tests.torture.load import Load, Room
 
 _T = TypeVar("_T")
@@ -83,7 +86,8 @@ class Producer:
         for batch in self.load.batches:
             _sleep_until(began + batch.at)
             try:
-                jobs = self.client.enqueue_many(batch.commands)
+                with _gone_once_accepted() if batch.left else nullcontext():
+                    jobs = self.client.enqueue_many(batch.commands)
             except QueueUnavailable:
                 self.unanswered += 1
                 self.uncertain.append(Unsure(batch.commands))
@@ -132,6 +136,13 @@ class Producer:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
+
+
+@contextmanager
+def _gone_once_accepted() -> Iterator[None]:
+    """Have a batch left as a producer leaves it that is killed when Redis has accepted it: nobody here spreads it."""
+    with mock.patch.object(Publisher, "spread", return_value=None):
+        yield
 
 
 def _sleep_until(moment: float) -> None:

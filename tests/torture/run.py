@@ -51,6 +51,7 @@ def plan(
         accounts=[account.name for account in ACCOUNTS],
         kinds=kinds,
         openings=[room.at for room in asked.rooms],
+        left_batches=[batch.at for batch in asked.batches if batch.left],
         every_s=every_s,
     )
     return Plan(seed, seconds, asked, faults)

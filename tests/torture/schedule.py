@@ -7,13 +7,17 @@ from enum import StrEnum
 
 #: Where a worker can be told to kill itself; see :mod:`tests.torture.worker`.
 POINTS = (
-    "before-claim",
+    "before-take",
+    "after-take",
     "before-call",
     "after-answer",
-    "after-record",
-    "before-defer",
+    "before-report",
+    "after-report",
+    "before-retry",
     "before-push",
     "after-push",
+    "before-spread",
+    "after-spread",
     "before-sweep",
     "after-sweep",
 )
@@ -115,11 +119,13 @@ def faults(
     accounts: Sequence[str],
     kinds: Collection[Kind] = ALL,
     openings: Sequence[float] = (),
+    left_batches: Sequence[float] = (),
     every_s: float = 2.0,
 ) -> list[Fault]:
     """Return the faults of a run, by their moments; each kind comes once before any comes by chance.
 
     `openings` are the moments at which rooms are shut down: who is to be killed in a fan-out is told just before.
+    `left_batches` are those at which producers leave a batch to the workers: who is to be killed as it spreads one, too.
     """
     chance = random.Random(f"faults {seed}")
     wanted = sorted(kinds)
@@ -134,8 +140,9 @@ def faults(
     for kind in drawn:
         at = round(chance.uniform(0.5, seconds), 2)
         point = points.pop()
-        if kind is Kind.KILL_AT and point.endswith("push") and openings:
-            at = round(max(0.0, chance.choice(openings) - 0.05), 2)
+        moments = {"push": openings, "spread": left_batches}.get(point.rpartition("-")[2])
+        if kind is Kind.KILL_AT and moments:
+            at = round(max(0.0, chance.choice(moments) - 0.05), 2)
         planned.append(_fault(chance, at, kind, point, workers=workers, accounts=accounts, long=seconds >= LONG_RUN_S))
     return sorted(planned, key=lambda fault: (fault.at, fault.kind))
 

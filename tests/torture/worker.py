@@ -1,25 +1,30 @@
 """The app of the tortured workers: ``celery -A tests.torture.worker worker``.
 
-It is the real app. Around it, this process notes its claims, calls and records in a file, lets the scripts live by the
+It is the real app. Around it, this process notes its takes, calls and reports in a file, lets the scripts live by the
 shifted clock, lets its own wall clock be off, and kills itself where it is told to: at a point whose trigger file it
 finds, and takes away, in the folder of triggers.
 """
 
+import contextvars
 import json
 import os
 import signal
-import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 from redis import Redis
 
-from streamstop.lanes import Claimed, Lanes
+from streamstop.batches import Batches
+from streamstop.lanes import Ended, Report, Retried, Schedule
 from streamstop.rooms import Rooms
-from streamstop_worker import control, execute, shutdowns
+from streamstop_worker import control, shutdowns
 from streamstop_worker.app import app
+from streamstop_worker.pipeline import execute
+from streamstop_worker.pipeline.execute import Executor
 from streamstop_worker.transport import Transport, TransportFault
 from tests.torture.clock import register_script
 
@@ -28,8 +33,10 @@ __all__ = ["app"]
 _TRIGGERS = Path(os.environ["TORTURE_TRIGGERS"])
 _NOTES = os.open(os.environ["TORTURE_NOTES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 _CLOCK_ERROR = timedelta(seconds=float(os.environ["TORTURE_CLOCK_ERROR"]))
-#: The job that a thread works at, and the moments before and after its last claim.
-_of_thread = threading.local()
+#: By the owner that a take named: the moments before and after it.
+_takes: dict[str, dict[str, float]] = {}
+#: Of the job that a coroutine runs: its id, and the moments before and after its take.
+_of_job: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("of_job", default=None)
 
 
 def _note(what: str, **details: Any) -> None:
@@ -48,57 +55,84 @@ def _come_to(point: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-_claim, _finish, _defer, _sweep = Lanes.claim, Lanes.finish, Lanes.defer, Lanes.sweep
-_send, _push = Transport.send, Rooms.push
+_take, _report, _sweep = Schedule.take, Schedule.report, Schedule.sweep
+_execute, _send = Executor.execute, Transport.send
+_push, _spread = Rooms.push, Batches.spread
 
 
-def claim(self: Lanes, lane: Any, pace: Any, job_id: str, **how: Any) -> Any:
-    _come_to("before-claim")
+def take(self: Schedule, most: int, **how: Any) -> Any:
+    _come_to("before-take")
     begun = time.time()
-    claimed = _claim(self, lane, pace, job_id, **how)
-    if claimed.what is Claimed.GO:
-        _of_thread.job = job_id
-        _of_thread.claim = {"begun": begun, "claimed": time.time(), "wait": claimed.wait.total_seconds()}
-    return claimed
+    taken = _take(self, most, **how)
+    if taken.jobs:
+        _takes[taken.jobs[0].owner] = {"begun": begun, "taken": time.time()}
+        _come_to("after-take")
+    return taken
 
 
-def send(self: Transport, request: Any) -> Any:
+async def execute_job(self: Executor, delivery: Any, on_call: Any) -> Any:
+    _of_job.set({"job": delivery.taken.job_id, **_takes.get(delivery.taken.owner, {"begun": 0.0})})
+    return await _execute(self, delivery, on_call)
+
+
+async def send(self: Transport, request: Any) -> Any:
+    of_job = _of_job.get() or {"job": "", "begun": 0.0}
+    job = of_job["job"]
     _come_to("before-call")
-    job = getattr(_of_thread, "job", "")
-    _note("calls", job=job, **getattr(_of_thread, "claim", {"begun": 0.0}))
+    _note("calls", **of_job)
     try:
-        response = _send(self, request)
+        response = await _send(self, request)
     except TransportFault as fault:
         _note("called", job=job, fault=fault.answer.code)
         raise
-    _note("called", job=job)
+    _note("called", job=job, request_id=_request_id(response.body))
     _come_to("after-answer")
     return response
 
 
-def finish(self: Lanes, lane: Any, pace: Any, job_id: str, **how: Any) -> bool:
-    recorded = _finish(self, lane, pace, job_id, **how)
-    _note("finished", job=job_id, recorded=recorded)
-    _come_to("after-record")
-    return recorded
+def _request_id(body: bytes) -> str | None:
+    """Return what the vendor calls the request; None where its answer does not say."""
+    with suppress(ValueError, AttributeError):
+        answer = json.loads(body)
+        found = answer.get("RequestId") or answer.get("Response", {}).get("RequestId")
+        return None if found is None else str(found)
+    return None
 
 
-def defer(self: Lanes, lane: Any, pace: Any, job_id: str, **how: Any) -> Any:
-    _come_to("before-defer")
-    return _defer(self, lane, pace, job_id, **how)
+def report(self: Schedule, reports: Sequence[Report], **how: Any) -> Any:
+    ends = any(isinstance(one, Ended) for one in reports)
+    if ends:
+        _come_to("before-report")
+    if any(isinstance(one, Retried) for one in reports):
+        _come_to("before-retry")
+    reported = _report(self, reports, **how)
+    for one, rest in zip(reports, reported.rests, strict=True):
+        if isinstance(one, Ended):
+            _note("finished", job=one.job.job_id, recorded=rest is not None)
+    if ends:
+        _come_to("after-report")
+    return reported
 
 
-def push(self: Rooms, shutdown: str, entries: Any) -> bool:
+def push(self: Rooms, shutdown: str, entries: Any, **how: Any) -> bool:
     _come_to("before-push")
-    put = _push(self, shutdown, entries)
+    put = _push(self, shutdown, entries, **how)
     _come_to("after-push")
     return put
 
 
-def sweep(self: Lanes, lane: Any, pace: Any, *more: Any, **how: Any) -> Any:
+def spread(self: Batches, batch: str) -> int:
+    _come_to("before-spread")
+    left = _spread(self, batch)
+    _come_to("after-spread")
+    return left
+
+
+def sweep(self: Schedule, **how: Any) -> Any:
     _come_to("before-sweep")
-    swept = _sweep(self, lane, pace, *more, **how)
-    _come_to("after-sweep")
+    swept = _sweep(self, **how)
+    if swept is not None:
+        _come_to("after-sweep")
     return swept
 
 
@@ -115,9 +149,11 @@ def _wrap(owner: Any, **replacements: Any) -> None:
         setattr(owner, name, replacement)
 
 
-_wrap(Lanes, claim=claim, finish=finish, defer=defer, sweep=sweep)
+_wrap(Schedule, take=take, report=report, sweep=sweep)
+_wrap(Executor, execute=execute_job)
 _wrap(Transport, send=send)
 _wrap(Rooms, push=push)
+_wrap(Batches, spread=spread)
 _wrap(Redis, register_script=register_script)
 for _module in (execute, control, shutdowns):
     _wrap(_module, datetime=_WrongClock)
