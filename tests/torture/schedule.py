@@ -125,7 +125,7 @@ def faults(
     """Return the faults of a run, by their moments; each kind comes once before any comes by chance.
 
     `openings` are the moments at which rooms are shut down: who is to be killed in a fan-out is told just before.
-    `left_batches` are those at which producers leave a batch to the workers: who is to be killed as it spreads one, too.
+    `left_batches` are those at which producers leave a batch to workers: so is who is to be killed as it spreads one.
     """
     chance = random.Random(f"faults {seed}")
     wanted = sorted(kinds)
