@@ -79,12 +79,12 @@ class Parts(bootsteps.StartStopStep):
         self.known_accounts = KnownAccounts(redis)
         self.lanes, self.schedule = Lanes(redis), Schedule(redis)
         self.shutdowns = Shutdowns(Rooms(redis, self.lanes), self.lanes, settings.verify_timeout)
-        self.lease = max(LEASE, settings.lease)
+        lease_of_step = max(LEASE, settings.lease)
         self.slots = pool.slots = Slots(worker.concurrency)
         self.pool = pool
         self._book = book_of(self.accounts)
         self.intake = pool.intake = Intake(
-            self.schedule, self.slots, book=lambda: self._book, lease=self.lease, on_ended=self._on_ended
+            self.schedule, self.slots, book=lambda: self._book, lease=settings.lease, on_ended=self._on_ended
         )
         asyncio.run_coroutine_threadsafe(self._make_pipeline(app), pool.loop).result()
         pool.run = self._run
@@ -93,7 +93,7 @@ class Parts(bootsteps.StartStopStep):
             self.lanes,
             self.accounts,
             self.known_accounts,
-            longest_lease=2 * self.lease,  # workers need not have the same settings
+            longest_lease=2 * lease_of_step,  # workers need not have the same settings
             on_strangers=self._take_strangers,
             finish_batches=Batches(redis).finish,
         )
@@ -139,7 +139,7 @@ class Parts(bootsteps.StartStopStep):
             slots=self.slots,
             kept=self.settings.outcomes_kept,
             random=random.random,
-            lease=self.lease,
+            lease=max(LEASE, self.settings.lease),
         )
 
     def _run(self, request: JobRequest, on_call: Callable[[], None]) -> Coroutine[Any, Any, End]:
@@ -160,7 +160,7 @@ class Parts(bootsteps.StartStopStep):
 
     def _take_strangers(self, lanes: Sequence[Lane]) -> None:
         """Take jobs of accounts that no worker has: they wait for one, and end in time."""
-        take = self.schedule.take_strangers(lanes, BATCH, lease=self.lease)
+        take = self.schedule.take_strangers(lanes, BATCH, lease=self.settings.lease)
         self._on_ended(take)
         for delivery in deliveries(take, asked_at=0.0, taken_at=0.0):
             self.slots.take()

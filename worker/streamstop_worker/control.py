@@ -108,6 +108,9 @@ class Control:
         return GivenBack()
 
     async def _run(self, taken: Taken, step: Mapping[str, Any]) -> None:
+        # It was taken with the lease of a call, and it may be longer until the step's first sign of life.
+        if await self.report(Renewed(job=taken, lease=self.lease)) is None:
+            raise LostStep
         shutdown = str(step.get("shutdown"))
         match step.get("step"):
             case "fan_out":
