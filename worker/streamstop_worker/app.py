@@ -23,7 +23,7 @@ from streamstop.batches import Batches
 from streamstop.bounded import bound
 from streamstop.errors import InvalidSettings
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import BATCH, UNREACHABLE, Dropped, Lane, Lanes, Schedule, Take
+from streamstop.lanes import BATCH, UNREACHABLE, Dropped, Lane, Lanes, Schedule, Take, Taken
 from streamstop.lanes.names import QUEUE
 from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
 from streamstop.settings import RedisSettings
@@ -33,11 +33,11 @@ from streamstop_worker.celery_parts import remote_control
 from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.celery_parts.not_applicable import refuse_options
 from streamstop_worker.celery_parts.pool import EventLoopPool
-from streamstop_worker.celery_parts.request import JobRequest
 from streamstop_worker.celery_parts.tasks import register
 from streamstop_worker.control import LEASE, Control
 from streamstop_worker.pipeline.deliveries import Delivery, argument_of, deliveries
-from streamstop_worker.pipeline.execute import End, Executor
+from streamstop_worker.pipeline.ends import End
+from streamstop_worker.pipeline.execute import Executor
 from streamstop_worker.pipeline.pacing import book_of
 from streamstop_worker.pipeline.reporter import Reporter
 from streamstop_worker.pipeline.slots import Slots
@@ -63,6 +63,7 @@ class Parts(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
+        self._reloading = threading.Lock()
         refuse_options(worker)
         remote_control.install()
         try:
@@ -84,7 +85,12 @@ class Parts(bootsteps.StartStopStep):
         self.pool = pool
         self._book = book_of(self.accounts)
         self.intake = pool.intake = Intake(
-            self.schedule, self.slots, book=lambda: self._book, lease=settings.lease, on_ended=self._on_ended
+            self.schedule,
+            self.slots,
+            book=lambda: self._book,
+            lease=settings.lease,
+            on_ended=self._on_ended,
+            on_unseen=self._carry_unseen,
         )
         asyncio.run_coroutine_threadsafe(self._make_pipeline(app), pool.loop).result()
         pool.run = self._run
@@ -142,8 +148,7 @@ class Parts(bootsteps.StartStopStep):
             lease=max(LEASE, self.settings.lease),
         )
 
-    def _run(self, request: JobRequest, on_call: Callable[[], None]) -> Coroutine[Any, Any, End]:
-        delivery = request.delivery
+    def _run(self, delivery: Delivery, on_call: Callable[[], None]) -> Coroutine[Any, Any, End]:
         if delivery.taken.lane in {CALLBACKS, CONTROL}:
             return self.control.execute(delivery, on_call)
         return self.executor.execute(delivery, on_call)
@@ -151,28 +156,37 @@ class Parts(bootsteps.StartStopStep):
     def _on_ended(self, take: Take) -> None:
         """Count what was cancelled, and remember the lanes that this worker cannot serve."""
         self.sweeper.met(take.strangers)
-        for job in take.ended:
+        if take.ended:
+            self.pool.post(partial(self._settle_ended, take.ended))
+
+    async def _settle_ended(self, ended: Sequence[Taken]) -> None:
+        """Count jobs that had ended before they were taken. Where Redis is away, their leases bring them back."""
+        try:
+            await asyncio.to_thread(self._settle, ended)
+        except UNREACHABLE as error:
+            _log.warning("what had ended is not counted yet", jobs=len(ended), error=type(error).__name__)
+
+    def _settle(self, ended: Sequence[Taken]) -> None:
+        for job in ended:
             membership = Membership.of_message(argument_of(job.message))
             if membership is not None:
                 self.shutdowns.settle_ended(job.lane, membership, self.lanes.record_of(job.job_id))
-        if take.ended:
-            self.schedule.report([Dropped(job=job) for job in take.ended])
+        self.schedule.report([Dropped(job=job) for job in ended])
 
     def _take_strangers(self, lanes: Sequence[Lane]) -> None:
         """Take jobs of accounts that no worker has: they wait for one, and end in time."""
         take = self.schedule.take_strangers(lanes, BATCH, lease=self.settings.lease)
         self._on_ended(take)
         for delivery in deliveries(take, asked_at=0.0, taken_at=0.0):
-            self.slots.take()
-            self.pool.post(partial(self._end_stranger, delivery))
+            self.pool.post(partial(self._carry_stranger, delivery))
 
-    async def _end_stranger(self, delivery: Delivery) -> None:
-        try:
-            await self.executor.execute(delivery, lambda: None)
-        except UNREACHABLE as error:
-            _log.warning("Redis did not answer; the job's lease brings it back", error=type(error).__name__)
-        finally:
-            self.slots.end()
+    async def _carry_stranger(self, delivery: Delivery) -> None:
+        self.slots.take_stranger()  # here, for the sweep's thread must not count
+        await self.pool.carry_unseen(delivery)
+
+    def _carry_unseen(self, delivery: Delivery) -> None:
+        """Run a delivery that Celery knows nothing of."""
+        self.pool.post(partial(self.pool.carry_unseen, delivery))
 
     def _drain(self, **_signal: Any) -> None:
         self.pool.loop.call_soon_threadsafe(self.slots.drain)
@@ -181,15 +195,20 @@ class Parts(bootsteps.StartStopStep):
         check(self._redis)
 
     def _reload(self, *_signal: Any) -> None:
-        """Take over the accounts file as it is now; a file with a mistake changes nothing."""
-        try:
-            self.accounts.reload()
-        except InvalidSettings as mistake:
-            _log.error("the accounts stay as they were", mistake=str(mistake))  # it needs no traceback
-            return
-        self._book = book_of(self.accounts)
-        _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
-        self.sweeper.publish_now()
+        """Take over the accounts file as it is now, in a thread: a signal's handler must not wait, nor write a log."""
+        threading.Thread(target=self._take_over_accounts, name="streamstop-reload", daemon=True).start()
+
+    def _take_over_accounts(self) -> None:
+        """Read the accounts anew, and tell producers at once; a file with a mistake changes nothing."""
+        with self._reloading:  # what is read last is what stays
+            try:
+                self.accounts.reload()
+            except InvalidSettings as mistake:
+                _log.error("the accounts stay as they were", mistake=str(mistake))  # it needs no traceback
+                return
+            self._book = book_of(self.accounts)
+            _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
+            self.sweeper.publish_now()
 
 
 def _signature_sender(app: Celery) -> Callable[[Mapping[str, Any], Mapping[str, Any]], None]:

@@ -22,7 +22,7 @@ from streamstop.results import Deferral, deferral_record, step_record
 from streamstop.rooms import check_callback
 from streamstop_worker.pipeline.backoff import Backoff
 from streamstop_worker.pipeline.deliveries import Delivery
-from streamstop_worker.pipeline.execute import NEWER, End, GivenBack, left
+from streamstop_worker.pipeline.ends import NEWER, End, GivenBack, left
 from streamstop_worker.pipeline.slots import Slots
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.transport import Transport, TransportFault

@@ -4,6 +4,7 @@ It needs no leader that could be lost, and costs what lanes hold, not what accou
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
@@ -52,7 +53,7 @@ class Sweeper:
         self._on_strangers = on_strangers
         self._finish_batches = finish_batches
         self._turn = 0
-        self._strangers: set[Lane] = set()
+        self._strangers: deque[Lane] = deque()  # one thread puts in, another takes out
         self._vendors: list[tuple[str, str]] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="streamstop-sweep", daemon=True)
@@ -68,8 +69,8 @@ class Sweeper:
             self._thread.join(timeout=5)
 
     def publish_now(self) -> None:
-        """Tell producers at once that the accounts have changed, from a thread: signal handlers must not wait."""
-        threading.Thread(target=_guarded, args=(self.publish,), name="streamstop-publish", daemon=True).start()
+        """Tell producers at once that the accounts have changed; where Redis is away, a later sweep does."""
+        _guarded(self.publish)
 
     def publish(self) -> None:
         """Tell producers which accounts this worker has."""
@@ -81,7 +82,7 @@ class Sweeper:
 
     def met(self, strangers: Iterable[Lane]) -> None:
         """Note lanes that this worker cannot serve, and that nobody has served for a while."""
-        self._strangers.update(strangers)
+        self._strangers.extend(strangers)
 
     def sweep(self) -> None:
         """Mend every lane once, if no other worker does so in this second."""
@@ -114,7 +115,7 @@ class Sweeper:
 
     def _look_after_strangers(self) -> None:
         """Have jobs taken of accounts that no worker has."""
-        strangers, self._strangers = self._strangers, set()
+        strangers = {self._strangers.popleft() for _ in range(len(self._strangers))}
         nobodys = [lane for lane in strangers if self._is_nobodys(lane)]
         if nobodys:
             self._on_strangers(nobodys)

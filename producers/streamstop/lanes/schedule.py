@@ -115,7 +115,7 @@ class Schedule:
             return None
         again, moved, batches, *lapsed = reply
         pairs = zip(lapsed[::2], lapsed[1::2], strict=True)
-        lapses = {Lane.from_name(name.decode()): count for name, count in pairs}
+        lapses = {Lane.from_name(_text(name)): count for name, count in pairs}
         return Swept(bool(again), moved, bool(batches), lapses)
 
     def find(self, accounts: Sequence[str], operations: Sequence[str]) -> int:
@@ -152,8 +152,8 @@ def _take(reply: Any, owner: str) -> Take:
         now_us=int(now_us),
         jobs=[_taken(job, owner) for job in jobs],
         ended=[_taken(job, owner) for job in ended],
-        strangers=[Lane.from_name(name.decode()) for name in strangers],
-        broken={Lane.from_name(name.decode()): error.decode(errors="replace") for name, error in broken},
+        strangers=[Lane.from_name(_text(name)) for name in strangers],
+        broken={Lane.from_name(_text(name)): _text(error) for name, error in broken},
         next_in=None if int(next_us) < 0 else int(next_us) * _MICROSECOND,
     )
 
@@ -161,11 +161,16 @@ def _take(reply: Any, owner: str) -> Take:
 def _taken(job: Sequence[bytes], owner: str) -> Taken:
     name, job_id, message, history, slot, moved = job
     return Taken(
-        lane=Lane.from_name(name.decode()),
-        job_id=job_id.decode(),
+        lane=Lane.from_name(_text(name)),
+        job_id=_text(job_id),
         message=message,
         owner=owner,
-        tries=Tries.parse(history.decode()),
+        tries=Tries.parse(_text(history)),
         slot_us=int(slot),
         moved_us=int(moved),
     )
+
+
+def _text(raw: bytes) -> str:
+    """Return what a key of Redis says, whatever its bytes: producers may name lanes that cannot be."""
+    return raw.decode(errors="replace")

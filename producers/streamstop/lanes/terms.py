@@ -32,8 +32,14 @@ class Tries:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what ``str`` wrote; an empty text is a new job's."""
-        numbers = [*map(int, text.split()), 0, 0, 0, 0, 0, 0][:6]
+        """Read what ``str`` wrote; an empty text is a new job's, and so is one that ``str`` did not write.
+
+        Whoever may put messages into a lane may put any text before one.
+        """
+        try:
+            numbers = [*map(int, text.split()), 0, 0, 0, 0, 0, 0][:6]
+        except ValueError:
+            return cls()
         attempts, calls, lapses, signed_again, left, in_doubt = numbers
         return cls(attempts, calls, lapses, bool(signed_again), left, bool(in_doubt))
 
@@ -138,8 +144,8 @@ class Take:
     now: datetime
     now_us: int
     jobs: Sequence[Taken]
-    #: Jobs of shutdowns that had ended before they were taken. They have leases until they are reported as dropped, so a
-    #: worker that is lost before it has counted them loses none.
+    #: Jobs of shutdowns that had ended before they were taken. They have leases until they are reported as dropped, so
+    #: that a worker which is lost before it has counted them loses none.
     ended: Sequence[Taken]
     #: Lanes of accounts that this worker does not have, and that nobody has served for a while.
     strangers: Sequence[Lane]

@@ -14,6 +14,9 @@ from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.celery_parts.request import JobRequest
 from streamstop_worker.pipeline.deliveries import Delivery
 
+#: Headers that Celery and its tools take to be text; a message may say anything.
+_TEXTS = ("root_id", "parent_id", "group", "origin")
+
 _log = structlog.get_logger("streamstop")
 
 
@@ -58,7 +61,7 @@ class Consumer(CeleryConsumer):
         intake: Intake = self.pool.intake
         channel = self.task_consumer.channel
         channel.on_wake = intake.on_wake
-        intake.connect(channel.deliver, self.hub)
+        intake.connect(channel, self.hub)
         self.pool.on_room = intake.on_room
 
         def on_message(message: Any) -> None:
@@ -70,11 +73,16 @@ class Consumer(CeleryConsumer):
         taken = delivery.taken
         tasks = self.app.tasks
         name = taken.lane.operation if taken.lane.operation in tasks else TASK
-        params = delivery.argument.get("params", {}) if isinstance(delivery.argument, dict) else {}
+        argument = delivery.argument if isinstance(delivery.argument, dict) else {}
+        params = argument.get("params")
+        if not isinstance(params, dict):
+            params = {}
         headers = {
             **delivery.headers,
+            **{header: None for header in _TEXTS if not isinstance(delivery.headers.get(header), str)},
             "id": taken.job_id,
             "task": name,
+            "shadow": None,
             "argsrepr": f"({taken.lane.account!r},)",
             "kwargsrepr": repr(params),
             "retries": taken.tries.attempts,
@@ -82,6 +90,8 @@ class Consumer(CeleryConsumer):
             "eta": None,
             "timelimit": None,
             "stamped_headers": None,
+            "stamps": None,
+            "ignore_result": True,
         }
         request = JobRequest(
             message,

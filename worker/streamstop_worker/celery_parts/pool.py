@@ -5,12 +5,10 @@ goes through a mailbox, many at a time.
 """
 
 import asyncio
-import contextlib
 import os
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -20,8 +18,11 @@ from celery.concurrency.base import BasePool
 from celery.worker import state
 
 from streamstop.lanes import UNREACHABLE
+from streamstop_worker.celery_parts.mailbox import Mailbox
 from streamstop_worker.celery_parts.request import JobRequest
-from streamstop_worker.pipeline.execute import End
+from streamstop_worker.celery_parts.signals import TaskSignals
+from streamstop_worker.pipeline.deliveries import Delivery
+from streamstop_worker.pipeline.ends import End
 from streamstop_worker.pipeline.slots import Slots
 
 #: How long a worker that shuts down waits for its last reports, in s.
@@ -31,8 +32,8 @@ COLD_PATIENCE_S = 3
 
 _log = structlog.get_logger("streamstop")
 
-#: Runs the delivery of a request; calls back right before the vendor is called.
-Runner = Callable[[JobRequest, Callable[[], None]], Coroutine[Any, Any, End]]
+#: Runs a delivery; calls back right before the vendor is called.
+Runner = Callable[[Delivery, Callable[[], None]], Coroutine[Any, Any, End]]
 
 
 class EventLoopPool(BasePool):
@@ -52,8 +53,8 @@ class EventLoopPool(BasePool):
 
     def on_start(self) -> None:
         """Start the loop's thread, and wait until it runs."""
-        self._mail: deque[Callable[[], None]] = deque()
-        self._out: deque[Callable[[], Coroutine[Any, Any, None]]] = deque()
+        #: For Celery's thread, and for the loop's.
+        self._mail, self._posted = Mailbox(self._ring), Mailbox(self._call_loop)
         self._bell, self._rung = socket.socketpair()
         self._bell.setblocking(False)
         self._rung.setblocking(False)
@@ -86,24 +87,17 @@ class EventLoopPool(BasePool):
 
     def post(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a coroutine in the loop."""
-        self._out.append(make)
-        if len(self._out) == 1:
-            self.loop.call_soon_threadsafe(self._begin)
+        self._posted.put(lambda: self._begin(make))
 
     def tell(self, news: Callable[[], None]) -> None:
         """Have something called in Celery's thread."""
-        self._mail.append(news)
-        if len(self._mail) == 1:
-            self._ring()
+        self._mail.put(news)
 
     def read_mail(self) -> None:
         """Call what there is to call."""
-        with contextlib.suppress(BlockingIOError):
-            self._rung.recv(4096)
-        for _ in range(len(self._mail)):
-            self._mail.popleft()()
-        if self._mail:
-            self._ring()
+        with suppress(BlockingIOError):
+            self._rung.recv(4096)  # first: a bell that rings from here on is heard again
+        self._mail.read()
         if self.on_room is not None:
             self.on_room()
 
@@ -122,6 +116,8 @@ class EventLoopPool(BasePool):
         self._end_loop()
 
     def _is_needed(self) -> bool:
+        if not self._thread.is_alive():
+            return False  # nothing can end any more
         return (self.slots.unsent if state.should_terminate else self.slots.under_way) > 0
 
     def on_terminate(self) -> None:
@@ -139,14 +135,14 @@ class EventLoopPool(BasePool):
             "loop": type(self.loop).__module__,
         }
 
-    def _begin(self) -> None:
+    def _begin(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start what was posted; in the loop's thread."""
-        for _ in range(len(self._out)):
-            task = self.loop.create_task(self._out.popleft()())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        if self._out:
-            self.loop.call_soon(self._begin)
+        task = self.loop.create_task(make())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _call_loop(self) -> None:
+        self.loop.call_soon_threadsafe(self._posted.read)
 
     async def _carry(
         self,
@@ -156,30 +152,36 @@ class EventLoopPool(BasePool):
         on_broken: Callable[..., None],
     ) -> None:
         began = time.monotonic()
+        signals = TaskSignals(request)
 
         def on_call() -> None:
             at = time.monotonic()
             self.tell(lambda: on_accepted(os.getpid(), at))
+            signals.begin()
 
         try:
-            end = await self.run(request, on_call)
-        except UNREACHABLE as error:
-            _log.warning(
-                "Redis did not answer; the job's lease brings it back",
-                job_id=request.id,
-                error=type(error).__name__,
-            )
-            broken: BaseException = error
-            self.tell(lambda: on_broken(broken))
-        except Exception as error:  # noqa: BLE001  # whatever it is, Celery must hear that the job is over here
-            _log.exception("a fault of streamstop; the job's lease brings it back", job_id=request.id)
-            broken = error
-            self.tell(lambda: on_broken(broken))
-        else:
+            end = await self.run(request.delivery, on_call)
             runtime_s = time.monotonic() - began
-            self.tell(lambda: on_ended(end, runtime_s))
+            signals.end(end, runtime_s)
+            self._mail.add(lambda: on_ended(end, runtime_s))
+        except Exception as error:  # noqa: BLE001  # whatever it is, Celery must hear that the job is over here
+            _log_left(error, request.id)
+            broken: BaseException = error
+            signals.fail(broken)
+            self._mail.add(lambda: on_broken(broken))
         finally:
             self.slots.end()
+            self._mail.ring()  # after the end, so that whoever reads the mail finds the room
+
+    async def carry_unseen(self, delivery: Delivery) -> None:
+        """Run a delivery that Celery knows nothing of."""
+        try:
+            await self.run(delivery, lambda: None)
+        except Exception as error:  # noqa: BLE001  # nobody else would hear of it
+            _log_left(error, delivery.taken.job_id)
+        finally:
+            self.slots.end()
+            self._mail.ring()
 
     def _ring(self) -> None:
         with suppress(BlockingIOError):  # it rings already
@@ -192,6 +194,14 @@ class EventLoopPool(BasePool):
     def _end_loop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
+
+
+def _log_left(error: Exception, job_id: str) -> None:
+    """Say that a job was left to its lease, and why."""
+    if isinstance(error, UNREACHABLE):
+        _log.warning("Redis did not answer; the job's lease brings it back", job_id=job_id, error=type(error).__name__)
+    else:
+        _log.error("a fault of streamstop; the job's lease brings it back", job_id=job_id, exc_info=error)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

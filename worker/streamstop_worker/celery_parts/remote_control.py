@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 from celery.worker import state as worker_state
-from celery.worker.control import Panel, nok, ok
+from celery.worker.control import Panel, nok, ok  # type: ignore[attr-defined]  # its types lack two of them
 
 from streamstop_worker.celery_parts.not_applicable import not_applicable
 

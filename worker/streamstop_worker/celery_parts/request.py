@@ -2,21 +2,22 @@
 
 from typing import Any
 
-from celery import signals
 from celery.worker import state
 from celery.worker.request import Request
 
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import Deferral
 from streamstop_worker.pipeline.deliveries import Delivery
-from streamstop_worker.pipeline.execute import End
+from streamstop_worker.pipeline.ends import End
 
 
 class JobRequest(Request):
     """Celery's request, whose delivery is run by the event loop of the pool instead of by a tracer."""
 
     delivery: Delivery
-    _context: Any  # Celery's types do not know it
+    _context: Any  # Celery's types know none of these
+    args: Any
+    kwargs: Any
 
     def execute_using_pool(self, pool: Any, **_options: Any) -> None:  # type: ignore[override]  # nobody reads it
         """Hand the delivery to the pool. Whether the job was revoked is asked there, also right before its call."""
@@ -36,9 +37,6 @@ class JobRequest(Request):
             case Outcome(result=Result.CANCELLED):
                 state.task_ready(self)
                 self.send_event("task-revoked", terminated=False, signum=None, expired=False)
-                signals.task_revoked.send(
-                    sender=self.task, request=self._context, terminated=False, signum=None, expired=False
-                )
             case Outcome():
                 state.task_ready(self)
                 self.send_event("task-failed", exception=f"JobFailed({_shown(end)})", traceback="")

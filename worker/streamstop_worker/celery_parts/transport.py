@@ -26,6 +26,8 @@ class _LaneChannel:
     connection_errors: tuple[type[Exception], ...]
     brpop_timeout: float
     active_queues: list[str]
+    closed: bool
+    _active_queues: list[str]
 
     #: Jobs that were taken are not kombu's to bring back.
     do_restore = False
@@ -35,6 +37,11 @@ class _LaneChannel:
     _brpop_sent_at: float | None = None
     #: Whether the wait under way is for a wake; the queue may be cancelled meanwhile.
     _waits_for_wake = False
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether there is a consumer to deliver to."""
+        return self.connection is not None and not self.closed and QUEUE in self._active_queues
 
     def deliver(self, headers: Mapping[str, Any], tag: str) -> None:
         """Give Celery's consumer a message that has `headers`."""

@@ -19,7 +19,7 @@ import structlog
 
 from streamstop.commands import ReceivedCommand
 from streamstop.dead import letter_of
-from streamstop.errors import InvalidCommand, NewerMessage, UnknownAccount, UnknownOperation
+from streamstop.errors import InvalidCommand, NewerMessage, UnknownOperation
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import (
     MOST_LAPSES,
@@ -41,7 +41,9 @@ from streamstop.rooms import Membership
 from streamstop_worker.accounts import Account, Accounts
 from streamstop_worker.pipeline.backoff import Backoff
 from streamstop_worker.pipeline.deliveries import Delivery
-from streamstop_worker.pipeline.slots import Slots
+from streamstop_worker.pipeline.ends import ELSEWHERE, NEWER, End, GivenBack, left
+from streamstop_worker.pipeline.serving import NobodysAccount, serving
+from streamstop_worker.pipeline.slots import Once, Slots
 from streamstop_worker.pipeline.verdicts import Defer, Finish, Pause, judge
 from streamstop_worker.settings import SPARE
 from streamstop_worker.shutdowns import ASK_AGAIN, Shutdowns, after, still_running
@@ -51,19 +53,6 @@ from streamstop_worker.vendors.protocol import Answer
 
 #: How late a job may wake for its slot and still use it; the lane makes up for what the headroom does not cover.
 LATE_S = 0.05
-#: How long a job waits whose account this worker does not have, and another has.
-ELSEWHERE = timedelta(seconds=1)
-#: How long a job waits for a worker that knows more than this one, at a time and in all.
-NEWER = timedelta(seconds=5)
-LONGEST_LEFT = timedelta(minutes=10)
-
-
-class GivenBack:
-    """The job is back in its lane, uncalled or throttled, or it is another worker's by now."""
-
-
-#: What became of a delivery: the job has ended, or it is called again later, or it is no longer this worker's.
-End = Outcome | Deferral | GivenBack
 
 
 @dataclass(frozen=True)
@@ -89,41 +78,31 @@ class Executor:
 
         Raises `UNREACHABLE` errors; the job's lease mends what they leave.
         """
-        execution = _Execution(self, delivery, on_call)
+        sent = Once(self.slots.send)
         try:
-            return await execution.run()
+            return await _Execution(self, delivery, on_call, sent).run()
         finally:
-            execution.count_as_sent()
-
-
-class NobodysAccount(InvalidCommand):
-    """No running worker has the account; one that has it may be starting."""
+            sent()
 
 
 class _Execution:
     """One delivery on its way through the pipeline."""
 
-    def __init__(self, worker: Executor, delivery: Delivery, on_call: Callable[[], None]) -> None:
+    def __init__(self, worker: Executor, delivery: Delivery, on_call: Callable[[], None], sent: Once) -> None:
         self._worker = worker
         self._delivery = delivery
         self._on_call = on_call
+        #: Counts the job, once, as one that waits no longer for its call.
+        self._sent = sent
         self._taken = delivery.taken
         self._lane: Lane = delivery.taken.lane
         self._tries = delivery.taken.tries
-        self._account = worker.accounts.get(self._lane.account)
         self._command: ReceivedCommand | None = None
         self._membership = Membership.of_message(delivery.argument)
         self._lateness = ON_TIME
-        self._is_counted = False
         self._log = structlog.get_logger("streamstop").bind(
             job_id=self._taken.job_id, account=self._lane.account, operation=self._lane.operation
         )
-
-    def count_as_sent(self) -> None:
-        """Count the job, once, as one that waits no longer for its call."""
-        if not self._is_counted:
-            self._is_counted = True
-            self._worker.slots.send()
 
     async def run(self) -> End:  # noqa: PLR0911  # a return an end
         if self._worker.slots.draining:
@@ -135,7 +114,7 @@ class _Execution:
             return await self._end_uncalled(Result.CANCELLED, "revoked by Celery's remote control")
         try:
             self._command = command = ReceivedCommand.from_message(self._delivery.argument)
-            account = await self._account_for(command)
+            account = await serving(command, self._lane, self._worker.accounts, self._worker.known_accounts)
         except (NewerMessage, UnknownOperation, NobodysAccount) as problem:
             return await self._leave(str(problem))
         except InvalidCommand as problem:
@@ -143,23 +122,6 @@ class _Execution:
         if account is None or not self._taken.slot_us:
             return await self._leave_to_another_worker()
         return await self._call(command, account)
-
-    async def _account_for(self, command: ReceivedCommand) -> Account | None:
-        """Return the account of `command`; None: another worker has it. Raises InvalidCommand where none can serve."""
-        if command.lane != self._lane:
-            raise InvalidCommand(f"the command is for lane {command.lane.name}, and came through {self._lane.name}")
-        if self._account is None:
-            try:
-                known = await asyncio.to_thread(self._worker.known_accounts.vendor_of, self._lane.account)
-            except UnknownAccount as problem:
-                raise NobodysAccount(str(problem)) from None
-            if known is None:
-                raise NobodysAccount(f"no running worker has account {self._lane.account!r}")
-            return None
-        vendor = command.operation.spec.product.vendor.name
-        if self._account.vendor != vendor:
-            raise UnknownAccount(f"account {self._account.name!r} is at {self._account.vendor}, not at {vendor}")
-        return self._account
 
     async def _call(self, command: ReceivedCommand, account: Account) -> End:
         """Wait for the slot, sign and send; a call that would leave late goes back for another slot."""
@@ -181,7 +143,7 @@ class _Execution:
         if now - delivery.taken_at - delivery.wait_s > LATE_S or late_at_most > SPARE.total_seconds():
             self._log.debug("given back: its slot is over")
             return await self._give_back()
-        self.count_as_sent()
+        self._sent()
         self._on_call()
         try:
             response = await self._worker.transport.send(request)
@@ -323,15 +285,6 @@ class _Execution:
         await self._worker.report(Released(job=self._taken))
         self._log.debug("given back")
         return GivenBack()
-
-
-def left(tries: Tries, problem: str, now: datetime) -> tuple[Deferral | None, Tries]:
-    """Return how a job waits for a worker that knows more, and its history; None where none has come in ten minutes."""
-    now_s = int(now.timestamp())
-    since_s = tries.left or now_s
-    if now_s - since_s > LONGEST_LEFT.total_seconds():
-        return None, tries
-    return Deferral(f"left to another worker: {problem}", now + NEWER), replace(tries, left=since_s)
 
 
 def _told(operation: Operation, reply: Mapping[str, Any]) -> dict[str, Any]:

@@ -120,10 +120,13 @@ class Reporter:
             self._on_due(reported.next_in)
         return [self._believed(report, rest) for report, rest in zip(reports, reported.rests, strict=True)]
 
-    def _believed(self, report: Report, rest: Answer) -> Answer:
+    def _believed(self, report: Report, rest: Answer) -> Answer | Exception:
         """Return Redis' answer; an earlier report may have been taken, and only the answer to it lost."""
         if rest is None and isinstance(report, Ended):
-            recorded = self._lanes.record_of(report.job.job_id)
+            try:
+                recorded = self._lanes.record_of(report.job.job_id)
+            except UNREACHABLE as error:
+                return error  # of this job nobody knows; what Redis has said of the others stands
             return timedelta(0) if recorded == report.record.encode() else None
         return rest
 

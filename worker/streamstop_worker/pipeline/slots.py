@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 #: How many jobs may be between their take and their call beside those that wait for their slots. More than the event
@@ -16,8 +17,9 @@ class Slots:
     #: How many may be under way at once.
     concurrency: int
     draining: bool = False
-    # Each of these is counted in one thread only: Celery's takes, and the event loop's sends and ends.
+    # Each of these is counted in one thread only: Celery's takes, and the event loop's strangers, sends and ends.
     _taken: int = 0
+    _strangers: int = 0
     _sent: int = 0
     _ended: int = 0
     _waiting: set[asyncio.Future[bool]] = field(default_factory=set)
@@ -25,12 +27,12 @@ class Slots:
     @property
     def under_way(self) -> int:
         """How many jobs are taken, and have not ended."""
-        return self._taken - self._ended
+        return self._taken + self._strangers - self._ended
 
     @property
     def unsent(self) -> int:
         """How many jobs are taken, and neither called nor found to need no call."""
-        return self._taken - self._sent
+        return self._taken + self._strangers - self._sent
 
     @property
     def room(self) -> int:
@@ -42,6 +44,10 @@ class Slots:
     def take(self) -> None:
         """Count a job that was taken."""
         self._taken += 1
+
+    def take_stranger(self) -> None:
+        """Count a job that was taken for a lane that no worker can serve. To be called in the event loop."""
+        self._strangers += 1
 
     def send(self) -> None:
         """Count a job that is called now, or that will not be called."""
@@ -76,3 +82,16 @@ class Slots:
 def _resolve(over: "asyncio.Future[bool]", value: bool) -> None:
     if not over.done():
         over.set_result(value)
+
+
+class Once:
+    """Calls something the first time."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call: Callable[[], None] | None = call
+
+    def __call__(self) -> None:
+        """Call it, unless that was done."""
+        call, self._call = self._call, None
+        if call is not None:
+            call()

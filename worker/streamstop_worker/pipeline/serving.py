@@ -1,0 +1,34 @@
+"""Serving: which account a command is called with, and who has it."""
+
+import asyncio
+
+from streamstop.commands import ReceivedCommand
+from streamstop.errors import InvalidCommand, UnknownAccount
+from streamstop.known_accounts import KnownAccounts
+from streamstop.lanes import Lane
+from streamstop_worker.accounts import Account, Accounts
+
+
+class NobodysAccount(InvalidCommand):
+    """No running worker has the account; one that has it may be starting."""
+
+
+async def serving(
+    command: ReceivedCommand, lane: Lane, accounts: Accounts, known_accounts: KnownAccounts
+) -> Account | None:
+    """Return the account of `command`; None: another worker has it. Raises InvalidCommand where none can serve."""
+    if command.lane != lane:
+        raise InvalidCommand(f"the command is for lane {command.lane.name}, and came through {lane.name}")
+    account = accounts.get(lane.account)
+    if account is None:
+        try:
+            known = await asyncio.to_thread(known_accounts.vendor_of, lane.account)
+        except UnknownAccount as problem:
+            raise NobodysAccount(str(problem)) from None
+        if known is None:
+            raise NobodysAccount(f"no running worker has account {lane.account!r}")
+        return None
+    vendor = command.operation.spec.product.vendor.name
+    if account.vendor != vendor:
+        raise UnknownAccount(f"account {account.name!r} is at {account.vendor}, not at {vendor}")
+    return account
