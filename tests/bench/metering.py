@@ -20,6 +20,8 @@ class Reading:
     by_command: Mapping[str, int]
     #: Of all worker processes together; None where there is no /proc.
     cpu_s: float | None
+    #: Of Redis itself.
+    redis_cpu_s: float
 
     def since(self, earlier: Self) -> "Reading":
         """Return what came after `earlier`."""
@@ -31,17 +33,20 @@ class Reading:
                 if (more := count - earlier.by_command.get(name, 0))
             },
             cpu_s=None if self.cpu_s is None or earlier.cpu_s is None else self.cpu_s - earlier.cpu_s,
+            redis_cpu_s=self.redis_cpu_s - earlier.redis_cpu_s,
         )
 
 
 def read(redis: Redis, worker_pids: Iterable[int]) -> Reading:
-    """Read the meters. It costs Redis two commands."""
+    """Read the meters. It costs Redis three commands."""
     stats: Any = redis.info("stats")
     by_command: Any = redis.info("commandstats")
+    cpu: Any = redis.info("cpu")
     return Reading(
         commands=stats["total_commands_processed"],
         by_command={name.removeprefix("cmdstat_"): entry["calls"] for name, entry in by_command.items()},
         cpu_s=cpu_seconds(worker_pids),
+        redis_cpu_s=cpu["used_cpu_user"] + cpu["used_cpu_sys"],
     )
 
 

@@ -1,14 +1,15 @@
 """The plain Celery way, told as well as it can be: a token bucket in Redis, and ``self.retry(countdown=…)`` when empty.
 
-Late acknowledgement, a prefetch of one, no results kept, Celery's other options as they come. The calls are signed and
-read by the same code as ours; one ``httpx.Client`` that all threads share sends them, as httpx advises. This module is
-also the app of its workers: ``celery -A tests.bench.plain_celery``.
+Late acknowledgement, a prefetch of one, no results kept, Celery's other options as they come. The calls are signed by
+the same code as ours, and sent by httpx; lanes without a limit have no bucket. This module is also the app of its
+workers: ``celery -A tests.bench.plain_celery``.
 """
 
 import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,7 +24,7 @@ import httpx
 from celery import Celery, Task
 from redis import Redis
 
-from streamstop.operations import Meaning
+from streamstop.operations import Meaning, find
 from streamstop.operations.aliyun import StopMPUTask
 from streamstop_worker.accounts import Account
 from streamstop_worker.demo.embedded_redis import RedisServer
@@ -46,17 +47,18 @@ return '0'
 """
 
 
-@cache
-def _client() -> httpx.Client:
-    limits = httpx.Limits(max_connections=THREADS, max_keepalive_connections=THREADS, keepalive_expiry=30)
-    # A line in the log for each call is not part of the comparison.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    return httpx.Client(timeout=10, limits=limits, trust_env=False)
+#: A client a thread: one that all share is slower, for its pool looks through all connections at every request.
+_of_thread = threading.local()
+# Celery sets the root logger to INFO, and httpx logs each request at that level.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _send(request: Request) -> Response:
-    answered = _client().request(request.method, request.url, content=request.body, headers=request.headers)
-    return Response(answered.status_code, dict(answered.headers), answered.content, secrets=request.secrets)
+    if not hasattr(_of_thread, "client"):
+        _of_thread.client = httpx.Client(timeout=10, trust_env=False)
+    client: httpx.Client = _of_thread.client
+    answer = client.request(request.method, request.url, headers=request.headers, content=request.body)
+    return Response(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.content)
 
 
 @cache
@@ -64,15 +66,18 @@ def _take_token() -> Any:
     return Redis.from_url(os.environ["BENCH_REDIS_URL"]).register_script(_TOKEN_BUCKET)
 
 
-def _stop(self: "Task[Any, Any]", account: str, app_id: str, task_id: str) -> None:
+def _stop(
+    self: "Task[Any, Any]", account: str, app_id: str, task_id: str, operation_id: str = StopMPUTask.spec.id
+) -> None:
     """Call the vendor, or come back when the bucket has a token again."""
-    wait_us = int(_take_token()(keys=[f"bucket:{account}"], args=[LIMIT]))
-    if wait_us > 0:
-        raise self.retry(countdown=wait_us / 1_000_000)
+    if limit := os.environ["BENCH_LIMIT"]:
+        wait_us = int(_take_token()(keys=[f"bucket:{account}"], args=[limit]))
+        if wait_us > 0:
+            raise self.retry(countdown=wait_us / 1_000_000)
     credentials = Account(
         account, "aliyun", f"key-{account}", f"secret-{account}", endpoint=os.environ["BENCH_VENDOR_URL"]
     )
-    operation = StopMPUTask(app_id=app_id, task_id=task_id)
+    operation = find(operation_id)(app_id=app_id, task_id=task_id)
     protocol = PROTOCOLS["aliyun"]
     request = protocol.build(operation, credentials, now=datetime.now(UTC), nonce=str(uuid4()))
     answer = protocol.parse(operation, _send(request))
@@ -130,17 +135,21 @@ class PlainCeleryWay:
         """Run the workers until the block ends."""
         with ExitStack() as stack:
             processes = [
-                stack.enter_context(_worker(number, redis.url, vendor_url, folder)) for number in range(1, WORKERS + 1)
+                stack.enter_context(worker(number, redis.url, vendor_url, folder, LIMIT)) for number in range(1, WORKERS + 1)
             ]
             yield _Running(stack.enter_context(producer(redis.url)), [process.pid for process in processes])
 
 
 @contextmanager
-def _worker(number: int, redis_url: str, vendor_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker(
+    number: int, redis_url: str, vendor_url: str, folder: Path, limit: float | None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker until the block ends; each account may make `limit` calls a second."""
     log = folder / f"plain-{number}.log"
     command = [sys.executable, "-W", "ignore::celery.platforms.SecurityWarning", "-m", "celery"]
     command += ["-A", "tests.bench.plain_celery", "worker", "-n", f"plain{number}@bench", "--loglevel", "INFO"]
     environ = {**os.environ, "BENCH_REDIS_URL": redis_url, "BENCH_VENDOR_URL": vendor_url}
+    environ["BENCH_LIMIT"] = "" if limit is None else str(limit)
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environ, stdout=output, stderr=subprocess.STDOUT, cwd=_REPOSITORY)
     try:

@@ -1,4 +1,4 @@
-"""Plots as small SVG files: panels of lines over one axis of time, written by hand."""
+"""Plots as small SVG files: panels of lines over one axis, written by hand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +31,16 @@ class Panel:
     lines: Sequence[Line]
 
 
-def svg(panels: Sequence[Panel], minutes: float, caption: Sequence[str], columns: int = 2) -> str:
-    """Return the panels side by side; every line spans the same `minutes`. `caption` is paragraphs of text below."""
+def minutes(length: float) -> list[str]:
+    """Return the labels of an axis of time."""
+    return [f"{length * step / _STEPS:.3g} min" for step in range(_STEPS + 1)]
+
+
+def svg(panels: Sequence[Panel], labels: Sequence[str], caption: Sequence[str], columns: int = 2) -> str:
+    """Return the panels side by side. Labels and the points of a line are spread evenly over the axis.
+
+    `caption` is paragraphs of text below.
+    """
     caption = [line for text in caption for line in wrap(text, _CAPTION)]
     rows = -(-len(panels) // columns)
     width, height = columns * _WIDTH, rows * _HEIGHT + 16 * len(caption) + 12
@@ -43,7 +51,7 @@ def svg(panels: Sequence[Panel], minutes: float, caption: Sequence[str], columns
     ]
     for number, panel in enumerate(panels):
         x, y = number % columns * _WIDTH, number // columns * _HEIGHT
-        parts.append(f'<g transform="translate({x},{y})">{_panel(panel, minutes)}</g>')
+        parts.append(f'<g transform="translate({x},{y})">{_panel(panel, labels)}</g>')
     parts += [
         f'<text x="{_LEFT}" y="{rows * _HEIGHT + 16 * (number + 1)}">{escape(text)}</text>'
         for number, text in enumerate(caption)
@@ -51,7 +59,7 @@ def svg(panels: Sequence[Panel], minutes: float, caption: Sequence[str], columns
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _panel(panel: Panel, minutes: float) -> str:
+def _panel(panel: Panel, labels: Sequence[str]) -> str:
     wide, high = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     top = _round_up(max((max(line.values, default=0.0) for line in panel.lines), default=0.0))
     parts = [f'<text x="{_LEFT}" y="15" font-weight="bold">{escape(panel.title)}</text>']
@@ -59,10 +67,10 @@ def _panel(panel: Panel, minutes: float) -> str:
         y = _TOP + high - high * step / _STEPS
         parts.append(f'<path d="M{_LEFT} {y:.0f}h{wide}" stroke="#ddd"/>')
         parts.append(f'<text x="{_LEFT - 5}" y="{y + 4:.0f}" text-anchor="end">{top * step / _STEPS:g}</text>')
-        x = _LEFT + wide * step / _STEPS
-        parts.append(
-            f'<text x="{x:.0f}" y="{_HEIGHT - 8}" text-anchor="middle">{minutes * step / _STEPS:.3g} min</text>'
-        )
+    for number, label in enumerate(labels):
+        x = _LEFT + wide * number / max(1, len(labels) - 1)
+        anchor = "end" if number == len(labels) - 1 else "middle"
+        parts.append(f'<text x="{x:.0f}" y="{_HEIGHT - 8}" text-anchor="{anchor}">{escape(label)}</text>')
     name_at = float(_LEFT)
     for line, colour in zip(panel.lines, _COLOURS, strict=False):
         parts.append(f'<text x="{name_at:.0f}" y="31" fill="{colour}">{escape(line.name)}</text>')

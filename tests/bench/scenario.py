@@ -154,6 +154,7 @@ def pooled(rounds: Sequence[Figures]) -> Figures:
             commands=sum(cost.commands for cost in costs),
             by_command={name: sum(cost.by_command.get(name, 0) for cost in costs) for name in names},
             cpu_s=_sum(cost.cpu_s for cost in costs),
+            redis_cpu_s=sum(cost.redis_cpu_s for cost in costs),
         ),
         idle_commands=sum(one.idle_commands for one in rounds),
         idle_cpu_s=_sum(one.idle_cpu_s for one in rounds),

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 
-from tests.bench.plot import Line, Panel, svg
+from tests.bench.plot import Line, Panel, minutes, svg
 
 
 @dataclass(frozen=True)
@@ -157,4 +157,4 @@ def write_plot(samples: Sequence[Sample], path: Path, caption: Sequence[str]) ->
             [line("calls/s", lambda one: one.calls_per_s), line("over limit", lambda one: one.over_limit)],
         ),
     ]
-    path.write_text(svg(panels, samples[-1].at_s / 60, caption))
+    path.write_text(svg(panels, minutes(samples[-1].at_s / 60), caption))

@@ -1,0 +1,99 @@
+"""What the bench tells: tables and targets as text, one JSON file that holds every figure, and Markdown made of it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.bench.plot import Panel, svg
+
+JSON_FILE, MARKDOWN_FILE = "bench.json", "bench.md"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that is to be reached."""
+
+    what: str
+    reached: bool
+    measured: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot in a file of its own; `labels` are of the points, from left to right."""
+
+    file: str
+    labels: Sequence[str]
+    panels: Sequence[Panel]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one scenario tells."""
+
+    name: str
+    #: What was done, in a paragraph.
+    text: str
+    header: Sequence[str]
+    #: As many cells as the header has; the first names the row.
+    rows: Sequence[Sequence[str]]
+    targets: Sequence[Target] = ()
+    #: The figures behind the table, not rounded.
+    figures: Sequence[Mapping[str, Any]] = ()
+    plots: Sequence[Plot] = field(default=(), repr=False)
+
+
+def lines(section: Section) -> Iterator[str]:
+    """Return a section as text for a terminal."""
+    yield f"{section.name}: {section.text}"
+    yield ""
+    table = [section.header, *section.rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(section.header))]
+    for row in table:
+        cells = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
+        yield "  ".join([f"  {row[0]:<{widths[0]}}", *cells]).rstrip()
+    yield ""
+
+
+def target_lines(targets: Sequence[Target]) -> Iterator[str]:
+    """Return the targets as text for a terminal."""
+    for target in targets:
+        yield f"  {'reached' if target.reached else 'MISSED ':8} {target.what}: {target.measured}"
+
+
+def write(section: Section, environment: Mapping[str, str], folder: Path) -> None:
+    """Write a section into the files in `folder`; those of other scenarios, from earlier runs, stay in them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / JSON_FILE
+    held: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    for plot in section.plots:
+        (folder / plot.file).write_text(svg(plot.panels, plot.labels, [section.text, ", ".join(environment.values())]))
+    told = asdict(section) | {"plots": [plot.file for plot in section.plots], "environment": dict(environment)}
+    held[section.name] = told
+    file.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n")
+    (folder / MARKDOWN_FILE).write_text("\n".join(_markdown(held)) + "\n")
+
+
+def _markdown(held: Mapping[str, Any]) -> Iterator[str]:
+    yield "# Measured"
+    yield ""
+    yield f"`python -m tests.bench` wrote this, and the same figures, not rounded, into [{JSON_FILE}]({JSON_FILE})."
+    for name, section in held.items():
+        yield from ["", f"## {name}", "", f"{section['text']}", ""]
+        yield ", ".join(f"{what} {value}" for what, value in section["environment"].items()) + "."
+        yield ""
+        yield _row(section["header"])
+        yield _row(["---", *("---:" for _ in section["header"][1:])])
+        yield from map(_row, section["rows"])
+        for target in section["targets"]:
+            if target is section["targets"][0]:
+                yield ""
+            yield f"- {'reached' if target['reached'] else '**missed**'}: {target['what']}: {target['measured']}"
+        for plot in section["plots"]:
+            yield from ["", f"![{name}]({plot})"]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.strip() for cell in cells)} |"
