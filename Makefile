@@ -11,7 +11,7 @@ help:
 	@echo "make test    every test, those on a real Redis server included"
 	@echo "make check   formatting, lint, types, import directions"
 	@echo "make fmt     format the code"
-	@echo "make bench   measure, and print the README's figures"
+	@echo "make bench   measure; tables, figures and plots go to docs/. With QUICK=1, a look of three minutes"
 	@echo "make torture SEED=1 MINUTES=5    real workers under kills, cuts, outages and jumping clocks"
 	@echo "make lock    write constraints.txt anew after a change of pyproject.toml; what is locked stays"
 
@@ -41,7 +41,7 @@ fmt: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
 
 # To take newer versions: python -m tests.support.lock --upgrade
 lock: $(READY)

@@ -1,6 +1,6 @@
 """Enqueueing: ``enqueue_many`` of many commands beside as many ``apply_async`` of a plain Celery task.
 
-No worker runs. The two take turns, each on an empty Redis, and the ratio is of the medians.
+No worker runs. The two take turns, each on an empty Redis, and the ratio is of the medians. Then ``enqueue`` alone.
 """
 
 import time
@@ -18,6 +18,7 @@ from tests.bench.metering import machine
 from tests.bench.plain_celery import producer
 
 _WARM_UP = 100
+_SINGLE = 500
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class EnqueueFigures:
     making_s: list[float]
     #: A loop of ``apply_async``.
     plain_s: list[float]
+    #: One ``enqueue`` each.
+    single_s: list[float]
+    #: What one of them costs.
+    single_round_trips: float
 
     @property
     def ratio(self) -> float:
@@ -47,15 +52,35 @@ class EnqueueFigures:
 def measure(jobs: int, turns: int) -> EnqueueFigures:
     """Enqueue `jobs` jobs in each way, `turns` times."""
     with redis_server() as server, server.client() as redis, Client(server.url) as client, producer(server.url) as stop:
-        figures = EnqueueFigures(machine(redis), jobs, [], [], [])
+        all_ours_s: list[float] = []
+        all_making_s: list[float] = []
+        plain_s: list[float] = []
         _ours(redis, client, _WARM_UP)
         _plain(redis, stop, _WARM_UP)
         for _ in range(turns):
             making_s, ours_s = _ours(redis, client, jobs)
-            figures.making_s.append(making_s)
-            figures.ours_s.append(ours_s)
-            figures.plain_s.append(_plain(redis, stop, jobs))
-    return figures
+            all_making_s.append(making_s)
+            all_ours_s.append(ours_s)
+            plain_s.append(_plain(redis, stop, jobs))
+        single_s, round_trips = _single(redis, client)
+        return EnqueueFigures(machine(redis), jobs, all_ours_s, all_making_s, plain_s, single_s, round_trips)
+
+
+def _single(redis: Redis, client: Client) -> tuple[list[float], float]:
+    redis.flushall()
+    spent, before = [], _reads(redis)
+    for number in range(_SINGLE):
+        began = time.perf_counter()
+        client.enqueue(StopMPUTask(app_id="bench", task_id=f"task-{number}"), account="live")
+        spent.append(time.perf_counter() - began)
+    own = 1
+    return spent, (_reads(redis) - before - own) / _SINGLE
+
+
+def _reads(redis: Redis) -> int:
+    """Return how often Redis has read from a connection; what a pipeline sends, it reads at once."""
+    stats: Any = redis.info("stats")
+    return int(stats["total_reads_processed"])
 
 
 def _ours(redis: Redis, client: Client, jobs: int) -> tuple[float, float]:

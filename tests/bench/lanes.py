@@ -8,7 +8,7 @@ from pathlib import Path
 from streamstop import Client, Command
 from streamstop.operations.aliyun import StopMPUTask
 from streamstop_worker.demo.embedded_redis import RedisServer
-from tests.bench.scenario import THREADS, WORKERS, Scenario
+from tests.bench.scenario import WORKERS, Scenario
 from tests.support.workers import accounts_toml, worker
 
 
@@ -33,9 +33,7 @@ class LanesWay:
         accounts.write_text(accounts_toml(scenario.accounts, vendor_url))
         with ExitStack() as stack:
             processes = [
-                stack.enter_context(
-                    worker(redis.url, accounts, "--concurrency", str(THREADS), folder=folder, name=f"w{number}")
-                )
+                stack.enter_context(worker(redis.url, accounts, folder=folder, name=f"w{number}"))
                 for number in range(1, WORKERS + 1)
             ]
             client = stack.enter_context(Client(redis.url))

@@ -3,11 +3,16 @@
 import os
 import platform
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
 from redis import Redis
+
+#: Whose versions decide over the figures, where they are installed.
+_PACKAGES = ("celery", "kombu", "redis", "httpx", "aiohttp", "httpx-aiohttp", "uvloop", "hiredis")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,15 @@ def cpu_seconds(pids: Iterable[int]) -> float | None:
         fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def environment(redis: Redis) -> dict[str, str]:
+    """Return the machine and the versions that figures belong to."""
+    described = {"machine": machine(redis)}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            described[name] = version(name)
+    return described
 
 
 def machine(redis: Redis) -> str:

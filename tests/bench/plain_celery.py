@@ -135,7 +135,8 @@ class PlainCeleryWay:
         """Run the workers until the block ends."""
         with ExitStack() as stack:
             processes = [
-                stack.enter_context(worker(number, redis.url, vendor_url, folder, LIMIT)) for number in range(1, WORKERS + 1)
+                stack.enter_context(worker(number, redis.url, vendor_url, folder, LIMIT))
+                for number in range(1, WORKERS + 1)
             ]
             yield _Running(stack.enter_context(producer(redis.url)), [process.pid for process in processes])
 

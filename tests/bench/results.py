@@ -43,6 +43,8 @@ class Section:
     #: The figures behind the table, not rounded.
     figures: Sequence[Mapping[str, Any]] = ()
     plots: Sequence[Plot] = field(default=(), repr=False)
+    #: Plots that are in their files already.
+    written: Sequence[str] = ()
 
 
 def lines(section: Section) -> Iterator[str]:
@@ -70,7 +72,9 @@ def write(section: Section, environment: Mapping[str, str], folder: Path) -> Non
     held: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for plot in section.plots:
         (folder / plot.file).write_text(svg(plot.panels, plot.labels, [section.text, ", ".join(environment.values())]))
-    told = asdict(section) | {"plots": [plot.file for plot in section.plots], "environment": dict(environment)}
+    files = [*section.written, *(plot.file for plot in section.plots)]
+    told = asdict(section) | {"plots": files, "environment": dict(environment)}
+    del told["written"]
     held[section.name] = told
     file.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n")
     (folder / MARKDOWN_FILE).write_text("\n".join(_markdown(held)) + "\n")

@@ -22,6 +22,7 @@ from streamstop_worker.simulator import Call, SimulatorClient, run_in_process
 from tests.bench.metering import Reading, machine, read
 
 WORKERS = 2
+#: Of each plain Celery worker; ours run as many jobs at once as they do by default.
 THREADS = 16
 VENDOR_LATENCY_MS = 50
 #: Calls per second of each lane; the vendor's own for :class:`StopMPUTask`.

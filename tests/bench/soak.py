@@ -1,7 +1,7 @@
 """The soak: an even load for a long time, on real workers, to see whether anything grows.
 
-The producer and the simulator are processes of their own; Redis appends to its file. The harness looks every second at
-what the vendors saw and how jobs ended, and keeps numbers only: the simulator is told to forget now and then.
+The producer and the vendor are processes of their own; Redis appends to its file. The harness looks every second at
+what the vendors saw and how jobs ended, and keeps numbers only.
 """
 
 import json
@@ -23,18 +23,17 @@ from redis import Redis
 from streamstop.lanes import Lane, Lanes
 from streamstop.lanes.pace import HEADROOM
 from streamstop_worker.demo.embedded_redis import redis_server
-from streamstop_worker.simulator import SimulatorClient, run_in_process
 from tests.bench.metering import cpu_seconds, machine
-from tests.bench.soak_load import Book, accounts_for, enqueued_at, lanes_of, load, operation_ids
+from tests.bench.soak_load import Book, accounts_for, lanes_of, load, operation_ids
 from tests.bench.soak_report import Sample
+from tests.bench.soak_vendors import FORGET_EVERY_S, LATENCY_MS, SIMULATOR, VENDORS, SoakVendor, soak_vendor
 from tests.support.workers import accounts_toml, worker
 
-WORKERS = 2
-VENDOR_LATENCY_MS = 50
+__all__ = ["VENDORS", "Soak", "SoakFigures", "caption", "measure"]
+
 #: The share of the lanes' pace that is offered.
 LOAD = 0.8
 SAMPLE_S = 5
-FORGET_EVERY_S = 20
 _PATIENCE_S = 120
 #: Keys that are there while a lane holds jobs: the lists in which they wait, and what is kept of those that do not.
 _QUEUES, _OF_JOBS = (b"streamstop.lane.", b"streamstop.ready"), (b":leases", b":jobs", b":due")
@@ -52,7 +51,16 @@ class Soak:
     #: Jobs a second, over all lanes.
     rate: float
     lanes: int
-    threads: int
+    workers: int
+    #: Jobs that a worker runs at once; None: as many as it does by default.
+    concurrency: int | None
+    #: One of :data:`VENDORS`.
+    vendor: str
+
+    @property
+    def name(self) -> str:
+        """The name of its files."""
+        return "soak" if self.vendor == SIMULATOR else f"soak-{self.vendor}"
 
     @property
     def limit(self) -> int:
@@ -88,50 +96,45 @@ def caption(asked: Soak, figures: SoakFigures) -> list[str]:
     """Return what was run and how it ended, in lines of text."""
     ends = ", ".join(f"{count:,} {result}" for result, count in figures.results.most_common())
     logged = ", ".join(f"{count:,} x {line}" for line, count in figures.warnings.most_common()) or "none"
-    return [
-        f"{asked.minutes:g} min; {asked.rate:g} single enqueues a second at an even pace, in turn to {asked.lanes}"
+    at_once = "at their default concurrency" if asked.concurrency is None else f"of concurrency {asked.concurrency}"
+    text = [
+        f"{asked.minutes:g} min; {asked.rate:g} enqueues a second at an even pace, in turn to {asked.lanes}"
         f" lanes of {asked.limit} calls/s: {asked.offered:.0%} of their pace.",
-        f"{WORKERS} workers of {asked.threads} threads; the vendor answers after {VENDOR_LATENCY_MS} ms; Redis"
+        f"{asked.workers} workers {at_once}; the {asked.vendor} vendor answers after {LATENCY_MS} ms; Redis"
         f" appends to its file; all on one machine: {figures.machine}.",
         f"{figures.enqueued:,} jobs ended: {ends}; {figures.calls:,} calls, {figures.called_again:,} jobs called more"
         f" than once; over a limit: {figures.over_limit}, dropped as such by the vendor: {figures.dropped}.",
         "The harness reads, checks and deletes each outcome, as a service that keeps its own books might;"
-        f" left alone, one takes {figures.record_bytes:,} bytes until it expires.",
-        f"The simulator is told to forget calls and tasks every {FORGET_EVERY_S} s; it knows nonces for the quarter of"
-        " an hour for which vendors must know them.",
-        f"Logged by the workers as a warning or worse: {logged}.",
+        f" left alone, one takes {figures.record_bytes:,} bytes for seven days.",
     ]
+    if asked.vendor == SIMULATOR:
+        text.append(
+            f"The simulator is told to forget calls and tasks every {FORGET_EVERY_S} s; it knows nonces for the quarter"
+            " of an hour for which vendors must know them."
+        )
+    return [*text, f"Logged by the workers as a warning or worse: {logged}."]
 
 
 class _Calls:
     """What the vendors saw: each look takes what came since the last."""
 
-    def __init__(self, vendor: SimulatorClient, limit: int) -> None:
+    def __init__(self, vendor: SoakVendor, limit: int) -> None:
         self._vendor = vendor
         self._limit = limit
-        self._arrivals: dict[tuple[str | None, str | None], deque[float]] = {}
-        self._next = 0
-        self._forgot_at = time.monotonic()
+        self._arrivals: dict[Lane, deque[float]] = {}
         self.total = self.over_limit = self.dropped = 0
         self.latencies_ms: list[float] = []
 
     def look(self) -> None:
         """Count what arrived."""
-        calls = sorted(self._vendor.calls(since=self._next), key=lambda call: call.arrived_monotonic)
-        for call in calls:
-            arrivals = self._arrivals.setdefault((call.account, call.operation), deque(maxlen=self._limit))
+        for call in self._vendor.new_calls():
+            arrivals = self._arrivals.setdefault(call.lane, deque(maxlen=self._limit))
             full = len(arrivals) == self._limit
-            self.over_limit += full and call.arrived_monotonic - arrivals[0] < 1.0
-            self.dropped += call.over_limit
-            arrivals.append(call.arrived_monotonic)
-            self.latencies_ms.append((call.arrived_at - enqueued_at(call.params)) * 1000)
-        if calls:
-            # Indexes go on where the simulator forgets, so that what came between a look and that is in the number.
-            self._next = self.total = max(call.index for call in calls) + 1
-        if time.monotonic() - self._forgot_at > FORGET_EVERY_S:
-            self._forgot_at = time.monotonic()
-            self._vendor.forget_calls()
-            self._vendor.forget_tasks()
+            self.over_limit += full and call.at - arrivals[0] < 1.0
+            self.dropped += call.dropped
+            arrivals.append(call.at)
+            self.latencies_ms.append(call.latency_ms)
+            self.total += 1
 
 
 class _Sampler:
@@ -141,7 +144,7 @@ class _Sampler:
         self._redis: Any = redis
         self._lanes, self._every_lane = Lanes(redis), lanes
         self._book, self._calls = book, calls
-        self._worker_pids, self._simulator_pid = pids[:WORKERS], pids[WORKERS]
+        *self._worker_pids, self._vendor_pid = pids
         self._began = self._last_at = time.monotonic()
         self._last_calls, self._last_over = calls.total, calls.over_limit
         self._last_cpu = cpu_seconds(self._worker_pids) or 0.0
@@ -156,13 +159,13 @@ class _Sampler:
         unread, rewriting = families["outcomes"] * book.record_bytes, info.get("aof_rewrite_buffer_length", 0)
         passing = unread + -(-rewriting // _REWRITE_BLOCK) * _REWRITE_BLOCK
         views = self._lanes.views(self._every_lane)
-        first, second = (_rss(pid) for pid in self._worker_pids)
+        rss = [_rss(pid) for pid in self._worker_pids]
         latencies = sorted(calls.latencies_ms) or [0.0]
         made = Sample(
             at_s=now - self._began,
-            worker_1_rss=first,
-            worker_2_rss=second,
-            simulator_rss=_rss(self._simulator_pid),
+            worker_1_rss=rss[0],
+            worker_2_rss=max(rss[1:], default=0.0),
+            vendor_rss=_rss(self._vendor_pid),
             redis_memory=used / _MIB,
             redis_memory_steady=(used - passing) / _MIB,
             keys_standing=families["standing"],
@@ -195,26 +198,20 @@ def measure(soak: Soak, samples: list[Sample]) -> SoakFigures:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="streamstop-soak-")))
         (folder / "redis").mkdir()
         server = stack.enter_context(redis_server("--appendonly", "yes", folder=folder / "redis"))
-        others = set(_children())
-        vendor = stack.enter_context(run_in_process())
-        (simulator_pid,) = set(_children()) - others
-        vendor.settings(latency_ms=VENDOR_LATENCY_MS, auto_start=True)
-        vendor.add_accounts(accounts)
         lanes = [Lane(account, kind.spec.id) for account, kind in lanes_of(accounts)]
-        for lane in lanes:
-            vendor.set_limit(lane.account, lane.operation, soak.limit)
+        vendor = stack.enter_context(soak_vendor(soak.vendor, accounts, lanes, soak.limit))
         file = folder / "accounts.toml"
         file.touch(mode=0o600)
         file.write_text(accounts_toml(accounts, vendor.url, limits))
-        arguments = ("--concurrency", str(soak.threads))
+        arguments = () if soak.concurrency is None else ("--concurrency", str(soak.concurrency))
         workers = [
             stack.enter_context(worker(server.url, file, *arguments, folder=folder, name=f"w{number}"))
-            for number in range(1, WORKERS + 1)
+            for number in range(1, soak.workers + 1)
         ]
         redis = stack.enter_context(server.client())
         book = stack.enter_context(load(redis, server.url, soak.rate, soak.lanes, soak.minutes * 60))
         calls = _Calls(vendor, soak.limit)
-        sampler = _Sampler(redis, book, calls, lanes, [*(one.process.pid for one in workers), simulator_pid])
+        sampler = _Sampler(redis, book, calls, lanes, [*(one.process.pid for one in workers), vendor.pid])
         samples.extend(_samples(sampler, book, calls, soak.minutes * 60))
         _await_end(book, calls)
         return SoakFigures(
@@ -275,17 +272,6 @@ def _rss(pid: int) -> float:
     """Return the resident memory of a process in MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
-
-
-def _children() -> Iterator[int]:
-    """Return this process' children. It takes /proc."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == os.getpid():
-            yield int(stat.parent.name)
 
 
 def _warnings(logs: Sequence[Path]) -> Counter[str]:

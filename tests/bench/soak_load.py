@@ -1,6 +1,7 @@
 """The load of the soak: jobs at an even pace from a process of its own, and the book of those that have not ended.
 
-``python -m tests.bench.soak_load URL RATE LANES SECONDS`` is that process: a service that enqueues one job at a time.
+``python -m tests.bench.soak_load URL RATE LANES SECONDS`` is that process: a service that enqueues one job at a time,
+or, at a rate that single enqueues could not keep up with beside the workers, those of 10 ms at once.
 """
 
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop import Client
+from streamstop import Client, Command
 from streamstop.lanes.names import Lane, result_key
 from streamstop.operations import (
     DeleteCloudRecording,
@@ -53,6 +54,8 @@ OPERATIONS_EACH = len(_ALIYUN)
 #: Parameters that are the same in every call; of those an operation has, the one that is not here names the task.
 _SAME = {"AppId": "soak", "ClusterId": "soak", "SdkAppId": 1, "Region": "cn-shanghai", "RegionId": "cn-shanghai"}
 _BATCH = 500
+#: Jobs a second that are enqueued singly at most, and how long jobs are gathered above that.
+_SINGLY, _GATHERED_S = 400, 0.01
 
 
 def accounts_for(lanes: int) -> list[Account]:
@@ -87,15 +90,19 @@ def enqueued_at(params: dict[str, Any]) -> float:
 
 
 def _produce(url: str, rate: float, lanes: int, seconds: float) -> None:
-    """Enqueue, one job at a time, each when it is due; say the id of each."""
+    """Enqueue each job when it is due; say the id of each."""
     turns = lanes_of(accounts_for(lanes))
+    size = 1 if rate <= _SINGLY else round(rate * _GATHERED_S)
     began = time.monotonic()
     with Client(url) as client:
-        for number in range(int(rate * seconds)):
-            time.sleep(max(0.0, began + number / rate - time.monotonic()))
-            account, kind = turns[number % len(turns)]
-            job = client.enqueue(command_of(kind, number, time.time()), account=account)
-            sys.stdout.write(f"{job.id}\n")
+        for first in range(0, int(rate * seconds), size):
+            time.sleep(max(0.0, began + first / rate - time.monotonic()))
+            commands = []
+            for number in range(first, min(first + size, int(rate * seconds))):
+                account, kind = turns[number % len(turns)]
+                commands.append(Command(operation=command_of(kind, number, time.time()), account=account))
+            for job in client.enqueue_many(commands):
+                sys.stdout.write(f"{job.id}\n")
             sys.stdout.flush()
 
 

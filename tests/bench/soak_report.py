@@ -16,8 +16,9 @@ class Sample:
     #: Seconds since the first job, at the end of the stretch.
     at_s: float
     worker_1_rss: float
+    #: Of the others the biggest; 0 where there is one worker.
     worker_2_rss: float
-    simulator_rss: float
+    vendor_rss: float
     #: Redis' ``used_memory``; and without what comes and goes: outcomes that were not read yet, by their number and the
     #: size of one, and the blocks in which Redis keeps what is written while its file is rewritten.
     redis_memory: float
@@ -40,7 +41,7 @@ class Sample:
     calls_per_s: float
     #: Calls that had a whole limit's worth of calls in the second before them.
     over_limit: int
-    #: CPU seconds a second, of both workers.
+    #: CPU seconds a second, of all workers.
     workers_cpu: float
 
 
@@ -67,7 +68,7 @@ _MUST_NOT_GROW: Sequence[tuple[str, Callable[[Sample], float]]] = (
     ("keys streamstop.* that stay", lambda one: one.keys_standing),
 )
 _OTHERS: Sequence[tuple[str, Callable[[Sample], float]]] = (
-    ("simulator RSS (MiB)", lambda one: one.simulator_rss),
+    ("vendor RSS (MiB)", lambda one: one.vendor_rss),
     ("Redis memory, all (MiB)", lambda one: one.redis_memory),
     ("keys of jobs not ended", lambda one: one.keys_under_way),
     ("keys of unread outcomes", lambda one: one.keys_outcomes),
@@ -92,12 +93,11 @@ def compared(samples: Sequence[Sample]) -> list[Row]:
     return [*rows, Row("over-limit calls", sum(s.over_limit for s in first), sum(s.over_limit for s in last))]
 
 
-def table(rows: Sequence[Row]) -> Iterator[str]:
-    """Return the lines of a table."""
-    yield f"  {'':38}{'first tenth':>14}{'last tenth':>14}{'ratio':>10}"
+def table(rows: Sequence[Row]) -> Iterator[list[str]]:
+    """Return the cells of a table."""
     for row in rows:
         ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
-        yield f"  {row.what:38}{row.first:>14,.2f}{row.last:>14,.2f}{ratio:>10}"
+        yield [row.what, f"{row.first:,.2f}", f"{row.last:,.2f}", ratio]
 
 
 def write_csv(samples: Sequence[Sample], path: Path) -> None:
@@ -121,7 +121,7 @@ def write_plot(samples: Sequence[Sample], path: Path, caption: Sequence[str]) ->
             [
                 line("worker 1", lambda one: one.worker_1_rss),
                 line("worker 2", lambda one: one.worker_2_rss),
-                line("simulator", lambda one: one.simulator_rss),
+                line("vendor", lambda one: one.vendor_rss),
             ],
         ),
         Panel(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from redis import Redis
 
@@ -79,12 +80,18 @@ class Stage:
 
     def await_waiting(self, account: str, operation: str, wanted: int, patience_s: float) -> None:
         """Wait until as many jobs of a lane wait."""
-        queue = Lane(account, operation).queue
-        await_true(lambda: self.redis.llen(queue) >= wanted, patience_s, f"fewer than {wanted:,} jobs in their lane")
+        redis: Any = self.redis
+        lists = Lane(account, operation).waiting
+
+        def enough() -> bool:
+            return sum(redis.llen(name) for name in lists) >= wanted
+
+        await_true(enough, patience_s, f"fewer than {wanted:,} jobs in their lane")
 
     def used_memory(self) -> int:
         """Return Redis' ``used_memory``."""
-        return int(self.redis.info("memory")["used_memory"])
+        redis: Any = self.redis
+        return int(redis.info("memory")["used_memory"])
 
 
 @contextmanager
@@ -130,7 +137,7 @@ def await_true(is_true: Callable[[], bool], patience_s: float, complaint: str) -
         time.sleep(_LOOK_EVERY_S)
 
 
-def percentile(values: Iterable[float], percent: float) -> float | None:
-    """Return a percentile: of n values, the ceil(n x percent / 100)-th; None of no value."""
+def percentile(values: Iterable[float], percent: float) -> float:
+    """Return a percentile: of n values, the ceil(n x percent / 100)-th."""
     ordered = sorted(values)
-    return ordered[ceil(len(ordered) * percent / 100) - 1] if ordered else None
+    return ordered[ceil(len(ordered) * percent / 100) - 1]

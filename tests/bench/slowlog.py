@@ -1,0 +1,51 @@
+"""Redis' SLOWLOG: which commands held Redis for long."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import Redis
+
+#: From here on Redis notes a command; and what none of ours may take.
+NOTED_US, LONGEST_US = 1_000, 5_000
+#: The harness' own.
+_NOT_OURS = {b"INFO", b"SLOWLOG", b"CONFIG", b"FLUSHALL", b"MEMORY"}
+_SHOWN = 60
+
+
+@dataclass
+class SlowLog:
+    """The commands that took longer than :data:`NOTED_US`, in µs."""
+
+    commands: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def longest(self) -> tuple[int, str]:
+        """The longest; (0, …) where none was noted."""
+        return max(self.commands, default=(0, f"none over {NOTED_US} µs"))
+
+    @property
+    def longest_ms(self) -> float:
+        """How long that took."""
+        return self.longest[0] / 1000
+
+    @property
+    def too_long(self) -> int:
+        """How many took longer than :data:`LONGEST_US`."""
+        return sum(took > LONGEST_US for took, _ in self.commands)
+
+
+@contextmanager
+def slow_log(redis: Redis) -> Iterator[SlowLog]:
+    """Note commands until the block ends; then the log is filled."""
+    client: Any = redis
+    client.config_set("slowlog-log-slower-than", NOTED_US)
+    client.config_set("slowlog-max-len", 100_000)
+    client.slowlog_reset()
+    found = SlowLog()
+    yield found
+    for entry in client.slowlog_get(100_000):
+        if entry["command"].split(b" ", 1)[0].upper() not in _NOT_OURS:
+            shown = entry["command"].decode(errors="replace")[:_SHOWN]
+            found.commands.append((entry["duration"], shown))
