@@ -9,7 +9,7 @@ from tests.bench.results import Section, Target
 from tests.bench.stage import OURS, Engine, account, stage
 
 _ACCOUNT, _OPERATION = "high", OPERATIONS[2]
-_LIMITS, _WORKERS = (100, 500), (1, 2)
+_LIMITS = (100, 500)
 _LATENCY_MS = 50
 _LEAST_SHARE = 0.96
 
@@ -33,12 +33,12 @@ class Figures:
         return f"{self.limit}/s, {self.workers} worker{'s' if self.workers > 1 else ''}"
 
 
-def measure(seconds: float, engines: Sequence[Engine]) -> Section:
+def measure(seconds: float, workers: Sequence[int], engines: Sequence[Engine]) -> Section:
     """Work off a backlog of so many seconds, for each limit and number of workers."""
     runs = [
-        _run(engine, limit, workers, round(limit * seconds))
+        _run(engine, limit, number, round(limit * seconds))
         for limit in _LIMITS
-        for workers in _WORKERS
+        for number in workers
         for engine in engines
     ]
     return Section(

@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from streamstop import Client, Command
+from streamstop.errors import OutcomeTimeout
 from streamstop.operations import find
 
 _REPOSITORY = Path(__file__).parents[2]
@@ -31,6 +33,7 @@ OPERATIONS = (
     "live.GetMPUTaskStatus",
     "rtc.GetMPUTaskStatus",
 )
+_PATIENCE_S = 60
 STOP, PROBE = OPERATIONS[0], OPERATIONS[1]
 
 
@@ -110,7 +113,7 @@ class _Streamstop:
     def single(self, account: str, times: int) -> dict[str, Any]:
         """Time `enqueue` alone, one after the other."""
         commands = self._commands([account], [PROBE], times)
-        return _each([lambda one=one: self.client.enqueue(one.operation, account=account) for one in commands])
+        return _each([partial(self.client.enqueue, one.operation, account=account) for one in commands])
 
     def register(self, room: str, account: str, jobs: int) -> dict[str, Any]:
         commands = self._commands([account], [STOP], jobs)
@@ -125,10 +128,14 @@ class _Streamstop:
         return _each([self.client.shutdown(shutdown).progress] * times)
 
     def cancel(self, shutdown: str) -> dict[str, Any]:
-        """Cancel; say when that returned, and when everything had ended."""
+        """Cancel; say when that returned, and when everything had ended, None where it took too long."""
         held = self.client.shutdown(shutdown)
         said = _timed(held.cancel)
-        return said | {"ended_s": said["took_s"] + _timed(lambda: held.wait(120))["took_s"]}
+        try:
+            ended_s: float | None = said["took_s"] + _timed(lambda: held.wait(_PATIENCE_S))["took_s"]
+        except OutcomeTimeout:
+            ended_s = None
+        return said | {"ended_s": ended_s}
 
     def _commands(self, accounts: Sequence[str], operations: Sequence[str], jobs: int) -> list[Command]:
         lanes = [(account, find(operation)) for operation in operations for account in accounts]

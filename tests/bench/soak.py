@@ -122,8 +122,13 @@ class _Calls:
         self._vendor = vendor
         self._limit = limit
         self._arrivals: dict[Lane, deque[float]] = {}
-        self.total = self.over_limit = self.dropped = 0
+        self.over_limit = self.dropped = 0
         self.latencies_ms: list[float] = []
+
+    @property
+    def total(self) -> int:
+        """How many there were."""
+        return self._vendor.total
 
     def look(self) -> None:
         """Count what arrived."""
@@ -134,7 +139,6 @@ class _Calls:
             self.dropped += call.dropped
             arrivals.append(call.at)
             self.latencies_ms.append(call.latency_ms)
-            self.total += 1
 
 
 class _Sampler:

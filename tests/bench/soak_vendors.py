@@ -1,4 +1,4 @@
-"""The vendors that a soak can call: the simulator, which checks everything, and one that only answers, which is fast."""
+"""The vendors that a soak can call: the simulator, which checks everything, and the fast one that only answers."""
 
 import os
 import time
@@ -36,6 +36,8 @@ class SoakVendor(Protocol):
 
     url: str
     pid: int
+    #: Calls that it has seen.
+    total: int
 
     def new_calls(self) -> list[SeenCall]:
         """Return the calls that came since the last time, in their order."""
@@ -65,14 +67,14 @@ class _Simulator:
     def __init__(self, client: SimulatorClient, pid: int) -> None:
         self.url, self.pid = client.url, pid
         self._client = client
-        self._next = 0
+        self.total = 0
         self._forgot_at = time.monotonic()
 
     def new_calls(self) -> list[SeenCall]:
-        calls = sorted(self._client.calls(since=self._next), key=lambda call: call.arrived_monotonic)
+        calls = sorted(self._client.calls(since=self.total), key=lambda call: call.arrived_monotonic)
         if calls:
-            # Indexes go on where the simulator forgets.
-            self._next = max(call.index for call in calls) + 1
+            # Indexes go on where the simulator forgets, so that what came between a look and that is in the number.
+            self.total = max(call.index for call in calls) + 1
         if time.monotonic() - self._forgot_at > FORGET_EVERY_S:
             self._forgot_at = time.monotonic()
             self._client.forget_calls()
@@ -93,13 +95,13 @@ class _Answering:
 
     def __init__(self, vendor: Answering) -> None:
         self.url, self.pid = vendor.url, vendor.pid
+        self.total = 0
         self._vendor = vendor
 
     def new_calls(self) -> list[SeenCall]:
-        return [
-            SeenCall(Lane(one.account, one.operation), one.at, one.latency_ms, dropped=False)
-            for one in self._vendor.take()
-        ]
+        calls = self._vendor.take()
+        self.total += len(calls)
+        return [SeenCall(Lane(one.account, one.operation), one.at, one.latency_ms, dropped=False) for one in calls]
 
 
 def _children() -> Iterator[int]:

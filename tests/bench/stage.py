@@ -84,7 +84,8 @@ class Stage:
         lists = Lane(account, operation).waiting
 
         def enough() -> bool:
-            return sum(redis.llen(name) for name in lists) >= wanted
+            waiting: int = sum(redis.llen(name) for name in lists)
+            return waiting >= wanted
 
         await_true(enough, patience_s, f"fewer than {wanted:,} jobs in their lane")
 

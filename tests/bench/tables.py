@@ -1,5 +1,6 @@
 """The tables and targets of the scenarios that run beside the simulator: pacing, enqueue, rooms, soak."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -132,7 +133,8 @@ def soaked(asked: soak.Soak, out: Path) -> Section:
                 if row.must_not_grow
             ),
         ],
-        figures=[asdict(figures)],
+        # asdict() does not know how to copy a Counter.
+        figures=[{name: dict(value) if isinstance(value, Counter) else value for name, value in vars(figures).items()}],
         written=[f"{asked.name}.svg"],
     )
 

@@ -145,9 +145,9 @@ def _section(
     return Section(
         name="throughput",
         text=(
-            "One worker process of each engine, at its default concurrency (plain Celery: 16 threads), in turns, medians"
-            f" of {asked.rounds}; lanes without a limit; the vendor only answers, after 0 or 50 ms. The ratio is to"
-            f" {engines[-1].name}. Commands do not include the producer's."
+            "One worker process of each engine, at its default concurrency (plain Celery: 16 threads), in turns,"
+            f" medians of {asked.rounds}; lanes without a limit; the vendor only answers, after 0 or 50 ms. The ratio"
+            f" is to {engines[-1].name}. Commands do not include the producer's."
         ),
         header=["", "jobs/s", "ratio", "worker CPU s/1,000", "Redis CPU s/1,000", "commands a job"],
         rows=rows,

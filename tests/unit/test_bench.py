@@ -1,0 +1,74 @@
+"""The bench's own instruments: figures are worth what these are."""
+
+import http.client
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from streamstop.operations import Operation, StopLivePullToPush, StopMPUTask, StopStreamIngest
+from streamstop_worker.accounts import Account
+from streamstop_worker.vendors import PROTOCOLS
+from tests.bench.answering import Arrival, answering, most_in_a_second
+from tests.bench.plot import Line, Panel
+from tests.bench.results import Plot, Section, Target, write
+from tests.bench.soak_load import command_of
+from tests.support.simulated import arrival_of
+
+ALIYUN = Account("one", "aliyun", "key-one", "secret-one")
+TENCENT = Account("two", "tencent", "key-two", "secret-two", region="ap-singapore")
+
+
+def called(connection: http.client.HTTPConnection, account: Account, operation: Operation) -> object:
+    request = PROTOCOLS[account.vendor].build(operation, account, now=datetime.now(UTC), nonce="nonce")
+    arrival = arrival_of(request, 0.0)
+    connection.request(request.method, f"/?{arrival.query}", request.body, request.headers)
+    with connection.getresponse() as response:
+        return json.loads(response.read())
+
+
+def test_the_answering_vendor_tells_lanes_and_the_moments_of_enqueueing_of_both_vendors_calls() -> None:
+    with answering() as vendor:
+        connection = http.client.HTTPConnection(vendor.url.removeprefix("http://"))
+        assert called(connection, ALIYUN, command_of(StopMPUTask, 1, 1000.5))
+        assert called(connection, ALIYUN, command_of(StopLivePullToPush, 2, 1001.5))
+        assert called(connection, TENCENT, command_of(StopStreamIngest, 3, 1002.5))
+        connection.close()
+        assert vendor.counts() == {"one": 2, "two": 1}
+        seen = [(one.account, one.operation, one.sent_at) for one in vendor.take()]
+        assert vendor.take() == []
+    assert seen == [
+        ("one", "live.StopMPUTask", 1000.5),
+        ("one", "live.StopLivePullToPush", 1001.5),
+        ("two", "trtc.StopStreamIngest", 1002.5),
+    ]
+
+
+def test_the_most_calls_in_a_second_are_those_of_the_worst_second_wherever_it_begins() -> None:
+    moments = (0.0, 0.5, 0.9, 1.4, 1.49, 2.4)
+    arrivals = [Arrival(at, at, "one", "live.StopMPUTask", 0.0) for at in moments]
+    assert most_in_a_second(arrivals) == {("one", "live.StopMPUTask"): 4}
+
+
+def test_a_call_a_whole_second_after_another_is_in_a_second_of_its_own() -> None:
+    arrivals = [Arrival(at, at, "one", "live.StopMPUTask", 0.0) for at in (0.0, 1.0, 2.0)]
+    assert most_in_a_second(arrivals) == {("one", "live.StopMPUTask"): 1}
+
+
+def section(name: str, *, reached: bool = True) -> Section:
+    plot = Plot(f"{name}.svg", ["1", "100"], [Panel("jobs", [Line("ours", [1.0, 2.0])])])
+    targets = [Target("jobs/s", reached, "7")]
+    return Section(name, f"Text of {name}.", ["", "jobs/s"], [["case", "7"]], targets, [{"jobs": 7.1}], [plot])
+
+
+def test_a_run_of_one_scenario_leaves_what_was_written_of_the_others(tmp_path: Path) -> None:
+    write(section("first"), {"machine": "calm"}, tmp_path)
+    write(section("second"), {"machine": "busy"}, tmp_path)
+    write(section("first", reached=False), {"machine": "busy"}, tmp_path)
+    held = json.loads((tmp_path / "bench.json").read_text())
+    assert list(held) == ["first", "second"]
+    assert held["first"]["figures"] == [{"jobs": 7.1}]
+    markdown = (tmp_path / "bench.md").read_text()
+    assert "- **missed**: jobs/s: 7" in markdown
+    assert "- reached: jobs/s: 7" in markdown
+    assert "![second](second.svg)" in markdown
+    assert (tmp_path / "second.svg").read_text().startswith("<svg")
