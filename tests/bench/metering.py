@@ -68,6 +68,20 @@ def cpu_seconds(pids: Iterable[int]) -> float | None:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def busy_share(idle_s: float, past_s: float) -> float:
+    """Return the share of the machine's cores that was used in `past_s`, in which :func:`idle_seconds` grew so much."""
+    return 1 - idle_s / past_s / (os.cpu_count() or 1)
+
+
+def idle_seconds() -> float:
+    """Return the CPU time that no process has used, of all cores together; 0 where there is no /proc."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    except FileNotFoundError:
+        return 0.0
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+
+
 def environment(redis: Redis) -> dict[str, str]:
     """Return the machine and the versions that figures belong to."""
     described = {"machine": machine(redis)}

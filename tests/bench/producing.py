@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -188,5 +189,6 @@ if __name__ == "__main__":
         with plain_celery.producer(url) as task:
             _serve(_Plain(task))
     else:
-        with Client(url) as client:
+        # What holds Redis for long is to be measured, and not to end the run.
+        with Client(url, timeout=timedelta(seconds=_PATIENCE_S)) as client:
             _serve(_Streamstop(client, count()))
