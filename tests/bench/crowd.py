@@ -15,8 +15,6 @@ from tests.bench.stage import OURS, Engine, account, percentile, stage
 _LIMIT = int(find(STOP).spec.limit)
 _WORKERS, _LATENCY_MS = 2, 50
 _SPARSE, _EVERY_S = "sparse", 0.05
-#: The share of the machine from which on no CPU is left.
-_BUSY = 0.9
 
 
 @dataclass(frozen=True)
@@ -110,10 +108,10 @@ def _run(engine: Engine, busy_accounts: int, backlog: int) -> Figures:
 
 
 def _targets(run: Figures) -> list[Target]:
-    beside, busy = f"beside {run.busy_accounts} accounts", run.cpu_used > _BUSY
-    left = f"{run.latency_p99_ms:.1f} ms" + (", no CPU left" if busy else "")
+    beside = f"beside {run.busy_accounts} accounts"
+    p99, busy = f"{run.latency_p99_ms:.1f} ms", f"the machine was {run.cpu_used:.0%} busy"
     return [
-        Target(f"{beside}: B's p99 at most 15 ms while CPU is left", busy or run.latency_p99_ms <= 15, left),
+        Target(f"{beside}: B's p99 at most 15 ms while CPU is left", run.latency_p99_ms <= 15, f"{p99}, {busy}"),
         Target(f"{beside}: at most 15 commands a job", run.commands_per_job <= 15, f"{run.commands_per_job:.1f}"),
         Target(f"{beside}: never over {_LIMIT}", run.most_in_a_second <= _LIMIT, f"{run.most_in_a_second}"),
     ]

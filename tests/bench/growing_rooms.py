@@ -16,8 +16,8 @@ from tests.bench.stage import OURS, UNLIMITED, Engine, Stage, account, percentil
 _ROOM, _PROBED = "room", "probed"
 _WORKERS, _EVERY_S = 2, 0.02
 _READS = 100
-#: Of a room's tasks, how many need not wait in their lane for its fan-out to be over: some were called.
-_CALLED = 50
+#: Of a room's tasks, how many need not wait in their lane for its fan-out to be over: they are under way.
+_UNDER_WAY = 20
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _stop_and_cancel(parts: Stage, room: str, tasks: int) -> dict[str, Any]:
     order = parts.producer.order
     registered = order("register", room=room, account=_ROOM, jobs=tasks)
     stopped = order("stop", room=room)
-    parts.await_waiting(_ROOM, STOP, max(1, tasks - _CALLED), patience_s=90)
+    parts.await_waiting(_ROOM, STOP, max(1, tasks - _UNDER_WAY), patience_s=90)
     read = order("progress", shutdown=stopped["shutdown"], times=_READS)
     cancelled = order("cancel", shutdown=stopped["shutdown"])
     return {

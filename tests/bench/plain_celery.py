@@ -9,7 +9,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -47,17 +46,17 @@ return '0'
 """
 
 
-#: A client a thread: one that all share is slower, for its pool looks through all connections at every request.
-_of_thread = threading.local()
 # Celery sets the root logger to INFO, and httpx logs each request at that level.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
+@cache
+def _client() -> httpx.Client:
+    return httpx.Client(timeout=10, trust_env=False)
+
+
 def _send(request: Request) -> Response:
-    if not hasattr(_of_thread, "client"):
-        _of_thread.client = httpx.Client(timeout=10, trust_env=False)
-    client: httpx.Client = _of_thread.client
-    answer = client.request(request.method, request.url, headers=request.headers, content=request.body)
+    answer = _client().request(request.method, request.url, headers=request.headers, content=request.body)
     return Response(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.content)
 
 

@@ -79,13 +79,13 @@ class Stage:
         await_true(enough, patience_s, f"fewer than {wanted:,} calls")
 
     def await_waiting(self, account: str, operation: str, wanted: int, patience_s: float) -> None:
-        """Wait until as many jobs of a lane wait."""
+        """Wait until as many jobs of a lane wait, or have been called since the vendor's calls were taken."""
         redis: Any = self.redis
         lists = Lane(account, operation).waiting
 
         def enough() -> bool:
             waiting: int = sum(redis.llen(name) for name in lists)
-            return waiting >= wanted
+            return waiting + self.vendor.counts()[account] >= wanted
 
         await_true(enough, patience_s, f"fewer than {wanted:,} jobs in their lane")
 
