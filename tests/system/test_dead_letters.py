@@ -221,7 +221,7 @@ def test_a_job_that_dies_again_is_another_letter_until_what_was_wrong_is_mended(
 
 def test_an_expired_command_is_sent_when_it_is_requeued(ward: World) -> None:
     (command,) = started(ward, ingests("late", 1))
-    (job,) = ended(ward, [replace(command, expires_in=timedelta(milliseconds=1))], Result.EXPIRED)
+    (job,) = ended(ward, [replace(command, expires_in=timedelta(microseconds=1))], Result.EXPIRED)
     assert calls_of(ward, "late") == []
     requeued = DeadLetters(ward.client).requeue(job.id)
     assert requeued.outcome(TIMEOUT).result is Result.STOPPED

@@ -134,6 +134,8 @@ class _Execution:
             return await self._give_back()
         if self._worker.is_revoked(self._taken.job_id):
             return await self._end_uncalled(Result.CANCELLED, "revoked by Celery's remote control")
+        if command.expires_at is not None and delivery.now() >= command.expires_at:
+            return await self._end_uncalled(Result.EXPIRED, "the command expired before its call")
         protocol = PROTOCOLS[account.vendor]
         request = protocol.build(command.operation, account, now=datetime.now(UTC), nonce=str(uuid4()))
         now = time.monotonic()
