@@ -126,22 +126,28 @@ class Causes:
     def of_next(self, first: Made, then: Made) -> str | None:
         """Return why a job was called again after `first`, or None where nothing explains it.
 
-        A fault counts that touches the time from the claim for the first call, which began its lease, to the second.
+        A fault counts that touches the time from the take before the first call, which began its lease, to the second.
         """
         if first.call.fault is not None or first.call.over_limit or not first.call.authenticated:
             return f"answered {first.call.answer}"
         if first.note is None:
             return None
-        sent, again = float(first.note["at"]), then.call.arrived_at
-        if then.note is not None and float(then.note["begun"]) < sent:
-            overtaken = self.of_overlap(float(then.note["begun"]), again, str(then.note["process"]))
-            return overtaken and f"begun first and sent last: {overtaken}"
+        begun, sent, again = float(first.note["begun"]), float(first.note["at"]), then.call.arrived_at
         process = str(first.note["process"])
+        if then.note is not None and float(then.note["begun"]) < sent:
+            return self._of_two_takes(first.note, then.note, again)
         if self._killed_between(process, sent, again):
             return "its worker was killed"
         if first.met is not None:
             return f"the answer was lost: {first.met}"
-        return self.of_overlap(float(first.note["begun"]), again, process)
+        return self.of_overlap(begun, again, process)
+
+    def _of_two_takes(self, first: Mapping[str, Any], then: Mapping[str, Any], again: float) -> str | None:
+        """Return why a job was taken twice before either take's call was sent: a lease ended in between."""
+        if float(first["begun"]) <= float(then["begun"]):
+            return self.of_overlap(float(first["begun"]), float(then.get("taken", again)), str(first["process"]))
+        overtaken = self.of_overlap(float(then["begun"]), again, str(then["process"]))
+        return overtaken and f"begun first and sent last: {overtaken}"
 
     def of_overlap(self, begun: float, again: float, process: str) -> str | None:
         """Return what lets two workers hold one job from `begun` to `again`: a lease that ran out under one of them."""

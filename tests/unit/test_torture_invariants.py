@@ -40,7 +40,7 @@ def call(at: float, answer: str = "ok", **more: Any) -> Call:
         arrived_monotonic=at,
         answer=answer,
         status=200,
-        request_id="r",
+        request_id=more.pop("request_id", "r"),
         authenticated=True,
         over_limit=more.pop("over_limit", False),
         carried_out=more.pop("carried_out", True),
@@ -156,6 +156,21 @@ def test_a_call_that_was_begun_first_and_sent_last_needs_a_worker_that_stood_sti
     overtaken = replace(WELL, calls=[call(101.0), call(101.8)], notes=notes)
     assert broken(overtaken) == [FURTHER]
     assert broken(replace(overtaken, faults=[happened(Kind.STOP, 90.1, 101.6, PROCESS)])) == []
+
+
+@pytest.mark.parametrize("answered", [("first", "then"), ("then",), ("first",), ()])
+def test_each_call_is_held_against_a_take_of_its_own_though_both_were_noted_before_either_arrived(
+    answered: Sequence[str],
+) -> None:
+    notes = [calls_at(101.00, begun=100.0), calls_at(101.01, begun=100.3, process="w1-0"), finished_at(102.0)]
+    for request_id, process in (("first", PROCESS), ("then", "w1-0")):
+        if request_id in answered:
+            notes.append({"what": "called", "at": 101.1, "job": JOB, "process": process, "request_id": request_id})
+    calls = [call(101.02, request_id="first"), call(101.03, request_id="then")]
+    twice = replace(WELL, calls=calls, notes=notes)
+    assert broken(twice) == [FURTHER]
+    assert broken(replace(twice, faults=[happened(Kind.CLOCK, 100.2)])) == []
+    assert broken(replace(twice, faults=[happened(Kind.CLOCK, 99.9)])) == [FURTHER]
 
 
 def test_only_what_touches_the_job_and_its_worker_explains_a_further_call() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from streamstop.publishing import AT_ONCE
 from tests.torture import schedule
 from tests.torture.load import name_of
 from tests.torture.run import plan
@@ -40,6 +41,23 @@ def test_a_worker_is_told_to_die_in_a_fan_out_just_before_a_room_is_shut_down() 
     assert pushes
     assert all(any(0 < at - fault.at < 0.1 for at in openings) for fault in pushes)
     assert {fault.how for fault in made.faults} == set(schedule.POINTS)
+
+
+def test_a_worker_is_told_to_die_as_it_spreads_a_batch_just_before_a_producer_leaves_one() -> None:
+    made = plan(1, 600, kinds={Kind.KILL_AT})
+    left = [batch.at for batch in made.load.batches if batch.left]
+    spreads = [fault for fault in made.faults if fault.how.endswith("spread")]
+    assert left
+    assert spreads
+    assert all(any(0 < at - fault.at < 0.1 for at in left) for fault in spreads)
+
+
+def test_some_batches_are_staged_and_some_of_these_are_left_to_workers() -> None:
+    for seed in range(5):
+        batches = plan(seed, 30).load.batches
+        assert any(batch.left for batch in batches)
+        assert any(not batch.left and len(batch.commands) > AT_ONCE for batch in batches)
+        assert all(len(batch.commands) > AT_ONCE for batch in batches if batch.left)
 
 
 def test_every_command_is_for_a_task_of_its_own() -> None:
