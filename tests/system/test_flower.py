@@ -1,0 +1,161 @@
+"""Flower, as a process of its own, asked over its HTTP API."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import pytest
+
+from streamstop import Result
+from streamstop.operations import StopMPUTask, StopStreamIngest
+from tests.support.celery_tools import TIMEOUT_S, eventually
+from tests.support.world import ALIYUN, TENCENT, World, world
+
+
+class Flower:
+    """A running Flower's API."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}"
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Return what it tells; None while it does not answer, or knows nothing of it."""
+        try:
+            with urlopen(f"{self._url}{path}?{urlencode(query)}", timeout=TIMEOUT_S) as reply:
+                return json.loads(reply.read())
+        except (OSError, HTTPException):
+            return None
+
+    def post(self, path: str, **fields: Any) -> tuple[int, str]:
+        """Return the status and the text of an answer."""
+        try:
+            with urlopen(Request(self._url + path, urlencode(fields).encode()), timeout=TIMEOUT_S) as reply:
+                return reply.status, reply.read().decode()
+        except HTTPError as error:
+            with error:
+                return error.code, f"{error.reason} {error.read().decode()}"
+
+    def task(self, job_id: str, state: str) -> dict[str, Any]:
+        """Return what it shows of a job as soon as that has reached a state."""
+
+        def look() -> Any:
+            shown = self.get(f"/api/task/info/{job_id}")
+            return shown if shown and shown["state"] == state else None
+
+        found: dict[str, Any] = eventually(look, f"{job_id} in state {state}")
+        return found
+
+
+@contextmanager
+def flower(made: World, *arguments: str) -> Iterator[Flower]:
+    """Run Flower on loopback until the block ends."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    own = {"STREAMSTOP_REDIS_URL": made.server.url, "FLOWER_UNAUTHENTICATED_API": "true"}
+    with (made.folder / "flower.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", *arguments, "flower", "--address=127.0.0.1", f"--port={port}"],
+            env={**os.environ, **own},
+            cwd=made.folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        running = Flower(port)
+        eventually(lambda: (running.get("/api/workers", refresh=1) or {}).get("w1@test"), "the worker in Flower")
+        yield running
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT_S)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("world"), workers=0) as made:
+        made.simulator.settings(auto_start=True)
+        made.start_worker()  # Flower has its events enabled
+        made.await_account(ALIYUN)
+        yield made
+
+
+@pytest.fixture(scope="module", params=["with streamstop's app", "with Redis' address"])
+def shown(made: World, request: pytest.FixtureRequest) -> Iterator[Flower]:
+    url = made.server.url
+    arguments = ["-A", "streamstop_worker"] if "app" in request.param else [f"--broker={url}", f"--result-backend={url}"]
+    with flower(made, *arguments) as running:
+        eventually(lambda: _is_heard(made, running), "the first events")
+        yield running
+
+
+def _is_heard(made: World, running: Flower) -> bool:
+    job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="is heard"), account=TENCENT)
+    job.outcome(TIMEOUT_S)
+    return bool(running.get("/api/tasks", limit=1))
+
+
+def test_flower_shows_the_worker_and_its_pool(made: World, shown: Flower) -> None:
+    worker = shown.get("/api/workers", refresh=1)["w1@test"]
+    assert worker["stats"]["pool"]["implementation"].endswith(":EventLoopPool")
+    assert worker["stats"]["pool"]["max-concurrency"] == 256
+    assert worker["stats"]["pid"] == made.workers[0].process.pid
+    assert "trtc.StopStreamIngest" in worker["registered"]
+    assert [queue["name"] for queue in worker["active_queues"]] == ["streamstop"]
+    assert shown.get("/api/workers", status=1) == {"w1@test": True}
+
+
+def test_flower_shows_how_jobs_end(made: World, shown: Flower) -> None:
+    stop = StopStreamIngest(sdk_app_id=1, task_id="good")
+    made.simulator.start_tasks(TENCENT, [stop])
+    job = made.client.enqueue(stop, account=TENCENT)
+    task = shown.task(job.id, "SUCCESS")
+    assert task["name"] == "trtc.StopStreamIngest"
+    assert task["args"] == f"('{TENCENT}',)"
+    assert task["kwargs"] == repr(dict(stop.params))
+    assert task["worker"] == "w1@test"
+    assert task["received"] <= task["started"] <= task["succeeded"]
+    assert job.id in shown.get("/api/tasks", taskname="trtc.StopStreamIngest")
+
+    wrong = StopStreamIngest(sdk_app_id=1, task_id="wrong")
+    made.simulator.add_fault("code", code="AuthFailure.SignatureFailure", task=wrong.params)
+    bad = made.client.enqueue(wrong, account=TENCENT)
+    assert "AuthFailure.SignatureFailure" in shown.task(bad.id, "FAILURE")["exception"]
+
+
+def test_flower_reads_results_by_celerys_own_backend(made: World, shown: Flower) -> None:
+    job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="its result"), account=TENCENT)
+    outcome = job.outcome(TIMEOUT_S)
+    told = shown.get(f"/api/task/result/{job.id}")
+    assert (told["state"], told["result"]["result"]) == ("SUCCESS", outcome.result.value)
+
+
+def test_flower_revokes_a_job_that_waits(made: World, shown: Flower) -> None:
+    stops = [StopMPUTask(app_id="a", task_id=f"many-{n}") for n in range(60)]  # ten a second
+    jobs = [made.client.enqueue(stop, account=ALIYUN) for stop in stops]
+    status, said = shown.post(f"/api/task/revoke/{jobs[-1].id}")
+    assert (status, "Revoked" in said) == (200, True)
+    assert jobs[-1].outcome(TIMEOUT_S).result is Result.CANCELLED
+    shown.task(jobs[-1].id, "REVOKED")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/api/worker/pool/grow/w1@test", {"n": 1}),
+        ("/api/worker/pool/shrink/w1@test", {"n": 1}),
+        ("/api/worker/queue/add-consumer/w1@test", {"queue": "other"}),
+        ("/api/task/rate-limit/trtc.StopStreamIngest", {"workername": "w1@test", "ratelimit": "1/s"}),
+    ],
+)
+def test_flower_hears_that_a_command_does_not_apply(shown: Flower, path: str, fields: dict[str, Any]) -> None:
+    status, said = shown.post(path, **fields)
+    assert (status, "does not apply" in said) == (403, True), said
