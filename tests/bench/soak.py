@@ -105,7 +105,7 @@ def caption(asked: Soak, figures: SoakFigures) -> list[str]:
         f"{figures.enqueued:,} jobs ended: {ends}; {figures.calls:,} calls, {figures.called_again:,} jobs called more"
         f" than once; over a limit: {figures.over_limit}, dropped as such by the vendor: {figures.dropped}.",
         "The harness reads, checks and deletes each outcome, as a service that keeps its own books might;"
-        f" left alone, one takes {figures.record_bytes:,} bytes for seven days.",
+        f" left alone, one takes {figures.record_bytes:,} bytes until it expires.",
     ]
     if asked.vendor == SIMULATOR:
         text.append(
