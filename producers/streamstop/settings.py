@@ -150,8 +150,7 @@ CANCELLED_KEPT = timedelta(days=7)
 def outcomes_kept(environ: Mapping[str, str] = os.environ) -> timedelta:
     """Read ``STREAMSTOP_OUTCOMES_KEPT``: how long a job's outcome can be read, in whole seconds.
 
-    Workers and producers read it: whoever writes an outcome says how long Redis keeps it, and a producer that cancels
-    a job writes one. A fraction of a second is rounded up, so that it is never zero, which Redis refuses.
+    A fraction of a second is rounded up, so that it is never zero, which Redis refuses.
     """
     kept = seconds(environ, "STREAMSTOP_OUTCOMES_KEPT", default=OUTCOMES_KEPT.total_seconds())
     return timedelta(seconds=max(1, math.ceil(kept.total_seconds())))
