@@ -24,6 +24,8 @@ _QUOTED = re.compile(
 )
 #: In a script: what stands before the refused command may have been done.
 _IN_SCRIPT = re.compile(r"The user executing the script can't|@user_script")
+#: As Redis says it before 7, and since.
+_FORBIDDEN_IN_SCRIPT = re.compile("The user executing the script can't|ACL failure in script")
 
 _SAID = {
     "AUTH": "Redis refused the user name or the password (AuthenticationError)",
@@ -55,7 +57,7 @@ def code_of(error: BaseException) -> str | None:
 
 def is_forbidden(error: BaseException) -> bool:
     """Whether the user that Redis knows the connection by may not do what it asked."""
-    return isinstance(error, NoPermissionError) or "The user executing the script can't" in str(error)
+    return isinstance(error, NoPermissionError) or _FORBIDDEN_IN_SCRIPT.search(str(error)) is not None
 
 
 def said(error: BaseException, *, consequence: str, refused: str) -> str:

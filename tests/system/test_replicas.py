@@ -13,6 +13,7 @@ from redis import Redis
 from streamstop import Client, Command, Job, QueueUnavailable
 from streamstop.errors import InvalidSettings
 from streamstop.lanes import Lane
+from streamstop.lanes.names import BATCHES
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
 from tests.support.bad_network import bad_network
@@ -34,13 +35,12 @@ class Replicated:
     replica_process: RedisServer
 
     def has(self, *jobs: Job) -> bool:
-        """Whether the replica has all of `jobs` now: waiting in their lanes, or admitted by the nudge since."""
+        """Whether the replica has all of `jobs` now, waiting in their lanes."""
         lanes = [lane for job in jobs if (lane := Lane.of_job(job.id)) is not None]
         snapshot = self.replica.pipeline(transaction=True)
         for lane in lanes:
             for waiting in lane.waiting:
                 snapshot.lrange(waiting, 0, -1)
-            snapshot.hkeys(lane.keys[5])
         held = b" ".join(one for many in snapshot.execute() for one in many)
         return len(lanes) == len(jobs) and all(job.id.encode() in held for job in jobs)
 
@@ -65,6 +65,13 @@ def replicated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Replicated]:
         )
         made.await_replica()
         yield made
+
+
+def test_a_batch_that_is_accepted_is_in_the_replica_too(replicated: Replicated) -> None:
+    jobs = replicated.client.enqueue_many(MANY * 300)
+    last = replicated.client.enqueue(STOP, account="acc")  # the replica has what was written before it, too
+    assert replicated.has(jobs[0], jobs[-1], last)
+    assert not replicated.replica.exists(BATCHES)
 
 
 def test_what_a_call_wrote_is_in_the_replica_when_it_returns(replicated: Replicated) -> None:

@@ -17,7 +17,7 @@ from streamstop.refusals import StagingLost
 from streamstop.scripts import Script, load
 
 #: How many messages one step moves.
-PIECE = 250
+PIECE = 100
 #: How many batches of a kind one look finds.
 _LOOK = 100
 #: How long a batch may be staged before it is discarded, in s. Its producer waits far less for each piece.
