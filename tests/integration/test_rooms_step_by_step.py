@@ -259,7 +259,7 @@ def test_a_job_of_a_shutdown_that_is_cancelled_while_it_waits_counts_in_it(hands
     assert hands.client.job(job_id).cancel().result is Result.CANCELLED
     take = hands.take()
     assert take.jobs == []
-    assert [ended for _lane, ended, _message in take.ended] == [job_id]
+    assert [ended.job_id for ended in take.ended] == [job_id]
     hands.worker.settle_ended(LANE, membership, hands.lanes.record_of(job_id))
     assert shutdown.progress().results == {Result.CANCELLED: 1}
 
@@ -321,7 +321,7 @@ def test_a_deferred_job_of_a_shutdown_that_is_cancelled_counts_in_it(hands: Hand
     assert hands.members() == [member], "a worker meets it once more, to count it"
     take = hands.take()
     assert take.jobs == []
-    assert [ended for _lane, ended, _message in take.ended] == [job.job_id]
+    assert [ended.job_id for ended in take.ended] == [job.job_id]
     membership = Membership(shutdown=shutdown.id, member=member)
     hands.worker.settle_ended(LANE, membership, hands.lanes.record_of(job.job_id))
     assert shutdown.progress().results == {Result.CANCELLED: 1}
