@@ -212,6 +212,7 @@ if ARGV[7] then
     end
 else
     if ARGV[5] == '1' then
+        redis.call('DEL', WAKE)     -- of all that was announced; not every producer may keep it at one token
         schedule_arrivals()
     end
     local entries = redis.call('ZRANGE', SCHEDULE, 0, most, 'WITHSCORES')
