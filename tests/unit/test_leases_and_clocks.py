@@ -1,0 +1,114 @@
+"""What depends on how long a lease is, and on a clock that is set back, whichever worker notices."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from redis import Redis
+
+from streamstop.lanes import Book, Lane, Lanes, LastCall, Pace, Report, Retried, Schedule, Tries
+from streamstop.lanes.names import ARRIVALS
+from streamstop.messages import celery_message as celery_message_of
+from streamstop.rooms import CONTROL, CONTROL_PACE, Rooms
+from streamstop_worker.control import LEASE, Control
+from streamstop_worker.pipeline.deliveries import deliveries
+from streamstop_worker.pipeline.slots import Slots
+from streamstop_worker.shutdowns import Shutdowns
+from streamstop_worker.transport import Transport
+from tests.support.celery_messages import celery_message
+from tests.support.moved_clock import MovedClock, fake_redis
+
+LANE = Lane("live-a", "live.StopMPUTask")
+SECOND = timedelta(seconds=1)
+WAITS_AGAIN = '{"status": "RETRY"}'
+LEASE_OF_A_CALL = timedelta(seconds=8)
+BOOK = Book(
+    accounts=frozenset({LANE.account, CONTROL.account}),
+    operations={CONTROL.operation: CONTROL_PACE},
+    otherwise=Pace.of_limit(10),
+    lanes={},
+)
+
+
+@pytest.fixture
+def clock() -> MovedClock:
+    return MovedClock()
+
+
+@pytest.fixture
+def redis(clock: MovedClock) -> Iterator[Redis]:
+    with fake_redis(clock) as redis:
+        yield redis
+
+
+def put(redis: Redis, lane: Lane, message: bytes) -> None:
+    redis.lpush(lane.queue, message)
+    redis.sadd(ARRIVALS, lane.name)
+
+
+def test_a_clock_that_is_set_back_holds_up_no_lane_though_the_worker_that_swept_before_is_gone(
+    redis: Redis, clock: MovedClock
+) -> None:
+    gone, another = Schedule(redis), Schedule(redis)
+    gone.publish(BOOK)
+    for name in ("a", "b"):
+        put(redis, LANE, celery_message(LANE, f"{LANE.name}.{name}"))
+    assert len(gone.take(1, lease=LEASE_OF_A_CALL, book=BOOK).jobs) == 1
+    assert gone.sweep(longest_lease=SECOND, period=SECOND) is not None
+    clock.advance(-3600 * SECOND)
+    swept = another.sweep(longest_lease=SECOND, period=SECOND)
+    assert swept is not None
+    assert swept.moved == 2  # the lane in the schedule, and among those with leases
+    another.take(1, lease=LEASE_OF_A_CALL, book=BOOK)  # now its next slot is at most a second and an interval ahead
+    clock.advance(2 * SECOND)
+    assert [job.job_id for job in another.take(1, lease=LEASE_OF_A_CALL, book=BOOK).jobs] == [f"{LANE.name}.b"]
+
+
+def test_a_step_of_a_shutdown_has_a_lease_of_its_own_before_it_begins(redis: Redis, clock: MovedClock) -> None:
+    schedule, lanes = Schedule(redis), Lanes(redis)
+    schedule.publish(BOOK)
+    job_id = f"{CONTROL.name}.1"
+    put(redis, CONTROL, celery_message_of(job_id, CONTROL, {"step": "fan_out", "shutdown": "unknown"}).encode())
+    (delivery,) = deliveries(schedule.take(1, lease=SECOND, book=BOOK), asked_at=0, taken_at=0)
+    ends: list[float | None] = []
+
+    async def report(report: Report) -> timedelta | None:
+        rest = schedule.report([report]).rests[0]
+        ends.append(redis.zscore(CONTROL.leases, job_id))
+        return rest
+
+    async def carry_out() -> None:
+        transport = Transport(SECOND, 1)
+        control = Control(
+            schedule=schedule,
+            shutdowns=Shutdowns(Rooms(redis, lanes), lanes),
+            transport=transport,
+            send_signature=lambda *_: None,
+            secret=None,
+            report=report,
+            slots=Slots(1),
+            kept=SECOND,
+            random=lambda: 0.0,
+        )
+        await control.execute(delivery, lambda: None)
+        await transport.close()
+
+    asyncio.run(carry_out())
+    assert ends == [clock.now_us + LEASE / timedelta(microseconds=1), None]
+
+
+def test_a_job_that_is_to_be_tried_again_is_though_its_lanes_pace_has_expired_meanwhile(
+    redis: Redis, clock: MovedClock
+) -> None:
+    schedule = Schedule(redis)
+    schedule.publish(BOOK)
+    put(redis, LANE, celery_message(LANE, f"{LANE.name}.a"))
+    (job,) = schedule.take(1, lease=LEASE_OF_A_CALL, book=BOOK).jobs
+    retried = Retried(
+        job=job, call=LastCall.FAULT, delay=60 * SECOND, tries=Tries(1, 1), record=WAITS_AGAIN, kept=timedelta(days=1)
+    )
+    schedule.report([retried])
+    redis.delete(LANE.pace)
+    clock.advance(61 * SECOND)
+    assert [job.job_id for job in schedule.take(1, lease=LEASE_OF_A_CALL, book=BOOK).jobs] == [f"{LANE.name}.a"]
