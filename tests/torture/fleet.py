@@ -18,6 +18,8 @@ from tests.torture.proxy import Proxy
 _REPOSITORY = Path(__file__).parents[2]
 #: The longest that a worker may take from SIGTERM to its end: calls end, and Redis may be away.
 _DRAINS_WITHIN_S = 45.0
+#: One worker often has no room left, one never; the last is the default.
+_CONCURRENCIES = (16, 64, 256)
 
 
 @dataclass
@@ -136,6 +138,7 @@ class Fleet:
             "STREAMSTOP_REDIS_URL": f"redis://127.0.0.1:{worker.redis.port}/0",
             "STREAMSTOP_ACCOUNTS": str(worker.accounts),
             "STREAMSTOP_LOG_FORMAT": "json",
+            "STREAMSTOP_CONCURRENCY": str(_CONCURRENCIES[worker.number % len(_CONCURRENCIES)]),
             "TORTURE_TRIGGERS": str(self._triggers),
             "TORTURE_NOTES": str(notes),
             "TORTURE_CLOCK_ERROR": str(error),
