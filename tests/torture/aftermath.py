@@ -132,6 +132,11 @@ def leaks(stage: Stage, redis: Redis) -> list[str]:
     return [f"a secret is in {place}" for place, held in places.items() for one in secrets if one.encode() in held]
 
 
+def tracebacks(stage: Stage) -> list[str]:
+    """Return which logs tell of a fault of the worker's own: what comes from outside is told without a traceback."""
+    return [f"a traceback is in {life.log.name}" for life in stage.fleet.lives if b"Traceback" in life.log.read_bytes()]
+
+
 def gather(
     stage: Stage, client: Client, producer: Producer, recorder: Recorder, redis: Redis, *, left: Sequence[str]
 ) -> Evidence:
@@ -152,5 +157,5 @@ def gather(
         faults=stage.chronicle.faults,
         left=left,
         leaks=leaks(stage, redis),
-        alarms=[*stage.chronicle.alarms, *producer.problems],
+        alarms=[*stage.chronicle.alarms, *producer.problems, *tracebacks(stage)],
     )
