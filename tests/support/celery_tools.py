@@ -19,11 +19,11 @@ TIMEOUT_S = 30
 T = TypeVar("T")
 
 
-def celery(made: World, *arguments: str, code: int | None = 0) -> str:
+def celery(made: World, *arguments: str, code: int | None = 0, app: bool = True) -> str:
     """Return what ``celery -A streamstop_worker`` tells, where it ends with `code`; None: whatever it ends with."""
     own = {"STREAMSTOP_REDIS_URL": made.server.url, "STREAMSTOP_ACCOUNTS": str(made.accounts)}
     done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "streamstop_worker", *arguments],
+        [sys.executable, "-m", "celery", *(("-A", "streamstop_worker") if app else ()), *arguments],
         env={**os.environ, **own, **made.environ},
         cwd=made.folder,
         check=False,

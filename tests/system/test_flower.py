@@ -153,7 +153,6 @@ def test_flower_revokes_a_job_that_waits(made: World, shown: Flower) -> None:
         ("/api/worker/pool/grow/w1@test", {"n": 1}),
         ("/api/worker/pool/shrink/w1@test", {"n": 1}),
         ("/api/worker/queue/add-consumer/w1@test", {"queue": "other"}),
-        ("/api/task/rate-limit/trtc.StopStreamIngest", {"workername": "w1@test", "ratelimit": "1/s"}),
     ],
 )
 def test_flower_hears_that_a_command_does_not_apply(shown: Flower, path: str, fields: dict[str, Any]) -> None:

@@ -1,0 +1,131 @@
+"""``celery -A streamstop_worker worker`` with Celery's own options, signals and ``celery multi``."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from streamstop import Outcome, Result
+from streamstop.lanes.names import Lane
+from streamstop.operations import StopEdgeTranscodeJob, StopStreamIngest
+from tests.support.celery_tools import TIMEOUT_S, answer, celery, eventually, plain_app
+from tests.support.world import ALIYUN, TENCENT, World, world
+
+#: What somebody hangs on Celery's signals, in a module of their own.
+HANGERS = """
+from celery import signals
+
+def note(name):
+    def on(**told):
+        with open("signals", "a") as file:
+            file.write(f"{name} {told.get('sig') or ''} {told.get('how') or ''}".strip() + "\\n")
+    return on
+
+for name in ("worker_init", "worker_ready", "worker_shutting_down", "worker_shutdown"):
+    getattr(signals, name).connect(note(name), weak=False)
+"""
+
+LANE = Lane(ALIYUN, "live.StopEdgeTranscodeJob")
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "SIGTERM Warm"), (signal.SIGQUIT, "SIGQUIT Cold")])
+def test_the_signals_of_a_workers_life_are_sent(tmp_path: Path, number: signal.Signals, said: str) -> None:
+    (tmp_path / "hangers.py").write_text(HANGERS)
+    with world(tmp_path, workers=0, environ=_with_folder(tmp_path)) as made:
+        running = made.start_worker("--include", "hangers")
+        running.signal(number)
+        running.process.wait(TIMEOUT_S)
+    told = (tmp_path / "signals").read_text().splitlines()
+    # Celery itself sends worker_shutdown in a warm shutdown only.
+    assert [one for one in told if one != "worker_shutdown"] == [
+        "worker_init",
+        "worker_ready",
+        f"worker_shutting_down {said}",
+    ]
+
+
+def test_name_concurrency_level_logfile_and_pidfile_are_celerys(tmp_path: Path) -> None:
+    with world(tmp_path, workers=0) as made:
+        pidfile, logfile = tmp_path / "the.pid", tmp_path / "the.log"
+        running = made.start_worker(
+            "-n", "named@here", "-c", "7", "--loglevel", "INFO", "--logfile", str(logfile), "--pidfile", str(pidfile),
+            ready=False,
+        )  # fmt: skip
+        eventually(lambda: logfile.exists() and "named@here ready." in logfile.read_text(), "its log")
+        assert int(pidfile.read_text()) == running.process.pid
+        with plain_app(made) as app:
+            stats = answer(app, "stats", worker="named@here")
+        assert (stats["pid"], stats["pool"]["max-concurrency"]) == (running.process.pid, 7)
+        assert running.stop() == 0
+        assert not pidfile.exists()
+
+
+def test_the_command_lines_concurrency_goes_before_the_environments(tmp_path: Path) -> None:
+    with world(tmp_path, workers=0, environ={"STREAMSTOP_CONCURRENCY": "11"}) as made:
+        made.start_worker("-c", "9")
+        made.start_worker()
+        with plain_app(made) as app:
+            bounds = [answer(app, "stats", worker=f"w{n}@test")["pool"]["max-concurrency"] for n in (1, 2)]
+        assert bounds == [9, 11]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-P", "solo"], ["-P", "threads"], ["--time-limit=5"], ["-Q", "other"], ["-c", "1001"], ["--purge"]]
+)
+def test_a_worker_does_not_start_with_what_does_not_apply(tmp_path: Path, arguments: list[str]) -> None:
+    with world(tmp_path, workers=0) as made:
+        running = made.start_worker(*arguments, ready=False)
+        assert running.process.wait(TIMEOUT_S) == 1
+        assert running.text().strip().splitlines()[-1].startswith("streamstop: --")
+        assert "Traceback" not in running.text()
+
+
+def test_sigquit_leaves_calls_to_their_leases_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:
+    with world(tmp_path, environ={"STREAMSTOP_CALL_TIMEOUT": "2"}, limits={LANE.operation: 40}) as made:
+        made.simulator.settings(auto_start=True)
+        made.simulator.add_fault("hang", operation=LANE.operation, task={"JobId": "j0"}, times=1)
+        jobs = [
+            made.client.enqueue(StopEdgeTranscodeJob(cluster_id="c", job_id=f"j{n}"), account=ALIYUN) for n in range(60)
+        ]
+        made.simulator.wait_for_calls(2)
+        running = made.workers[0]
+        running.signal(signal.SIGQUIT)
+        running.process.wait(TIMEOUT_S)
+        view = made.client.connections.lanes.view(LANE)
+        ended = [job for job in jobs if isinstance(job.peek(), Outcome)]
+        assert view.in_flight >= 1, "the call that hangs is left to its lease"
+        assert view.waiting + view.in_flight + len(ended) == len(jobs)
+        assert "Traceback" not in running.text()
+        made.start_worker()
+        results = {outcome.result for outcome in made.client.outcomes(jobs, timeout=60)}
+        assert results <= {Result.STOPPED, Result.ALREADY_STOPPED}
+
+
+def test_celery_multi_starts_and_stops_workers(tmp_path: Path) -> None:
+    with world(tmp_path, workers=0) as made:
+        made.simulator.settings(auto_start=True)
+        files = [f"--pidfile={tmp_path}/%n.pid", f"--logfile={tmp_path}/%n.log"]
+        names = ["m1@test", "m2@test"]
+        multi(made, "start", *names, "-A", "streamstop_worker", "-l", "INFO", *files)
+        try:
+            for name in ("m1", "m2"):
+                eventually(lambda name=name: _ready(tmp_path / f"{name}.log"), name)  # type: ignore[misc]
+            job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT)
+            assert job.outcome(TIMEOUT_S).result is Result.STOPPED
+        finally:
+            multi(made, "stopwait", *names, *files)
+        assert not list(tmp_path.glob("*.pid"))
+
+
+def multi(made: World, *arguments: str) -> str:
+    """Run ``celery multi``."""
+    return celery(made, "multi", *arguments, app=False)
+
+
+def _ready(log: Path) -> bool:
+    return log.exists() and "@test ready." in log.read_text()
+
+
+def _with_folder(folder: Path) -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
