@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -175,9 +176,10 @@ class Parts(bootsteps.StartStopStep):
 
     def _take_strangers(self, lanes: Sequence[Lane]) -> None:
         """Take jobs of accounts that no worker has: they wait for one, and end in time."""
+        asked_at = time.monotonic()
         take = self.schedule.take_strangers(lanes, BATCH, lease=self.settings.lease)
         self._on_ended(take)
-        for delivery in deliveries(take, asked_at=0.0, taken_at=0.0):
+        for delivery in deliveries(take, asked_at=asked_at, taken_at=time.monotonic()):
             self.pool.post(partial(self._carry_stranger, delivery))
 
     async def _carry_stranger(self, delivery: Delivery) -> None:

@@ -120,7 +120,7 @@ local function serve(lane, share, slots)
     local room = window_of(lane) - in_flight
     local slot, interval = next_slot(lane), interval_of(lane)
     if not slots then
-        room, slot = math.max(room, 1), 0
+        room, slot = share, 0       -- these are not called; and who waits behind others must be heard of in time too
     elseif slot > now + HORIZON then
         return reschedule(lane)
     else
