@@ -198,7 +198,7 @@ def test_without_waiting_json_has_no_outcome_yet(redis_url: str) -> None:
 def test_options_reach_the_message(redis_url: str, real_redis: Redis) -> None:
     words = ["live.StopLivePullToPush", "--account", ALIYUN, "Region=cn-new", "TaskId=t", "--any-region"]
     assert run(redis_url, "stop", *words, "--priority", "9", "--expires-in", "60").returncode == 0
-    (queue,) = real_redis.scan_iter(_type="list")
+    (queue,) = real_redis.scan_iter("streamstop.lane.*")
     (text,) = real_redis.lrange(queue.decode(), 0, -1)
     message = json.loads(text)
     ((command,), _, _) = json.loads(message["body"])

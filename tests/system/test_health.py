@@ -63,13 +63,14 @@ def test_who_waits_for_something_in_another_database_is_no_worker(client: Client
     def waits() -> bool:
         return any(one["cmd"] == "blpop" for one in client.connections.redis.client_list())
 
-    with Redis.from_url(redis_url, db=1) as other, ThreadPoolExecutor(1) as thread:
+    elsewhere = f"{redis_url.removesuffix('/0')}/1"
+    with Redis.from_url(elsewhere) as other, ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(other.blpop, ["theirs"], 60)
         try:
             assert becomes(True, waits)
             assert not takes_jobs(client, timedelta(hours=1))
         finally:
-            with Redis.from_url(redis_url, db=1) as another:
+            with Redis.from_url(elsewhere) as another:
                 another.lpush("theirs", "x")
         assert waiting.result(30)
 
