@@ -1,9 +1,11 @@
 """Control: what becomes of a step, on a Redis in memory, with a receiver that answers as a test wants."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,15 +13,18 @@ import pytest
 from redis import Redis
 
 from streamstop import callbacks
-from streamstop.lanes import Lanes
+from streamstop.lanes import Lane
+from streamstop.lanes.names import ARRIVALS
+from streamstop.messages import celery_message
 from streamstop.results import Deferral
-from streamstop.rooms import CALLBACKS, Rooms
-from streamstop_worker.control import Control
-from streamstop_worker.hold import LONGEST_LEFT, NEWER
-from streamstop_worker.pacing import pace_of
+from streamstop.rooms import CALLBACKS, CONTROL, Rooms
+from streamstop_worker.control import THREADS, Control
+from streamstop_worker.pipeline.deliveries import Delivery
+from streamstop_worker.pipeline.ends import LONGEST_LEFT, NEWER, End, GivenBack
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.transport import Transport
 from tests.support.moved_clock import MovedClock, fake_redis
+from tests.support.pipeline import LEASE, Work, work
 
 URL = "https://example.com/hook"
 
@@ -35,23 +40,31 @@ def redis(clock: MovedClock) -> Iterator[Redis]:
         yield redis
 
 
+@pytest.fixture
+def bench(redis: Redis, tmp_path: Path) -> Iterator[Work]:
+    with work(redis, tmp_path) as bench:
+        yield bench
+
+
 class Told:
     """A shutdown that has ended, and whoever is to be told."""
 
-    def __init__(self, redis: Redis, clock: MovedClock, callback: Mapping[str, Any], secret: str | None = "s") -> None:
-        self.redis: Any = redis
+    def __init__(self, work: Work, clock: MovedClock, callback: Mapping[str, Any], secret: str | None = "s") -> None:
+        self.work = work
         self.clock = clock
-        self.lanes = Lanes(redis)
-        self.rooms = Rooms(redis, self.lanes)
+        self.rooms = Rooms(work.redis, work.lanes)
         self.requests: list[httpx.Request] = []
         self.signatures: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
         self.answer: Callable[[httpx.Request], httpx.Response] = lambda _request: httpx.Response(204)
         self.control = Control(
-            self.lanes,
-            Shutdowns(self.rooms, self.lanes),
-            Transport(timedelta(seconds=1), 1, httpx.MockTransport(self._receive)),
-            lambda signature, told: self.signatures.append((signature, told)),
+            schedule=work.schedule,
+            shutdowns=Shutdowns(self.rooms, work.lanes),
+            transport=Transport(timedelta(seconds=1), 1, httpx.MockTransport(self._receive)),
+            send_signature=lambda signature, told: self.signatures.append((signature, told)),
             secret=secret,
+            report=work.reporter.report,
+            slots=work.slots,
+            kept=timedelta(days=1),
             random=lambda: 1.0,
         )
         self.shutdown = self.rooms.open("r", [], now=datetime.now(UTC), verify=False, callback=callback)
@@ -60,22 +73,31 @@ class Told:
         self.requests.append(request)
         return self.answer(request)
 
-    def deliver(self) -> Deferral | None:
+    def take(self, lane: Lane = CALLBACKS) -> Delivery:
+        """Take the next step of a lane."""
+        (delivery,) = [one for one in self.work.take(10) if one.taken.lane == lane]
+        return delivery
+
+    def deliver(self) -> End:
         """Let a worker take the callback and carry it as far as it goes."""
-        self.lanes.sweep(CALLBACKS, pace_of(CALLBACKS, None), owner="sweep", lease=timedelta(seconds=60))
-        message = json.loads(self.redis.rpop("streamstop.ready"))
-        argument = json.loads(message["body"])[0][0]
-        return self.control.execute(message["headers"]["id"], CALLBACKS, argument)
+        return self.work.run(self.control.execute(self.take(), lambda: None))
+
+    def deferred(self) -> Deferral:
+        """As `deliver`, where it is to be tried again."""
+        end = self.deliver()
+        assert isinstance(end, Deferral)
+        return end
 
     def is_over(self) -> bool:
         self.clock.advance(timedelta(hours=1))
-        self.lanes.sweep(CALLBACKS, pace_of(CALLBACKS, None), owner="sweep", lease=timedelta(seconds=60))
-        return CALLBACKS not in self.lanes.holding()
+        self.work.schedule.sweep(longest_lease=2 * LEASE, period=timedelta(0))
+        view = self.work.lanes.view(CALLBACKS)
+        return (view.waiting, view.in_flight, view.deferred) == (0, 0, 0)
 
 
-def test_a_url_is_told_what_the_handle_tells_signed(redis: Redis, clock: MovedClock) -> None:
-    told = Told(redis, clock, {"url": URL})
-    assert told.deliver() is None
+def test_a_url_is_told_what_the_handle_tells_signed(bench: Work, clock: MovedClock) -> None:
+    told = Told(bench, clock, {"url": URL})
+    assert isinstance(told.deliver(), GivenBack)
     (request,) = told.requests
     body = request.read()
     progress = told.rooms.progress(told.shutdown)
@@ -85,15 +107,14 @@ def test_a_url_is_told_what_the_handle_tells_signed(redis: Redis, clock: MovedCl
     assert told.is_over()
 
 
-def test_a_url_that_answers_badly_is_told_again_and_given_up_after_eight_times(redis: Redis, clock: MovedClock) -> None:
-    told = Told(redis, clock, {"url": URL})
+def test_a_url_that_answers_badly_is_told_again_and_given_up_after_eight_times(bench: Work, clock: MovedClock) -> None:
+    told = Told(bench, clock, {"url": URL})
     told.answer = lambda _request: httpx.Response(302, headers={"location": "https://elsewhere.example/"})
     for _ in range(7):
-        deferral = told.deliver()
-        assert deferral is not None
+        deferral = told.deferred()
         assert deferral.reason == "example.com answered HTTP 302"
         clock.advance(timedelta(minutes=2))
-    assert told.deliver() is None
+    assert isinstance(told.deliver(), GivenBack)
     assert len(told.requests) == 8
     assert {request.url.host for request in told.requests} == {"example.com"}
     assert told.is_over()
@@ -102,59 +123,92 @@ def test_a_url_that_answers_badly_is_told_again_and_given_up_after_eight_times(r
 @pytest.mark.parametrize(
     "url", ["http://example.com/", "https://[::1", "https://h:99999/", "https://a:b@h/", "ftp://h/", "", 5, ["x"], {}]
 )
-def test_an_address_that_no_producer_may_give_is_not_called(redis: Redis, clock: MovedClock, url: object) -> None:
-    told = Told(redis, clock, {"url": url})
-    assert told.deliver() is None
+def test_an_address_that_no_producer_may_give_is_not_called(bench: Work, clock: MovedClock, url: object) -> None:
+    told = Told(bench, clock, {"url": url})
+    assert isinstance(told.deliver(), GivenBack)
     assert told.requests == []
     assert told.is_over()
 
 
-def test_an_address_that_only_looks_like_one_is_given_up(redis: Redis, clock: MovedClock) -> None:
-    told = Told(redis, clock, {"url": "https://a b\x7f/"})
-    deferral = told.deliver()
-    assert deferral is not None
+def test_an_address_that_only_looks_like_one_is_given_up(bench: Work, clock: MovedClock) -> None:
+    told = Told(bench, clock, {"url": "https://a b\x7f/"})
+    deferral = told.deferred()
     assert deferral.reason.endswith(": InvalidURL")
 
 
-def test_a_signature_that_cannot_be_sent_is_given_up_in_the_end(redis: Redis, clock: MovedClock) -> None:
-    told = Told(redis, clock, {})
+def test_a_signature_that_cannot_be_sent_is_given_up_in_the_end(bench: Work, clock: MovedClock) -> None:
+    told = Told(bench, clock, {})
     told.control = replace(told.control, send_signature=lambda signature, _told: signature["task"])
     for _ in range(7):
-        deferral = told.deliver()
-        assert deferral is not None
+        deferral = told.deferred()
         assert deferral.reason == "the signature cannot be sent (KeyError)"
         clock.advance(timedelta(minutes=2))
-    assert told.deliver() is None
+    assert isinstance(told.deliver(), GivenBack)
     assert told.is_over()
 
 
-def test_without_a_secret_nothing_is_sent_and_nothing_tried_again(redis: Redis, clock: MovedClock) -> None:
-    told = Told(redis, clock, {"url": URL}, secret=None)
-    assert told.deliver() is None
+def test_without_a_secret_nothing_is_sent_and_nothing_tried_again(bench: Work, clock: MovedClock) -> None:
+    told = Told(bench, clock, {"url": URL}, secret=None)
+    assert isinstance(told.deliver(), GivenBack)
     assert told.requests == []
 
 
-def test_a_signature_is_sent_with_the_progress(redis: Redis, clock: MovedClock) -> None:
-    told = Told(redis, clock, {"task": "rooms.closed", "options": {"queue": "q"}})
-    assert told.deliver() is None
+def test_a_signature_is_sent_with_the_progress(bench: Work, clock: MovedClock) -> None:
+    told = Told(bench, clock, {"task": "rooms.closed", "options": {"queue": "q"}})
+    assert isinstance(told.deliver(), GivenBack)
     ((signature, progress),) = told.signatures
     assert (signature["task"], progress["shutdown"], progress["status"]) == ("rooms.closed", told.shutdown, "done")
     assert told.is_over()
 
 
 def test_a_step_that_this_worker_does_not_know_is_left_to_a_newer_one_and_then_ends_without_harm(
-    redis: Redis, clock: MovedClock
+    bench: Work, clock: MovedClock
 ) -> None:
-    told = Told(redis, clock, {"url": URL})
-    (queued,) = told.redis.lrange(CALLBACKS.queue, 0, -1)
-    told.redis.delete(CALLBACKS.queue)
-    told.redis.lpush(CALLBACKS.queue, queued.replace(b'\\"callback\\"', b'\\"dance\\"'))
+    told = Told(bench, clock, {"url": URL})
+    (queued,) = bench.redis.lrange(CALLBACKS.queue, 0, -1)
+    bench.redis.delete(CALLBACKS.queue)
+    bench.redis.lpush(CALLBACKS.queue, queued.replace(b'\\"callback\\"', b'\\"dance\\"'))
     for _ in range(LONGEST_LEFT // NEWER):
-        deferral = told.deliver()
-        assert deferral is not None
+        deferral = told.deferred()
         assert "no step 'dance'" in deferral.reason
         clock.advance(NEWER)
     clock.advance(NEWER)
-    assert told.deliver() is None
+    assert isinstance(told.deliver(), GivenBack)
     assert told.requests == []
     assert told.is_over()
+
+
+def test_a_step_of_a_worker_that_shuts_down_goes_back_untouched(bench: Work, clock: MovedClock) -> None:
+    told = Told(bench, clock, {"url": URL})
+    bench.slots.drain()
+    assert isinstance(told.deliver(), GivenBack)
+    assert (bench.lanes.view(CALLBACKS).waiting, told.requests) == (1, [])
+
+
+def test_a_step_that_has_become_another_workers_does_nothing(bench: Work, clock: MovedClock) -> None:
+    told = Told(bench, clock, {"url": URL})
+    delivery = told.take()
+    stale = replace(delivery, taken=replace(delivery.taken, owner="somebody before"))
+    assert isinstance(bench.run(told.control.execute(stale, lambda: None)), GivenBack)
+    assert told.requests == []
+    assert bench.lanes.view(CALLBACKS).in_flight == 1, "it is still the other's"
+
+
+def test_a_step_that_waits_for_its_turn_goes_back_when_the_worker_shuts_down(bench: Work, clock: MovedClock) -> None:
+    told = Told(bench, clock, {"url": URL})
+    argument = {"step": "fan_out", "shutdown": told.shutdown}
+    bench.redis.lpush(CONTROL.queue, celery_message(CONTROL.new_job_id(), CONTROL, argument))
+    bench.redis.sadd(ARRIVALS, CONTROL.name)
+    delivery = told.take(CONTROL)
+
+    async def with_all_threads_busy() -> End:
+        for _ in range(THREADS):
+            await told.control.turns.acquire()
+        step = asyncio.create_task(told.control.execute(delivery, lambda: None))
+        while not bench.slots._waiting:
+            await asyncio.sleep(0)
+        bench.slots.drain()
+        return await step
+
+    assert isinstance(bench.run(with_all_threads_busy()), GivenBack)
+    assert bench.lanes.view(CONTROL).waiting == 1

@@ -30,8 +30,10 @@ from streamstop_worker.vendors.protocol import Request
 
 #: How long a step may take between two signs of life; a callback may take a call's time.
 LEASE = timedelta(seconds=15)
-#: How many steps run at once.
+#: How many steps run at once that put jobs into lanes or take them back.
 THREADS = 4
+#: How often a step that waits for its turn looks whether it is there, and says that it lives, in s.
+_LOOK_S, _ALIVE_S = 0.1, 3.0
 
 _log = structlog.get_logger("streamstop.control")
 
@@ -73,6 +75,7 @@ class Control:
     threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="streamstop-control")
     )
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
 
     async def execute(self, delivery: Delivery, on_call: Callable[[], None]) -> End:
         """Carry a step as far as it goes now. Raises `UNREACHABLE` errors; its lease mends what they leave."""
@@ -109,18 +112,29 @@ class Control:
 
     async def _run(self, taken: Taken, step: Mapping[str, Any]) -> None:
         # It was taken with the lease of a call, and it may be longer until the step's first sign of life.
-        if await self.report(Renewed(job=taken, lease=self.lease)) is None:
-            raise LostStep
+        await self._renew(taken)
         shutdown = str(step.get("shutdown"))
         match step.get("step"):
             case "fan_out":
-                await self._in_thread(self._carry, taken, self.shutdowns.fan_out(shutdown))
+                await self._in_turn(taken, self.shutdowns.fan_out(shutdown))
             case "cancel":
-                await self._in_thread(self._carry, taken, self.shutdowns.take_back(shutdown))
+                await self._in_turn(taken, self.shutdowns.take_back(shutdown))
             case "callback":
                 await self._tell(shutdown, step.get("to"))
             case other:
                 raise UnknownStep(f"this worker knows no step {other!r} of a shutdown")
+
+    async def _in_turn(self, taken: Taken, batches: Iterator[int]) -> None:
+        """Do the batches in a thread; keep the step while all threads are busy, or another worker begins it too."""
+        alive_at = time.monotonic()
+        while self.turns.locked():
+            if not await self.slots.wait(time.monotonic() + _LOOK_S):
+                raise StoppedStep
+            if time.monotonic() - alive_at > _ALIVE_S:
+                await self._renew(taken)
+                alive_at = time.monotonic()
+        async with self.turns:
+            await asyncio.get_running_loop().run_in_executor(self.threads, self._carry, taken, batches)
 
     def _carry(self, taken: Taken, batches: Iterator[int]) -> None:
         """Do one batch after the other; each is a sign of life."""
@@ -130,8 +144,9 @@ class Control:
             if self.schedule.report([Renewed(job=taken, lease=self.lease)]).rests[0] is None:
                 raise LostStep
 
-    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+    async def _renew(self, taken: Taken) -> None:
+        if await self.report(Renewed(job=taken, lease=self.lease)) is None:
+            raise LostStep
 
     async def _give_back(self, taken: Taken) -> End:
         await self.report(Released(job=taken))
@@ -149,14 +164,14 @@ class Control:
 
     async def _tell(self, shutdown: str, to: object) -> None:
         """Tell the service that a shutdown has ended: exactly what its handle tells."""
-        progress = await self._in_thread(self.shutdowns.rooms.progress, shutdown)
+        progress = await asyncio.to_thread(self.shutdowns.rooms.progress, shutdown)
         if progress is None or not isinstance(to, Mapping):
             return
         told = progress.model_dump(mode="json")
         url = to.get("url")
         if url is None:
             try:
-                await self._in_thread(self.send_signature, to, told)
+                await asyncio.to_thread(self.send_signature, to, told)
             except UNREACHABLE:
                 raise
             except Exception as error:  # noqa: BLE001  # what anybody's signature makes Celery raise
