@@ -123,7 +123,7 @@ class _Execution:
             return await self._leave_to_another_worker()
         return await self._call(command, account)
 
-    async def _call(self, command: ReceivedCommand, account: Account) -> End:
+    async def _call(self, command: ReceivedCommand, account: Account) -> End:  # noqa: PLR0911  # a return an end
         """Wait for the slot, sign and send; a call that would leave late goes back for another slot."""
         delivery, tries = self._delivery, self._tries
         if tries.lapses >= MOST_LAPSES:

@@ -161,8 +161,8 @@ local function serve(lane, share, slots)
             list[#list + 1] = {lane.name, job.id, job.message, job.history, integer(job.slot or 0), integer(lane.moved)}
         end
     end
-    if more and lane.busy == 1 and window_of(lane) > in_flight + #given then
-        -- Whether a busy lane holds more shows at the next look; that costs less than to ask each time.
+    if more and window_of(lane) > in_flight + #given then
+        -- Whether it holds more shows at the next look; that costs less than to ask each time.
         set(lane, 'full', 0)
         schedule_at(lane, next_slot(lane) - LEAD)
     else

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from streamstop_worker.retry import Backoff
+from streamstop_worker.pipeline.backoff import Backoff
 
 ALMOST_ONE = 1 - 2**-53
 
