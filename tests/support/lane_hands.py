@@ -121,9 +121,10 @@ class LaneHands:
     def finish(self, name: object, *, call: LastCall = LastCall.WELL, lateness: Lateness | None = None) -> bool:
         """Report a job's end; return whether it was believed."""
         lateness = lateness or Lateness()
-        return self._told(
-            Ended(job=self.held[str(name)], call=call, lateness=lateness, record=ENDED, kept=KEPT)
-        ) is not None
+        return (
+            self._told(Ended(job=self.held[str(name)], call=call, lateness=lateness, record=ENDED, kept=KEPT))
+            is not None
+        )
 
     def retry(
         self,
@@ -138,9 +139,7 @@ class LaneHands:
         job = self.held[str(name)]
         return self._told(Retried(job=job, call=call, delay=delay, tries=tries, record=WAITS_AGAIN, kept=KEPT))
 
-    def throttle(
-        self, name: object, *, hint: timedelta | None = None, tries: Tries = CALLED_ONCE
-    ) -> timedelta | None:
+    def throttle(self, name: object, *, hint: timedelta | None = None, tries: Tries = CALLED_ONCE) -> timedelta | None:
         """Report that the vendor throttled a job's call; return how long the lane rests."""
         return self._told(Throttled(job=self.held[str(name)], hint=hint, tries=tries))
 

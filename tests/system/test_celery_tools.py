@@ -104,7 +104,9 @@ def test_a_job_is_reserved_while_it_waits_for_its_slot(made: World, app: Celery)
     assert results == {Result.STOPPED, Result.CANCELLED}
 
 
-def test_async_result_returns_the_outcome_of_a_job_and_raises_for_one_that_needs_a_person(made: World, app: Celery) -> None:
+def test_async_result_returns_the_outcome_of_a_job_and_raises_for_one_that_needs_a_person(
+    made: World, app: Celery
+) -> None:
     good = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="good"), account=TENCENT)
     assert AsyncResult(good.id, app=app).get(timeout=TIMEOUT_S)["result"] == "stopped"
     wrong = StopStreamIngest(sdk_app_id=1, task_id="wrong")

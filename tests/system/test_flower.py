@@ -91,7 +91,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture(scope="module", params=["with streamstop's app", "with Redis' address"])
 def shown(made: World, request: pytest.FixtureRequest) -> Iterator[Flower]:
     url = made.server.url
-    arguments = ["-A", "streamstop_worker"] if "app" in request.param else [f"--broker={url}", f"--result-backend={url}"]
+    arguments = (
+        ["-A", "streamstop_worker"] if "app" in request.param else [f"--broker={url}", f"--result-backend={url}"]
+    )
     with flower(made, *arguments) as running:
         eventually(lambda: _is_heard(made, running), "the first events")
         yield running

@@ -15,7 +15,10 @@ def start(*arguments: str, concurrency: int = 256) -> None:
     """Check the options as a worker that starts does."""
     app = Celery("any", set_as_current=False)
     app.conf.worker_concurrency = concurrency
-    with app, command.make_context("worker", list(arguments), obj=CLIContext(app, no_color=True, workdir=None)) as context:
+    with (
+        app,
+        command.make_context("worker", list(arguments), obj=CLIContext(app, no_color=True, workdir=None)) as context,
+    ):
         asked = context.params["concurrency"]
         refuse_options(SimpleNamespace(concurrency=2 if asked == "auto" else asked))
 
@@ -53,7 +56,9 @@ def test_an_option_that_does_not_apply_ends_the_worker_with_one_line(option: str
     assert "\n" not in said
 
 
-@pytest.mark.parametrize("arguments", [[], ["-c", "1"], ["-c", "1000"], ["-c", "0"], ["-Q", "streamstop"], ["-O", "default"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["-c", "1"], ["-c", "1000"], ["-c", "0"], ["-Q", "streamstop"], ["-O", "default"]]
+)
 def test_what_asks_for_nothing_else_is_taken(arguments: list[str]) -> None:
     start(*arguments)
     assert click.get_current_context(silent=True) is None
