@@ -4,7 +4,6 @@ What a shutdown enqueues is put into its lanes by a script, and what a client do
 not publish them itself. Source: https://docs.celeryq.dev/en/stable/internals/protocol.html
 """
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -31,16 +30,3 @@ def celery_message(job_id: str, lane: Lane, argument: Mapping[str, Any], *, prio
         # The body as it stands: scripts fill in what is known only to them.
         f'"body_encoding":null,"delivery_tag":{name}}}}}'
     )
-
-
-def argument_of(message: bytes) -> object:
-    """Return the argument that a message as it lies in the queue gives its task; None where it cannot be read."""
-    try:
-        fields = json.loads(message)
-        body = fields["body"]
-        if (fields.get("properties") or {}).get("body_encoding") == "base64":
-            body = base64.b64decode(body)
-        (argument,), _kwargs, _options = json.loads(body)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    return argument

@@ -19,7 +19,6 @@ from streamstop.dead import letter_of
 from streamstop.errors import InvalidCommand, InvalidSettings
 from streamstop.lanes import Tries
 from streamstop.lanes.names import Lane
-from streamstop.messages import argument_of
 from streamstop.operations import OPERATIONS, Kind, Operation
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import outcome_record, read_record
@@ -27,7 +26,7 @@ from streamstop.rooms import Membership
 from streamstop.rooms.membership import check_callback, check_room, task_of
 from streamstop.settings import RedisSettings, RoomSettings, outcomes_kept
 from streamstop_worker.accounts import load_accounts
-from streamstop_worker.set_aside import problem_of
+from streamstop_worker.pipeline.deliveries import argument_of
 from streamstop_worker.settings import WorkerSettings
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Response
@@ -109,12 +108,6 @@ def _command(message: object) -> None:
 def envelope(data: bytes) -> None:
     """A whole message, as it lies in a queue."""
     argument_of(data)
-    try:
-        fields = json.loads(data)
-    except (ValueError, RecursionError):
-        return
-    if isinstance(fields, dict):
-        problem_of(fields.get("headers"), fields.get("body"))
 
 
 def record(data: bytes) -> None:

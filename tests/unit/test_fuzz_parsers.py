@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamstop.commands import TASK
-from streamstop_worker.set_aside import problem_of
 from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
@@ -80,25 +78,6 @@ def test_what_a_message_is_refused_for_is_told_briefly(key: str, value: object) 
 @pytest.mark.parametrize("params", [{"x" * 100_000: 1}, {"TaskId": "x" * 100_000}, {"AppId": ["x"] * 20_000}])
 def test_so_is_what_a_parameter_is_refused_for(params: dict[str, object]) -> None:
     TARGETS["command"](json.dumps(COMMAND | {"params": PARAMS | params}).encode())
-
-
-@pytest.mark.parametrize(
-    ("header", "value"),
-    [
-        ("eta", "2999-01-01T00:00:00Z"),
-        ("eta", [None, None]),
-        ("expires", 5),
-        ("expires", "2999-01-01T00:00:00Z"),
-        ("timelimit", [1, 2, 3]),
-        ("timelimit", 5),
-        ("timelimit", [60, None]),
-        ("stamped_headers", [[]]),
-    ],
-)
-def test_a_header_that_a_lane_has_no_use_for_is_refused(header: str, value: object) -> None:
-    well = {"task": TASK, "id": "a", "eta": None, "expires": None, "timelimit": [None, None], "stamped_headers": None}
-    assert problem_of(well, [[], {}, {}]) is None
-    assert f"its header {header} is not served" in str(problem_of(well | {header: value}, [[], {}, {}]))
 
 
 @pytest.mark.parametrize("target", TARGETS)

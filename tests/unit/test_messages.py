@@ -9,7 +9,8 @@ from kombu.transport.virtual import Message
 
 from streamstop.commands import TASK
 from streamstop.lanes import Lane
-from streamstop.messages import argument_of, celery_message
+from streamstop.messages import celery_message
+from streamstop_worker.pipeline.deliveries import argument_of
 
 LANE = Lane("live-cn", "live.StopMPUTask")
 ARGUMENTS: list[dict[str, Any]] = [

@@ -9,8 +9,8 @@ from streamstop.lanes import LastCall, Tries
 from streamstop.operations import Kind, Meaning
 from streamstop.outcomes import Result
 from streamstop_worker.pipeline.backoff import Backoff
-from streamstop_worker.vendors.protocol import Answer
 from streamstop_worker.pipeline.verdicts import Defer, Finish, Pause, Verdict, judge
+from streamstop_worker.vendors.protocol import Answer
 
 NEW = Tries()
 #: Judged six times and called nine, for three calls were throttled; once its worker was lost.
