@@ -60,21 +60,20 @@ class Transport:
         ``UnsupportedProtocol``, ``BodyTooLarge``, ``BadEncoding``, ``InvalidURL``.
         """
         seconds = self._timeout.total_seconds()
-        try:
-            url = httpx.URL(request.url)
-            host = url.netloc.decode()
-        except (httpx.InvalidURL, UnicodeError):
-            raise TransportFault("InvalidURL", "the address cannot be read") from None
+        # Not by httpx.URL: it would stand in this frame, and shows the query.
+        host = request.url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
         deadline = asyncio.timeout(seconds)
         progress = Progress(deadline, asyncio.get_running_loop().time() + seconds)
         try:
             async with deadline:
-                response = await _exchange(self._transport, request, url, progress)
+                response = await _exchange(self._transport, request, progress)
             return replace(response, sent_at=progress.sent_at, secrets=request.secrets)
         except (TimeoutError, httpx.TransportError, httpx.InvalidURL, UnicodeError, zlib.error, _BodyTooLarge) as error:
             code, message = _told(error, progress, seconds)
         # Outside, so that the fault has no context: the errors beneath it hold the request.
-        raise TransportFault(code, f"{host}: {message}", sent_at=progress.sent_at)
+        if code != "InvalidURL":
+            message = f"{host}: {message}"
+        raise TransportFault(code, message, sent_at=progress.sent_at)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -106,13 +105,11 @@ def _told(error: Exception, progress: Progress, seconds: float) -> tuple[str, st
     return type(error).__name__, str(error)[:200]
 
 
-async def _exchange(
-    transport: httpx.AsyncBaseTransport, request: Request, url: httpx.URL, progress: Progress
-) -> Response:
+async def _exchange(transport: httpx.AsyncBaseTransport, request: Request, progress: Progress) -> Response:
     response = await transport.handle_async_request(
         httpx.Request(
             request.method,
-            url,
+            request.url,
             headers={**_OUR_HEADERS, **request.headers},
             content=request.body,
             extensions={"progress": progress},
