@@ -8,6 +8,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -205,7 +206,7 @@ def test_bad_messages_end_refused_or_are_set_aside_and_the_lane_goes_on(tmp_path
             "other-lane": good | {"operation": "trtc.StopWebRecord", "params": {"TaskId": "t"}},
             "no-version": good | {"v": "one"},
         }
-        unbeginnable = {
+        unbeginnable: dict[str, dict[str, Any]] = {
             "no-json": {"body": base64.b64encode(b"{").decode()},
             "no-list": {"body": base64.b64encode(b"7").decode()},
             "no-arguments": {"body": base64.b64encode(b"[5, {}, {}]").decode()},

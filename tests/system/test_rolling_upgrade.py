@@ -274,9 +274,9 @@ def test_new_workers_take_over_all_that_stopped_old_ones_leave(fleet: Fleet, sto
 
         outcomes = fleet.outcomes([*ids, *still, *anew, *late_ids, *mine])
         assert {outcome.result for outcome in outcomes} <= STOPPED
-        for one, total in ((shutdown, 80), (later, 20)):
-            progress = one.wait(TIMEOUT)
-            ends = list(one.outcomes())
+        for told, total in ((shutdown, 80), (later, 20)):
+            progress = told.wait(TIMEOUT)
+            ends = list(told.outcomes())
             assert progress.total == progress.ended == len(ends) == total
             assert len({outcome.job_id for outcome in ends}) == total
             assert Counter(outcome.result for outcome in ends) == dict(progress.results)

@@ -17,6 +17,8 @@ ARRIVALS = "streamstop.arrivals"
 WAKE = "streamstop.wake"
 #: Sorted set: a lane with jobs in flight -> a moment (µs) no later than the end of its first lease.
 LEASED = "streamstop.work.leased"
+#: The moment (µs) of the last sweep.
+SWEPT = "streamstop.work.swept"
 #: List of the ids of accepted batches whose messages are not all in their lanes yet.
 BATCHES = "streamstop.batches"
 #: Begins the names of the books: hashes of the accounts that a worker has, and of the paces of their lanes.

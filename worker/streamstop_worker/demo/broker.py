@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from streamstop import Client, DeadLetters, Job, Matching
 from streamstop.lanes import Lane
-from streamstop.lanes.names import ACCOUNTS, ARRIVALS, LEASED, SCHEDULE, result_key
+from streamstop.lanes.names import ACCOUNTS, ARRIVALS, BOOK, LEASED, SCHEDULE, SWEPT, WAKE, result_key
 from streamstop.rooms import CONTROL
 from streamstop_worker.accounts import Account
 from streamstop_worker.demo.embedded_redis import NoRedisServer, find_redis_server, redis_server
@@ -87,6 +87,9 @@ def clear(
     redis.srem(ARRIVALS, *names)
     redis.zrem(SCHEDULE, *names)
     redis.zrem(LEASED, *names)
+    own_names = [account.name for account in accounts]
+    books = [book for book in redis.scan_iter(f"{BOOK}*") if any(redis.hmget(book, own_names))]
+    redis.delete(WAKE, SWEPT, *books)
     redis.zrem(ACCOUNTS, *(f"{account.name} {account.vendor}" for account in accounts))
     dead = DeadLetters(client)
     for letter_id in [letter.id for account in accounts for letter in dead.letters(Matching(account=account.name))]:

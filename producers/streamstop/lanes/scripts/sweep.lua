@@ -35,7 +35,7 @@ for key, farthest in pairs({[SCHEDULE] = FARTHEST + SECOND, [LEASED] = longest +
     moved = math.max(moved, #ahead)
 end
 local again = moved == MOST_MOVED
-if not (was_set_back and again) then redis.call('SET', SWEPT, integer(now)) end
+if not (was_set_back and again) then redis.call('SET', SWEPT, integer(now), 'EX', PACE_TTL) end
 
 -- Return the history of a job whose worker is gone or stuck: nobody knows whether the call was made, and the third number
 -- counts it.
