@@ -24,6 +24,8 @@ from tests.torture.stage import Stage
 SETTLES_WITHIN_S = 180.0
 _PROBED_WITHIN_S = 60.0
 _EMPTY_WITHIN_S = 15.0
+#: The moment of the last sweep.
+_SWEPT = "streamstop.work.swept"
 #: Since when the sweep has seen each batch that is staged.
 _STAGED_AT = "streamstop.work.staged"
 
@@ -113,7 +115,7 @@ def _endless(redis: Any) -> Iterator[str]:
     """Yield keys that would stay for ever."""
     # Batches that were never accepted are discarded after some minutes, by this list of them.
     staged = [batch.decode() for batch in redis.smembers(STAGED)]
-    allowed = {ACCOUNTS, WAKE, SHIFT_KEY, STAGED, _STAGED_AT, *(f"{BATCH}{batch}" for batch in staged)}
+    allowed = {ACCOUNTS, WAKE, SHIFT_KEY, _SWEPT, STAGED, _STAGED_AT, *(f"{BATCH}{batch}" for batch in staged)}
     for key in redis.scan_iter("*", count=1000):
         name = key.decode()
         if redis.ttl(key) == -1 and name not in allowed and not name.startswith(("_kombu.", "streamstop.dead")):
