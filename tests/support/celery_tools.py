@@ -84,10 +84,9 @@ class Heard:
 
     def await_last(self, job_id: str, kind: str) -> Mapping[str, Any]:
         """Return the event of that type, as soon as the job has one."""
-        return eventually(
-            lambda: next((event for event in reversed(self.of(job_id)) if event["type"] == kind), None),
-            f"{kind} of {job_id}",
-        )
+        return eventually(lambda: [event for event in self.of(job_id) if event["type"] == kind], f"{kind} of {job_id}")[
+            -1
+        ]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from redis import Redis
 
 from streamstop import Result
 from streamstop.lanes.names import Lane
-from tests.support.celery_tools import TIMEOUT_S
+from tests.support.celery_tools import TIMEOUT_S, answer, plain_app
 from tests.support.world import TENCENT, World, world
 
 LANE = Lane(TENCENT, "trtc.StopStreamIngest")
@@ -85,14 +85,15 @@ def test_plain_celery_hears_that_a_command_was_refused(made: World) -> None:
 
 
 @pytest.mark.parametrize("tells_of_it", [False, True])
-def test_a_message_that_was_written_by_hand_is_served(made: World, tells_of_it: bool) -> None:
-    job_id = f"by-hand-{tells_of_it}"
+@pytest.mark.parametrize("shadow", [None, "another name", {"no": "name"}])
+def test_a_message_that_was_written_by_hand_is_served(made: World, tells_of_it: bool, shadow: object) -> None:
+    job_id = f"by-hand-{tells_of_it}-{type(shadow).__name__}"
     body = json.dumps([[command_of(job_id)], {}, {}])
     message = {
         "body": body,
         "content-type": "application/json",
         "content-encoding": "utf-8",
-        "headers": {"task": "streamstop.execute", "id": job_id},
+        "headers": {"task": "streamstop.execute", "id": job_id, "shadow": shadow},
         "properties": {"delivery_tag": job_id, "delivery_info": {"routing_key": LANE.queue}},
     }
     with Redis.from_url(made.server.url) as redis:
@@ -102,3 +103,6 @@ def test_a_message_that_was_written_by_hand_is_served(made: World, tells_of_it: 
             redis.lpush("streamstop.wake", 1)
             redis.ltrim("streamstop.wake", 0, 0)
     assert made.client.job(job_id).outcome(TIMEOUT_S).result is Result.STOPPED
+    with plain_app(made) as app:
+        assert set(answer(app, "stats")["total"]) == {LANE.operation}
+    assert "Traceback" not in made.workers[0].text()
