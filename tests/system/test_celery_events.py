@@ -1,5 +1,8 @@
 """Celery's events, as a monitor receives them: when calls go out, and when reports are in Redis."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -8,7 +11,7 @@ from celery import Celery
 
 from streamstop import Outcome, Result
 from streamstop.operations import StopMPUTask, StopStreamIngest
-from tests.support.celery_tools import TIMEOUT_S, Heard, answer, monitor, plain_app
+from tests.support.celery_tools import TIMEOUT_S, Heard, answer, celery, eventually, monitor, plain_app
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 
@@ -102,3 +105,20 @@ def test_a_revoked_job_is_received_and_revoked_but_never_started(made: World, ap
     assert last.outcome(TIMEOUT_S).result is Result.CANCELLED
     heard.await_last(last.id, "task-revoked")
     assert heard.types_of(last.id) == ["task-received", "task-revoked"]
+
+
+def test_celerys_command_line_dumps_events_and_results(made: World, heard: Heard) -> None:
+    environ = {**os.environ, "STREAMSTOP_REDIS_URL": made.server.url}
+    log = made.folder / "events"
+    command = [sys.executable, "-u", "-m", "celery", "-A", "streamstop_worker", "events", "--dump"]
+    with log.open("wb") as output:
+        dumping = subprocess.Popen(command, env=environ, cwd=made.folder, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        eventually(lambda: "heartbeat" in log.read_text(), "the worker's heartbeat")
+        job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="dumped"), account=TENCENT)
+        eventually(lambda: f"task succeeded: trtc.StopStreamIngest({job.id})" in log.read_text(), "its end")
+    finally:
+        dumping.terminate()
+        dumping.wait(TIMEOUT_S)
+    heard.await_last(job.id, "task-succeeded")
+    assert "'result': 'stopped'" in celery(made, "result", job.id)

@@ -137,3 +137,16 @@ def test_purge_and_call_say_that_they_do_not_apply(tmp_path: Path) -> None:
             assert "Traceback" not in said
         assert made.redis.exists("streamstop") == 0
         assert job.cancel().result is Result.CANCELLED
+
+
+def test_revokes_outlive_a_worker_that_keeps_them_in_a_file(tmp_path: Path) -> None:
+    with world(tmp_path, workers=0) as made, plain_app(made) as app:
+        made.simulator.settings(auto_start=True)
+        job_id = f"{LANE.name}.kept"
+        first = made.start_worker("--statedb", str(tmp_path / "revoked"))
+        answer(app, "revoke", task_id=[job_id])
+        assert first.stop() == 0
+        made.redis.lpush(LANE.queue, celery_message(LANE, job_id))
+        made.start_worker("--statedb", str(tmp_path / "revoked"))
+        assert made.client.job(job_id).outcome(TIMEOUT_S).result is Result.CANCELLED
+        assert made.simulator.calls() == []
