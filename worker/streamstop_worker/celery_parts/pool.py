@@ -192,8 +192,9 @@ class EventLoopPool(BasePool):
         self.loop.run_forever()
 
     def _end_loop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(timeout=5)
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(timeout=5)
 
 
 def _log_left(error: Exception, job_id: str) -> None:

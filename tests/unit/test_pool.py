@@ -1,0 +1,243 @@
+"""The pool: what Celery hears of jobs that run in the event loop, and how a worker ends."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from celery.worker import state
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from streamstop import Deferral, Outcome, Result
+from streamstop_worker.pipeline.deliveries import Delivery
+from streamstop_worker.pipeline.ends import End, GivenBack
+from tests.support.celery_messages import envelope
+from tests.support.celery_stage import LANE, Stage, stage
+from tests.support.hostile import hostile_messages
+
+OnCall = Callable[[], None]
+
+
+def outcome(delivery: Delivery, result: Result = Result.STOPPED) -> Outcome:
+    taken = delivery.taken
+    return Outcome(
+        result=result,
+        job_id=taken.job_id,
+        account=taken.lane.account,
+        operation=taken.lane.operation,
+        code="Denied" if result is Result.REFUSED else None,
+        ended_at=datetime.now(UTC),
+    )
+
+
+def ending(end: Callable[[Delivery], End]) -> Any:
+    async def run(delivery: Delivery, on_call: OnCall) -> End:
+        on_call()
+        stages[0].slots.send()
+        return end(delivery)
+
+    return run
+
+
+#: The one that is open, for the bodies of its jobs.
+stages: list[Stage] = []
+
+
+@pytest.fixture(autouse=True)
+def _forget_stages() -> Any:
+    yield
+    stages.clear()
+
+
+@pytest.mark.parametrize(
+    ("end", "kind", "said"),
+    [
+        (outcome, "task-succeeded", {"result": "stopped"}),
+        (lambda one: outcome(one, Result.NOT_FOUND), "task-failed", {"exception": "JobFailed(not_found)"}),
+        (lambda one: outcome(one, Result.REFUSED), "task-failed", {"exception": "JobFailed(refused: Denied)"}),
+        (lambda one: outcome(one, Result.CANCELLED), "task-revoked", {"terminated": False}),
+        (
+            lambda _one: Deferral("Busy", datetime.now(UTC)),
+            "task-retried",
+            {"exception": "JobDeferred('Busy')"},
+        ),
+        (lambda _one: GivenBack(), "task-rejected", {"requeue": True}),
+    ],
+)
+def test_celery_hears_what_redis_was_told(end: Callable[[Delivery], End], kind: str, said: dict[str, Any]) -> None:
+    with stage(ending(end)) as open_stage:
+        stages.append(open_stage)
+        job_id = open_stage.deliver()
+        assert [request.id for request in state.reserved_requests] == [job_id]
+        open_stage.turn_until(lambda: len(open_stage.channel.acknowledged) == 1)
+        assert open_stage.events.kinds == ["task-received", "task-started", kind]
+        assert said.items() <= open_stage.events.sent[-1][1].items()
+        assert not state.requests
+        assert not state.reserved_requests
+        assert not state.active_requests
+        assert (open_stage.slots.under_way, open_stage.slots.unsent) == (0, 0)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a fault"), RedisConnectionError(), asyncio.QueueFull()])
+def test_a_job_that_meets_a_fault_is_over_for_celery_and_leaves_its_room(error: Exception) -> None:
+    def fail(_delivery: Delivery) -> End:
+        raise error
+
+    with stage(ending(fail)) as open_stage:
+        stages.append(open_stage)
+        rooms: list[int] = []
+        open_stage.pool.on_room = lambda: rooms.append(open_stage.slots.room)
+        open_stage.deliver()
+        open_stage.turn_until(lambda: len(open_stage.channel.acknowledged) == 1)
+        assert open_stage.events.kinds[-1] == "task-retried"
+        assert open_stage.slots.under_way == 0
+        open_stage.turn_until(lambda: rooms[-1:] == [10])
+
+
+def test_who_hears_of_an_end_finds_the_room_that_it_left() -> None:
+    with stage(ending(outcome)) as open_stage:
+        stages.append(open_stage)
+        rooms: list[int] = []
+        open_stage.pool.on_room = lambda: rooms.append(open_stage.slots.room)
+        for _ in range(10):
+            open_stage.deliver()
+        assert open_stage.slots.room == 0 or open_stage.slots.under_way < 10
+        open_stage.turn_until(lambda: len(open_stage.channel.acknowledged) == 10)
+        open_stage.turn_until(lambda: rooms[-1:] == [10])
+
+
+def test_a_job_that_celery_knows_nothing_of_is_run_and_leaves_its_room() -> None:
+    seen: list[Delivery] = []
+
+    async def run(delivery: Delivery, on_call: OnCall) -> End:
+        on_call()
+        stages[0].slots.send()
+        seen.append(delivery)
+        raise RuntimeError("a fault")
+
+    with stage(run) as open_stage:
+        stages.append(open_stage)
+        rooms: list[int] = []
+        open_stage.pool.on_room = lambda: rooms.append(open_stage.slots.room)
+        open_stage.consumer.on_task_request = lambda request: open_stage.pool.post(
+            lambda: open_stage.pool.carry_unseen(request.delivery)
+        )
+        open_stage.deliver()
+        open_stage.turn_until(lambda: rooms[-1:] == [10])
+        assert len(seen) == 1
+
+
+def test_an_acknowledgement_that_fails_keeps_no_other_job_from_being_heard_of() -> None:
+    with stage(ending(outcome)) as open_stage:
+        stages.append(open_stage)
+        acknowledge, failed = open_stage.channel.basic_ack, list[str]()
+
+        def fail_once(tag: str, multiple: bool = False) -> None:
+            if not failed:
+                failed.append(tag)
+                raise ConnectionError("the old connection is gone")
+            acknowledge(tag)
+
+        open_stage.channel.basic_ack = fail_once  # type: ignore[method-assign]
+        for _ in range(3):
+            open_stage.deliver()
+        open_stage.turn_until(lambda: len(open_stage.channel.acknowledged) == 2)
+        assert open_stage.events.kinds.count("task-succeeded") == 3
+
+
+@pytest.mark.parametrize("params", [None, 5, [1], "text", {"TaskId": "t"}])
+def test_a_request_shows_the_parameters_where_they_are_some(params: object) -> None:
+    fields = envelope(LANE, "x")
+    fields["properties"].pop("body_encoding")
+    fields["body"] = json.dumps([[{"v": 1, "params": params}], {}, None])
+    with stage(ending(outcome)) as open_stage:
+        stages.append(open_stage)
+        open_stage.deliver(json.dumps(fields).encode())
+        open_stage.turn_until(lambda: len(open_stage.channel.acknowledged) == 1)
+        (received,) = [fields for kind, fields in open_stage.events.sent if kind == "task-received"]
+        assert (received["name"], received["args"]) == (LANE.operation, "('live-cn',)")
+        assert received["kwargs"] == ("{'TaskId': 't'}" if isinstance(params, dict) else "{}")
+        assert received["retries"] == 2
+
+
+def test_every_hostile_message_becomes_a_request_that_celery_can_show() -> None:
+    messages = list(hostile_messages(LANE, 200, seed=3))
+    with stage(ending(outcome)) as open_stage:
+        stages.append(open_stage)
+        open_stage.slots.concurrency = 1000
+        for message in messages:
+            open_stage.deliver(message)
+            json.dumps([request.info() for request in state.reserved_requests])
+        open_stage.turn_until(lambda: len(open_stage.channel.acknowledged) == len(messages))
+        json.dumps(open_stage.events.sent)
+
+
+def test_a_warm_shutdown_lets_calls_end_and_gives_back_what_waits_for_its_slot() -> None:
+    answered: dict[str, asyncio.Event] = {}
+
+    async def run(delivery: Delivery, on_call: OnCall) -> End:
+        if delivery.taken.lane.operation != LANE.operation:
+            waited = await stages[0].slots.wait(asyncio.get_running_loop().time() + 3600)
+            stages[0].slots.send()
+            assert not waited
+            answered["call"].set()  # only now the vendor answers the call
+            return GivenBack()
+        on_call()
+        stages[0].slots.send()
+        answered["call"] = asyncio.Event()
+        await answered["call"].wait()
+        return outcome(delivery)
+
+    with stage(run) as open_stage:
+        stages.append(open_stage)
+        open_stage.deliver()
+        open_stage.turn_until(lambda: "task-started" in open_stage.events.kinds)
+        open_stage.deliver(lane=type(LANE)("live-cn", "rtc.StopMPUTask"))
+        open_stage.turn_until(lambda: len(open_stage.slots._waiting) == 1)
+        open_stage.pool.stop()
+        assert sorted(open_stage.events.kinds[-2:]) == ["task-rejected", "task-succeeded"]
+        assert open_stage.slots.under_way == 0
+
+
+def test_a_cold_shutdown_leaves_the_calls_to_their_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(_delivery: Delivery, on_call: OnCall) -> End:
+        on_call()
+        stages[0].slots.send()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with stage(run) as open_stage:
+        stages.append(open_stage)
+        open_stage.deliver()
+        open_stage.turn_until(lambda: "task-started" in open_stage.events.kinds)
+        monkeypatch.setattr(state, "should_terminate", True)
+        open_stage.pool.stop()
+        assert open_stage.events.kinds == ["task-received", "task-started"]
+
+
+def test_a_worker_whose_loop_is_gone_does_not_wait_for_jobs_that_cannot_end() -> None:
+    async def run(_delivery: Delivery, _on_call: OnCall) -> End:
+        stages[0].slots.send()
+        asyncio.get_running_loop().stop()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with stage(run) as open_stage:
+        stages.append(open_stage)
+        open_stage.deliver()
+        open_stage.pool._thread.join()
+        open_stage.pool.stop()
+        assert open_stage.slots.under_way == 1
+
+
+def test_a_worker_that_shuts_down_looks_for_no_more_jobs() -> None:
+    with stage(ending(outcome)) as open_stage:
+        stages.append(open_stage)
+        looks: list[int] = []
+        open_stage.pool.on_room = lambda: looks.append(1)
+        open_stage.pool.stop()
+        open_stage.pool.read_mail()
+        assert looks == []
+        assert open_stage.slots.draining
