@@ -20,7 +20,7 @@ from streamstop.results import Deferral
 from streamstop.rooms import CALLBACKS, CONTROL, Rooms
 from streamstop_worker.control import THREADS, Control
 from streamstop_worker.pipeline.deliveries import Delivery
-from streamstop_worker.pipeline.ends import LONGEST_LEFT, NEWER, End, GivenBack
+from streamstop_worker.pipeline.ends import LONGEST_LEFT, NEWER, End, GivenBack, StepDone
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.transport import Transport
 from tests.support.moved_clock import MovedClock, fake_redis
@@ -97,7 +97,7 @@ class Told:
 
 def test_a_url_is_told_what_the_handle_tells_signed(bench: Work, clock: MovedClock) -> None:
     told = Told(bench, clock, {"url": URL})
-    assert isinstance(told.deliver(), GivenBack)
+    assert told.deliver() == StepDone("callback")
     (request,) = told.requests
     body = request.read()
     progress = told.rooms.progress(told.shutdown)
@@ -114,7 +114,7 @@ def test_a_url_that_answers_badly_is_told_again_and_given_up_after_eight_times(b
         deferral = told.deferred()
         assert deferral.reason == "example.com answered HTTP 302"
         clock.advance(timedelta(minutes=2))
-    assert isinstance(told.deliver(), GivenBack)
+    assert told.deliver() == StepDone("callback")
     assert len(told.requests) == 8
     assert {request.url.host for request in told.requests} == {"example.com"}
     assert told.is_over()
@@ -125,7 +125,7 @@ def test_a_url_that_answers_badly_is_told_again_and_given_up_after_eight_times(b
 )
 def test_an_address_that_no_producer_may_give_is_not_called(bench: Work, clock: MovedClock, url: object) -> None:
     told = Told(bench, clock, {"url": url})
-    assert isinstance(told.deliver(), GivenBack)
+    assert told.deliver() == StepDone("callback")
     assert told.requests == []
     assert told.is_over()
 
@@ -143,19 +143,19 @@ def test_a_signature_that_cannot_be_sent_is_given_up_in_the_end(bench: Work, clo
         deferral = told.deferred()
         assert deferral.reason == "the signature cannot be sent (KeyError)"
         clock.advance(timedelta(minutes=2))
-    assert isinstance(told.deliver(), GivenBack)
+    assert told.deliver() == StepDone("callback")
     assert told.is_over()
 
 
 def test_without_a_secret_nothing_is_sent_and_nothing_tried_again(bench: Work, clock: MovedClock) -> None:
     told = Told(bench, clock, {"url": URL}, secret=None)
-    assert isinstance(told.deliver(), GivenBack)
+    assert told.deliver() == StepDone("callback")
     assert told.requests == []
 
 
 def test_a_signature_is_sent_with_the_progress(bench: Work, clock: MovedClock) -> None:
     told = Told(bench, clock, {"task": "rooms.closed", "options": {"queue": "q"}})
-    assert isinstance(told.deliver(), GivenBack)
+    assert told.deliver() == StepDone("callback")
     ((signature, progress),) = told.signatures
     assert (signature["task"], progress["shutdown"], progress["status"]) == ("rooms.closed", told.shutdown, "done")
     assert told.is_over()
@@ -173,7 +173,7 @@ def test_a_step_that_this_worker_does_not_know_is_left_to_a_newer_one_and_then_e
         assert "no step 'dance'" in deferral.reason
         clock.advance(NEWER)
     clock.advance(NEWER)
-    assert isinstance(told.deliver(), GivenBack)
+    assert told.deliver() == StepDone("dance")
     assert told.requests == []
     assert told.is_over()
 

@@ -151,12 +151,13 @@ class Consuming:
         self.messages: list[Any] = []
         transport: Any = self.connection.transport
         transport.register_with_event_loop(self.connection.connection, self.hub)
-        self.channel: Any = self.connection.default_channel
+        channel: Any = self.connection.default_channel
+        self.channel = channel
         self.consumer = self.connection.Consumer(
             [Queue(QUEUE, Exchange(""), routing_key=QUEUE)], on_message=self.messages.append
         )
         self.wakes = 0
-        self.channel.on_wake = self._on_wake
+        channel.on_wake = self._on_wake
         self.consumer.consume()
 
     def _on_wake(self) -> None:

@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streamstop import Deferral, Outcome, Result
 from streamstop_worker.pipeline.deliveries import Delivery
-from streamstop_worker.pipeline.ends import End, GivenBack
+from streamstop_worker.pipeline.ends import End, GivenBack, StepDone
 from tests.support.celery_messages import envelope
 from tests.support.celery_stage import LANE, Stage, stage
 from tests.support.hostile import hostile_messages
@@ -63,6 +63,7 @@ def _forget_stages() -> Any:
             "task-retried",
             {"exception": "JobDeferred('Busy')"},
         ),
+        (lambda _one: StepDone("callback"), "task-succeeded", {"result": "callback"}),
         (lambda _one: GivenBack(), "task-rejected", {"requeue": True}),
     ],
 )

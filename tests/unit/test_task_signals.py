@@ -11,7 +11,7 @@ from celery import signals
 
 from streamstop import Deferral, JobDeferred, JobFailed, Result
 from streamstop_worker.pipeline.deliveries import Delivery
-from streamstop_worker.pipeline.ends import End, GivenBack
+from streamstop_worker.pipeline.ends import End, GivenBack, StepDone
 from tests.support.celery_stage import LANE, Stage, stage
 from tests.unit.test_pool import outcome
 
@@ -94,6 +94,7 @@ def failing(error: Exception) -> Callable[[Delivery], End]:
         (lambda _: Deferral("Busy", datetime.now(UTC)), True, ["prerun", "retry", "postrun"], "RETRY"),
         (lambda one: outcome(one, Result.CANCELLED), False, ["revoked"], None),
         (lambda one: outcome(one, Result.CANCELLED), True, ["prerun", "revoked", "postrun"], "REVOKED"),
+        (lambda _: StepDone("cancel"), True, ["prerun", "success", "postrun"], "SUCCESS"),
         (lambda _: GivenBack(), True, ["prerun", "postrun"], "REJECTED"),
         (lambda _: GivenBack(), False, [], None),
         (failing(RuntimeError("a fault")), True, ["prerun", "retry", "postrun"], "RETRY"),

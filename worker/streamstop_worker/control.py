@@ -22,7 +22,7 @@ from streamstop.results import Deferral, deferral_record, step_record
 from streamstop.rooms import check_callback
 from streamstop_worker.pipeline.backoff import Backoff
 from streamstop_worker.pipeline.deliveries import Delivery
-from streamstop_worker.pipeline.ends import NEWER, End, GivenBack, left
+from streamstop_worker.pipeline.ends import NEWER, End, GivenBack, StepDone, left
 from streamstop_worker.pipeline.slots import Slots
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.transport import Transport, TransportFault
@@ -107,8 +107,7 @@ class Control:
                 tries = replace(taken.tries, attempts=attempts, calls=attempts)
                 return await self._retry(taken, Deferral(str(failure), delivery.now() + delay), delay, tries)
             log.error("the callback is given up", reason=str(failure), attempt=attempts)  # noqa: TRY400
-        await self._end(taken, str(step.get("step")), delivery.now())
-        return GivenBack()
+        return await self._end(taken, str(step.get("step")), delivery.now())
 
     async def _run(self, taken: Taken, step: Mapping[str, Any]) -> None:
         # It was taken with the lease of a call, and it may be longer until the step's first sign of life.
@@ -159,8 +158,10 @@ class Control:
         )
         return GivenBack() if rest is None else deferral
 
-    async def _end(self, taken: Taken, step: str, now: datetime) -> None:
-        await self.report(Ended(job=taken, record=step_record(taken.job_id, step, now), kept=self.kept))
+    async def _end(self, taken: Taken, step: str, now: datetime) -> End:
+        record = step_record(taken.job_id, step, now)
+        rest = await self.report(Ended(job=taken, record=record, kept=self.kept))
+        return GivenBack() if rest is None else StepDone(step)
 
     async def _tell(self, shutdown: str, to: object) -> None:
         """Tell the service that a shutdown has ended: exactly what its handle tells."""

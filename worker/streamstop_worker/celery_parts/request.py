@@ -8,7 +8,7 @@ from celery.worker.request import Request
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import Deferral
 from streamstop_worker.pipeline.deliveries import Delivery
-from streamstop_worker.pipeline.ends import End
+from streamstop_worker.pipeline.ends import End, StepDone
 
 
 class JobRequest(Request):
@@ -34,6 +34,9 @@ class JobRequest(Request):
             case Outcome() if end.ok:
                 state.task_ready(self, successful=True)
                 self.send_event("task-succeeded", result=_shown(end), runtime=runtime_s)
+            case StepDone(step):
+                state.task_ready(self, successful=True)
+                self.send_event("task-succeeded", result=step, runtime=runtime_s)
             case Outcome(result=Result.CANCELLED):
                 state.task_ready(self)
                 self.send_event("task-revoked", terminated=False, signum=None, expired=False)

@@ -21,7 +21,7 @@ from streamstop.errors import JobDeferred, JobFailed
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import Deferral
 from streamstop_worker.celery_parts.request import JobRequest
-from streamstop_worker.pipeline.ends import End
+from streamstop_worker.pipeline.ends import End, StepDone
 
 _ALL = (
     signals.task_prerun,
@@ -60,6 +60,8 @@ class TaskSignals:
             match end:
                 case Outcome() if end.ok:
                     self._end(states.SUCCESS, _data(end), runtime_s=runtime_s)
+                case StepDone(step):
+                    self._end(states.SUCCESS, {"step": step}, runtime_s=runtime_s)
                 case Outcome(result=Result.CANCELLED):
                     self._revoke()
                 case Outcome():

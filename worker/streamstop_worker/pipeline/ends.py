@@ -1,6 +1,6 @@
 """Ends: what becomes of a delivery, and for how long a job is left to a worker that knows more."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from streamstop.lanes import Tries
@@ -18,8 +18,15 @@ class GivenBack:
     """The job is back in its lane, uncalled or throttled, or it is another worker's by now."""
 
 
-#: What became of a delivery: the job has ended, or it is called again later, or it is no longer this worker's.
-End = Outcome | Deferral | GivenBack
+@dataclass(frozen=True)
+class StepDone:
+    """A step of a shutdown is done, or given up."""
+
+    step: str
+
+
+#: What became of a delivery: the job or the step has ended, or is called again later, or it is no longer this worker's.
+End = Outcome | StepDone | Deferral | GivenBack
 
 
 def left(tries: Tries, problem: str, now: datetime) -> tuple[Deferral | None, Tries]:
