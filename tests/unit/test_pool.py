@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import state
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streamstop import Deferral, Outcome, Result
+from streamstop_worker.app import make_app
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End, GivenBack, StepDone
 from tests.support.celery_messages import envelope
@@ -242,3 +244,25 @@ def test_a_worker_that_shuts_down_looks_for_no_more_jobs() -> None:
         open_stage.pool.read_mail()
         assert looks == []
         assert open_stage.slots.draining
+
+
+def test_a_worker_that_connects_anew_hears_of_wakes_while_its_calls_are_under_way() -> None:
+    async def run(_delivery: Delivery, on_call: OnCall) -> End:
+        on_call()
+        stages[0].slots.send()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with stage(run) as open_stage:
+        stages.append(open_stage)
+        open_stage.deliver()
+        open_stage.turn_until(lambda: "task-started" in open_stage.events.kinds)
+        consumer = open_stage.consumer
+        consumer.app = make_app()
+        consumer.connection, consumer.controller = None, None
+        consumer.initial_prefetch_count, consumer.prefetch_multiplier, consumer.qos_global = 10, 1, True
+        # What Celery's handler of messages would count up again with each message, ours is not told of.
+        with pytest.warns(CPendingDeprecationWarning):
+            consumer.on_connection_error_after_connected(ConnectionError())
+        assert consumer.initial_prefetch_count == 10
+        assert len(state.active_requests) == 1

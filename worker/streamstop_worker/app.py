@@ -251,6 +251,8 @@ def make_app() -> Celery:
         broker_channel_error_retry=True,
         # The lease brings back what a lost connection leaves; a call that is made is made.
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        # Else a worker that connects anew listens for wakes only while it has next to nothing under way, ever after.
+        worker_enable_prefetch_count_reduction=False,
     )
     app.steps["worker"].add(Parts)
     register(app)
