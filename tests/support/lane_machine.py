@@ -1,124 +1,133 @@
-"""Two lanes under whatever Hypothesis thinks of: the scripts on a Redis, and the model beside them, step by step.
+"""Lanes under whatever Hypothesis thinks of: producers, workers with books of their own, sweeps and clocks, in any order.
 
-After each step Redis holds what the model tells, to the last field. What no model is needed for is checked on its own:
-no job is lost, none is called once it has ended, and no lane is faster than its limit.
+After each step the promises of :mod:`tests.support.lane_promises` hold, Redis holds what the model tells of each lane's
+pace, and no lane is faster than its limit. In the end everything ends.
 """
 
 import sys
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Lateness, Pace, Swept, Tries
-from streamstop.lanes.names import DEAD, LANES, READY_LISTS, result_key
-from tests.support.celery_messages import celery_message
-from tests.support.lane_model import (
-    LONGEST_LEASE,
-    SECOND,
-    SWEEPER,
-    LaneHolds,
-    LaneModel,
-    Late,
-    Message,
-    Shared,
-    read_lane,
+from streamstop.lanes import (
+    Book,
+    Ended,
+    Lane,
+    Lanes,
+    LastCall,
+    Lateness,
+    Pace,
+    Released,
+    Renewed,
+    Report,
+    Retried,
+    Schedule,
+    Taken,
+    Throttled,
+    Tries,
 )
-from tests.support.moved_clock import CLOCK_KEY, ClockedFakeRedis, ClockedRedis, MovedClock
+from streamstop.lanes.names import DEAD, LEASED, SCHEDULE
+from tests.support.celery_messages import celery_message
+from tests.support.lane_hands import CANCELLED, ENDED, KEPT, LEASE, WAITS_AGAIN, announce
+from tests.support.lane_model import PaceModel
+from tests.support.lane_promises import (
+    SECOND,
+    LaneHolds,
+    jobs_are_conserved,
+    nothing_is_kept_in_vain,
+    read_lane,
+    somebody_will_look,
+    the_rest_is_bounded,
+)
+from tests.support.moved_clock import ClockedFakeRedis, ClockedRedis, MovedClock
 
 _T = TypeVar("_T")
 
+OPERATION = "live.StopMPUTask"
+LANES = tuple(Lane(account, OPERATION) for account in ("acc-a", "acc-b", "acc-c"))
 LIMITS = (0.4, 1.0, 2.5, 10.0, 50.0)
-#: Priorities that messages carry, foreign ones too, and the level to which each returns.
-PRIORITIES = ((0, 0), (3, 1), (5, 1), (6, 2), (9, 3), (-4, 0), (77, 3), (3.9, 1), ("6", 2), ("high", 0), (None, 0))
+#: The accounts of each worker: some share a lane, and nobody has the last one.
+WORKERS = (frozenset({"acc-a"}), frozenset({"acc-a", "acc-b"}), frozenset({"acc-b"}))
 GARBAGE = (
     b"",
     b"not JSON",
     b"[]",
-    b"null",
-    b'{"content-type": "application/json", "headers": {"task": "streamstop.execute", "id": null}}',
+    b"\x01",
+    b"\x01not a history\n" + celery_message(LANES[0], "forged"),
     b"[" * 2000,
-    celery_message(Lane("acc", "live.StopMPUTask"), "of another task", task="another.task"),
-    celery_message(Lane("acc", "live.StopMPUTask"), "of another:owner"),
+    celery_message(LANES[0], "of another task", task="another.task"),
+    celery_message(LANES[0], "of another:owner"),
 )
-FINAL = '{"status": "SUCCESS", "result": null}'
-CANCELLED = '{"status": "REVOKED", "result": null}'
-AGAIN = '{"status": "RETRY", "result": null}'
-
-EPOCH = datetime.fromtimestamp(0, UTC)
-
+LONGEST_LEASE = 2 * LEASE
+#: Priorities that messages carry, foreign ones too, and the level to which each returns.
+PRIORITIES = st.sampled_from([0, 0, 0, 3, 6, 9, -4, 77, "6", "high", None])
 WHICH = st.integers(0, 10_000)
-LANE = st.integers(0, 1)
-LEASE = st.sampled_from([SECOND, 15 * SECOND])
+LANE = st.sampled_from(LANES)
+WORKER = st.integers(0, len(WORKERS) - 1)
+#: How late a call was, in µs.
+LATE = st.sampled_from([0, 0, 9_999, 12_345, 50_000, 2 * SECOND])
 COUNT = st.integers(0, 7)
 TRIES = st.builds(Tries, COUNT, COUNT, COUNT, st.booleans(), COUNT, st.booleans())
 
-
-@dataclass(frozen=True)
-class Delivery:
-    """A message in a worker's hands."""
-
-    lane: int
-    job_id: str
-    owner: str
+#: Makes a report of a job.
+Make = Callable[[Taken], Report]
 
 
-@dataclass(frozen=True)
-class Slot:
-    """When a call may be made, and the interval that its lane had then."""
-
-    moment: int
-    interval: int
-    #: How many of the lane's slots in one second are too many; None where its limit has just changed.
-    limit: float
+def _lateness(job: Taken, late: int) -> Lateness:
+    return Lateness(timedelta(microseconds=late), job.moved_us)
 
 
-@dataclass(frozen=True)
-class Held:
-    """All that Redis holds."""
-
-    lanes: list[LaneHolds]
-    ready: list[list[bytes]]
-    dead: dict[str, bytes]
-    known_lanes: set[str]
-    records: dict[str, str]
+def _us(microseconds: int) -> timedelta:
+    return timedelta(microseconds=microseconds)
 
 
-#: A way for an owner to report.
-Report = Callable[["LaneMachine", Delivery], None]
+def _ended(call: LastCall, late: int) -> Make:
+    return lambda job: Ended(job=job, call=call, lateness=_lateness(job, late), record=ENDED, kept=KEPT)
 
 
-def _finishing(call: LastCall, late: int) -> Report:
-    return lambda machine, delivery: machine.finish(delivery, call, late)
+def _retried(delay: int, tries: Tries, late: int, call: LastCall) -> Make:
+    return lambda job: Retried(
+        job=job, call=call, lateness=_lateness(job, late), delay=_us(delay), tries=tries, record=WAITS_AGAIN, kept=KEPT
+    )
 
 
-def _deferring(delay: int, tries: Tries, late: int, call: LastCall) -> Report:
-    return lambda machine, delivery: machine.defer(delivery, delay, tries, late, call)
+def _throttled(tries: Tries, hint: int, late: int) -> Make:
+    return lambda job: Throttled(job=job, lateness=_lateness(job, late), hint=_us(hint) or None, tries=tries)
 
 
-def _pausing(tries: Tries, hint: int, late: int) -> Report:
-    return lambda machine, delivery: machine.pause(delivery, tries, hint, late)
-
-
-#: How late the call was, in µs.
-LATE = st.sampled_from([0, 0, 9_999, 12_345, 50_000, 2 * SECOND])
-
-
-REPORT = st.one_of(
-    st.builds(_finishing, st.sampled_from(LastCall), LATE),
+REPORT: st.SearchStrategy[Make] = st.one_of(
+    st.builds(_ended, st.sampled_from(LastCall), LATE),
     st.builds(
-        _deferring,
-        st.sampled_from([0, 1, SECOND, 60 * SECOND]),
+        _retried,
+        st.sampled_from([0, 1, SECOND, 60 * SECOND, 7200 * SECOND]),
         TRIES,
         LATE,
         st.sampled_from([LastCall.FAULT, LastCall.FAULT, LastCall.WELL, LastCall.NONE]),
     ),
-    st.builds(_pausing, TRIES, st.sampled_from([0, 0, 1, SECOND // 2, 7 * SECOND, 300 * SECOND]), LATE),
+    st.builds(_throttled, TRIES, st.sampled_from([0, 0, 1, SECOND // 2, 7 * SECOND, 300 * SECOND, 7200 * SECOND]), LATE),
+    st.just(lambda job: Released(job=job)),
+    st.just(lambda job: Renewed(job=job, lease=LEASE)),
 )
+
+
+@dataclass
+class Slots:
+    """The slots that one lane gave for calls, at one limit and on one run of the clock."""
+
+    limit: float
+    given: dict[Taken, int] = field(default_factory=dict)
+
+    def note(self, job: Taken) -> None:
+        """Note a slot, and check that any second up to it has no more than the limit."""
+        self.given[job] = job.slot_us
+        lately = sorted(self.given.values())[-int(self.limit) - 1 :]
+        if int(self.limit) == self.limit and len(lately) > self.limit:
+            assert lately[-1] - lately[0] > SECOND, f"more than {self.limit} calls in a second"
 
 
 class LaneMachine(RuleBasedStateMachine):
@@ -130,175 +139,130 @@ class LaneMachine(RuleBasedStateMachine):
         self.redis.flushall()
         self.clock = MovedClock()
         self.redis.show(self.clock)
-        self.lanes = Lanes(redis)
-        self.shared = Shared(self.clock)
-        self.models: list[LaneModel] = []
-        #: Every message that a producer has sent, by its text; how often each job was sent, and to which lane.
-        self.messages: dict[bytes, Message] = {}
+        self.lanes, self.schedule = Lanes(redis), Schedule(redis)
+        #: How often each job was sent, which message it has, and its lane.
         self.sent: Counter[str] = Counter()
-        self.home: dict[str, int] = {}
-        #: Deliveries that have not claimed, that own their job, and that are through with it.
-        self.taken: list[Delivery] = []
-        self.owning: list[Delivery] = []
-        self.through: list[Delivery] = []
-        #: By how much its lane's slots had moved when a delivery was given its own.
-        self.moved_before: dict[Delivery, int] = {}
-        self.slots: list[list[Slot]] = [[], []]
+        self.messages: dict[str, bytes] = {}
+        self.home: dict[str, Lane] = {}
+        self.ids: dict[bytes, str] = {}
+        #: Jobs that somebody took: whose they may be still, and whose they are not any more.
+        self.owning: list[Taken] = []
+        self.through: deque[Taken] = deque(maxlen=20)
         self.ended: set[str] = set()
-        self.owners = 0
+        self.unannounced: set[Lane] = set()
+        self.garbage = 0
 
-    @initialize(limits=st.tuples(st.sampled_from(LIMITS), st.sampled_from(LIMITS)))
-    def two_lanes(self, limits: tuple[float, float]) -> None:
-        for account, limit in zip(("acc-a", "acc-b"), limits, strict=True):
-            lane = Lane(account, "live.StopMPUTask")
-            self.models.append(LaneModel(self.shared, lane, Pace.of_limit(limit)))
-        self.limits = list(limits)
+    @initialize(limit=st.sampled_from(LIMITS))
+    def begin(self, limit: float) -> None:
+        self._set_limit(limit)
 
     # Producers
 
-    @rule(
-        which=LANE,
-        count=st.integers(0, 8),
-        priority=st.sampled_from(PRIORITIES),
-        level=st.integers(0, 3),
-        vendors=st.none() | st.sampled_from(LIMITS),
-    )
-    def enqueue(self, which: int, count: int, priority: tuple[object, int], level: int, vendors: float | None) -> None:
-        """Publish, and nudge by the vendor's limit, as far as the producer knows it; or leave that to the sweep."""
-        model = self.models[which]
+    @rule(lane=LANE, count=st.integers(1, 8), priority=PRIORITIES, level=st.integers(0, 3), tells=st.booleans())
+    def enqueue(self, lane: Lane, count: int, priority: object, level: int, tells: bool) -> None:
         for _ in range(count):
-            job_id = f"{model.lane.name}.{len(self.sent)}"
-            self.home[job_id] = which
-            self._send(
-                which, Message(celery_message(model.lane, job_id, priority=priority[0]), job_id, priority[1]), level
-            )
-        if vendors is not None:
-            pace = Pace.of_limit(vendors, of_account=False)
-            assert self.lanes.admit(model.lane, pace) == model.admit(pace)
+            job_id = f"{lane.name}.{len(self.sent)}"
+            self.home[job_id] = lane
+            self.messages[job_id] = celery_message(lane, job_id, priority=priority)
+            self.ids[self.messages[job_id]] = job_id
+            self._send(job_id, level)
+        self._announce(lane, tells=tells)
 
-    @rule(which=WHICH, garbage=st.none() | st.sampled_from(GARBAGE), level=st.integers(0, 3))
-    def publish_garbage_or_a_job_again(self, which: int, garbage: bytes | None, level: int) -> None:
+    @rule(which=WHICH, lane=LANE, garbage=st.none() | st.sampled_from(GARBAGE), level=st.integers(0, 3))
+    def enqueue_garbage_or_a_job_again(self, which: int, lane: Lane, garbage: bytes | None, level: int) -> None:
         if garbage is not None:
-            self._send(which % 2, Message(garbage, None), level)
+            self.garbage += 1
+            self.redis.lpush(lane.waiting[level], garbage)
         elif self.sent:
             job_id = _pick(list(self.sent), which)
-            message = next(message for message in self.messages.values() if message.job_id == job_id)
-            self._send(self.home[job_id], message, level)
+            lane = self.home[job_id]
+            self._send(job_id, level)
+        self._announce(lane, tells=True)
 
-    @rule(which=WHICH, known=st.sampled_from([True, True, True, False]))
-    def cancel(self, which: int, known: bool) -> None:
-        if known and self.owning and which % 3 == 0:
-            self._cancel(_pick(self.owning, which).job_id)
-        elif known and self.sent:
-            self._cancel(_pick(list(self.sent), which))
-        else:
-            self.home["acc-a.live.StopMPUTask.unknown"] = 0
-            self._cancel("acc-a.live.StopMPUTask.unknown")
+    @rule(which=WHICH)
+    def announce_a_lane_that_is_none(self, which: int) -> None:
+        names = [b"", b"no lane", b"\xff.live.StopMPUTask", b"acc-a.acc-a", b"acc-a.live.Unknown", b"x" * 1000 + b".y"]
+        self.redis.sadd("streamstop.arrivals", _pick(names, which))
+
+    @precondition(lambda self: self.sent)
+    @rule(which=WHICH)
+    def cancel(self, which: int) -> None:
+        job_id = _pick(list(self.sent), which)
+        in_flight = read_lane(self.redis, self.home[job_id]).leases
+        answer = self.lanes.cancel(self.home[job_id], job_id, record=CANCELLED)
+        assert answer == ("ended" if job_id in self.ended else "claimed" if job_id in in_flight else "cancelled")
+        if answer == "cancelled":
+            self.ended.add(job_id)
 
     # Workers
 
+    @rule(worker=WORKER, most=st.sampled_from([1, 2, 5, 50]))
+    def take(self, worker: int, most: int) -> None:
+        self._take(worker, most)
+
     @rule(
-        which=LANE,
+        lane=st.sampled_from(LANES[:2]),
         reports=st.lists(st.none() | REPORT, min_size=1, max_size=8)
-        | st.tuples(REPORT, st.integers(4, 10)).map(lambda alike: [alike[0]] * alike[1]),
-        lease=LEASE,
+        | st.tuples(REPORT, st.integers(4, 12)).map(lambda alike: [alike[0]] * alike[1]),
         at_once=st.booleans(),
     )
-    def run_jobs(self, which: int, reports: list[Report | None], lease: int, at_once: bool) -> None:
-        """The way that most jobs go: enqueued, taken, claimed, reported at their slots, or never."""
-        self.enqueue(which, len(reports), PRIORITIES[0], 0, self.limits[which])
-        for report in reports:
-            if not self._take():
-                self._advance(SECOND)
-                self.sweep(which)
-                if not self._take():
-                    break
-            if not self._claim(self.taken.pop(), lease, 0):
-                continue
-            delivery = self.owning[-1]
-            if at_once:
-                continue
-            self._advance(max(self.slots[delivery.lane][-1].moment - self.clock.now_us, 0))
-            if report is not None:
-                report(self, delivery)
-        for delivery, report in zip(list(self.owning) if at_once else [], reports, strict=False):
-            if report is not None:
-                report(self, delivery)
+    def run_jobs(self, lane: Lane, reports: Sequence[Make | None], at_once: bool) -> None:
+        """The way that most jobs go: enqueued, taken, reported after their slots, or never."""
+        self.enqueue(lane, len(reports), 0, 0, tells=True)
+        left = list(reports)
+        for _ in range(3 * len(reports)):
+            taken = self._take(1, 1 if at_once else 50)
+            if not taken:
+                self._advance(SECOND // 10)
+            for job in taken:
+                make = left.pop() if left else None
+                self._advance(max(0, job.slot_us - self.clock.now_us))
+                if make is not None:
+                    self._report([make(job)])
 
-    @rule(count=st.integers(1, 5))
-    def take(self, count: int) -> None:
-        for _ in range(count):
-            self._take()
-
-    @precondition(lambda self: self.taken)
-    @rule(
-        which=WHICH,
-        lease=LEASE,
-        expires=st.sampled_from([0, 0, 0, -SECOND, 1, SECOND // 2, 3 * SECOND]),
-        to_call=st.sampled_from([True, True, False]),
-    )
-    def claim(self, which: int, lease: int, expires: int, to_call: bool) -> None:
-        delivery = _pick(self.taken, which)
-        self.taken.remove(delivery)
-        self._claim(delivery, lease, expires and self.clock.now_us + expires, to_call=to_call)
-
-    @precondition(lambda self: self.owning or self.through)
-    @rule(which=WHICH, by_the_owner=st.booleans())
-    def claim_once_more(self, which: int, by_the_owner: bool) -> None:
-        delivery = _pick(self.owning + self.through, which)
-        if not by_the_owner:
-            delivery = Delivery(delivery.lane, delivery.job_id, self._new_owner())
-        if delivery in self.owning:
-            self.owning.remove(delivery)
-        self._claim(delivery, 15 * SECOND, 0)
+    @rule()
+    def take_for_nobody(self) -> None:
+        """The sweeper takes jobs of accounts that no worker has."""
+        take = self.schedule.take_strangers([LANES[2]], 5, lease=LEASE)
+        assert all(job.slot_us == 0 for job in take.jobs)
+        self.owning += take.jobs
 
     @precondition(lambda self: self.owning)
-    @rule(which=st.none() | WHICH, report=REPORT)
-    def report(self, which: int | None, report: Report) -> None:
-        for delivery in list(self.owning) if which is None else [_pick(self.owning, which)]:
-            report(self, delivery)
+    @rule(which=st.lists(st.tuples(WHICH, REPORT), min_size=1, max_size=6))
+    def report_some(self, which: Sequence[tuple[int, Make]]) -> None:
+        """Reports in one batch; the same job's may be there twice."""
+        self._report([make(_pick(self.owning, number)) for number, make in which])
 
-    @precondition(lambda self: self.taken or self.owning)
-    @rule(which=WHICH)
-    def release(self, which: int) -> None:
-        delivery = _pick(self.taken + self.owning, which)
-        released = self.models[delivery.lane].release(delivery.job_id, delivery.owner)
-        assert self._release(delivery) == released
-        if delivery in self.taken:
-            self.taken.remove(delivery)
-        self._let_go(delivery)
-
-    @precondition(lambda self: self.owning or self.through)
-    @rule(which=WHICH, how=st.sampled_from(["finish", "defer", "pause", "release"]))
-    def report_by_one_who_owns_nothing(self, which: int, how: str) -> None:
-        delivery = _pick(self.owning + self.through, which)
-        if delivery in self.owning or self._owns(delivery):
-            delivery = Delivery(delivery.lane, delivery.job_id, self._new_owner())
-        if how == "release" and not self._is_owned(delivery):
-            return  # whoever has an unclaimed job's message may give it back
+    @precondition(lambda self: self.through)
+    @rule(which=WHICH, make=REPORT)
+    def report_what_is_reported(self, which: int, make: Make) -> None:
         before = self._everything()
-        reports: dict[str, Callable[[], object]] = {
-            "finish": lambda: self._report_finish(delivery, LastCall.WELL, Late(SECOND)) or None,
-            "defer": lambda: self._report_defer(delivery, 0, Tries(), Late(SECOND), LastCall.FAULT),
-            "pause": lambda: self._report_pause(delivery, Tries(), 0, Late(SECOND)),
-            "release": lambda: self._release(delivery) or None,
-        }
-        assert reports[how]() is None
-        assert self._everything() == before
+        job = self.through[which % len(self.through)]
+        assert self.schedule.report([make(job)]).rests == [None]
+        after = self._everything()
+        assert [(one.waiting, one.leases, one.due, one.jobs) for one in before] == [
+            (one.waiting, one.leases, one.due, one.jobs) for one in after
+        ]
 
-    @rule(which=LANE)
-    def sweep(self, which: int) -> None:
-        self._sweep(which)
-        model, before = self.models[which], self._everything()
-        again = model.sweep()
-        assert self._swept(model) == again
-        assert (again.lapsed, again.due) == (0, 0)
-        assert again.admitted or self._everything() == before, "a sweep that moves nothing changes nothing"
+    @rule()
+    def sweep(self) -> None:
+        self._sweep()
 
-    @rule(which=LANE, limit=st.sampled_from(LIMITS))
-    def change_the_limit(self, which: int, limit: float) -> None:
-        self.models[which].pace = Pace.of_limit(limit)
-        self.limits[which] = limit
+    @rule()
+    def find(self) -> None:
+        self.schedule.find([lane.account for lane in LANES], [OPERATION])
+        self.unannounced.clear()
+
+    @rule(limit=st.sampled_from(LIMITS))
+    def change_the_limit(self, limit: float) -> None:
+        self._set_limit(limit)
+
+    @rule(lane=LANE)
+    def forget_a_pace(self, lane: Lane) -> None:
+        """It has expired: the workers were away for a day."""
+        self.redis.delete(lane.pace)
+        self.models[lane].forget()
+        self.slots[lane] = Slots(self.limit)
 
     # Time
 
@@ -306,287 +270,167 @@ class LaneMachine(RuleBasedStateMachine):
     def wait(self, microseconds: int) -> None:
         self._advance(microseconds)
 
-    @rule(microseconds=st.integers(1, 2 * SECOND) | st.sampled_from([60, 900, 7200]).map(SECOND.__mul__))
-    def set_the_clock_back(self, microseconds: int) -> None:
+    @rule(
+        microseconds=st.integers(1, 2 * SECOND) | st.sampled_from([60, 900, 7200]).map(SECOND.__mul__),
+        jumped_on=st.booleans(),
+        worker=WORKER,
+    )
+    def set_the_clock_back(self, microseconds: int, jumped_on: bool, worker: int) -> None:
+        """Within a second of it somebody sweeps; it may have been set on right before."""
+        self._sweep()
+        if jumped_on:
+            self._advance(microseconds)
+            self._take(worker, 50)
         self._advance(-microseconds)
-        self.slots = [[], []]  # of an hour that comes again
+        self._sweep()
+        self.slots = {lane: Slots(self.limit) for lane in LANES}  # of an hour that comes again
 
     @rule(which=WHICH, just_before=st.booleans())
     def wait_for_what_comes_next(self, which: int, just_before: bool) -> None:
-        moments: list[float] = []
-        for model in self.models:
-            moments += [job.report_by for job in model.in_flight.values()]
-            moments += [moment for _, moment in model.deferred.values()]
-            moments += [model.pacing.rests_until, model.pacing.free_from, model.pacing.promised_from]
+        moments: list[int] = []
+        for held in self._everything():
+            moments += [*held.leases.values(), *held.due.values(), held.number("rest"), held.number("tat")]
+            moments += [held.scheduled or 0]
         ahead = sorted(moment for moment in moments if moment > self.clock.now_us)
         if ahead:
-            self._advance(int(_pick(ahead[:5], which)) - self.clock.now_us - just_before)
+            self._advance(_pick(ahead[:5], which) - self.clock.now_us - just_before)
 
     # What must hold after every step
 
     @invariant()
     def every_promise_is_kept(self) -> None:
-        held = self._everything()
-        self._redis_holds_what_the_model_tells(held)
-        self._every_job_is_in_one_place(held)
-        self._nothing_is_kept_in_vain(held)
-        self._what_is_left_expires()
-
-    def _redis_holds_what_the_model_tells(self, held: Held) -> None:
-        assert held.lanes == [model.holds() for model in self.models]
-        assert held.ready == [[message.text for message in level] for level in self.shared.ready]
-        assert held.dead == self.shared.dead
-        assert held.known_lanes == self.shared.known_lanes
-        assert held.records == {job_id: record.text for job_id, record in self.shared.records.items()}
-
-    def _every_job_is_in_one_place(self, held: Held) -> None:
-        copies = Counter(self.messages[text].job_id for lane in held.lanes for level in lane.waiting for text in level)
-        for lane in held.lanes:
-            copies.update([*lane.leases, *lane.due])
-        for job_id, times_sent in self.sent.items():
-            if job_id in self.ended:
-                assert held.records[job_id] in {FINAL, CANCELLED}
-                assert copies[job_id] <= times_sent, "a copy of a message may be left, and will be dropped"
-            else:
-                assert 1 <= copies[job_id] <= times_sent, f"{job_id} is in {copies[job_id]} places"
-
-    def _nothing_is_kept_in_vain(self, held: Held) -> None:
-        for lane in held.lanes:
-            kept = {name for name in lane.jobs if not name.endswith((":owner", ":tries"))}
-            assert kept == lane.leases.keys() | lane.due.keys(), "a job in flight or deferred has its message there"
-            owners = {name.removesuffix(":owner") for name in lane.jobs if name.endswith(":owner")}
-            assert owners <= lane.leases.keys()
-            waiting = {self.messages[text].job_id for level in lane.waiting for text in level}
-            histories = {name.removesuffix(":tries") for name in lane.jobs if name.endswith(":tries")}
-            assert histories <= kept | waiting, "the history of a job that has ended is left"
-
-    def _what_is_left_expires(self) -> None:
-        keys: Any = self.redis.keys("*")
-        pipeline = self.redis.pipeline(transaction=False)
-        for key in keys:
-            if key.startswith(b"celery-task-meta-") or key.endswith(b":pace"):
-                pipeline.pttl(key)
-        assert all(ttl > 0 for ttl in pipeline.execute())
+        lanes = self._everything()
+        for held in lanes:
+            if held.arrived or held.scheduled is not None:
+                self.unannounced.discard(held.lane)
+            somebody_will_look(held, self.clock.now_us, unannounced=self.unannounced)
+            nothing_is_kept_in_vain(held)
+            self.models[held.lane].check(held, now_us=self.clock.now_us)
+        jobs_are_conserved(lanes, self.sent, self.ended, self._id_of)
+        the_rest_is_bounded(self.redis)
 
     def teardown(self) -> None:
         """See that everything ends, and what is left then; unless a step has failed, which then is what matters."""
-        if sys.exc_info()[0] is None and self.models:
+        if sys.exc_info()[0] is None and self.sent:
             self._let_everything_end()
 
     def _let_everything_end(self) -> None:
-        for _ in range(2000):
-            if all(model.empty for model in self.models) and not any(self.shared.ready):
+        self.find()
+        self._set_limit(10_000.0)  # of these, a look gives as many as it may
+        for _ in range(100):
+            if not any(held.holds_waiting or held.jobs for held in self._everything()):
                 break
             self._advance(61 * SECOND)
-            for which in (0, 1):
-                self._sweep(which)
-            while self._take():
-                self._claim(self.taken.pop(), 15 * SECOND, 0)
-            for delivery in list(self.owning):
-                self.finish(delivery, LastCall.WELL)
+            self._sweep()
+            for worker in range(len(WORKERS)):
+                self._take(worker, 50)
+            self.take_for_nobody()
+            self._report([_ended(LastCall.WELL, 0)(job) for job in self.owning])
         self.every_promise_is_kept()
-        assert self.sent.keys() <= self.ended, "a job has not ended"
-        for which in (0, 1):
-            self._sweep(which)
-        keys: Any = self.redis.keys("*")
-        left = {key.decode() for key in keys} - {
-            CLOCK_KEY,
-            DEAD,
-            f"{DEAD}:count",
-            *(f"{DEAD}.{dead}" for dead in self.shared.dead),
-        }
-        assert left <= {result_key(job_id) for job_id in self.home} | {model.lane.keys[7] for model in self.models}
+        assert self.sent.keys() <= self.ended, f"these have not ended: {sorted(self.sent.keys() - self.ended)}"
+        self._advance(61 * SECOND)
+        for _ in range(2):
+            self._sweep()
+            for worker in range(len(WORKERS)):
+                self._take(worker, 50)
+            self._advance(SECOND)
+        self.take_for_nobody()
+        assert self.redis.zcard(LEASED) == 0
+        strangers: Any = self.redis.zrange(SCHEDULE, 0, -1)
+        assert {name.decode() for name in strangers} <= {LANES[2].name}
+        assert self.redis.zcard(DEAD) == self.garbage
 
-    def finish(self, delivery: Delivery, call: LastCall, late: int = 0) -> None:
-        lateness = self._lateness(delivery, late)
-        finished = self.models[delivery.lane].finish(delivery.job_id, delivery.owner, FINAL, call, lateness)
-        assert self._report_finish(delivery, call, lateness) == finished
-        if finished:
-            self.ended.add(delivery.job_id)
-        self._let_go(delivery)
+    def _take(self, worker: int, most: int) -> list[Taken]:
+        before = {held.lane: held for held in self._everything()}
+        take = self.schedule.take(most, lease=LEASE, book=self.books[worker])
+        assert not take.broken
+        assert len(take.jobs) <= most
+        for job in take.jobs:
+            held = before[job.lane]
+            assert job.lane.account in WORKERS[worker]
+            assert job.job_id not in self.ended, "a job that has ended is given"
+            assert job.job_id not in held.leases, "a job in flight is given"
+            assert job.slot_us >= self.clock.now_us
+            self.models[job.lane].gives(job, now_us=self.clock.now_us)
+            self.slots[job.lane].note(job)
+        for lane, one in before.items():
+            if lane.account in WORKERS[worker]:
+                given = [job for job in take.jobs if job.lane == lane]
+                assert not given or len(one.leases) + len(given) <= max(self.models[lane].window, 1)
+        for held in self._everything():
+            self.models[held.lane].check(held, now_us=self.clock.now_us)
+        self.owning += take.jobs
+        return list(take.jobs)
 
-    def defer(self, delivery: Delivery, delay: int, tries: Tries, late: int, call: LastCall) -> None:
-        lateness = self._lateness(delivery, late)
-        model = self.models[delivery.lane]
-        rest = model.defer(delivery.job_id, delivery.owner, delay, tries, AGAIN, call, lateness)
-        assert self._report_defer(delivery, delay, tries, lateness, call) == _duration(rest)
-        self._let_go(delivery)
+    def _report(self, reports: Sequence[Report]) -> None:
+        order = sorted(reports, key=lambda report: -report.job.slot_us)
+        owned = {job_id: owner for held in self._everything() for job_id, owner in _owners(held).items()}
+        expected: dict[int, timedelta | None] = {}
+        for report in order:
+            job = report.job
+            if owned.get(job.job_id) != job.owner:
+                expected[id(report)] = None
+                continue
+            rest = self.models[job.lane].takes_down(report, now_us=self.clock.now_us)
+            expected[id(report)] = _us(rest)
+            if isinstance(report, Renewed):
+                continue
+            del owned[job.job_id]
+            if isinstance(report, Ended):
+                self.ended.add(job.job_id)
+            if isinstance(report, Released) or (report.call is LastCall.NONE and not isinstance(report, Throttled)):
+                self.slots[job.lane].given.pop(job, None)  # there was no call
+        assert list(self.schedule.report(reports).rests) == [expected[id(report)] for report in reports]
+        for report in reports:
+            if not isinstance(report, Renewed) and report.job in self.owning:
+                self.owning.remove(report.job)
+                self.through.append(report.job)
 
-    def pause(self, delivery: Delivery, tries: Tries, hint: int, late: int) -> None:
-        lateness = self._lateness(delivery, late)
-        rest = self.models[delivery.lane].pause(delivery.job_id, delivery.owner, tries, hint, lateness)
-        assert self._report_pause(delivery, tries, hint, lateness) == _duration(rest)
-        self._let_go(delivery)
+    def _sweep(self) -> None:
+        for _ in range(100):
+            swept = self.schedule.sweep(longest_lease=LONGEST_LEASE, period=timedelta(0))
+            assert swept is not None
+            if not swept.again:
+                break
+        for held in self._everything():
+            assert all(self.clock.now_us < end for end in held.leases.values()), "a lease has run out, and is there"
 
-    def _lateness(self, delivery: Delivery, late: int) -> Late:
-        return Late(late, self.moved_before.get(delivery, 0))
+    def _send(self, job_id: str, level: int) -> None:
+        self.sent[job_id] += 1
+        self.redis.lpush(self.home[job_id].waiting[level], self.messages[job_id])
 
-    def _send(self, which: int, message: Message, level: int) -> None:
-        self.messages[message.text] = message
-        if message.job_id is not None:
-            self.sent[message.job_id] += 1
-        self.redis.lpush(self.models[which].lane.waiting[level], message.text)
-        self.models[which].publish(message, level)
+    def _announce(self, lane: Lane, *, tells: bool) -> None:
+        if tells:
+            announce(self.redis, lane)
+        else:
+            self.unannounced.add(lane)
 
-    def _cancel(self, job_id: str) -> None:
-        model = self.models[self.home[job_id]]
-        answer = model.cancel(job_id, CANCELLED)
-        assert self.lanes.cancel(model.lane, job_id, record=CANCELLED) == answer
-        if answer == "cancelled":
-            self.ended.add(job_id)
-
-    def _sweep(self, which: int) -> None:
-        model = self.models[which]
-        swept = self._swept(model)
-        assert swept == model.sweep()
-        self.owning += [Delivery(which, job_id, SWEEPER) for job_id, _ in swept.unbegun]
-
-    def _swept(self, model: LaneModel) -> Swept:
-        lease = timedelta(microseconds=LONGEST_LEASE)
-        return self.lanes.sweep(model.lane, model.pace, owner=SWEEPER, lease=lease)
-
-    def _take(self) -> bool:
-        text: Any = next(filter(None, map(self.redis.rpop, READY_LISTS)), None)
-        if text is None:
-            assert not any(self.shared.ready)
-            return False
-        assert self.shared.take().text == text
-        job_id = self.messages[text].job_id
-        assert job_id is not None
-        self.taken.append(Delivery(self.home[job_id], job_id, self._new_owner()))
-        return True
-
-    def _claim(self, delivery: Delivery, lease: int, expires: int, *, to_call: bool = True) -> bool:
-        model = self.models[delivery.lane]
-        rests_until = model.pacing.rests_until
-        expected = model.claim(delivery.job_id, delivery.owner, lease, expires, to_call=to_call)
-        claim = self.lanes.claim(
-            model.lane,
-            model.pace,
-            delivery.job_id,
-            owner=delivery.owner,
-            lease=timedelta(microseconds=lease),
-            expires_at=EPOCH + timedelta(microseconds=expires) if expires else None,
-            to_call=to_call,
-        )
-        assert claim == expected
-        if claim.what is Claimed.GO and to_call:
-            assert delivery.job_id not in self.ended
-            slot = self.clock.now_us + claim.wait // timedelta(microseconds=1)
-            assert slot >= rests_until, "a lane that rests gives no slot"
-            self._note_slot(delivery.lane, slot)
-            self.moved_before[delivery] = claim.moved_us
-        owns = claim.what in {Claimed.GO, Claimed.EXPIRED}
-        (self.owning if owns else self.through).append(delivery)
-        return owns
-
-    def _note_slot(self, which: int, moment: int) -> None:
-        slots, limit = self.slots[which], self.limits[which]
-        if slots:
-            # Where the limit was raised, what the lower one put off is brought forward.
-            assert moment >= slots[-1].moment + min(slots[-1].interval, self.models[which].pace.interval_us)
-        slots.append(Slot(moment, self.models[which].pace.interval_us, limit))
-        lately = slots[-int(limit) - 1 :] if limit >= 1 else []
-        if len(lately) > int(limit) == limit and all(slot.limit == limit for slot in lately):
-            assert lately[-1].moment - lately[0].moment > SECOND
-
-    def _report_finish(self, delivery: Delivery, call: LastCall, late: Late) -> bool:
-        model = self.models[delivery.lane]
-        return self.lanes.finish(
-            model.lane,
-            model.pace,
-            delivery.job_id,
-            owner=delivery.owner,
-            record=FINAL,
-            call=call,
-            lateness=_as_told(late),
-        )
-
-    def _report_defer(
-        self, delivery: Delivery, delay: int, tries: Tries, late: Late, call: LastCall
-    ) -> timedelta | None:
-        model = self.models[delivery.lane]
-        return self.lanes.defer(
-            model.lane,
-            model.pace,
-            delivery.job_id,
-            owner=delivery.owner,
-            delay=timedelta(microseconds=delay),
-            tries=tries,
-            record=AGAIN,
-            call=call,
-            lateness=_as_told(late),
-        )
-
-    def _report_pause(self, delivery: Delivery, tries: Tries, hint: int, late: Late) -> timedelta | None:
-        model = self.models[delivery.lane]
-        return self.lanes.pause(
-            model.lane,
-            model.pace,
-            delivery.job_id,
-            owner=delivery.owner,
-            tries=tries,
-            hint=timedelta(microseconds=hint) if hint else None,
-            lateness=_as_told(late),
-        )
-
-    def _release(self, delivery: Delivery) -> bool:
-        model = self.models[delivery.lane]
-        return self.lanes.release(model.lane, model.pace, delivery.job_id, owner=delivery.owner)
-
-    def _owns(self, delivery: Delivery) -> bool:
-        job = self.models[delivery.lane].in_flight.get(delivery.job_id)
-        return job is not None and job.owner == delivery.owner
-
-    def _is_owned(self, delivery: Delivery) -> bool:
-        job = self.models[delivery.lane].in_flight.get(delivery.job_id)
-        return job is not None and job.owner is not None
-
-    def _let_go(self, delivery: Delivery) -> None:
-        if delivery in self.owning:
-            self.owning.remove(delivery)
-        self.through.append(delivery)
-
-    def _new_owner(self) -> str:
-        self.owners += 1
-        return f"owner {self.owners}"
+    def _set_limit(self, limit: float) -> None:
+        pace = Pace.of_limit(limit)
+        self.limit = limit
+        self.books = [Book(accounts, {}, pace, {}) for accounts in WORKERS]
+        self.slots = {lane: Slots(limit) for lane in LANES}
+        if not hasattr(self, "models"):
+            self.models = {lane: PaceModel() for lane in LANES}
+        for model in self.models.values():
+            model.pace = pace
 
     def _advance(self, microseconds: int) -> None:
         self.clock.now_us += microseconds
         self.redis.show(self.clock)
 
-    def _everything(self) -> Held:
-        job_ids = list(self.home)
-        pipeline = self.redis.pipeline(transaction=False)
-        for ready in READY_LISTS:
-            pipeline.lrange(ready, 0, -1)
-        pipeline.smembers(LANES)
-        pipeline.mget([CLOCK_KEY, *(result_key(job_id) for job_id in job_ids)])
-        now, later, known_lanes, (_, *records) = pipeline.execute()
-        return Held(
-            lanes=[read_lane(self.redis, model.lane) for model in self.models],
-            ready=[now[::-1], later[::-1]],
-            dead={letter_id: self._letter(letter_id) for letter_id in self._letter_ids()},
-            known_lanes={name.decode() for name in known_lanes},
-            records={job_id: text.decode() for job_id, text in zip(job_ids, records, strict=True) if text is not None},
-        )
+    def _id_of(self, entry: bytes) -> str | None:
+        return self.ids.get(entry.partition(b"\n")[2] if entry.startswith(b"\x01") else entry)
 
-    def _letter_ids(self) -> list[str]:
-        ids: Any = self.redis.zrange(DEAD, 0, -1)
-        return [letter_id.decode() for letter_id in ids]
-
-    def _letter(self, letter_id: str) -> bytes:
-        text: Any = self.redis.hget(f"{DEAD}.{letter_id}", "message")
-        return bytes(text)
+    def _everything(self) -> list[LaneHolds]:
+        return [read_lane(self.redis, lane) for lane in LANES]
 
 
-def _pick(items: list[_T], which: int) -> _T:
+def _owners(held: LaneHolds) -> dict[str, str]:
+    return {
+        name.removesuffix(":owner"): owner.decode() for name, owner in held.jobs.items() if name.endswith(":owner")
+    }
+
+
+def _pick(items: Sequence[_T], which: int) -> _T:
     return items[which % len(items)]
-
-
-def _as_told(late: Late) -> Lateness:
-    return Lateness(timedelta(microseconds=late.by), late.moved_before)
-
-
-def _duration(microseconds: int | None) -> timedelta | None:
-    return None if microseconds is None else timedelta(microseconds=microseconds)

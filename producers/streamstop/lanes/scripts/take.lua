@@ -18,7 +18,8 @@
 --          or 'no book'
 local owner, most, lease, book = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local LONG_DUE = SECOND / 4         -- a stranger's lane that is due for so long stands in the way of others
-local NEXT_LOOK = SECOND            -- when to look at it again
+local NEXT_LOOK = SECOND            -- when to look again at a lane whose keys Redis fails over
+local MOST_LANES = 50               -- due lanes that one run goes through
 local FEW = 4                       -- jobs of one lane in one run, where more lanes are due than jobs are asked for
 local MOST_DUE = 50                 -- deferred jobs that wait again, of one lane in one run
 
@@ -215,11 +216,11 @@ else
         redis.call('DEL', WAKE)     -- of all that was announced; not every producer may keep it at one token
         schedule_arrivals()
     end
-    local entries = redis.call('ZRANGE', SCHEDULE, 0, most, 'WITHSCORES')
+    local entries = redis.call('ZRANGE', SCHEDULE, 0, MOST_LANES, 'WITHSCORES')
     local due = 0
     while due * 2 < #entries and tonumber(entries[due * 2 + 2]) <= now do due = due + 1 end
-    local is_cut = due > most
-    for i = 1, due do
+    local is_cut = false
+    for i = 1, math.min(due, MOST_LANES) do
         if #jobs >= most then
             is_cut = true
             break
@@ -239,12 +240,17 @@ else
             local share = math.max(FEW, math.floor((most - #jobs) / (due - i + 1)))
             guarded(lane, math.min(share, most - #jobs), true)
         elseif tonumber(entries[i * 2]) < now - LONG_DUE then
+            -- It goes behind the others, and stays due for a worker that has its account and is busy now.
             strangers[#strangers + 1] = lane.name
-            schedule_at(lane, now + NEXT_LOOK)
+            redis.call('ZADD', SCHEDULE, integer(now), lane.name)
         end
     end
     local upcoming = tonumber(entries[due * 2 + 2])
-    if is_cut then upcoming = now end       -- others may be due too
+    if is_cut then
+        upcoming = now                      -- others are due too
+    elseif due > MOST_LANES then
+        upcoming = #jobs > 0 and now or now + LEAD      -- behind lanes of accounts that others have, perhaps
+    end
     local first = save()
     if first and first < (upcoming or math.huge) then upcoming = first end
     if #leased > 0 then redis.call('ZADD', LEASED, 'LT', unpack(leased)) end

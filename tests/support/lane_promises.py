@@ -1,0 +1,125 @@
+"""What must hold of the lanes in a Redis at any moment, whatever scripts have run: told without any model of them."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from streamstop.lanes import Lane
+from streamstop.lanes.names import ARRIVALS, LEASED, SCHEDULE, WAKE
+
+SECOND = 1_000_000
+
+
+@dataclass(frozen=True)
+class LaneHolds:
+    """All that one lane holds. Moments are in µs."""
+
+    lane: Lane
+    #: By level, each first to last, as they lie there.
+    waiting: tuple[tuple[bytes, ...], ...]
+    leases: Mapping[str, int]
+    due: Mapping[str, int]
+    jobs: Mapping[str, bytes]
+    pace: Mapping[str, str]
+    #: When the schedule and the index of leases have it, None where they do not.
+    scheduled: int | None
+    leased: int | None
+    arrived: bool
+
+    @property
+    def holds_waiting(self) -> bool:
+        return any(self.waiting)
+
+    def number(self, field: str, default: int = 0) -> int:
+        """Return a number of its pace."""
+        return int(self.pace.get(field, default))
+
+    @property
+    def window(self) -> int:
+        """How many jobs may be in flight."""
+        return 1 if self.number("faults") >= 5 else max(1, self.number("window"))
+
+
+def read_lane(redis: Redis, lane: Lane) -> LaneHolds:
+    """Tell what `redis` holds of `lane`."""
+    pipeline = redis.pipeline(transaction=False)
+    for key in lane.waiting:
+        pipeline.lrange(key, 0, -1)
+    pipeline.zrange(lane.leases, 0, -1, withscores=True)
+    pipeline.zrange(lane.due, 0, -1, withscores=True)
+    pipeline.hgetall(lane.jobs)
+    pipeline.hgetall(lane.pace)
+    pipeline.zscore(SCHEDULE, lane.name)
+    pipeline.zscore(LEASED, lane.name)
+    pipeline.sismember(ARRIVALS, lane.name)
+    *waiting, leases, due, jobs, pace, scheduled, leased, arrived = pipeline.execute()
+    return LaneHolds(
+        lane=lane,
+        waiting=tuple(tuple(reversed(level)) for level in waiting),
+        leases={job_id.decode(): _whole(moment) for job_id, moment in leases},
+        due={job_id.decode(): _whole(moment) for job_id, moment in due},
+        jobs={name.decode(): value for name, value in jobs.items()},
+        pace={name.decode(): value.decode() for name, value in pace.items()},
+        scheduled=None if scheduled is None else _whole(scheduled),
+        leased=None if leased is None else _whole(leased),
+        arrived=bool(arrived),
+    )
+
+
+def somebody_will_look(held: LaneHolds, now_us: int, *, unannounced: Collection[Lane] = ()) -> None:
+    """Check that no lane holds anything that nobody looks at again."""
+    at, noted = held.scheduled, held.arrived or held.scheduled is not None
+    is_full = len(held.leases) >= held.window
+    if held.holds_waiting and held.lane not in unannounced:
+        assert noted or is_full, f"{held.lane.name} holds waiting jobs, and nobody looks at it again"
+    if held.leases:
+        assert held.leased is not None, f"no sweep finds the leases of {held.lane.name}"
+        assert held.leased <= min(held.leases.values()), f"the sweep comes late to the leases of {held.lane.name}"
+    if held.due and not held.holds_waiting:
+        assert noted, f"{held.lane.name} has jobs that are due later, and nobody looks at it again"
+        # Of a clock that is set back by a second at most, the sweep takes no notice.
+        latest = max(min(held.due.values()), held.number("rest"), now_us) + SECOND
+        assert held.arrived or (at is not None and at <= latest), f"{held.lane.name} is looked at too late"
+
+
+def nothing_is_kept_in_vain(held: LaneHolds) -> None:
+    """Check that a lane keeps the messages, owners and histories of just the jobs that it has."""
+    kept = {name for name in held.jobs if not name.endswith((":owner", ":tries"))}
+    assert kept == held.leases.keys() | held.due.keys(), "a job in flight or due later has its message there"
+    assert not held.leases.keys() & held.due.keys(), "no job is in two places"
+    assert {name.removesuffix(":owner") for name in held.jobs if name.endswith(":owner")} == held.leases.keys()
+    assert {name.removesuffix(":tries") for name in held.jobs if name.endswith(":tries")} <= kept
+
+
+def jobs_are_conserved(lanes: Collection[LaneHolds], sent: Counter[str], ended: Collection[str], ids: Any) -> None:
+    """Check that each job is somewhere until it has ended, and nowhere more often than it was sent.
+
+    `ids` returns the id of the job that an entry of a list is, None for what is none.
+    """
+    copies = Counter(ids(entry) for lane in lanes for level in lane.waiting for entry in level)
+    for lane in lanes:
+        copies.update([*lane.leases, *lane.due])
+    for job_id, times in sent.items():
+        least = 0 if job_id in ended else 1
+        assert least <= copies[job_id] <= times, f"{job_id} is in {copies[job_id]} places, and was sent {times} times"
+
+
+def the_rest_is_bounded(redis: Redis) -> None:
+    """Check that what no lane needs any more expires, and that tokens do not pile up."""
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.llen(WAKE)
+    keys: Any = redis.keys("*")
+    for key in keys:
+        if key.startswith((b"celery-task-meta-", b"streamstop.work.book.")) or key.endswith(b":pace"):
+            pipeline.pttl(key)
+    tokens, *ttls = pipeline.execute()
+    assert tokens <= 1
+    assert all(ttl > 0 for ttl in ttls)
+
+
+def _whole(moment: float) -> int:
+    assert moment == int(moment), "a moment lost its whole microseconds"
+    return int(moment)
