@@ -75,6 +75,8 @@ def somebody_will_look(held: LaneHolds, now_us: int, *, unannounced: Collection[
     is_full = len(held.leases) >= held.window
     if held.holds_waiting and held.lane not in unannounced:
         assert noted or is_full, f"{held.lane.name} holds waiting jobs, and nobody looks at it again"
+        latest = max(held.number("tat"), held.number("rest"), now_us) + SECOND
+        assert held.arrived or at is None or at <= latest, f"{held.lane.name} is looked at too late"
     if held.leases:
         assert held.leased is not None, f"no sweep finds the leases of {held.lane.name}"
         assert held.leased <= min(held.leases.values()), f"the sweep comes late to the leases of {held.lane.name}"

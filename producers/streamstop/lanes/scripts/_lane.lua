@@ -41,6 +41,7 @@ local SECOND = 1000000
 local HORIZON = SECOND * 0.06       -- how far ahead of its slot a job is given to a worker, at most
 local LEAD = SECOND * 0.03          -- how far ahead of the lane's next slot a worker should look at it again
 local AHEAD = SECOND / 10           -- how far a lane that had nothing goes ahead of those with a backlog
+local SOON = SECOND / 10            -- when a lane is looked at again, at the latest, that something was put into
 local MOST_ARRIVALS = 1000
 local PATIENCE = SECOND             -- no slot is given farther ahead than this, whatever the clock does
 local LATE_COVERED = SECOND / 100   -- lateness of a call that the headroom covers, beside what nobody can see
@@ -164,6 +165,19 @@ local function reschedule(lane)
     end
 end
 
+-- Have lanes looked at that something was put into: those that stand in no schedule at `at`; others in a moment, for they
+-- may stand there for a job that is due much later. One with a backlog is due by then as it is, and is not looked at twice.
+local function expect(names, at)
+    if #names == 0 then return end
+    local new, known = {}, {}
+    for i, name in ipairs(names) do
+        new[i * 2 - 1], new[i * 2] = integer(at), name
+        known[i * 2 - 1], known[i * 2] = integer(now + SOON), name
+    end
+    redis.call('ZADD', SCHEDULE, 'NX', unpack(new))
+    redis.call('ZADD', SCHEDULE, 'XX', 'LT', unpack(known))
+end
+
 -- Write what has changed of every lane. Returns the earliest moment for which this run has scheduled one, or nil.
 local function save()
     local at, gone, first = {}, {}, nil
@@ -217,19 +231,16 @@ local function is_lane(name)
     return #name <= LONGEST_ID and string.find(name, '.', 1, true) ~= nil and is_utf8(name)
 end
 
--- Note in the schedule the lanes that producers have put jobs into.
+-- Note in the schedule the lanes that producers have put jobs into. Returns how many.
 local function schedule_arrivals()
     local arrived = redis.call('SPOP', ARRIVALS, MOST_ARRIVALS)
     written = true
-    local at = {}
+    local names = {}
     for _, name in ipairs(arrived) do
-        if is_lane(name) then
-            at[#at + 1] = integer(now - AHEAD)
-            at[#at + 1] = name
-        end
+        if is_lane(name) then names[#names + 1] = name end
     end
-    if #at > 0 then redis.call('ZADD', SCHEDULE, 'NX', unpack(at)) end
-    return #arrived
+    expect(names, now - AHEAD)
+    return #names
 end
 
 local function decode(message)

@@ -17,18 +17,19 @@ local function halve(first, last)
         halve(middle + 1, last)
     else
         begin_writing()
-        redis.call('ZADD', SCHEDULE, 'NX', integer(now), names[first])
+        expect({names[first]}, now)
         found = found + 1
     end
 end
 
-local scheduled                     -- lanes that workers look at anyway; of very many, not all
+local scheduled                     -- lanes that workers soon look at anyway; of very many, not all
 
 local function look()
     if #keys > 0 and redis.call('EXISTS', unpack(keys)) > 0 then
         if not scheduled then
             scheduled = {}
-            for _, name in ipairs(redis.call('ZRANGE', SCHEDULE, 0, MOST_SCHEDULED)) do scheduled[name] = true end
+            local soon = redis.call('ZRANGEBYSCORE', SCHEDULE, '-inf', integer(now + SECOND), 'LIMIT', 0, MOST_SCHEDULED)
+            for _, name in ipairs(soon) do scheduled[name] = true end
         end
         local others, of_others = {}, {}
         for i, name in ipairs(names) do

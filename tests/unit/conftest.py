@@ -1,0 +1,26 @@
+"""Fixtures for tests of lanes: scripts as they are, on a Redis in memory whose clock the tests move."""
+
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from tests.support.lane_hands import LaneHands
+from tests.support.moved_clock import MovedClock, fake_redis
+
+
+@pytest.fixture
+def clock() -> MovedClock:
+    return MovedClock()
+
+
+@pytest.fixture
+def redis(clock: MovedClock) -> Iterator[Redis]:
+    with fake_redis(clock) as redis:
+        yield redis
+
+
+@pytest.fixture
+def lane(redis: Redis, clock: MovedClock) -> LaneHands:
+    """A lane of 10 calls a second."""
+    return LaneHands(redis, clock, limit=10)
