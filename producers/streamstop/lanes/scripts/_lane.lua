@@ -298,6 +298,7 @@ end
 local function refund(lane, slot)
     if slot > 0 and math.abs(lane.tat - slot - interval_of(lane)) < 2 then
         set(lane, 'tat', slot)
+        lane.changes = true     -- the next job need not wait for the slot behind it
     end
 end
 

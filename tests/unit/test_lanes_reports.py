@@ -1,0 +1,272 @@
+"""What a worker's reports do to a job and its lane."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from streamstop.lanes import Dropped, Ended, LastCall, Queued, Released, Renewed, Tries
+from streamstop.lanes.names import Lane, result_key
+from tests.support.celery_messages import celery_message
+from tests.support.lane_hands import CANCELLED, ENDED, KEPT, LEASE, WAITS_AGAIN, LaneHands
+
+SECOND = timedelta(seconds=1)
+MILLISECOND = timedelta(milliseconds=1)
+INTERVAL = timedelta(microseconds=103_627)
+
+
+def test_an_outcome_is_recorded_for_as_long_as_it_is_kept_and_published_in_the_step_that_ends_the_job(
+    lane: LaneHands,
+) -> None:
+    news = lane.redis.pubsub()  # type: ignore[no-untyped-call]  # redis-py gives it no types
+    news.subscribe(result_key(lane.job_id("a")))
+    lane.publish("a")
+    assert lane.finish(lane.take_next())
+    assert lane.record("a") == ENDED
+    assert lane.redis.ttl(result_key(lane.job_id("a"))) == KEPT.total_seconds()
+    assert [news.get_message()["type"], news.get_message()["data"]] == ["subscribe", ENDED.encode()]
+    news.close()
+
+
+def test_once_every_job_has_ended_only_the_pace_is_left_and_for_a_day(lane: LaneHands) -> None:
+    lane.publish("a", "b")
+    for _ in range(2):
+        lane.finish(lane.take_next())
+    lane.clock.advance(2 * LEASE)
+    lane.take()
+    lane.sweep()
+    left = {key for key in lane.redis.keys() if key.startswith((b"streamstop.lane.", b"streamstop.work.live-cn"))}
+    assert left == {lane.lane.pace.encode()}
+    assert (lane.scheduled(), lane.leased()) == (None, None)
+    lane.clock.advance(timedelta(days=1))
+    assert not lane.redis.exists(lane.lane.pace)
+
+
+def test_the_pace_of_a_lane_with_few_calls_a_day_does_not_expire_between_them(lane: LaneHands) -> None:
+    for number in range(20):
+        lane.publish(number)
+        lane.finish(lane.take_next())
+        ttl = lane.redis.ttl(lane.lane.pace)
+        assert ttl > timedelta(hours=22).total_seconds()
+        lane.clock.advance(timedelta(hours=5))
+
+
+def test_a_report_by_anyone_but_the_owner_changes_nothing(lane: LaneHands) -> None:
+    lane.publish("a", "b")
+    job = lane.held[lane.take_next()]
+    lane.clock.advance(LEASE)
+    lane.sweep()
+    lane.take()
+    lane.held["a"] = job
+    before = lane.everything()
+    assert not lane.finish("a")
+    assert lane.retry("a") is None
+    assert lane.throttle("a") is None
+    assert lane.release("a") == [False]
+    assert lane.everything() == before
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        lambda lane: lane.finish("a"),
+        lambda lane: lane.retry("a"),
+        lambda lane: lane.throttle("a"),
+        lambda lane: lane.release("a"),
+        lambda lane: lane.cancel("b"),
+        lambda lane: lane.sweep(),
+    ],
+    ids=["end", "retry", "throttle", "release", "cancel", "sweep"],
+)
+def test_a_script_that_runs_twice_does_its_work_once(lane: LaneHands, report: Callable[[LaneHands], object]) -> None:
+    lane.publish(*"abcdef")
+    lane.take()
+    report(lane)
+    before = lane.everything()
+    report(lane)
+    assert lane.everything() == before
+
+
+def test_each_report_of_a_batch_is_judged_by_itself(lane: LaneHands) -> None:
+    lane.publish("a", "b")
+    first, second = (lane.held[lane.take_next()] for _ in range(2))
+    end = Ended(job=first, call=LastCall.WELL, record=ENDED, kept=KEPT)
+    reported = lane.report(end, end, Released(job=second))
+    assert reported.rests == [timedelta(0), None, timedelta(0)]
+    assert (lane.record("a"), lane.waiting()) == (ENDED, ["b"])
+
+
+def test_the_job_that_follows_is_in_its_lane_in_the_step_that_ends_the_one_before(lane: LaneHands) -> None:
+    lane.publish("a")
+    lane.take()
+    other = Lane("other", "live.DescribeTask")
+    then = Queued(other, 9, celery_message(other, "other.live.DescribeTask.1", priority=9).decode())
+    lane.report(Ended(job=lane.held["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
+    assert lane.redis.lrange(other.waiting[3], 0, -1) == [then.message.encode()]
+    assert other in lane.lanes.holding()
+
+
+# Jobs that are tried again
+
+
+def test_a_job_that_is_tried_again_waits_at_the_front_of_its_priority_when_it_is_due(lane: LaneHands) -> None:
+    lane.publish("first", "second", "third", priority=3)
+    assert lane.take_next() == "first"
+    assert lane.retry("first", delay=3 * SECOND) == timedelta(0)
+    assert (lane.record("first"), lane.in_flight()) == (WAITS_AGAIN, 0)
+    assert lane.take_next() == "second"
+    lane.publish("urgent")
+    lane.clock.advance(3 * SECOND)
+    assert [lane.take_next() for _ in range(3)] == ["urgent", "first", "third"]
+
+
+def test_a_lane_with_nothing_else_is_looked_at_when_its_job_is_due_and_not_before(lane: LaneHands) -> None:
+    lane.publish("a")
+    lane.take()
+    lane.retry("a", delay=3 * SECOND)
+    assert lane.scheduled() == 3 * SECOND
+    lane.clock.advance(3 * SECOND - timedelta(microseconds=1))
+    assert lane.take() == []
+    lane.clock.advance(timedelta(microseconds=1))
+    assert lane.take() == ["a"]
+
+
+def test_jobs_that_are_due_together_wait_again_in_the_order_in_which_they_were_due(lane: LaneHands) -> None:
+    lane.publish("c", "a", "b")
+    for delay in (3, 1, 2):
+        lane.retry(lane.take_next(), delay=delay * SECOND)
+    lane.clock.advance(10 * SECOND)
+    assert [lane.take_next() for _ in range(3)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("back", ["retry", "throttle"])
+def test_a_job_is_given_with_its_history(lane: LaneHands, back: str) -> None:
+    history = Tries(attempts=3, calls=5, lapses=0, signed_again=True, left=1_767_225_600, in_doubt=True)
+    lane.publish("a")
+    lane.take()
+    getattr(lane, back)("a", tries=history)
+    lane.clock.advance(3 * SECOND)
+    assert lane.look().jobs[0].tries == history
+
+
+@pytest.mark.parametrize("name", ["", "owner", "a:b", "ünïcode 雨", "line\nbreak", "%d", "*", "x" * 400])
+def test_an_id_may_have_any_characters(lane: LaneHands, name: str) -> None:
+    lane.publish(name)
+    lane.take()
+    lane.retry(name, delay=timedelta(0))
+    lane.clock.advance(SECOND)
+    assert lane.look().jobs[0].tries == Tries(attempts=1, calls=1)
+    assert lane.finish(name)
+    assert (lane.record(name), lane.redis.exists(lane.lane.jobs)) == (ENDED, 0)
+
+
+@pytest.mark.parametrize(
+    ("priority", "level"),
+    [
+        (-1, 0), (0, 0), (2.9, 0), (3, 1), (5, 1), (6, 2), (9, 3), (10, 3), (1e300, 3), ("6", 2), ("high", 0),
+        (None, 0), (True, 0), ([6], 0), ({}, 0),
+    ],
+)  # fmt: skip
+def test_a_job_that_returns_takes_the_level_of_its_priority_whatever_a_foreign_message_says(
+    lane: LaneHands, priority: object, level: int
+) -> None:
+    lane.push(celery_message(lane.lane, lane.job_id("a"), priority=priority))
+    lane.publish()
+    lane.take()
+    lane.throttle("a")
+    assert [lane.redis.llen(key) for key in lane.lane.waiting] == [int(place == level) for place in range(4)]
+
+
+# Jobs that are given back
+
+
+def test_a_job_that_is_given_back_is_the_next_and_has_its_slot_again(lane: LaneHands) -> None:
+    lane.publish("a", "b")
+    lane.take()
+    slot = lane.held["a"].slot_us
+    assert lane.release("a") == [True]
+    assert lane.take() == ["a"]
+    assert lane.held["a"].slot_us == slot
+
+
+def test_jobs_that_are_given_back_together_keep_their_order_and_give_all_their_slots_back(lane: LaneHands) -> None:
+    quick = LaneHands(lane.redis, lane.clock, limit=40)
+    quick.publish(*range(9))
+    assert quick.take() == ["0", "1", "2"]
+    assert quick.release(0, 1, 2) == [True] * 3
+    assert quick.waiting()[:3] == ["0", "1", "2"]
+    assert quick.take() == ["0", "1", "2"]
+    assert quick.slot(0) == timedelta(0)
+
+
+def test_a_slot_is_not_given_back_once_a_later_one_is_given(lane: LaneHands) -> None:
+    lane.publish("a", "b", "c")
+    lane.take()
+    lane.take_next()
+    lane.release("a")
+    assert lane.take_next() == "a"
+    assert lane.held["a"].slot_us == lane.held["b"].slot_us + INTERVAL // timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("limit", [0.5, 10])
+def test_a_job_that_ends_uncalled_gives_its_slot_to_the_next(lane: LaneHands, limit: float) -> None:
+    lane = LaneHands(lane.redis, lane.clock, limit=limit)
+    lane.publish("expired", "next")
+    lane.finish(lane.take_next(), call=LastCall.NONE)
+    assert lane.take() == ["next"]
+    assert lane.held["next"].slot_us == lane.held["expired"].slot_us
+
+
+def test_a_renewed_job_keeps_its_lease(lane: LaneHands) -> None:
+    lane.publish("a")
+    lane.take()
+    for _ in range(5):
+        lane.clock.advance(LEASE - MILLISECOND)
+        assert lane.report(Renewed(job=lane.held["a"], lease=LEASE)).rests == [timedelta(0)]
+        assert lane.lapsed() == 0
+    assert lane.finish("a")
+
+
+# Jobs that are taken back
+
+
+def test_a_waiting_job_that_is_cancelled_is_never_called_and_costs_no_slot(lane: LaneHands) -> None:
+    lane.publish("a", "b")
+    assert lane.cancel("a") == "cancelled"
+    assert lane.record("a") == CANCELLED
+    assert [lane.take(), lane.take()] == [[], ["b"]]
+    assert lane.slot("b") == timedelta(0)
+
+
+def test_a_deferred_job_that_is_cancelled_is_forgotten_at_once(lane: LaneHands) -> None:
+    lane.publish("a")
+    lane.take()
+    lane.retry("a")
+    assert lane.cancel("a") == "cancelled"
+    assert lane.redis.exists(lane.lane.jobs, lane.lane.due) == 0
+    assert lane.record("a") == CANCELLED
+
+
+def test_a_taken_job_cannot_be_cancelled_nor_one_that_has_ended(lane: LaneHands) -> None:
+    lane.publish("a")
+    lane.take()
+    assert lane.cancel("a") == "claimed"
+    lane.finish("a")
+    assert lane.cancel("a") == "ended"
+    assert lane.record("a") == ENDED
+
+
+def test_a_shutdowns_job_that_was_cancelled_has_a_lease_until_it_is_counted(lane: LaneHands) -> None:
+    message = celery_message(lane.lane, lane.job_id("a"))
+    message = message[:-1] + b', "said": "{\\"shutdown\\": 1}"}'
+    lane.push(message)
+    lane.publish()
+    lane.cancel("a")
+    (ended,) = lane.look().ended
+    assert (ended.job_id, lane.in_flight()) == (lane.job_id("a"), 1)
+    lane.clock.advance(LEASE)  # its worker is killed before it has counted it
+    lane.sweep()
+    (ended,) = lane.look().ended
+    lane.report(Dropped(job=ended))
+    assert (lane.in_flight(), lane.waiting(), lane.redis.exists(lane.lane.jobs)) == (0, [], 0)
+    assert lane.record("a") == CANCELLED
