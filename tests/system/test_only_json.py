@@ -77,7 +77,7 @@ def test_nothing_but_json_is_deserialised(tmp_path: Path, folder: Path) -> None:
         made.await_account(ALIYUN)
         messages = trapped(folder)
         made.redis.lpush(LANE.queue, *messages)
-        # Past the lane, as a stranger could put it; and as a command for the worker itself.
+        # Past the lane, into the queue of the version before; and as a command for the worker itself.
         made.redis.lpush(READY, *messages)
         for message in messages:
             made.redis.publish("/0.celery.pidbox", message)

@@ -74,8 +74,8 @@ def test_a_throttled_lane_rests_for_the_vendors_hint_and_returns(two_workers: Wo
     assert {outcome.attempts for outcome in outcomes} == {1}
     calls = two_workers.simulator.calls(OTHER_ALIYUN, "live.StopMPUTask")
     throttled_at = next(call.arrived_monotonic for call in calls if call.answer != "ok")
-    # What was claimed already may still call: a quarter of a second's worth; then the hint holds.
-    late = [call.arrived_monotonic - throttled_at for call in calls if call.arrived_monotonic > throttled_at + 0.5]
+    # What a worker has taken already, for a slot that was near, may still call; then the hint holds.
+    late = [call.arrived_monotonic - throttled_at for call in calls if call.arrived_monotonic > throttled_at + 0.25]
     assert min(late) >= 1.9
 
 

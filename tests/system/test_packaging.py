@@ -13,7 +13,7 @@ from tests.support.lock import blocks
 
 ROOT = Path(__file__).parents[2]
 #: What only the machines that call vendors need.
-WORKER_ONLY = ["httpx", "structlog", "h11"]
+WORKER_ONLY = ["httpx", "aiohttp", "yarl", "hiredis", "uvloop", "structlog", "h11"]
 
 
 @pytest.fixture(scope="module")

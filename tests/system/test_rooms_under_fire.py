@@ -229,7 +229,7 @@ def test_a_small_room_and_a_single_stop_go_ahead_of_a_big_room_whose_tail_still_
     began = calls(fire)
     (single,) = fire.client.enqueue_many(started(fire, paced("single", 1)))
     assert single.outcome(TIMEOUT).ok
-    assert place_of_last(calls(fire)[len(began) :], "single") <= PACED // 2, "what was admitted, and a few slots"
+    assert place_of_last(calls(fire)[len(began) :], "single") <= PACED // 2, "what was taken, and a few slots"
 
     next(progress for progress in whole.watch(TIMEOUT) if progress.ended >= 280)
     assert whole.progress().status is ShutdownStatus.OPEN
