@@ -13,8 +13,10 @@ from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
 
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Return a world with two workers."""
-    with world(tmp_path_factory.mktemp("pacing"), workers=2) as made:
+    """Return a world with two workers, neither of which can hold as many calls as the lanes allow."""
+    with world(tmp_path_factory.mktemp("pacing"), workers=0) as made:
+        for _ in range(2):
+            made.start_worker("--concurrency", "3")
         yield made
 
 
