@@ -48,8 +48,9 @@ class WorkerProcess:
         return self._log.read_text(errors="replace")
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return the JSON lines that it logged."""
-        return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
+        """Return the JSON lines that it logged; not one that it is writing, or was killed in."""
+        whole, _, _ = self.text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def await_line(self, text: str, timeout: float = READY_TIMEOUT_S) -> None:
         """Wait until it has written `text`."""
