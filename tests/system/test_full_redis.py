@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from streamstop import Command, Outcome, QueueUnavailable, Result
+from streamstop import Command, Job, Outcome, QueueUnavailable, Result
 from streamstop.lanes.names import Lane, result_key
 from streamstop.operations import Operation, StopLivePullToPush, StopStreamIngest
 from streamstop.results import outcome_record
@@ -33,17 +33,21 @@ BEYOND = 8 * 2**20
 
 
 @contextmanager
-def full(made: World) -> Iterator[None]:
-    """Fill Redis with records, beyond its limit, until the block ends; then they expire, and it has room again."""
+def full(made: World, wanted: Sequence[Command]) -> Iterator[Sequence[Job]]:
+    """Fill Redis with records, beyond its limit, until the block ends; then they expire, and it has room again.
+
+    `wanted` is enqueued right before the limit holds; the block gets its jobs.
+    """
     made.redis.config_set("maxmemory", 0)
     keys: list[str] = []
     while used(made) < LIMIT + BEYOND:
         records = {result_key(one.job_id): outcome_record(one) for one in (ended_elsewhere() for _ in range(500))}
         made.redis.mset(records)
         keys += records
+    jobs = made.client.enqueue_many(wanted)
     made.redis.config_set("maxmemory", LIMIT)
     try:
-        yield
+        yield jobs
         assert used(made) > LIMIT, "Redis was not full all the time"
     finally:
         pipeline = made.redis.pipeline(transaction=False)
@@ -135,8 +139,7 @@ def test_what_was_accepted_is_called_while_redis_is_full_and_all_recovers_as_rec
     wanted, refused, after = commands("before", 100), commands("refused", 1), commands("after", 5)
     for some in (wanted, refused, after):
         start(made, some)
-    made.client.enqueue_many(wanted)
-    with full(made):
+    with full(made, wanted):
         assert ids_of(wanted) & running(made), "every job had ended before Redis was full"
         for call in (
             lambda: made.client.enqueue(refused[0].operation, account=refused[0].account),
@@ -164,8 +167,7 @@ def test_the_outcome_of_a_job_that_ends_while_redis_is_full_is_told(full_world: 
     made = full_world
     wanted = commands("told", 40)
     start(made, wanted)
-    jobs = made.client.enqueue_many(wanted)
-    with full(made):
+    with full(made, wanted) as jobs:
         last = jobs[-1].outcome(HANGS_S)
         assert last.result is Result.STOPPED
 
@@ -176,8 +178,7 @@ def test_a_job_that_met_a_fault_is_called_again_while_redis_is_full(full_world: 
     start(made, wanted)
     for command in wanted[-2:]:
         made.simulator.add_fault("500", account=command.account, task=command.operation.params, times=2)
-    made.client.enqueue_many(wanted)
-    with full(made):
+    with full(made, wanted):
         assert ids_of(wanted[-1:]) <= running(made), "every job had ended before Redis was full"
         until(lambda: not ids_of(wanted) & running(made), "a deferred job was not called while Redis was full")
 
@@ -188,8 +189,7 @@ def test_a_worker_that_is_killed_while_redis_is_full_loses_nothing(tmp_path: Pat
         made.await_account(ALIYUN)
         wanted = commands("kill", 100)
         start(made, wanted)
-        made.client.enqueue_many(wanted)
-        with full(made):
+        with full(made, wanted):
             assert running(made), "every job had ended before Redis was full"
             made.workers[0].kill()
             until(lambda: not running(made), "jobs were lost with a worker that was killed while Redis was full")
@@ -199,8 +199,7 @@ def test_a_worker_that_starts_while_redis_is_full_serves_when_there_is_room_agai
     with world(tmp_path, workers=0, limits=LIMITS, environ=ENVIRON, redis_options=FULL) as made:
         wanted = commands("late", 20)
         start(made, wanted)
-        made.client.enqueue_many(wanted)
-        with full(made):
+        with full(made, wanted):
             late = made.start_worker(ready=False)
             late.await_line("accounts are loaded")
         until(lambda: not running(made), "the worker that started while Redis was full does not serve")
