@@ -28,6 +28,15 @@ class Made:
     note: Mapping[str, Any] | None
     #: The fault that the worker met instead of an answer, if it did.
     met: str | None
+    #: When the worker had written the request, if it lived to note that. It makes up for what it took until then.
+    sent: float | None = None
+
+    @property
+    def on_the_way_s(self) -> float | None:
+        """How long the call took from its worker to the vendor; None where nobody knows the worker."""
+        if self.note is None:
+            return None
+        return self.call.arrived_at - (self.sent or float(self.note["at"]))
 
 
 class Notes:
@@ -81,8 +90,10 @@ class Notes:
                 found.setdefault(jobs[0], []).append(Made(call, None, None))
                 continue
             note = notes[of_call]
-            met = next((str(after["fault"]) for after in _until_next(notes[of_call:]) if "fault" in after), None)
-            found.setdefault(str(note["job"]), []).append(Made(call, note, met))
+            after: Mapping[str, Any] = next(
+                (one for one in _until_next(notes[of_call:]) if one["what"] == "called"), {}
+            )
+            found.setdefault(str(note["job"]), []).append(Made(call, note, after.get("fault"), after.get("sent")))
         return found
 
 

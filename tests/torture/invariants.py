@@ -134,10 +134,10 @@ class Judge:
     def _on_the_way(self, over: Call) -> list[float]:
         """Return how long the calls of the lane took to the vendor, of the second until `over`."""
         return [
-            made.call.arrived_at - float(made.note["at"])
+            made.on_the_way_s
             for calls in self.made.values()
             for made in calls
-            if made.note is not None
+            if made.on_the_way_s is not None
             and _lane(made.call) == _lane(over)
             and 0 <= over.arrived_at - made.call.arrived_at <= 1.1
         ]

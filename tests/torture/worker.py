@@ -83,11 +83,15 @@ async def send(self: Transport, request: Any) -> Any:
     try:
         response = await _send(self, request)
     except TransportFault as fault:
-        _note("called", job=job, fault=fault.answer.code)
+        _note("called", job=job, fault=fault.answer.code, sent=_moment_of(fault.sent_at))
         raise
-    _note("called", job=job, request_id=_request_id(response.body))
+    _note("called", job=job, request_id=_request_id(response.body), sent=_moment_of(response.sent_at))
     _come_to("after-answer")
     return response
+
+
+def _moment_of(monotonic_s: float | None) -> float | None:
+    return None if monotonic_s is None else time.time() - (time.monotonic() - monotonic_s)
 
 
 def _request_id(body: bytes) -> str | None:

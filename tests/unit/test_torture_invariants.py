@@ -215,6 +215,24 @@ def test_calls_over_the_limit_are_counted_apart_only_next_to_what_explains_them(
     assert broken(replace(over, faults=[happened(kind, 80.5, 80.6)])) == [LIMITS]
 
 
+def test_calls_over_the_limit_are_counted_apart_where_they_took_unevenly_long_from_their_being_sent() -> None:
+    def with_sent(*sent: float) -> Evidence:
+        """A job that was called twice, each noted 0.1 s before and sent at its moment."""
+        over = replace(
+            WELL,
+            calls=[call(100.5, "reset", fault="reset"), call(101.0, over_limit=True)],
+            notes=[calls_at(100.4), calls_at(100.9), finished_at(102.0)],
+        )
+        notes = [
+            {"what": "called", "at": moment + 0.05, "job": JOB, "process": PROCESS, "sent": moment} for moment in sent
+        ]
+        return replace(over, notes=[*over.notes, *notes])
+
+    assert broken(with_sent(100.49, 100.99)) == [LIMITS]
+    assert len(apart(with_sent(100.41, 100.99))) == 1
+    assert broken(with_sent(100.42, 100.92)) == [LIMITS], "both took as long"
+
+
 WHOLE = ShutdownFacts(
     id="0123456789",
     room="room",
