@@ -40,7 +40,7 @@ class LaneHolds:
     @property
     def window(self) -> int:
         """How many jobs may be in flight."""
-        return 1 if self.number("faults") >= 5 else max(1, self.number("window"))
+        return 1 if self.number("failed") >= 5 else max(1, self.number("places"))
 
 
 def read_lane(redis: Redis, lane: Lane) -> LaneHolds:

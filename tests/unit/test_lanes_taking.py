@@ -200,10 +200,10 @@ def test_a_worker_that_can_hold_no_more_wakes_another_for_what_is_left(redis: Re
     assert redis.llen(WAKE) == 1
 
 
-def test_jobs_of_accounts_that_nobody_has_are_taken_without_slots_one_at_a_time(lane: LaneHands) -> None:
+def test_jobs_of_accounts_that_nobody_has_are_taken_without_slots_all_at_once(lane: LaneHands) -> None:
     lane.publish("a", "b")
     take = lane.schedule.take_strangers([lane.lane], 50, lease=LEASE)
-    assert [(job.job_id, job.slot_us) for job in take.jobs] == [(lane.job_id("a"), 0)]
+    assert [(job.job_id, job.slot_us) for job in take.jobs] == [(lane.job_id("a"), 0), (lane.job_id("b"), 0)]
 
 
 def test_what_a_producer_has_not_announced_is_found_by_its_lanes_name(lane: LaneHands) -> None:

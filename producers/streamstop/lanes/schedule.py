@@ -119,7 +119,7 @@ class Schedule:
         return Swept(bool(again), moved, bool(batches), lapses)
 
     def find(self, accounts: Sequence[str], operations: Sequence[str]) -> int:
-        """Note the lanes of `accounts` that hold jobs which nobody has announced; return how many hold any."""
+        """Note the lanes of `accounts` that hold jobs which nobody has announced; return how many were not noted."""
         found = 0
         for start in range(0, len(accounts), _ACCOUNTS):
             some = accounts[start : start + _ACCOUNTS]
