@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -99,6 +99,12 @@ def run(made: Plan, say: Callable[[str], None]) -> Verdict:
     return verdict
 
 
+def _patience_s(faults: Sequence[Fault]) -> float:
+    """Return how long everything may take to settle; it takes far less, as a rule."""
+    set_back = any(fault.kind is Kind.CLOCK_BACK for fault in faults)
+    return aftermath.SETTLES_WITHIN_S + (aftermath.LONGEST_AFTER_SETTING_BACK_S if set_back else 0)
+
+
 def _run(made: Plan, folder: Path, chronicle: Chronicle) -> Verdict:
     seed = None if made.clocks_are_right else made.seed
     with stage(folder, chronicle, WORKERS, ACCOUNTS, limits(), seed=seed) as on:
@@ -114,7 +120,7 @@ def _run(made: Plan, folder: Path, chronicle: Chronicle) -> Verdict:
             play(on, made.faults, began)
             producer.join()
             chronicle.tell("all was asked, and the last fault is over")
-            settled = aftermath.settle(producer, recorder, redis)
+            settled = aftermath.settle(producer, recorder, redis, _patience_s(made.faults))
             chronicle.tell(f"settled, {settled.open} open")
             left = aftermath.probe(on, client, producer)
             left += aftermath.await_empty(redis)
