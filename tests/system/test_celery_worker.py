@@ -118,6 +118,17 @@ def test_celery_multi_starts_and_stops_workers(tmp_path: Path) -> None:
         assert not list(tmp_path.glob("*.pid"))
 
 
+@pytest.mark.parametrize("mistake", ["an option", "the accounts"])
+def test_a_worker_in_the_background_tells_its_logfile_why_it_does_not_start(tmp_path: Path, mistake: str) -> None:
+    with world(tmp_path, workers=0) as made:
+        log, arguments, said = tmp_path / "w.log", ["--purge"], "--purge does not apply"
+        if mistake == "the accounts":
+            made.accounts.write_text("[accounts.a]\nvendor = 1\n")
+            arguments, said = [], "accounts.a.vendor"
+        celery(made, "worker", "--detach", "--logfile", str(log), "--pidfile", str(tmp_path / "w.pid"), *arguments)
+        eventually(lambda: log.exists() and said in log.read_text(), "the reason")
+
+
 def multi(made: World, *arguments: str) -> str:
     """Run ``celery multi``."""
     return celery(made, "multi", *arguments, app=False)

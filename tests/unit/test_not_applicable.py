@@ -20,7 +20,7 @@ def start(*arguments: str, concurrency: int = 256) -> None:
         command.make_context("worker", list(arguments), obj=CLIContext(app, no_color=True, workdir=None)) as context,
     ):
         asked = context.params["concurrency"]
-        refuse_options(SimpleNamespace(concurrency=2 if asked == "auto" else asked))
+        refuse_options(SimpleNamespace(concurrency=2 if asked == "auto" else asked, logfile=None))
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_no_more_than_a_thousand_jobs_are_under_way_at_once() -> None:
 
 
 def test_a_worker_that_no_command_line_started_is_taken() -> None:
-    refuse_options(SimpleNamespace(concurrency=256))
+    refuse_options(SimpleNamespace(concurrency=256, logfile=None))

@@ -32,7 +32,7 @@ from streamstop_worker import telemetry
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.celery_parts import remote_control
 from streamstop_worker.celery_parts.intake import Intake
-from streamstop_worker.celery_parts.not_applicable import refuse_options
+from streamstop_worker.celery_parts.not_applicable import leave, refuse_options
 from streamstop_worker.celery_parts.pool import EventLoopPool
 from streamstop_worker.celery_parts.tasks import register
 from streamstop_worker.control import LEASE, Control
@@ -71,7 +71,7 @@ class Parts(bootsteps.StartStopStep):
             self.settings = WorkerSettings.from_environ()
             self.accounts = Accounts(self.settings.accounts, os.environ)
         except InvalidSettings as mistake:
-            sys.exit(f"streamstop: {mistake}")
+            leave(worker, str(mistake))
 
     def start(self, worker: Any) -> None:
         """Make the parts, begin to sweep, and listen for SIGHUP."""

@@ -5,13 +5,16 @@ A worker that ignored such an option would do something else than whoever starte
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+import structlog
 from click.core import ParameterSource
 
 from streamstop.lanes.names import QUEUE
 from streamstop_worker.settings import MOST_CONCURRENCY
+
+_log = structlog.get_logger("streamstop")
 
 _NO_CHILDREN = "the pool is one event loop and has no child processes"
 _CALL_TIMEOUT = "STREAMSTOP_CALL_TIMEOUT bounds each call"
@@ -50,13 +53,19 @@ def refuse_options(worker: Any) -> None:
         if context is None or context.get_parameter_source(name) not in _ASKED:
             continue
         if name not in _SAME or context.params.get(name) != _SAME[name]:
-            sys.exit(f"streamstop: {not_applicable(option, why)}")
+            leave(worker, not_applicable(option, why))
     if context is not None and context.params.get("concurrency") == "auto":
-        sys.exit(f"streamstop: {not_applicable('--concurrency=auto', 'jobs are bounded by calls, not by CPUs')}")
+        leave(worker, not_applicable("--concurrency=auto", "it bounds calls, which need no CPU each"))
     if not 1 <= worker.concurrency <= MOST_CONCURRENCY:
-        sys.exit(
-            f"streamstop: --concurrency must be a whole number from 1 to {MOST_CONCURRENCY}, not {worker.concurrency}"
-        )
+        most = MOST_CONCURRENCY
+        leave(worker, f"--concurrency must be a whole number from 1 to {most}, not {worker.concurrency}")
+
+
+def leave(worker: Any, why: str) -> NoReturn:
+    """End a worker that cannot start. Its logfile tells why, too: in the background nobody reads its errors."""
+    if worker.logfile:
+        _log.critical(why)
+    sys.exit(f"streamstop: {why}")
 
 
 def not_applicable(what: str, why: str) -> str:
