@@ -109,7 +109,9 @@ REPORT: st.SearchStrategy[Make] = st.one_of(
         LATE,
         st.sampled_from([LastCall.FAULT, LastCall.FAULT, LastCall.WELL, LastCall.NONE]),
     ),
-    st.builds(_throttled, TRIES, st.sampled_from([0, 0, 1, SECOND // 2, 7 * SECOND, 300 * SECOND, 7200 * SECOND]), LATE),
+    st.builds(
+        _throttled, TRIES, st.sampled_from([0, 0, 1, SECOND // 2, 7 * SECOND, 300 * SECOND, 7200 * SECOND]), LATE
+    ),
     st.just(lambda job: Released(job=job)),
     st.just(lambda job: Renewed(job=job, lease=LEASE)),
 )
@@ -427,9 +429,7 @@ class LaneMachine(RuleBasedStateMachine):
 
 
 def _owners(held: LaneHolds) -> dict[str, str]:
-    return {
-        name.removesuffix(":owner"): owner.decode() for name, owner in held.jobs.items() if name.endswith(":owner")
-    }
+    return {name.removesuffix(":owner"): owner.decode() for name, owner in held.jobs.items() if name.endswith(":owner")}
 
 
 def _pick(items: Sequence[_T], which: int) -> _T:

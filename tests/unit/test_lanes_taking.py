@@ -226,9 +226,7 @@ def test_a_lane_can_be_viewed(lane: LaneHands) -> None:
 
 
 def test_a_backlog_of_quick_calls_runs_at_the_limit(redis: Redis, clock: MovedClock) -> None:
-    run = LaneSimulation(
-        redis, clock, Lane("live-cn", "live.StopMPUTask"), limit=10, latency=50 * MILLISECOND
-    )
+    run = LaneSimulation(redis, clock, Lane("live-cn", "live.StopMPUTask"), limit=10, latency=50 * MILLISECOND)
     span = run.run(jobs=300)
     ideal = timedelta(seconds=299 / 10)
     assert ideal < span <= 1.05 * ideal

@@ -66,9 +66,7 @@ def unsteady(bench: Work) -> tuple[Unsteady, Reporter]:
     schedule = Unsteady(bench.redis)
 
     async def make() -> Reporter:
-        return Reporter(
-            schedule, bench.lanes, on_due=bench.due.append, under_way=lambda: 0, draining=lambda: False
-        )
+        return Reporter(schedule, bench.lanes, on_due=bench.due.append, under_way=lambda: 0, draining=lambda: False)
 
     return schedule, bench.run(make())
 
