@@ -1,12 +1,13 @@
 """The demo on a Redis that it found running: it disturbs nobody, and leaves nothing of its own."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from streamstop import Client, Command
-from streamstop.lanes import Lane
+from streamstop.lanes import Book, Lane, Pace, Schedule
 from streamstop.lanes.names import WAKE
 from streamstop.operations import StopMPUTask
 from streamstop_worker.demo.broker import InUse, broker, clear, refuse_if_used
@@ -67,10 +68,12 @@ def test_clearing_an_empty_redis_does_nothing(client: Client, real_redis: Redis)
 def test_fakeredis_runs_the_lanes_scripts(tmp_path: Path) -> None:
     with broker(tmp_path, Interrupt(), fake=True) as redis, Client(redis.url) as client:
         jobs = client.enqueue_many(Command(operation=STOP, account="live-cn") for _ in range(3))
+        book = Book(frozenset({"live-cn"}), {}, Pace.of_limit(10), {})
+        take = Schedule(client.connections.redis).take(1, lease=timedelta(seconds=15), book=book)
         view = client.connections.lanes.view(Lane("live-cn", "live.StopMPUTask"))
         outcome = jobs[-1].cancel()
-    assert view.waiting + view.in_flight == 3
-    assert view.in_flight > 0
+    assert [job.job_id for job in take.jobs] == [jobs[0].id]
+    assert (view.waiting, view.in_flight) == (2, 1)
     assert outcome.result == "cancelled"
 
 

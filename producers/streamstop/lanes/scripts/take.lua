@@ -21,10 +21,12 @@ local LONG_DUE = SECOND / 4         -- a stranger's lane that is due for so long
 local NEXT_LOOK = SECOND            -- when to look again at a lane whose keys Redis fails over
 local MOST_LANES = 50               -- due lanes that one run goes through
 local FEW = 4                       -- jobs of one lane in one run, where more lanes are due than jobs are asked for
+local MOST_DROPPED = 100            -- messages that are none of a job to be called, in one run
 local MOST_DUE = 50                 -- deferred jobs that wait again, of one lane in one run
 
 local jobs, already_ended, strangers, broken = {}, {}, {}, {}
 local leased = {}
+local dropped = 0
 
 -- Return the id of a message that a worker can read as far as its envelope goes.
 local function id_of(message)
@@ -73,12 +75,17 @@ local function bring_due(lane)
     set(lane, 'due', tonumber(first[2]) or 0)
 end
 
--- Pop up to `count` jobs that can be given. Returns them, and whether the lane may hold more.
-local function candidates(lane, count)
+-- Pop up to `count` jobs and add to `given` those that can be. Returns whether the lane may hold more. `seen` notes the
+-- ids of those that are added.
+local function pop_some(lane, count, given, seen)
     local spent, popped, keys, fields = {}, {}, {}, {}
-    while #popped < count do
+    local more = true
+    while #popped < count and dropped < MOST_DROPPED do
         local entry = pop(lane, spent)
-        if not entry then break end
+        if not entry then
+            more = false
+            break
+        end
         written = true
         set(lane, 'turn', lane.turn + 1)
         local history, message = split(entry)
@@ -91,14 +98,12 @@ local function candidates(lane, count)
         else
             bury_unreadable(lane, message)
             lane.popped[#lane.popped] = nil
-            count = count - 1
+            dropped = dropped + 1
         end
     end
-    local more = #popped == count
-    if #popped == 0 then return popped, more end
+    if #popped == 0 then return more end
     local records = redis.call('MGET', unpack(keys))       -- to MGET, a key of another type is none
     local held = redis.call('HMGET', lane.jobs, unpack(fields))
-    local given, seen = {}, {}
     for i, job in ipairs(popped) do
         local message, tries = held[i * 2 - 1], held[i * 2]
         job.ended = ended(records[i])
@@ -108,7 +113,18 @@ local function candidates(lane, count)
             seen[job.id] = true
             if job.history == '' then job.history = tries or '' end
             given[#given + 1] = job
+        else
+            dropped = dropped + 1
         end
+    end
+    return more
+end
+
+-- Pop up to `count` jobs that can be given. Returns them, and whether the lane may hold more.
+local function candidates(lane, count)
+    local given, seen, more = {}, {}, true
+    while more and #given < count and dropped < MOST_DROPPED do
+        more = pop_some(lane, count - #given, given, seen)
     end
     return given, more
 end
@@ -219,7 +235,7 @@ else
     local entries = redis.call('ZRANGE', SCHEDULE, 0, MOST_LANES, 'WITHSCORES')
     local due = 0
     while due * 2 < #entries and tonumber(entries[due * 2 + 2]) <= now do due = due + 1 end
-    local is_cut = false
+    local is_cut, has_served = false, false
     for i = 1, math.min(due, MOST_LANES) do
         if #jobs >= most then
             is_cut = true
@@ -229,7 +245,7 @@ else
         local opens, lane = pcall(open_lane, name)
         local known = opens and is_known(lane)
         if known == nil then
-            if i == 1 then return 'no book' end
+            if not has_served then return 'no book' end
             is_cut = true       -- what was taken so far must reach the worker; the next run says that there is no book
             break
         end
@@ -237,6 +253,7 @@ else
             redis.call('ZADD', SCHEDULE, integer(now + NEXT_LOOK), name)
             broken[#broken + 1] = {name, tostring(type(lane) == 'table' and lane.err or lane)}
         elseif known then
+            has_served = true
             local share = math.max(FEW, math.floor((most - #jobs) / (due - i + 1)))
             guarded(lane, math.min(share, most - #jobs), true)
         elseif tonumber(entries[i * 2]) < now - LONG_DUE then

@@ -1,0 +1,262 @@
+"""What lanes meet that should not be there: keys of another type, paces and books that are gone, names and messages
+that a producer forged. No job is lost over it, and no other lane waits for it."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from streamstop.lanes import Book, Ended, Lane, LastCall, Queued, Retried
+from streamstop.lanes.names import ARRIVALS, BOOK
+from tests.support.celery_messages import celery_message, envelope
+from tests.support.lane_hands import (
+    ENDED,
+    JUDGED_ONCE,
+    KEPT,
+    LEASE,
+    WAITS_AGAIN,
+    LaneHands,
+    announce,
+    book_for,
+)
+from tests.support.lane_promises import nothing_is_kept_in_vain, read_lane, somebody_will_look
+from tests.support.moved_clock import MovedClock
+
+SECOND = timedelta(seconds=1)
+
+
+def looked_after(*lanes: LaneHands) -> None:
+    """Check the promises that hold for every lane."""
+    for lane in lanes:
+        held = read_lane(lane.redis, lane.lane)
+        somebody_will_look(held, lane.clock.now_us)
+        nothing_is_kept_in_vain(held)
+
+
+@pytest.fixture
+def pair(redis: Redis, clock: MovedClock) -> tuple[LaneHands, LaneHands]:
+    """Two lanes of one worker; the first gets broken."""
+    lanes = [Lane(account, "live.StopMPUTask") for account in ("broken", "sound")]
+    broken, sound = (LaneHands(redis, clock, limit=40, lane=lane) for lane in lanes)
+    broken.book = sound.book = book_for(*lanes, pace=sound.pace)
+    sound.schedule.publish(sound.book)
+    return broken, sound
+
+
+# Messages that nobody can read
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"not JSON",
+        b"7",
+        b"[1, 2]",
+        b'"text"',
+        b"null",
+        b"\xff\xfe",
+        b"\x01",
+        b"\x01\n",
+        b"\x01 \nnot JSON",
+        b'{"headers": null, "content-type": "application/json"}',
+        b'{"headers": {"task": "streamstop.execute", "id": 7}, "content-type": "application/json"}',
+        b'{"headers": {"task": "streamstop.execute"}, "content-type": "application/json"}',
+        b'{"headers": {"task": "another.task", "id": "x"}, "content-type": "application/json"}',
+    ],
+)
+def test_a_message_that_no_worker_can_read_is_set_aside_and_holds_nobody_up(lane: LaneHands, message: bytes) -> None:
+    lane.push(message)
+    lane.publish("a")
+    assert lane.take_next() == "a"
+    is_split = message.startswith((b"\x01\n", b"\x01 \n"))
+    assert lane.unreadable() == [message.partition(b"\n")[2] if is_split else message]
+
+
+@pytest.mark.parametrize("history", [b"junk", b"1 2 x", b"-1 0 0", b"9" * 200, b"\xff", b"1.5"])
+def test_a_forged_history_makes_a_message_unreadable(lane: LaneHands, history: bytes) -> None:
+    entry = b"\x01" + history + b"\n" + celery_message(lane.lane, lane.job_id("forged"))
+    lane.push(entry)
+    lane.publish("a")
+    assert (lane.take_next(), lane.unreadable()) == ("a", [entry])
+
+
+@pytest.mark.parametrize("history", [b"1", b" ", b"1 2", b"9" * 99, b"1 2 3 4 5 6 7 8"])
+def test_a_history_of_other_numbers_than_ours_ends_no_sweep(lane: LaneHands, history: bytes) -> None:
+    lane.push(b"\x01" + history + b"\n" + celery_message(lane.lane, lane.job_id("a")))
+    lane.publish()
+    for _ in range(3):
+        assert lane.take() == ["a"]
+        lane.clock.advance(LEASE)
+        assert lane.lapsed() == 1
+
+
+@pytest.mark.parametrize("suffix", [":owner", ":tries"])
+def test_a_foreign_id_that_reads_as_what_the_lane_keeps_of_another_job_is_set_aside(
+    lane: LaneHands, suffix: str
+) -> None:
+    lane.publish(f"a{suffix}", "a")
+    assert (lane.take_next(), len(lane.unreadable())) == ("a", 1)
+
+
+def test_of_unreadable_messages_the_last_thousand_are_kept_and_the_lane_goes_on(lane: LaneHands) -> None:
+    for _ in range(1200):
+        lane.push(b"not JSON")
+    lane.publish("a")
+    assert [lane.take() for _ in range(13)] == [[]] * 12 + [["a"]], "a run goes through a hundred"
+    assert lane.unreadable() == [b"not JSON"] * 1000
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", [b"", b"no lane", b"\xff.live.StopMPUTask", b"x" * 1000 + b".live.StopMPUTask"])
+def test_a_name_that_is_no_lanes_is_not_noted(lane: LaneHands, name: bytes) -> None:
+    lane.redis.sadd(ARRIVALS, name)
+    lane.publish("a")
+    assert lane.take() == ["a"]
+    assert lane.lanes.holding() == {lane.lane}
+
+
+def test_an_operation_that_is_called_as_an_account_is_an_unknown_one(lane: LaneHands) -> None:
+    announce(lane.redis, Lane(lane.lane.account, lane.lane.account))
+    lane.publish("a")
+    take = lane.look()
+    assert (len(take.jobs), take.broken) == (1, {})
+
+
+# Books and paces that are gone
+
+
+def test_a_book_that_is_gone_in_the_middle_of_a_run_loses_no_job(redis: Redis, clock: MovedClock) -> None:
+    first, second = (LaneHands(redis, clock, lane=Lane(account, "live.StopMPUTask")) for account in "ab")
+    book = book_for(first.lane, second.lane, pace=first.pace)
+    first.publish("x")
+    first.finish(first.look(book=book).jobs[0].job_id.rpartition(".")[2])
+    clock.advance(SECOND)
+    first.look(book=book)
+    first.publish("y")
+    clock.advance(timedelta(milliseconds=1))
+    redis.delete(BOOK + book.digest)
+    second.publish("z")
+    given = [job.lane for _ in range(4) for job in first.look(book=book).jobs]
+    assert sorted(given) == [first.lane, second.lane]
+    looked_after(first, second)
+    clock.advance(2 * LEASE)
+    assert dict(first.sweep().lapsed) == {first.lane: 1, second.lane: 1}
+
+
+@pytest.mark.parametrize("where", ["due later", "at its window", "in flight"])
+def test_a_pace_that_expires_while_its_lane_holds_jobs_loses_none(redis: Redis, clock: MovedClock, where: str) -> None:
+    lane = LaneHands(redis, clock, limit=1)
+    lane.publish("a", "b")
+    lane.take()
+    match where:
+        case "due later":
+            lane.retry("a", delay=timedelta(minutes=5))
+            lane.finish(lane.take_next())
+            clock.advance(SECOND)
+            lane.take()
+        case "at its window":
+            clock.advance(2 * SECOND)
+            lane.take()
+    redis.delete(lane.lane.pace)
+    looked_after(lane)
+    if where != "due later":
+        lane.finish("a")
+    looked_after(lane)
+    clock.advance(timedelta(minutes=5))
+    assert lane.take() == [{"due later": "a"}.get(where, "b")]
+
+
+# Keys of another type
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        lambda lane: lane.waiting[1],
+        lambda lane: lane.waiting[3],
+        lambda lane: lane.leases,
+        lambda lane: lane.jobs,
+        lambda lane: lane.pace,
+    ],
+    ids=["list of priority 3", "list of priority 9", "leases", "jobs", "pace"],
+)
+def test_a_key_of_another_type_loses_no_job_and_holds_no_other_lane_up(
+    pair: tuple[LaneHands, LaneHands], key: Callable[[Lane], str]
+) -> None:
+    broken, sound = pair
+    broken.publish("a", "b")
+    sound.publish("x")
+    broken.redis.set(key(broken.lane), "of another program")
+    take = sound.look()
+    assert [job.lane for job in take.jobs] == [sound.lane]
+    assert list(take.broken) == [broken.lane]
+    assert "WRONGTYPE" in take.broken[broken.lane]
+    assert broken.redis.lrange(broken.lane.queue, 0, -1) == [
+        celery_message(broken.lane, broken.job_id(name)) for name in ("b", "a")
+    ]
+    assert broken.scheduled() == SECOND
+    broken.redis.delete(key(broken.lane))
+    broken.clock.advance(SECOND)
+    assert broken.take() == ["a", "b"]
+    looked_after(broken, sound)
+
+
+def test_a_report_that_redis_fails_over_keeps_the_job_and_what_other_reports_changed(
+    pair: tuple[LaneHands, LaneHands],
+) -> None:
+    broken, sound = pair
+    broken.publish("a")
+    sound.publish("x", "y")
+    broken.take()  # of both lanes
+    sound.held |= broken.held
+    broken.redis.set(broken.lane.due, "of another program")
+    fault = {"call": LastCall.FAULT, "delay": SECOND, "tries": JUDGED_ONCE, "record": WAITS_AGAIN, "kept": KEPT}
+    reports = [Retried(job=job, **fault) for job in (sound.held["x"], broken.held["a"])]  # type: ignore[arg-type]
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        sound.report(*reports)
+    looked_after(sound)
+    broken.redis.delete(broken.lane.due)
+    looked_after(broken)
+    assert broken.in_flight() == 1
+    sound.clock.advance(2 * SECOND)
+    assert sound.finish("y")
+    assert sound.take() == ["x"]
+
+
+def test_a_lane_that_the_sweep_fails_over_keeps_no_other_from_being_mended(pair: tuple[LaneHands, LaneHands]) -> None:
+    broken, sound = pair
+    for lane in pair:
+        lane.publish("a")
+        lane.take()
+    broken.take()
+    leases = broken.redis.dump(broken.lane.leases)
+    assert leases is not None
+    broken.redis.set(broken.lane.leases, "of another program")
+    broken.clock.advance(LEASE)
+    assert dict(broken.sweep().lapsed) == {sound.lane: 1}
+    broken.redis.restore(broken.lane.leases, 0, leases, replace=True)
+    broken.clock.advance(SECOND)
+    assert dict(broken.sweep().lapsed) == {broken.lane: 1}
+
+
+def test_a_job_whose_end_redis_fails_over_keeps_its_lease(lane: LaneHands) -> None:
+    lane.publish("a")
+    lane.take()
+    other = Lane("other", "live.DescribeTask")
+    lane.redis.set(other.queue, "of another program")
+    then = Queued(other, 0, json.dumps(envelope(other, "x")))
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        lane.report(Ended(job=lane.held["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
+    assert lane.in_flight() == 1
+    looked_after(lane)
+
+
+def test_a_worker_without_any_account_takes_nothing(lane: LaneHands) -> None:
+    lane.publish("a")
+    assert lane.look(book=Book(frozenset(), {}, lane.pace, {})).jobs == []
