@@ -1,6 +1,5 @@
 """The pipeline of one job, in this process: a Redis in memory, real lanes and protocols, a vendor that is told."""
 
-import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,11 +14,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from streamstop import Deferral, Outcome, Result
 from streamstop.dead import Letters
 from streamstop.lanes import Tries
-from streamstop.lanes.names import DEAD
 from streamstop.operations import GetMPUTaskStatus, ListRtcMPUTaskDetail
 from streamstop_worker.pipeline import execute
 from streamstop_worker.pipeline.ends import LONGEST_LEFT, GivenBack
-from tests.support.celery_messages import envelope
 from tests.support.pipeline import STOP, Pipeline, fault, pipeline
 
 
@@ -75,75 +72,6 @@ def test_a_throttled_call_is_no_report_and_the_job_waits_in_its_lane(bench: Pipe
     assert bench.recorded(delivery) is None
 
 
-def test_an_expired_command_makes_no_call(bench: Pipeline) -> None:
-    outcome = bench.execute(bench.publish(changes={"expires_at": 1.0}))
-    assert isinstance(outcome, Outcome)
-    assert (outcome.result, bench.requests) == (Result.EXPIRED, [])
-
-
-def test_a_worker_that_shuts_down_gives_jobs_back_uncalled(bench: Pipeline) -> None:
-    delivery = bench.publish()
-    bench.slots.drain()
-    assert isinstance(bench.execute(delivery), GivenBack)
-    assert bench.requests == []
-    assert bench.take_of(delivery.taken.lane).taken.job_id == delivery.taken.job_id, (
-        "another worker may take it at once"
-    )
-    bench.slots.send()
-    bench.slots.end()
-
-
-def test_a_job_that_waits_for_its_slot_as_the_worker_shuts_down_goes_back_at_once(bench: Pipeline) -> None:
-    delivery = replace(bench.publish(), wait_s=3600.0)
-
-    async def drained_meanwhile() -> Any:
-        task = asyncio.create_task(bench.executor.execute(delivery, lambda: None))
-        while not bench.slots._waiting:
-            await asyncio.sleep(0)
-        bench.slots.drain()
-        return await task
-
-    assert isinstance(bench.run(drained_meanwhile()), GivenBack)
-    bench.slots.end()
-    view = bench.lanes.view(delivery.taken.lane)
-    assert (view.waiting, view.in_flight, bench.requests) == (1, 0, [])
-
-
-@pytest.mark.parametrize("clock", ["taken_at", "asked_at"])
-def test_a_job_that_comes_to_its_slot_late_goes_back_for_another(
-    bench: Pipeline, clock: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    delivery = bench.publish()
-    late: Any = {clock: getattr(delivery, clock) - 60}
-    assert isinstance(bench.execute(replace(delivery, **late)), GivenBack)
-    view = bench.lanes.view(delivery.taken.lane)
-    assert (view.waiting, view.in_flight, bench.requests) == (1, 0, [])
-
-
-def test_a_revoked_job_ends_as_cancelled_uncalled(bench: Pipeline) -> None:
-    delivery = bench.publish()
-    bench.revoked.add(delivery.taken.job_id)
-    outcome = bench.execute(delivery)
-    assert isinstance(outcome, Outcome)
-    assert (outcome.result, bench.requests, bench.began) == (Result.CANCELLED, [], 0)
-    assert bench.recorded(delivery) == outcome
-
-
-def test_a_job_that_is_revoked_while_it_waits_for_its_slot_is_not_called(bench: Pipeline) -> None:
-    delivery = bench.publish()
-    asked: list[str] = []
-
-    def is_revoked(job_id: str) -> bool:
-        asked.append(job_id)
-        return len(asked) > 1
-
-    bench.executor = replace(bench.executor, is_revoked=is_revoked)
-    outcome = bench.execute(delivery)
-    assert isinstance(outcome, Outcome)
-    assert (outcome.result, bench.requests) == (Result.CANCELLED, [])
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -160,21 +88,6 @@ def test_a_command_that_cannot_be_carried_out_is_refused_with_the_reason(
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, bench.requests) == (Result.REFUSED, 0, [])
     assert said in (outcome.message or "")
-
-
-def test_a_message_that_no_worker_can_begin_is_refused_and_kept_as_it_is(bench: Pipeline) -> None:
-    lane = bench.publish().taken.lane
-    bench.slots.send()
-    bench.slots.end()
-    fields = envelope(lane, lane.new_job_id())
-    fields["headers"]["eta"] = "2999-01-01T00:00:00Z"
-    bench.push(lane, json.dumps(fields))
-    delivery = bench.take_of(lane)
-    outcome = bench.execute(delivery)
-    assert isinstance(outcome, Outcome)
-    assert (outcome.result, bench.requests) == (Result.REFUSED, [])
-    assert "its header eta is not served" in (outcome.message or "")
-    assert json.loads(bench.redis.hget(f"{DEAD}.{delivery.taken.job_id}", "message")) == fields
 
 
 @pytest.mark.parametrize(
@@ -250,15 +163,6 @@ def test_an_account_that_no_worker_has_may_come_and_one_that_another_has_is_left
     assert isinstance(left, Deferral)
     assert "another has" in left.reason
     assert bench.requests == []
-
-
-def test_a_job_that_was_lost_with_its_worker_again_and_again_gives_up(bench: Pipeline) -> None:
-    delivery = bench.publish()
-    lost = replace(delivery, taken=replace(delivery.taken, tries=Tries(attempts=2, calls=3, lapses=5)))
-    outcome = bench.execute(lost)
-    assert isinstance(outcome, Outcome)
-    assert (outcome.result, outcome.attempts, bench.requests) == (Result.GAVE_UP, 2, [])
-    assert "lost with its worker 5 times" in (outcome.message or "")
 
 
 def test_a_status_keeps_the_value_and_a_listing_the_whole_reply(bench: Pipeline) -> None:

@@ -16,7 +16,7 @@ from streamstop_worker.app import make_app
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End, GivenBack, StepDone
 from tests.support.celery_messages import envelope
-from tests.support.celery_stage import LANE, Stage, stage
+from tests.support.celery_stage import LANE, Events, Stage, stage
 from tests.support.hostile import hostile_messages
 
 OnCall = Callable[[], None]
@@ -266,3 +266,13 @@ def test_a_worker_that_connects_anew_hears_of_wakes_while_its_calls_are_under_wa
             consumer.on_connection_error_after_connected(ConnectionError())
         assert consumer.initial_prefetch_count == 10
         assert len(state.active_requests) == 1
+
+
+def test_the_end_of_a_job_is_told_over_the_connection_that_there_is_then() -> None:
+    with stage(ending(outcome)) as open_stage:
+        stages.append(open_stage)
+        open_stage.deliver()
+        before, now = open_stage.events, Events()
+        open_stage.consumer.event_dispatcher = now
+        open_stage.turn_until(lambda: len(open_stage.channel.acknowledged) == 1)
+        assert (before.kinds, now.kinds) == (["task-received"], ["task-started", "task-succeeded"])

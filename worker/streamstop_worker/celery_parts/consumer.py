@@ -105,7 +105,7 @@ class Consumer(CeleryConsumer):
             decoded=True,
             connection_errors=self.connection_errors,
         )
-        request.delivery = delivery
+        request.delivery, request.dispatcher = delivery, lambda: self.event_dispatcher
         signals.task_received.send(sender=self, request=request)
         if self.event_dispatcher is not None and self.event_dispatcher.enabled:
             request.send_event(

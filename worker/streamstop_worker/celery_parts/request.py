@@ -1,5 +1,6 @@
 """Request: a job as Celery sees it, so that its tools tell the truth: inspect, events, Flower, revoke."""
 
+from collections.abc import Callable
 from typing import Any
 
 from celery.worker import state
@@ -15,6 +16,8 @@ class JobRequest(Request):
     """Celery's request, whose delivery is run by the event loop of the pool instead of by a tracer."""
 
     delivery: Delivery
+    #: Returns the dispatcher of events that is connected now; the one at the request's beginning may be gone.
+    dispatcher: Callable[[], Any]
     _context: Any  # Celery's types know none of these
     args: Any
     kwargs: Any
@@ -27,6 +30,12 @@ class JobRequest(Request):
 
     def terminate(self, pool: Any, signal: Any = None) -> None:  # as Celery calls it
         """Do nothing: a job that was revoked is not called; a call that is made is made."""
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  # as Celery calls it
+        """Send an event, through the connection that there is now."""
+        dispatcher = self.dispatcher()
+        if dispatcher is not None and dispatcher.enabled and self.task.send_events:
+            dispatcher.send(type, uuid=self.id, **fields)
 
     def on_ended(self, end: End, runtime_s: float) -> None:
         """Tell what the report has told Redis."""
