@@ -215,9 +215,11 @@ def test_a_cold_shutdown_leaves_the_calls_to_their_leases(monkeypatch: pytest.Mo
         stages.append(open_stage)
         open_stage.deliver()
         open_stage.turn_until(lambda: "task-started" in open_stage.events.kinds)
+        open_stage.consumer.cancel_active_requests()  # as Celery's handler of SIGQUIT does, and then stops the pool
         monkeypatch.setattr(state, "should_terminate", True)
         open_stage.pool.stop()
-        assert open_stage.events.kinds == ["task-received", "task-started"]
+        assert open_stage.events.kinds == ["task-received", "task-started", "task-cancelled"]
+        assert not state.active_requests
 
 
 def test_a_worker_whose_loop_is_gone_does_not_wait_for_jobs_that_cannot_end() -> None:
