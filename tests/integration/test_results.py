@@ -11,12 +11,12 @@ from celery.result import ResultSet
 from redis import Redis
 
 from streamstop.errors import JobDeferred, JobFailed
-from streamstop.lanes import LastCall
+from streamstop.lanes import Ended, LastCall, Retried
 from streamstop.lanes.names import result_key
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import Deferral, deferral_record, outcome_record
 from streamstop.settings import RedisSettings
-from tests.support.lane_hands import LaneHands
+from tests.support.lane_hands import JUDGED_ONCE, KEPT, LaneHands
 from tests.support.moved_clock import MovedClock
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,11 +24,10 @@ DUE = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def lane(real_redis: Redis) -> LaneHands:
-    """A lane with one claimed job, ``a``; its clock is the server's own."""
+    """A lane with one job in a worker's hands, ``a``; its clock is the server's own."""
     lane = LaneHands(real_redis, MovedClock())
     lane.publish("a")
-    lane.admit()
-    lane.claim("a")
+    lane.take()
     return lane
 
 
@@ -65,7 +64,7 @@ def said(lane: LaneHands, result: Result) -> Outcome:
 
 def finish(lane: LaneHands, result: Result) -> None:
     record = outcome_record(outcome(lane, result))
-    assert lane.lanes.finish(lane.lane, lane.pace, lane.job_id("a"), owner="worker", record=record, call=LastCall.WELL)
+    assert lane.report(Ended(job=lane.held["a"], call=LastCall.WELL, record=record, kept=KEPT)).rests == [timedelta(0)]
 
 
 def test_a_job_that_got_what_it_asked_for_is_a_success_with_its_outcome(lane: LaneHands, app: Celery) -> None:
@@ -87,16 +86,15 @@ def test_a_job_that_needs_a_person_is_a_failure_that_says_why(lane: LaneHands, a
 
 
 def test_a_deferred_job_is_in_retry_with_its_reason_and_when_it_is_due(lane: LaneHands, app: Celery) -> None:
-    assert lane.lanes.defer(
-        lane.lane,
-        lane.pace,
-        lane.job_id("a"),
-        owner="worker",
-        delay=timedelta(seconds=1),
-        tries=lane.claim("a").tries,
-        record=deferral_record(lane.job_id("a"), Deferral("ServiceUnavailable", DUE)),
+    report = Retried(
+        job=lane.held["a"],
         call=LastCall.FAULT,
-    ) == timedelta(0)
+        delay=timedelta(seconds=1),
+        tries=JUDGED_ONCE,
+        record=deferral_record(lane.job_id("a"), Deferral("ServiceUnavailable", DUE)),
+        kept=KEPT,
+    )
+    assert lane.report(report).rests == [timedelta(0)]
     shown = app.AsyncResult(lane.job_id("a"))
     assert (shown.state, shown.ready()) == ("RETRY", False)
     assert isinstance(shown.result, JobDeferred)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,15 +10,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from streamstop.lanes import Claimed, Lane, Lanes, LastCall, Pace
-from streamstop.lanes.names import READY_LISTS
+from streamstop.lanes import Ended, Lane, LastCall, Pace, Released, Report, Schedule
 from streamstop_worker.demo.embedded_redis import RedisServer
+from streamstop_worker.pipeline.deliveries import deliveries
 from tests.support.celery_messages import celery_message, envelope
 from tests.support.hostile import hostile_messages
-from tests.support.lane_hands import ENDED, LEASE
+from tests.support.lane_hands import ENDED, KEPT, LEASE, announce, book_for
 
 LANE = Lane("live-cn", "live.StopMPUTask")
-PACE = Pace.of_limit(100_000)
+BOOK = book_for(LANE, pace=Pace.of_limit(100_000))
 GOOD = f"{LANE.name}.good"
 
 JSON = st.recursive(
@@ -42,34 +42,33 @@ def spoilt(fields: dict[str, Any], headers: dict[str, Any], properties: dict[str
 
 MESSAGES = (
     st.binary(max_size=200)
+    | st.binary(max_size=20).map(lambda history: b"\x01" + history + b"\n" + celery_message(LANE, f"{LANE.name}.forged"))
     | JSON.map(lambda value: json.dumps(value).encode())
     | st.builds(spoilt, FIELDS, HEADERS, PROPERTIES)
 )
 
 
 def run_empty(redis: Redis) -> bool:
-    """Do what workers do until GOOD has ended: claim each job, give it back once, and end it; return whether it has."""
-    lanes, seen = Lanes(redis), False
-    raw: Any = redis
+    """Do what workers do until GOOD has ended: take each job, give it back once, and end it; return whether it has."""
+    schedule, seen = Schedule(redis), False
     deadline = time.monotonic() + 30
     returned: set[str] = set()
     while not seen:
         assert time.monotonic() < deadline, "the lane is blocked"
-        lanes.sweep(LANE, PACE, owner="sweep", lease=2 * LEASE)
-        lanes.admit(LANE, PACE)
-        for message in iter(lambda: next(filter(None, map(raw.rpop, READY_LISTS)), None), None):
-            with suppress(ValueError, RecursionError):  # that is for workers, who set aside what they cannot read
-                job_id = json.loads(message)["headers"]["id"]
-                owner = f"worker {len(returned)}"
-                claim = lanes.claim(LANE, PACE, job_id, owner=owner, lease=LEASE, expires_at=None)
-                if claim.what is not Claimed.GO:
-                    continue
-                if job_id not in returned:
-                    returned.add(job_id)
-                    assert lanes.release(LANE, PACE, job_id, owner=owner)
-                    continue
-                assert lanes.finish(LANE, PACE, job_id, owner=owner, record=ENDED, call=LastCall.WELL)
-                seen = seen or job_id == GOOD
+        schedule.sweep(longest_lease=2 * LEASE, period=timedelta(0))
+        schedule.find([LANE.account], [LANE.operation])
+        take = schedule.take(50, lease=LEASE, book=BOOK)
+        assert not take.broken
+        reports: list[Report] = []
+        for delivery in deliveries(take, asked_at=0.0, taken_at=0.0):
+            job = delivery.taken
+            if job.job_id not in returned:
+                returned.add(job.job_id)
+                reports.append(Released(job=job))
+            else:
+                reports.append(Ended(job=job, call=LastCall.WELL, record=ENDED, kept=KEPT))
+                seen = seen or job.job_id == GOOD
+        assert None not in schedule.report(reports).rests
     return seen
 
 
@@ -103,11 +102,13 @@ def test_no_message_makes_a_script_fail_or_blocks_the_lane(redis_process: RedisS
         spoilt({}, {}, {}).replace(b"spoilt", b"spo\\ud800ilt"),
     ],
 )
-def test_what_only_looks_like_a_message_reaches_no_worker(redis_process: RedisServer, message: bytes) -> None:
+def test_what_only_looks_like_a_message_is_never_begun(redis_process: RedisServer, message: bytes) -> None:
     with redis_process.client() as redis:
         redis.flushall()
         redis.lpush(LANE.queue, message)
-        assert Lanes(redis).admit(LANE, PACE) == 0
+        announce(redis, LANE)
+        take = Schedule(redis).take(50, lease=LEASE, book=BOOK)
+        assert all(delivery.problem for delivery in deliveries(take, asked_at=0.0, taken_at=0.0))
         assert redis.llen(LANE.queue) == 0
 
 

@@ -1,4 +1,6 @@
-"""The lanes' scripts do what a plain Python model tells, whatever producers, workers and time do."""
+"""The lanes' scripts do what was promised, and what a plain Python model of the pace tells, whatever producers and time do."""
+
+import os
 
 from fakeredis import FakeServer
 from hypothesis import HealthCheck, settings
@@ -7,12 +9,15 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.support.lane_machine import LaneMachine
 from tests.support.moved_clock import ClockedFakeRedis
 
+#: A long run: ``STREAMSTOP_EXAMPLES=3000``.
+EXAMPLES = int(os.environ.get("STREAMSTOP_EXAMPLES", "40"))
 
-def test_the_scripts_on_a_redis_in_memory_do_what_the_model_tells() -> None:
+
+def test_the_scripts_on_a_redis_in_memory_keep_every_promise() -> None:
     with ClockedFakeRedis(server=FakeServer()) as redis:
         run_state_machine_as_test(
             lambda: LaneMachine(redis),  # type: ignore[arg-type]  # any factory will do
             settings=settings(
-                max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+                max_examples=EXAMPLES, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
             ),
         )
