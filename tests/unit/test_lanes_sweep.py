@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from redis import Redis
 
-from streamstop.lanes import Lane, Schedule, Tries
-from streamstop.lanes.names import LANES, LEASED, READY, SCHEDULE
+from streamstop.lanes import Schedule, Tries
+from streamstop.lanes.names import LANES, LEASED, READY
 from tests.support.celery_messages import celery_message, envelope
 from tests.support.lane_hands import LEASE, LaneHands
 from tests.support.moved_clock import MovedClock

@@ -26,8 +26,8 @@ MOST_LAPSES = 5
 BATCH = 50
 #: How long a book is kept that no worker has touched.
 _BOOK_TTL = timedelta(days=1)
-#: How many accounts are looked at in one run.
-_ACCOUNTS = 300
+#: How many lanes are looked for in one run.
+_LANES = 2000
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -121,8 +121,9 @@ class Schedule:
     def find(self, accounts: Sequence[str], operations: Sequence[str]) -> int:
         """Note the lanes of `accounts` that hold jobs which nobody has announced; return how many were not noted."""
         found = 0
-        for start in range(0, len(accounts), _ACCOUNTS):
-            some = accounts[start : start + _ACCOUNTS]
+        size = max(1, _LANES // max(1, len(operations)))
+        for start in range(0, len(accounts), size):
+            some = accounts[start : start + size]
             found += int(self._run("find", len(operations), *operations, *some))
         return found
 

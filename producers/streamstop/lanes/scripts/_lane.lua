@@ -14,6 +14,7 @@
 -- streamstop.arrivals                 set    lanes that producers have put jobs into since a worker last looked
 -- streamstop.wake                     list   at most one token, for one idle worker
 -- streamstop.work.leased              zset   lane -> a moment no later than the end of its first lease
+-- streamstop.work.swept               int    moment of the last sweep
 -- streamstop.dead                     zset   id of a dead letter -> moment at which it was kept
 -- streamstop.dead.<id>                hash   the letter
 -- streamstop.dead:count               int    how many messages nobody could read
@@ -42,7 +43,7 @@ local HORIZON = SECOND * 0.06       -- how far ahead of its slot a job is given 
 local LEAD = SECOND * 0.03          -- how far ahead of the lane's next slot a worker should look at it again
 local AHEAD = SECOND / 10           -- how far a lane that had nothing goes ahead of those with a backlog
 local SOON = SECOND / 10            -- when a lane is looked at again, at the latest, that something was put into
-local MOST_ARRIVALS = 1000
+local MOST_ARRIVALS = 250          -- in one run
 local PATIENCE = SECOND             -- no slot is given farther ahead than this, whatever the clock does
 local LATE_COVERED = SECOND / 100   -- lateness of a call that the headroom covers, beside what nobody can see
 local FAILING = 5                   -- transient faults in a row that make a lane rest
@@ -216,7 +217,6 @@ end
 
 -- Whether a text is UTF-8, as JSON has to be; what cjson does not ask.
 local function is_utf8(text)
-    if not string.find(text, '[\128-\255]') then return true end
     local tail = '[\128-\191]'
     for _, sequence in ipairs({'[\194-\223]' .. tail, '\224[\160-\191]' .. tail, '\237[\128-\159]' .. tail,
             '[\225-\236\238\239]' .. tail .. tail, '\240[\144-\191]' .. tail .. tail,
@@ -228,7 +228,8 @@ end
 
 -- Whether a name that a producer wrote can be a lane's: what a worker can neither read nor forget is none.
 local function is_lane(name)
-    return #name <= LONGEST_ID and string.find(name, '.', 1, true) ~= nil and is_utf8(name)
+    return #name <= LONGEST_ID and string.find(name, '.', 1, true) ~= nil
+        and (not string.find(name, '[^ -~]') or is_utf8(name))
 end
 
 -- Note in the schedule the lanes that producers have put jobs into. Returns how many.
@@ -240,6 +241,7 @@ local function schedule_arrivals()
         if is_lane(name) then names[#names + 1] = name end
     end
     expect(names, now - AHEAD)
+    if #arrived == MOST_ARRIVALS then wake() end
     return #names
 end
 

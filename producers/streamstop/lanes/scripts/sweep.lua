@@ -6,9 +6,10 @@
 -- Returns  nil where it is not the caller's turn;  else {1: there is more to mend at once, how many lanes had the moment
 --          of their next look set anew for the clock, 1: there are batches, lane, lapsed leases, …}
 local most, longest, period = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local MOST_LANES = 200
+local MOST_LANES = 100
 local NEGLECTED = SECOND / 5       -- a lane that is due for so long is one that no worker is about to look at
-local MOST_MOVED = 1000
+local MOST_MOVED = 250
+local clamped = 0
 local MOST_LAPSES = 999999     -- that are counted
 local OLD_READY, OLD_LANES = 'streamstop.ready', 'streamstop.lanes'
 
@@ -48,7 +49,8 @@ end
 -- Let the jobs of a lane wait again whose lease ran out. Returns how many.
 local function mend(lane)
     local leases = lane.leases
-    local far = redis.call('ZRANGEBYSCORE', leases, integer(now + longest + 1), '+inf', 'LIMIT', 0, MOST_MOVED)
+    local far = redis.call('ZRANGEBYSCORE', leases, integer(now + longest + 1), '+inf', 'LIMIT', 0, MOST_MOVED - clamped)
+    clamped = clamped + #far
     local at = {}
     for _, id in ipairs(far) do     -- noted before the clock was set back
         at[#at + 1] = integer(now + longest)
@@ -127,7 +129,7 @@ end
 local lapsed_of = {}
 local names = redis.call('ZRANGEBYSCORE', LEASED, '-inf', integer(now), 'LIMIT', 0, MOST_LANES)
 for _, name in ipairs(names) do
-    if most <= 0 then break end
+    if most <= 0 or clamped >= MOST_MOVED then break end
     local ok, lapsed = pcall(look_after, name)
     if not ok then      -- a key of another type, say, must not keep other lanes from being mended
         redis.call('ZADD', LEASED, integer(now + SECOND), name)
@@ -137,7 +139,7 @@ for _, name in ipairs(names) do
         most = most - lapsed
     end
 end
-again = again or most <= 0 or #names == MOST_LANES
+again = again or most <= 0 or clamped >= MOST_MOVED or #names == MOST_LANES
 local first = save()
 local due = redis.call('ZRANGE', SCHEDULE, 0, 0, 'WITHSCORES')[2]
 if first or arrived > 0 or due and tonumber(due) < now - NEGLECTED then wake() end

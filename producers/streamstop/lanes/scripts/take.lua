@@ -22,16 +22,28 @@ local NEXT_LOOK = SECOND            -- when to look again at a lane whose keys R
 local MOST_LANES = 50               -- due lanes that one run goes through
 local FEW = 4                       -- jobs of one lane in one run, where more lanes are due than jobs are asked for
 local MOST_DROPPED = 100            -- messages that are none of a job to be called, in one run
-local MOST_DUE = 50                 -- deferred jobs that wait again, of one lane in one run
+local MOST_DUE = 50                 -- deferred jobs that wait again, in one run
+local MOST_BYTES = 100000           -- of messages that one run reads; one that is not ASCII takes longer
+local NOT_ASCII = 8
 
 local jobs, already_ended, strangers, broken = {}, {}, {}, {}
 local leased = {}
-local dropped = 0
+local dropped, brought, read = 0, 0, 0
+
+-- Whether this run has done as much as it may; the next one goes on.
+local function is_spent()
+    return dropped >= MOST_DROPPED or brought >= MOST_DUE or read >= MOST_BYTES
+end
 
 -- Return the id of a message that a worker can read as far as its envelope goes.
 local function id_of(message)
-    if #message > LONGEST_MESSAGE or not is_utf8(message) then return end
-    if string.find(message, '[%z\1-\8\11\12\14-\31]') then return end   -- cjson takes them, and Python does not
+    if #message > LONGEST_MESSAGE then return end
+    read = read + #message
+    if string.find(message, '[^ -~]') then      -- most have printable ASCII alone, which one look tells
+        read = read + #message * NOT_ASCII
+        if not is_utf8(message) then return end
+        if string.find(message, '[%z\1-\8\11\12\14-\31]') then return end   -- cjson takes them, and Python does not
+    end
     local headers = decode(message).headers
     if type(headers) ~= 'table' then return end
     local id = headers.id
@@ -62,7 +74,8 @@ end
 
 -- Let jobs wait again whose moment has come.
 local function bring_due(lane)
-    local again = redis.call('ZRANGEBYSCORE', lane.due_key, '-inf', integer(now), 'LIMIT', 0, MOST_DUE)
+    local again = redis.call('ZRANGEBYSCORE', lane.due_key, '-inf', integer(now), 'LIMIT', 0, MOST_DUE - brought)
+    brought = brought + #again
     for i = #again, 1, -1 do        -- the last goes to the front first, so that the order stays
         local id = again[i]
         local held = redis.call('HMGET', lane.jobs, id, id .. ':tries')
@@ -80,7 +93,7 @@ end
 local function pop_some(lane, count, given, seen)
     local spent, popped, keys, fields = {}, {}, {}, {}
     local more = true
-    while #popped < count and dropped < MOST_DROPPED do
+    while #popped < count and dropped < MOST_DROPPED and read < MOST_BYTES do
         local entry = pop(lane, spent)
         if not entry then
             more = false
@@ -123,7 +136,7 @@ end
 -- Pop up to `count` jobs that can be given. Returns them, and whether the lane may hold more.
 local function candidates(lane, count)
     local given, seen, more = {}, {}, true
-    while more and #given < count and dropped < MOST_DROPPED do
+    while more and #given < count and dropped < MOST_DROPPED and read < MOST_BYTES do
         more = pop_some(lane, count - #given, given, seen)
     end
     return given, more
@@ -225,7 +238,7 @@ if ARGV[7] then
             set(lane, 'interval', SECOND)
             set(lane, 'places', 1)
         end
-        if most > #jobs then guarded(lane, most - #jobs, false) end
+        if most > #jobs and not is_spent() then guarded(lane, most - #jobs, false) end
     end
 else
     if ARGV[5] == '1' then
@@ -237,7 +250,7 @@ else
     while due * 2 < #entries and tonumber(entries[due * 2 + 2]) <= now do due = due + 1 end
     local is_cut, has_served = false, false
     for i = 1, math.min(due, MOST_LANES) do
-        if #jobs >= most then
+        if #jobs >= most or is_spent() then
             is_cut = true
             break
         end
