@@ -81,7 +81,7 @@ class PaceModel:
         return rest
 
     def check(self, held: LaneHolds, *, now_us: int) -> None:
-        """Check what Redis holds of the pace, and go on from that: a worker that looks forgets what a later clock told."""
+        """Check what Redis holds of the pace, and go on from that: a look forgets what a later clock told."""
         found = PaceModel(
             pace=self.pace,
             interval=held.number("interval"),

@@ -42,7 +42,9 @@ def spoilt(fields: dict[str, Any], headers: dict[str, Any], properties: dict[str
 
 MESSAGES = (
     st.binary(max_size=200)
-    | st.binary(max_size=20).map(lambda history: b"\x01" + history + b"\n" + celery_message(LANE, f"{LANE.name}.forged"))
+    | st.binary(max_size=20).map(
+        lambda history: b"\x01" + history + b"\n" + celery_message(LANE, f"{LANE.name}.forged")
+    )
     | JSON.map(lambda value: json.dumps(value).encode())
     | st.builds(spoilt, FIELDS, HEADERS, PROPERTIES)
 )

@@ -1,4 +1,4 @@
-"""The lanes' scripts do what was promised, and what a plain Python model of the pace tells, whatever producers and time do."""
+"""The lanes' scripts keep every promise, and run at the pace of a plain Python model, whatever workers and time do."""
 
 import os
 

@@ -37,7 +37,7 @@ def test_once_every_job_has_ended_only_the_pace_is_left_and_for_a_day(lane: Lane
     lane.clock.advance(2 * LEASE)
     lane.take()
     lane.sweep()
-    left = {key for key in lane.redis.keys() if key.startswith((b"streamstop.lane.", b"streamstop.work.live-cn"))}
+    left = {key for key in lane.everything() if key.startswith((b"streamstop.lane.", b"streamstop.work.live-cn"))}
     assert left == {lane.lane.pace.encode()}
     assert (lane.scheduled(), lane.leased()) == (None, None)
     lane.clock.advance(timedelta(days=1))

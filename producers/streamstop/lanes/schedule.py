@@ -133,7 +133,7 @@ class Schedule:
     @cached_property
     def _scripts(self) -> dict[str, Script]:
         here = "streamstop.lanes"
-        return load(self._redis, here, preludes={"_lane": here, "_settle": here})
+        return load(self._redis, here, preludes={"_lane": here, "_read": here, "_settle": here})
 
 
 @dataclass(frozen=True)

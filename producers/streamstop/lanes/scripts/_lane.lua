@@ -215,36 +215,6 @@ local function wake()
     redis.call('LTRIM', WAKE, 0, 0)
 end
 
--- Whether a text is UTF-8, as JSON has to be; what cjson does not ask.
-local function is_utf8(text)
-    local tail = '[\128-\191]'
-    for _, sequence in ipairs({'[\194-\223]' .. tail, '\224[\160-\191]' .. tail, '\237[\128-\159]' .. tail,
-            '[\225-\236\238\239]' .. tail .. tail, '\240[\144-\191]' .. tail .. tail,
-            '[\241-\243]' .. tail .. tail .. tail, '\244[\128-\143]' .. tail .. tail}) do
-        text = string.gsub(text, sequence, ' ')
-    end
-    return not string.find(text, '[\128-\255]')
-end
-
--- Whether a name that a producer wrote can be a lane's: what a worker can neither read nor forget is none.
-local function is_lane(name)
-    return #name <= LONGEST_ID and string.find(name, '.', 1, true) ~= nil
-        and (not string.find(name, '[^ -~]') or is_utf8(name))
-end
-
--- Note in the schedule the lanes that producers have put jobs into. Returns how many.
-local function schedule_arrivals()
-    local arrived = redis.call('SPOP', ARRIVALS, MOST_ARRIVALS)
-    written = true
-    local names = {}
-    for _, name in ipairs(arrived) do
-        if is_lane(name) then names[#names + 1] = name end
-    end
-    expect(names, now - AHEAD)
-    if #arrived == MOST_ARRIVALS then wake() end
-    return #names
-end
-
 local function decode(message)
     local ok, fields = pcall(cjson.decode, message)
     if ok and type(fields) == 'table' then

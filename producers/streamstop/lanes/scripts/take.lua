@@ -23,35 +23,14 @@ local MOST_LANES = 50               -- due lanes that one run goes through
 local FEW = 4                       -- jobs of one lane in one run, where more lanes are due than jobs are asked for
 local MOST_DROPPED = 100            -- messages that are none of a job to be called, in one run
 local MOST_DUE = 50                 -- deferred jobs that wait again, in one run
-local MOST_BYTES = 100000           -- of messages that one run reads; one that is not ASCII takes longer
-local NOT_ASCII = 8
 
 local jobs, already_ended, strangers, broken = {}, {}, {}, {}
 local leased = {}
-local dropped, brought, read = 0, 0, 0
+local dropped, brought = 0, 0
 
 -- Whether this run has done as much as it may; the next one goes on.
 local function is_spent()
     return dropped >= MOST_DROPPED or brought >= MOST_DUE or read >= MOST_BYTES
-end
-
--- Return the id of a message that a worker can read as far as its envelope goes.
-local function id_of(message)
-    if #message > LONGEST_MESSAGE then return end
-    read = read + #message
-    if string.find(message, '[^ -~]') then      -- most have printable ASCII alone, which one look tells
-        read = read + #message * NOT_ASCII
-        if not is_utf8(message) then return end
-        if string.find(message, '[%z\1-\8\11\12\14-\31]') then return end   -- cjson takes them, and Python does not
-    end
-    local headers = decode(message).headers
-    if type(headers) ~= 'table' then return end
-    local id = headers.id
-    if headers.task == 'streamstop.execute' and type(id) == 'string' and #id > 0 and #id <= LONGEST_ID
-            -- nor may it read as what the hash of jobs keeps of another
-            and not string.find(id, ':owner$') and not string.find(id, ':tries$') then
-        return id
-    end
 end
 
 -- Return the lane's next entry. `spent` notes the lists that are empty.

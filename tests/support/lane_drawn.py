@@ -1,0 +1,108 @@
+"""What Hypothesis draws for the machine of lanes: garbage, reports, moments; and what it notes of slots."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from hypothesis import strategies as st
+
+from streamstop.lanes import (
+    Ended,
+    Lane,
+    LastCall,
+    Lateness,
+    Released,
+    Renewed,
+    Report,
+    Retried,
+    Taken,
+    Throttled,
+    Tries,
+)
+from tests.support.celery_messages import celery_message
+from tests.support.lane_hands import ENDED, KEPT, LEASE, WAITS_AGAIN
+from tests.support.lane_promises import SECOND
+
+OPERATION = "live.StopMPUTask"
+
+LANES = tuple(Lane(account, OPERATION) for account in ("acc-a", "acc-b", "acc-c"))
+LIMITS = (0.4, 1.0, 2.5, 10.0, 50.0)
+#: The accounts of each worker: some share a lane, and nobody has the last one.
+WORKERS = (frozenset({"acc-a"}), frozenset({"acc-a", "acc-b"}), frozenset({"acc-b"}))
+GARBAGE = (
+    b"",
+    b"not JSON",
+    b"[]",
+    b"\x01",
+    b"\x01not a history\n" + celery_message(LANES[0], "forged"),
+    b"[" * 2000,
+    celery_message(LANES[0], "of another task", task="another.task"),
+    celery_message(LANES[0], "of another:owner"),
+)
+LONGEST_LEASE = 2 * LEASE
+#: Priorities that messages carry, foreign ones too, and the level to which each returns.
+PRIORITIES = st.sampled_from([0, 0, 0, 3, 6, 9, -4, 77, "6", "high", None])
+WHICH = st.integers(0, 10_000)
+LANE = st.sampled_from(LANES)
+WORKER = st.integers(0, len(WORKERS) - 1)
+#: How late a call was, in µs.
+LATE = st.sampled_from([0, 0, 9_999, 12_345, 50_000, 2 * SECOND])
+COUNT = st.integers(0, 7)
+TRIES = st.builds(Tries, COUNT, COUNT, COUNT, st.booleans(), COUNT, st.booleans())
+
+#: Makes a report of a job.
+Make = Callable[[Taken], Report]
+
+
+def _lateness(job: Taken, late: int) -> Lateness:
+    return Lateness(timedelta(microseconds=late), job.moved_us)
+
+
+def us(microseconds: int) -> timedelta:
+    return timedelta(microseconds=microseconds)
+
+
+def ended(call: LastCall, late: int) -> Make:
+    return lambda job: Ended(job=job, call=call, lateness=_lateness(job, late), record=ENDED, kept=KEPT)
+
+
+def _retried(delay: int, tries: Tries, late: int, call: LastCall) -> Make:
+    return lambda job: Retried(
+        job=job, call=call, lateness=_lateness(job, late), delay=us(delay), tries=tries, record=WAITS_AGAIN, kept=KEPT
+    )
+
+
+def _throttled(tries: Tries, hint: int, late: int) -> Make:
+    return lambda job: Throttled(job=job, lateness=_lateness(job, late), hint=us(hint) or None, tries=tries)
+
+
+REPORT: st.SearchStrategy[Make] = st.one_of(
+    st.builds(ended, st.sampled_from(LastCall), LATE),
+    st.builds(
+        _retried,
+        st.sampled_from([0, 1, SECOND, 60 * SECOND, 7200 * SECOND]),
+        TRIES,
+        LATE,
+        st.sampled_from([LastCall.FAULT, LastCall.FAULT, LastCall.WELL, LastCall.NONE]),
+    ),
+    st.builds(
+        _throttled, TRIES, st.sampled_from([0, 0, 1, SECOND // 2, 7 * SECOND, 300 * SECOND, 7200 * SECOND]), LATE
+    ),
+    st.just(lambda job: Released(job=job)),
+    st.just(lambda job: Renewed(job=job, lease=LEASE)),
+)
+
+
+@dataclass
+class Slots:
+    """The slots that one lane gave for calls, at one limit and on one run of the clock."""
+
+    limit: float
+    given: dict[Taken, int] = field(default_factory=dict)
+
+    def note(self, job: Taken) -> None:
+        """Note a slot, and check that any second up to it has no more than the limit."""
+        self.given[job] = job.slot_us
+        lately = sorted(self.given.values())[-int(self.limit) - 1 :]
+        if int(self.limit) == self.limit and len(lately) > self.limit:
+            assert lately[-1] - lately[0] > SECOND, f"more than {self.limit} calls in a second"
