@@ -4,7 +4,7 @@ Every step may be killed at any point and is then made again: what it did is not
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -63,16 +63,34 @@ class Shutdowns:
                 yield from self.take_back(shutdown)
                 return
             yield len(tasks)
-        cursor, first = 0, facts["scanned"] != "1"
-        while first or cursor:
-            first = False
-            cursor, tasks = self.rooms.scan(facts["room"], cursor, BATCH)
-            fresh = self.rooms.without_job(shutdown, tasks)
-            if fresh and not put(fresh):
-                yield from self.take_back(shutdown)
+        is_open = True
+
+        def scan() -> Iterator[int]:
+            nonlocal is_open
+            cursor, first = 0, True
+            while first or cursor:
+                first = False
+                cursor, tasks = self.rooms.scan(facts["room"], cursor, BATCH)
+                fresh = self.rooms.without_job(shutdown, tasks)
+                is_open = not fresh or put(fresh)
+                if not is_open:
+                    return
+                yield len(fresh)
+
+        if facts["scanned"] != "1":
+            yield from self._by_one_server(scan)
+        if is_open:
+            self.rooms.scanned(shutdown)
+        else:
+            yield from self.take_back(shutdown)
+
+    def _by_one_server(self, scan: Callable[[], Iterator[int]]) -> Iterator[int]:
+        """Scan, and again where Redis was restarted or replaced meanwhile: the scan may have passed over something."""
+        while True:
+            server = self.rooms.server()
+            yield from scan()
+            if self.rooms.server() == server:
                 return
-            yield len(fresh)
-        self.rooms.scanned(shutdown)
 
     def take_back(self, shutdown: str) -> Iterator[int]:
         """Cancel what no worker has claimed; yield now and then, how much was."""
@@ -81,6 +99,10 @@ class Shutdowns:
             return
         for _piece in self.rooms.applying(facts["room"]):
             yield 0
+        yield from self._by_one_server(lambda: self._take_back(shutdown))
+        self.rooms.scanned(shutdown)
+
+    def _take_back(self, shutdown: str) -> Iterator[int]:
         jobless: list[tuple[Lane, Settlement]] = []
         queued: list[tuple[Lane, str, str, Settlement]] = []
         for member, command, job_id in self.rooms.members(shutdown):
@@ -111,7 +133,6 @@ class Shutdowns:
             self.rooms.settle_many(jobless)
         if queued:
             self._lanes.cancel_many(queued)
-        self.rooms.scanned(shutdown)
 
     def was_cancelled(self, shutdown: str) -> bool:
         """Whether the shutdown was cancelled: a job of it that met a fault is then not tried again."""

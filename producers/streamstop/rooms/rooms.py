@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from streamstop.batches import stage_pairs
 from streamstop.commands import Command, ReceivedCommand
@@ -164,6 +165,16 @@ class Rooms:
             for member, command in zip(members, commands, strict=True)
             if command is not None
         ]
+
+    def server(self) -> str:
+        """Return which run of which server answers. Only to that one, the cursor of a scan means anything.
+
+        Return an empty text where the server does not tell.
+        """
+        try:
+            return str(self._redis.info("server").get("run_id", ""))
+        except ResponseError:
+            return ""
 
     def scan(self, room: str, cursor: int, most: int) -> tuple[int, list[tuple[str, str]]]:
         """Return the next cursor, 0 after the last page, and a page of the registry: tasks and commands."""
