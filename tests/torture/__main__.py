@@ -55,7 +55,7 @@ def run_command(
 def kills_command(rounds: int, *, only_ours: bool) -> None:
     """Kill a worker six times in the midst of 600 jobs, and count; beside it plain Celery. It passes no judgement."""
     click.echo(f"{kills.JOBS} jobs, the vendor answers after {kills.VENDOR_LATENCY_MS} ms;", nl=False)
-    click.echo(f" {kills.WORKERS} workers of {kills.THREADS} threads;", nl=False)
+    click.echo(f" {kills.WORKERS} workers that make {kills.THREADS} calls at once;", nl=False)
     click.echo(f" {kills.KILLS} SIGKILLs of one, {kills.EVERY.total_seconds():g} s apart, each replaced at once")
     click.echo(f"call timeout {kills.CALL_TIMEOUT_S:g} s, so that a lease is {kills.LEASE_S:g} s")
     later = f"open {kills.CLAIMED_S:g} s later"

@@ -28,6 +28,7 @@ KILLS = 6
 EVERY = timedelta(seconds=0.7)
 VENDOR_LATENCY_MS = 200
 WORKERS = 3
+#: How many calls a worker makes at once: plain Celery in a thread each, ours in one event loop.
 THREADS = 8
 #: As one sets it for a vendor that answers within a second.
 CALL_TIMEOUT_S = 5.0
