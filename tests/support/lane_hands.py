@@ -106,6 +106,7 @@ class LaneHands:
             if take.jobs:
                 self.move_to_slot(_name_of(take.jobs[0]))
                 return _name_of(take.jobs[0])
+            assert take.next_in is not None, "the lane gives nothing"
             self.clock.advance(take.next_in)
         raise AssertionError("the lane gives nothing")
 

@@ -89,7 +89,7 @@ class PaceModel:
             rests_until=held.number("rest"),
             span=held.number("span"),
             share=held.number("share", 100),
-            faults=held.number("faults"),
+            faults=held.number("failed"),
             throttles=held.number("throttles"),
             moved=held.number("moved"),
         )

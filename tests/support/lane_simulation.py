@@ -59,7 +59,7 @@ class LaneSimulation:
         for job in take.jobs:
             self._after(timedelta(microseconds=job.slot_us - self.clock.now_us), lambda job=job: self._call(job))  # type: ignore[misc]  # mypy cannot infer it
         self.room -= len(take.jobs)
-        self._after(take.next_in, self._look)
+        self._after(timedelta(seconds=1) if take.next_in is None else take.next_in, self._look)
 
     def _call(self, job: Taken) -> None:
         self.calls.append(self.clock.now_us)
