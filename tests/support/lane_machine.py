@@ -154,12 +154,14 @@ class LaneMachine(LaneWorld, RuleBasedStateMachine):
     def change_the_limit(self, limit: float) -> None:
         self._set_limit(limit)
 
-    @rule(lane=LANE)
-    def forget_a_pace(self, lane: Lane) -> None:
-        """It has expired: the workers were away for a day."""
-        self.redis.delete(lane.pace)
-        self.models[lane].forget()
-        self.slots[lane] = Slots(self.limit)
+    @rule()
+    def let_the_paces_expire(self) -> None:
+        """The workers were away for a day."""
+        self._advance(86_400 * SECOND)
+        for lane in LANES:
+            self.redis.delete(lane.pace)
+            self.models[lane].forget()
+            self.slots[lane] = Slots(self.limit)
 
     # Time
 
@@ -178,6 +180,8 @@ class LaneMachine(LaneWorld, RuleBasedStateMachine):
         if jumped_on:
             self._advance(microseconds)
             self._take(worker, 50)
+            if microseconds < 601 * SECOND:
+                self._sweep()  # without one, a lane may be looked at as much later as it was set on: ten minutes at most
         self._advance(-microseconds)
         self._sweep()
         self.slots = {lane: Slots(self.limit) for lane in LANES}  # of an hour that comes again

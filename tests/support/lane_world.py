@@ -113,6 +113,7 @@ class LaneWorld:
                 break
         for held in self._everything():
             assert all(self.clock.now_us < end for end in held.leases.values()), "a lease has run out, and is there"
+            self.models[held.lane].check(held, now_us=self.clock.now_us)
 
     def _send(self, job_id: str, level: int) -> None:
         self.sent[job_id] += 1

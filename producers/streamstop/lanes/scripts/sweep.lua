@@ -18,7 +18,8 @@ local SWEPT = 'streamstop.work.swept'   -- moment of the last sweep, whoever mad
 
 -- Only one worker sweeps at a time. Where the clock was set back, the moments of the schedule lie as much too far ahead:
 -- each lane is looked at again. Redis keeps the moment of the last sweep, for its worker may be gone. A clock that was
--- set on and back between two sweeps shows by moments that nobody notes.
+-- set on and back between two sweeps shows by moments that nobody notes; what it put off by less, ten minutes at most, is
+-- late by as much.
 local last = tonumber(redis.call('GET', SWEPT)) or 0
 if last <= now and now - last < period then return nil end
 local arrived = schedule_arrivals()
