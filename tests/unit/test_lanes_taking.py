@@ -217,6 +217,14 @@ def test_what_a_producer_has_not_announced_is_found_by_its_lanes_name(lane: Lane
     assert lane.take() == ["a"]
 
 
+def test_a_crowd_of_lanes_that_nobody_has_announced_is_found_at_once(lane: LaneHands) -> None:
+    lanes = [Lane(f"account-{number}", lane.lane.operation) for number in range(90)]
+    for one in lanes:
+        lane.redis.lpush(one.queue, celery_message(one, f"{one.name}.a"))
+    assert lane.schedule.find([one.account for one in lanes], [lane.lane.operation]) == 90
+    assert lane.lanes.holding() == set(lanes)
+
+
 def test_a_lane_can_be_viewed(lane: LaneHands) -> None:
     assert (lane.lanes.view(lane.lane).pace, lane.lanes.view(lane.lane).waiting) == (None, 0)
     lane.publish(*range(5))

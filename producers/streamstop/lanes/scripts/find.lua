@@ -4,12 +4,14 @@
 -- ARGV[2…] operations, then accounts: every pair is a lane that could exist
 -- Returns  how many lanes hold jobs
 local count = tonumber(ARGV[1])
-local MOST_KEYS = 7000      -- of one command; Lua can pass some 8,000
+local MOST_KEYS = 4000      -- of one command; Lua can pass some 8,000
 local MOST_SCHEDULED = 1000
+local MOST_FOUND = 12       -- in one run; they are in the schedule then, and the next run finds others
 local found, keys, names = 0, {}, {}
 
 -- Note those of the lanes from `first` to `last` that hold jobs.
 local function halve(first, last)
+    if found >= MOST_FOUND then return end
     if redis.call('EXISTS', unpack(keys, first * 4 - 3, last * 4)) == 0 then return end
     if first < last then
         local middle = math.floor((first + last) / 2)
@@ -26,6 +28,7 @@ local scheduled                     -- lanes that workers soon look at anyway; o
 
 local function look()
     if #keys > 0 and redis.call('EXISTS', unpack(keys)) > 0 then
+        if found >= MOST_FOUND then return end
         if not scheduled then
             scheduled = {}
             local soon = redis.call('ZRANGEBYSCORE', SCHEDULE, '-inf', integer(now + SECOND), 'LIMIT', 0, MOST_SCHEDULED)
