@@ -181,7 +181,7 @@ class LaneMachine(LaneWorld, RuleBasedStateMachine):
             self._advance(microseconds)
             self._take(worker, 50)
             if microseconds < 601 * SECOND:
-                self._sweep()  # without one, a lane may be looked at as much later as it was set on: ten minutes at most
+                self._sweep()  # without one, a lane may be looked at later by as much: ten minutes at most
         self._advance(-microseconds)
         self._sweep()
         self.slots = {lane: Slots(self.limit) for lane in LANES}  # of an hour that comes again
