@@ -50,7 +50,12 @@ class Notes:
 
     def recorded_at(self, job: str) -> float | None:
         """Return the moment just after a worker recorded the job's outcome, if it lived to note it."""
-        return next((float(note["at"]) for note in self._by_job.get(job, ()) if note.get("recorded")), None)
+        return self.recorded_between(job, float("-inf"), float("inf"))
+
+    def recorded_between(self, job: str, since: float, until: float) -> float | None:
+        """Return the first such moment between two others."""
+        moments = (float(note["at"]) for note in self._by_job.get(job, ()) if note.get("recorded"))
+        return next((moment for moment in moments if since < moment <= until), None)
 
     def called(self) -> dict[str, tuple[float, float]]:
         """Return when each job that was called was called first and last."""

@@ -41,6 +41,7 @@ class Recorder:
         self._lock = threading.Lock()
         #: By the job's id: each outcome that differs from the one before it.
         self.seen: dict[str, list[Seen]] = {}
+        self._read: dict[bytes, object] = {}
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def start(self) -> None:
@@ -85,7 +86,9 @@ class Recorder:
                 self._see(message["data"])
 
     def _see(self, record: bytes) -> Outcome | None:
-        outcome = read_record(record)
+        if record not in self._read:  # the same records are looked at again and again
+            self._read[record] = read_record(record)
+        outcome = self._read[record]
         if not isinstance(outcome, Outcome):
             return None
         with self._lock:

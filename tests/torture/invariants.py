@@ -80,7 +80,7 @@ class Judge:
                 else:
                     finding.broken.append(f"{job} has no outcome" if not seen else f"{job} lost its outcome")
             elif len(seen) > 1:
-                self._changed(finding, job, [one.at for one in seen], [one.outcome for one in seen])
+                self._changed(finding, job, self._recorded(job), [one.outcome for one in seen])
         by_command = Counter(
             (outcome.account, outcome.operation, name_of(outcome.params or {}))
             for outcome in self._evidence.held.values()
@@ -96,6 +96,18 @@ class Judge:
             finding.apart["recorded just before Redis was killed, and made again"] += 1
         else:
             finding.broken.append(f"{job} changed: {' then '.join(outcome.result for outcome in outcomes)}")
+
+    def _recorded(self, job: str) -> list[float]:
+        """Return when each outcome of a job that was seen was recorded at the latest.
+
+        On a busy machine an outcome is seen seconds after its worker has noted that it is recorded.
+        """
+        moments: list[float] = []
+        before = float("-inf")
+        for one in self._evidence.seen.get(job, ()):
+            moments.append(self._notes.recorded_between(job, before, one.at) or one.at)
+            before = one.at
+        return moments
 
     def _unended(self, finding: Finding) -> None:
         finding.broken += self._ends.unended()
@@ -144,10 +156,10 @@ class Judge:
 
     def _no_late_call(self, finding: Finding) -> None:
         for job, calls in self.made.items():
-            seen = self._evidence.seen.get(job, ())
-            moments = [seen[0].at] if seen else []
+            seen = self._recorded(job)
+            moments = seen[:1]
             moments += [moment for moment in [self._notes.recorded_at(job)] if moment is not None]
-            if not moments or any(self._causes.lost_with_redis(one.at) for one in seen[:-1]):
+            if not moments or any(self._causes.lost_with_redis(moment) for moment in seen[:-1]):
                 continue
             recorded = min(moments)
             for made in calls:

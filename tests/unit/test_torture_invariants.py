@@ -133,6 +133,15 @@ def test_what_redis_had_not_written_when_it_was_killed_is_counted_apart_and_noth
     assert apart(replace(WELL, seen={JOB: CHANGED}, faults=[happened(Kind.REDIS, 102.5)])) != []
 
 
+def test_an_outcome_was_recorded_when_its_worker_noted_so_though_it_was_seen_long_after() -> None:
+    """Redis was killed right after, and forgot it."""
+    killed = [happened(Kind.REDIS, 102.1)]
+    late = [Seen(103.5, outcome()), Seen(110.0, outcome(Result.ALREADY_STOPPED))]
+    assert apart(replace(WELL, seen={JOB: late}, faults=killed)) != []
+    assert broken(replace(WELL, seen={JOB: late}, notes=[calls_at(100.99)], faults=killed)) == [ONE_OUTCOME]
+    assert broken(replace(WELL, seen={JOB: late}, faults=[happened(Kind.REDIS, 101.4)])) == [ONE_OUTCOME]
+
+
 def test_a_further_call_needs_a_cause() -> None:
     again = replace(WELL, calls=[call(101.0), call(101.8)], notes=[calls_at(100.99), calls_at(101.7)])
     assert broken(again) == [FURTHER]
