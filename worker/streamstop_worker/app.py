@@ -51,10 +51,12 @@ from streamstop_worker.transport import Transport
 _log = structlog.get_logger("streamstop")
 
 _POOL = "streamstop_worker.celery_parts.pool:EventLoopPool"
-#: The names by which Celery's banner and its messages call our transports, where a module's name would be shown else.
-_TRANSPORT, _SENTINEL_TRANSPORT = "redis-lanes", "sentinel-lanes"
+#: The name by which Celery's banner and its messages call our transport, where a module's name would be shown else.
+_TRANSPORT = "redis-lanes"
 TRANSPORT_ALIASES[_TRANSPORT] = "streamstop_worker.celery_parts.transport:Transport"
-TRANSPORT_ALIASES[_SENTINEL_TRANSPORT] = "streamstop_worker.celery_parts.transport:SentinelTransport"
+# When kombu goes on to the next of several addresses, it takes the transport from that address' scheme, whatever it was
+# told before. So the scheme itself must name ours.
+TRANSPORT_ALIASES["sentinel"] = "streamstop_worker.celery_parts.transport:SentinelTransport"
 
 
 class Parts(bootsteps.StartStopStep):
@@ -233,7 +235,7 @@ def make_app() -> Celery:
     app = Celery("streamstop")
     app.conf.update(
         redis.celery_options(),
-        broker_transport=_TRANSPORT if redis.master is None else _SENTINEL_TRANSPORT,
+        broker_transport=_TRANSPORT if redis.master is None else None,
         task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE)],
         task_default_queue=QUEUE,
         task_default_exchange="",
