@@ -12,7 +12,7 @@ from typing import Any, Self
 from redis import Redis
 
 #: Whose versions decide over the figures, where they are installed.
-_PACKAGES = ("celery", "kombu", "redis", "httpx", "aiohttp", "httpx-aiohttp", "uvloop", "hiredis")
+_PACKAGES = ("celery", "kombu", "redis", "httpx", "aiohttp", "uvloop", "hiredis")
 
 
 @dataclass(frozen=True)
