@@ -167,11 +167,10 @@ def settings(data: bytes) -> None:
 
 
 def texts(data: bytes) -> None:
-    """What else is one text: a job's history, an id, a queue, a room's name, a callback and its signature."""
+    """What else is one text: a job's history, an id, a room's name, a callback and its signature."""
     text = data.decode(errors="surrogateescape")
     with contextlib.suppress(ValueError):
         assert Tries.parse(str(Tries.parse(text))) == Tries.parse(text)
-    Lane.from_queue(text)
     Lane.of_job(text)
     assert not callbacks.verify("another", text, data)
     for check in (check_room, check_callback):

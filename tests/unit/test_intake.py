@@ -24,7 +24,7 @@ LANE = Lane("live-cn", "rtc.StopMPUTask")
 
 
 class Faulty(Schedule):
-    """A schedule whose Redis fails as it is told."""
+    """A schedule whose Redis fails where a test says so."""
 
     def __init__(self, redis: Any) -> None:
         super().__init__(redis)

@@ -44,7 +44,7 @@ def ended(delivery: Delivery) -> Ended:
 
 
 class Unsteady(Schedule):
-    """A schedule whose Redis fails as it is told, before or after it took a report."""
+    """A schedule whose Redis fails where a test says so, before or after it took a report."""
 
     def __init__(self, redis: Any) -> None:
         super().__init__(redis)

@@ -111,12 +111,6 @@ class Lane:
                 return None
 
     @classmethod
-    def from_queue(cls, queue: str) -> Self | None:
-        """Return the lane whose queue is `queue`, or None if it is no lane's."""
-        name = queue.removeprefix(_QUEUE)
-        return cls.from_name(name) if name != queue and name.count(".") == 2 else None
-
-    @classmethod
     def from_name(cls, name: str) -> Self:
         """Return the lane called `name`."""
         account, _, operation = name.partition(".")

@@ -17,26 +17,26 @@ from streamstop_worker.settings import MOST_CONCURRENCY
 _log = structlog.get_logger("streamstop")
 
 _NO_CHILDREN = "the pool is one event loop and has no child processes"
-_CALL_TIMEOUT = "STREAMSTOP_CALL_TIMEOUT bounds each call"
+CALL_TIMEOUT = "STREAMSTOP_CALL_TIMEOUT bounds each call"
 _SLOTS = "a worker takes a job only when its slot is near"
 _BEAT = "streamstop has no periodic tasks; run celery beat from an app of your own"
-_ALL_LANES = "a worker serves every lane of the accounts in its file"
+ALL_LANES = "a worker serves every lane of the accounts in its file"
 
 #: Parameters of ``celery worker``: how the option is written, and why it does not apply.
 _OPTIONS: Mapping[str, tuple[str, str]] = {
     "pool_cls": ("--pool", "jobs run in streamstop's own pool"),
     "pool": ("--pool", "jobs run in streamstop's own pool"),
     "autoscale": ("--autoscale", "a job that waits costs nothing; --concurrency says how many are under way at most"),
-    "time_limit": ("--time-limit", _CALL_TIMEOUT),
-    "soft_time_limit": ("--soft-time-limit", _CALL_TIMEOUT),
+    "time_limit": ("--time-limit", CALL_TIMEOUT),
+    "soft_time_limit": ("--soft-time-limit", CALL_TIMEOUT),
     "max_tasks_per_child": ("--max-tasks-per-child", _NO_CHILDREN),
     "max_memory_per_child": ("--max-memory-per-child", _NO_CHILDREN),
     "pool_start_method": ("--pool-start-method", _NO_CHILDREN),
     "optimization": ("-O", _NO_CHILDREN),
     "prefetch_multiplier": ("--prefetch-multiplier", _SLOTS),
     "disable_prefetch": ("--disable-prefetch", _SLOTS),
-    "queues": ("--queues", _ALL_LANES),
-    "exclude_queues": ("--exclude-queues", _ALL_LANES),
+    "queues": ("--queues", ALL_LANES),
+    "exclude_queues": ("--exclude-queues", ALL_LANES),
     "purge": ("--purge", "jobs that wait are cancelled, one by one or with their room"),
     "beat": ("--beat", _BEAT),
     "schedule_filename": ("--schedule", _BEAT),

@@ -7,22 +7,21 @@ import structlog
 from celery.worker import state as worker_state
 from celery.worker.control import Panel, nok, ok  # type: ignore[attr-defined]  # its types lack two of them
 
-from streamstop_worker.celery_parts.not_applicable import not_applicable
+from streamstop_worker.celery_parts.not_applicable import ALL_LANES, CALL_TIMEOUT, not_applicable
 
 _PACE = "the accounts file says each lane's limit; SIGHUP takes over a changed one"
 _POOL = "start the worker with another --concurrency, or more workers"
-_LANES = "a worker serves every lane of the accounts in its file"
 
 #: Commands, and why they do not apply.
 _REFUSED: Mapping[str, str] = {
     "rate_limit": _PACE,
-    "time_limit": "STREAMSTOP_CALL_TIMEOUT bounds each call",
+    "time_limit": CALL_TIMEOUT,
     "pool_grow": _POOL,
     "pool_shrink": _POOL,
     "pool_restart": _POOL,
     "autoscale": _POOL,
-    "add_consumer": _LANES,
-    "cancel_consumer": _LANES,
+    "add_consumer": ALL_LANES,
+    "cancel_consumer": ALL_LANES,
     "revoke_by_stamped_headers": "jobs carry no stamps; revoke them by their ids",
 }
 

@@ -64,11 +64,6 @@ local function integer(number)
     return string.format('%.0f', number)
 end
 
--- The moment that is `ahead` µs from now, or as far as a moment may be.
-local function moment(ahead)
-    return integer(now + math.min(ahead, FARTHEST))
-end
-
 local NUMBERS = {'tat', 'rest', 'span', 'share', 'failed', 'throttles', 'turn', 'moved', 'due', 'full', 'interval', 'places'}
 
 local opened = {}                   -- the lanes that this run has looked at, by name
