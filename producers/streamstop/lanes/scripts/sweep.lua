@@ -23,7 +23,7 @@ local SWEPT = 'streamstop.work.swept'   -- moment of the last sweep, whoever mad
 local last = tonumber(redis.call('GET', SWEPT)) or 0
 if last <= now and now - last < period then return nil end
 local arrived = schedule_arrivals()
-local was_set_back = last > now + SECOND
+local was_set_back = last > now
 local moved = 0
 for key, farthest in pairs({[SCHEDULE] = FARTHEST + SECOND, [LEASED] = longest + SECOND}) do
     local after = now + (was_set_back and 1 or farthest)
