@@ -167,7 +167,7 @@ def test_a_redis_that_refuses_for_now_is_asked_again(bench: Bench) -> None:
 
 def test_a_job_that_celery_cannot_be_told_of_is_carried_all_the_same_and_hides_no_other(bench: Bench) -> None:
     bench.connect()
-    bench.publish(2)
+    bench.publish(3)
     bench.channel.error = RuntimeError("a header that Celery cannot read")
     bench.run_planned()
     assert (len(bench.unseen), bench.seen, bench.slots.under_way) == (2, [], 2)

@@ -29,6 +29,7 @@
 --        moved     µs by which slots have moved on behind late calls, in all
 --        due       no later than the first moment in :due; 0: nothing is
 --        full      1: the window was full when a worker last looked, so the lane is not in the schedule
+--        busy      1: the lane held more jobs than it had given when a worker last asked
 --        interval  µs between two calls, headroom included
 --        places    how many jobs may be in flight
 --        book      which book of a worker interval and places are from
@@ -64,7 +65,8 @@ local function integer(number)
     return string.format('%.0f', number)
 end
 
-local NUMBERS = {'tat', 'rest', 'span', 'share', 'failed', 'throttles', 'turn', 'moved', 'due', 'full', 'interval', 'places'}
+local NUMBERS = {'tat', 'rest', 'span', 'share', 'failed', 'throttles', 'turn', 'moved', 'due', 'full', 'busy',
+    'interval', 'places'}
 
 local opened = {}                   -- the lanes that this run has looked at, by name
 local written = false               -- whether this run has changed anything
@@ -154,6 +156,7 @@ local function reschedule(lane)
         return
     end
     set(lane, 'full', 0)
+    set(lane, 'busy', holds and 1 or 0)
     if holds then
         schedule_at(lane, next_slot(lane) - LEAD)
     else

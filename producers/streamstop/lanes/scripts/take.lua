@@ -170,8 +170,8 @@ local function serve(lane, share, slots)
             list[#list + 1] = {lane.name, job.id, job.message, job.history, integer(job.slot or 0), integer(lane.moved)}
         end
     end
-    if more and window_of(lane) > in_flight + #given then
-        -- Whether it holds more shows at the next look; that costs less than to ask each time.
+    if more and lane.busy == 1 and window_of(lane) > in_flight + #given then
+        -- Whether a busy lane holds more shows at the next look; that costs less than to ask each time.
         set(lane, 'full', 0)
         schedule_at(lane, next_slot(lane) - LEAD)
     else
@@ -263,7 +263,7 @@ else
     local first = save()
     if first and first < (upcoming or math.huge) then upcoming = first end
     if #leased > 0 then redis.call('ZADD', LEASED, 'LT', unpack(leased)) end
-    if ARGV[6] == '1' and #jobs >= most and upcoming <= now then wake() end
+    if ARGV[6] == '1' and #jobs >= most and upcoming and upcoming <= now then wake() end
     local left = upcoming and integer(math.max(0, upcoming - now)) or '-1'
     return {left, integer(now), jobs, already_ended, strangers, broken}
 end
