@@ -2,11 +2,13 @@
 
 import http.client
 import json
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,6 +33,7 @@ from streamstop_worker.simulator import (
     run_in_thread,
 )
 from streamstop_worker.simulator.__main__ import main
+from streamstop_worker.simulator.sockets import Listener
 from streamstop_worker.vendors import PROTOCOLS
 
 LIVE, OTHER, TRTC = DEFAULT_ACCOUNTS
@@ -109,6 +112,29 @@ def test_calls_of_both_vendors_are_served_on_one_connection(simulator: Simulator
     assert (status, list(json.loads(body)["Response"])) == (200, ["RequestId"])
     assert connection.sock is first_socket
     connection.close()
+
+
+def test_a_call_that_is_read_late_counts_as_arrived_when_the_kernel_received_it() -> None:
+    with (
+        Listener(socket.AF_INET, ("127.0.0.1", 0), backlog=1) as listener,
+        socket.create_connection(listener.getsockname(), timeout=10) as caller,
+    ):
+        select.select([listener], [], [], 10)
+        connection, _ = listener.accept()
+        with connection:
+            caller.sendall(b"first")
+            assert connection.recv(100) == b"first"
+            caller.sendall(b"second")
+            read_at = time.time() + 0.05
+            while time.time() < read_at:
+                pass
+            assert connection.recv(100) == b"second"
+            age = listener.age(connection.fileno())
+            # Only Linux says when the kernel received bytes.
+            assert (0.04 < age < 10) if sys.platform == "linux" else age == 0
+            assert listener.age(connection.fileno(), now=lambda: read_at + 3600) == 0, "the clock was set forward"
+            assert listener.age(connection.fileno(), now=lambda: read_at - 3600) == 0, "the clock was set back"
+        assert listener.received == {}
 
 
 def test_a_reset_is_a_reset(simulator: SimulatorClient) -> None:
@@ -353,7 +379,7 @@ def test_what_the_simulator_does_not_take_is_an_error_of_the_client(simulator: S
 
 
 def test_a_port_that_is_taken_is_an_error_at_the_start(simulator: SimulatorClient) -> None:
-    with pytest.raises(OSError, match="address already in use"), run_in_thread(port=urlsplit(simulator.url).port or 0):
+    with pytest.raises(OSError, match="Address already in use"), run_in_thread(port=urlsplit(simulator.url).port or 0):
         pass
 
 

@@ -11,6 +11,7 @@ import h11
 
 from streamstop_worker.simulator.control import PREFIX, Control
 from streamstop_worker.simulator.simulation import Simulation
+from streamstop_worker.simulator.sockets import Listener
 from streamstop_worker.simulator.wire import Answer, Arrival, Spoil
 
 _CHUNK = 64 * 1024
@@ -29,6 +30,7 @@ class Server:
         self._control = Control(simulation)
         self._host = host
         self._port = port
+        self._listener: Listener | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -40,8 +42,10 @@ class Server:
 
     async def start(self) -> None:
         """Listen. Raises :class:`OSError` if the port is taken."""
-        self._server = await asyncio.start_server(self._connected, self._host, self._port, backlog=1024)
-        self._port = self._server.sockets[0].getsockname()[1]
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        self._listener = Listener(family, (self._host, self._port), backlog=1024)
+        self._server = await asyncio.start_server(self._connected, sock=self._listener, backlog=1024)
+        self._port = self._listener.getsockname()[1]
 
     async def close(self) -> None:
         """Stop listening, and drop every connection."""
@@ -88,7 +92,9 @@ class Server:
         if not isinstance(request, h11.Request):
             raise _Gone
         clock = self.simulation.clock
-        epoch, at = clock.epoch(), clock.monotonic()
+        connection = writer.get_extra_info("socket")
+        age = self._listener.age(connection.fileno()) if self._listener and connection else 0.0
+        epoch, at = clock.epoch() - age, clock.monotonic() - age
         if http.they_are_waiting_for_100_continue:
             go_on = http.send(h11.InformationalResponse(status_code=100, headers=[]))
             writer.write(go_on or b"")
