@@ -66,6 +66,8 @@ class Arguments:
             raise InvalidScript(f"{twice.pop()} is declared twice")
         if reserved := (plain.keys() | last.keys()) & _RESERVED:
             raise InvalidScript(f"{reserved.pop()} is what each script is called with")
+        if fields is not None and not fields.split():
+            raise InvalidScript(f"the tables of {rest} have no fields")
         return cls(plain, rest, None if fields is None else _typed(fields.split()))
 
     @property
@@ -108,6 +110,9 @@ class Part:
 
     name: str
     text: str
+    #: What its own head names.
+    includes: Sequence[str]
+    constants: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -180,34 +185,38 @@ class _Assembler:
             return
         self._begun.add(file)
         text = self._read(file)
+        self.file = file
         words = set(_WORD.findall(_OPAQUE.sub(" ", text)))
         self._words |= words
         if misused := words & {"ARGV", "KEYS"}:
             raise InvalidScript(f"it reads {misused.pop()}: declare the arguments, and make the names of keys")
         lines = text.split("\n")
-        for at, directive, what in _directives(lines):
-            if directive == "include":
-                lines[at] = ""
-                self._include(what.split())
-                self.file = file
-            elif directive == "const":
-                _check_used(what.split(), words)
-                lines[at] = " ".join(_constant(name) for name in what.split() if name not in self._constants)
-                self._constants |= set(what.split())
-            else:
-                arguments = self._declare(file, what)
-                _check_used(arguments.names, words)
-                lines[at] = arguments.lua
-        self._parts.append(Part(file, "\n".join(lines).rstrip("\n") + "\n"))
-
-    def _include(self, parts: Sequence[str]) -> None:
-        for part in parts:
+        directives = list(_directives(lines))
+        includes = [name for _, directive, what in directives if directive == "include" for name in what.split()]
+        shared = [name for _, directive, what in directives if directive == "const" for name in what.split()]
+        _check_used(shared, words)
+        for part in includes:
             if not part.startswith("lib/"):
                 raise InvalidScript(f"it includes {part}, which is not in lib/")
-            self.file = part
             self._add(part)
+            self.file = file
+        for at, directive, what in directives:
+            lines[at] = ""
+            if directive == "const":
+                lines[at] = self._declare_constants(what.split())
+            elif directive == "args":
+                arguments = self._declare_arguments(file, what)
+                _check_used(arguments.names, words)
+                lines[at] = arguments.lua
+        self._parts.append(Part(file, "\n".join(lines).rstrip("\n") + "\n", includes, shared))
 
-    def _declare(self, file: str, what: str) -> Arguments:
+    def _declare_constants(self, names: Sequence[str]) -> str:
+        """Return the locals of constants that this script has not declared yet."""
+        new = [name for name in names if name not in self._constants]
+        self._constants.update(new)
+        return " ".join(map(_constant, new))
+
+    def _declare_arguments(self, file: str, what: str) -> Arguments:
         if file != self._name:
             raise InvalidScript("a library part has no arguments")
         if self._arguments is not None:

@@ -1,4 +1,4 @@
---! include lib/clock lib/lane lib/schedule lib/jobs lib/envelope lib/arrivals lib/announce lib/record lib/dead
+--! include lib/clock lib/lane lib/schedule lib/jobs lib/envelope lib/arrivals lib/announce lib/record lib/dead lib/writing
 --! const WAKE SCHEDULE LEASED DEAD RESULT BOOK
 --! args owner most:int lease:int book arrivals:flag full:flag lanes...
 -- Give a worker jobs whose slots are near, a few of each lane that is due in turn. The slot, the lease and the owner are

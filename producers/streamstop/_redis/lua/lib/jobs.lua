@@ -1,5 +1,5 @@
---! include lib/lane_keys lib/writing
--- Moving a job back into its lane, or out of it.
+--! include lib/writing
+-- Moving a job back into its lane, or out of it. A lane is what keys_of or open_lane returned.
 
 -- Return the table that a JSON text holds; an empty one where it holds none.
 local function decode(message)
