@@ -96,12 +96,15 @@ class Arguments:
         values = [given[name] for name in self.plain]
         if self.fields is not None and self.rest is not None:
             for entry in given[self.rest]:
-                if entry.keys() != self.fields.keys():
+                try:
+                    values += [entry[name] for name in self.fields]
+                except KeyError:
                     _complain(entry.keys(), self.fields.keys(), f"field in {self.rest}")
-                values += [entry[name] for name in self.fields]
+                if len(entry) != len(self.fields):
+                    _complain(entry.keys(), self.fields.keys(), f"field in {self.rest}")
         elif self.rest is not None:
             values += given[self.rest]
-        return [int(value) if isinstance(value, bool) else value for value in values]
+        return [int(value) if value is True or value is False else value for value in values]
 
 
 @dataclass(frozen=True)
