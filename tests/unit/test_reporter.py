@@ -94,7 +94,7 @@ def test_a_report_of_a_job_that_is_anothers_by_now_says_so(bench: Work) -> None:
     assert not bench.redis.exists(result_key(delivery.taken.job_id))
 
 
-@pytest.mark.parametrize("error", [RedisConnectionError(), OutOfMemoryError(), OSError()])
+@pytest.mark.parametrize("error", [RedisConnectionError(), OutOfMemoryError(), ConnectionResetError()])
 def test_a_report_that_redis_did_not_take_is_made_again(bench: Work, error: Exception) -> None:
     schedule, unsteady_reporter = unsteady(bench)
     schedule.before = [error, error]

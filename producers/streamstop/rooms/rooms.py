@@ -14,10 +14,10 @@ from redis.exceptions import ResponseError
 
 from streamstop.batches import stage_pairs
 from streamstop.commands import Command, ReceivedCommand
-from streamstop.lanes import UNREACHABLE, Lane, Lanes, Pace, Queued, Settlement
+from streamstop.lanes import Lane, Lanes, Pace, Queued, Settlement
 from streamstop.messages import celery_message
 from streamstop.outcomes import Outcome
-from streamstop.refusals import StagingLost
+from streamstop.refusals import ERRORS, StagingLost
 from streamstop.rooms.membership import task_of
 from streamstop.rooms.progress import Progress, progress_of
 from streamstop.scripts import Script, load
@@ -249,7 +249,7 @@ class Rooms:
         if reply[0] == b"lost":
             raise StagingLost("what was staged is gone")
         if batch and batch[0]:
-            with suppress(*UNREACHABLE):  # it is accepted: whoever comes next applies it
+            with suppress(*ERRORS):  # it is accepted: whoever comes next applies it, and hears what fails
                 self.apply(room)
         return reply[1]
 

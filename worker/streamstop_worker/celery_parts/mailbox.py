@@ -6,6 +6,8 @@ from contextlib import suppress
 
 import structlog
 
+from streamstop_worker.pipeline.bugs import EVENT
+
 _log = structlog.get_logger("streamstop")
 
 
@@ -48,4 +50,4 @@ class Mailbox:
         try:
             letter()
         except Exception:  # noqa: BLE001  # whatever one of them meets, the others are others' news
-            _log.exception("a fault of streamstop, in what one thread told another")
+            _log.exception(EVENT, became="what one thread told another is lost")

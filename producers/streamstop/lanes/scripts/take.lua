@@ -212,12 +212,16 @@ end
 
 if ARGV[7] then
     for i = 7, #ARGV do
-        local lane = open_lane(ARGV[i])
-        if lane.interval == 0 then
-            set(lane, 'interval', SECOND)
-            set(lane, 'places', 1)
+        local opens, lane = pcall(open_lane, ARGV[i])
+        if not opens then
+            broken[#broken + 1] = {ARGV[i], tostring(type(lane) == 'table' and lane.err or lane)}
+        else
+            if lane.interval == 0 then
+                set(lane, 'interval', SECOND)
+                set(lane, 'places', 1)
+            end
+            if most > #jobs and not is_spent() then guarded(lane, most - #jobs, false) end
         end
-        if most > #jobs and not is_spent() then guarded(lane, most - #jobs, false) end
     end
 else
     if ARGV[5] == '1' then
