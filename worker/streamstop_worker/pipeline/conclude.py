@@ -1,7 +1,7 @@
 """Conclude: the one place where the end of a delivery is reported to Redis, and logged."""
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_never
 
@@ -27,6 +27,7 @@ from streamstop_worker.pipeline.ends import (
     Throttle,
 )
 from streamstop_worker.shutdowns import after
+from streamstop_worker.vendors.protocol import Answer
 
 #: Tells Redis what became of a job; returns how long its lane rests for it, None where it is another worker's by now.
 Reporting = Callable[[Report], Coroutine[Any, Any, timedelta | None]]
@@ -46,7 +47,7 @@ class Handling:
     #: Whether the vendor may have been called. Its slot is used then.
     is_called: bool = False
     #: How it ended, once that is decided; Redis may not have taken it down yet.
-    outcome: Outcome | None = field(default=None)
+    outcome: Outcome | None = None
 
 
 async def conclude(job: Handling, ending: Ending, report: Reporting, kept: timedelta) -> End:
@@ -66,7 +67,7 @@ async def conclude(job: Handling, ending: Ending, report: Reporting, kept: timed
             return await _retry(job, ending, report, kept)
         case Throttle(hint, tries, answer):
             rest = await report(Throttled(job=taken, hint=hint, tries=tries, lateness=job.lateness))
-            log = _log_of(job, tries, answer.code, answer.message, answer.request_id)
+            log = log_of(job, tries, answer)
             log.warning("throttled: the lane rests", rest_s=rest and round(rest.total_seconds(), 3))
             return GivenBack()
         case GiveBack():
@@ -81,7 +82,7 @@ async def _finish(job: Handling, finish: Finish, report: Reporting, kept: timede
     job.outcome = outcome = outcome_of(job, finish)
     ended = ended_of(job, outcome, kept)
     rest = await report(replace(ended, call=finish.call))
-    log = _log_of(job, finish.tries, outcome.code, outcome.message, outcome.request_id)
+    log = log_of(job, finish.tries, outcome)
     if rest is None:
         log.warning("not recorded, for the lease had run out", result=outcome.result.value)
         return GivenBack()
@@ -107,7 +108,7 @@ async def _retry(job: Handling, retry: Retry, report: Reporting, kept: timedelta
         )
     )
     if answer is not None:
-        log = _log_of(job, retry.tries, answer.code, answer.message, answer.request_id)
+        log = log_of(job, retry.tries, answer)
         log.info("deferred", delay_s=round(retry.delay.total_seconds(), 3))
         if rest:
             log.warning("the lane is failing and rests", rest_s=rest.total_seconds())
@@ -161,9 +162,10 @@ def log_for(delivery: Delivery) -> Any:
     )
 
 
-def _log_of(job: Handling, tries: Tries, code: str | None, message: str | None, request_id: str | None) -> Any:
-    said = {key: value for key, value in (("code", code), ("message", message)) if value is not None}
-    return job.log.bind(attempt=tries.attempts, calls=tries.calls, request_id=request_id, **said)
+def log_of(job: Handling, tries: Tries, said: Answer | Outcome) -> Any:
+    """Return the log of a job, with what was said in its last answer."""
+    texts = {key: value for key, value in (("code", said.code), ("message", said.message)) if value is not None}
+    return job.log.bind(attempt=tries.attempts, calls=tries.calls, request_id=said.request_id, **texts)
 
 
 def _told(operation: Operation, reply: Mapping[str, Any]) -> dict[str, Any]:

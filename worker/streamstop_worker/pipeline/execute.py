@@ -24,7 +24,7 @@ from streamstop.rooms import Membership
 from streamstop_worker.accounts import Account, Accounts
 from streamstop_worker.pipeline.backoff import Backoff
 from streamstop_worker.pipeline.bugs import contain
-from streamstop_worker.pipeline.conclude import Handling, Reporting, conclude, log_for, outcome_of
+from streamstop_worker.pipeline.conclude import Handling, Reporting, conclude, log_for, log_of, outcome_of
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import ELSEWHERE, End, Ending, Finish, GiveBack, Retry, left, uncalled
 from streamstop_worker.pipeline.serving import NobodysAccount, serving
@@ -159,7 +159,7 @@ class _Execution:
         ending = judge(answer, kind, job.delivery.taken.tries, self._worker.backoff, self._worker.random)
         job.tries = ending.tries
         if not answer.known:
-            job.log.error("unknown code: treated as transient", code=answer.code, message=answer.message)
+            log_of(job, ending.tries, answer).error("unknown code: treated as transient")
         if not isinstance(ending, Finish):
             if await self._was_cancelled():
                 return Finish(Result.CANCELLED, ending.tries, LastCall.FAULT, answer)

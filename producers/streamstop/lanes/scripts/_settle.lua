@@ -21,6 +21,8 @@ local SHUTDOWN_KEPT = 604800        -- s, after the last task has ended
 local SHUTDOWN_OPEN = 2592000       -- s, the most that one can stay open
 local CONTROL_LANE = '_control.room.Steps'
 local CALLBACKS_LANE = '_control.room.Callbacks'
+-- Results at which nobody needs to look. A dead letter has one where Redis failed over the last step of counting it.
+local WELL = {stopped = true, already_stopped = true, verified = true, unverifiable = true, cancelled = true}
 
 local function shutdown_key(id, part)
     return 'streamstop.shutdown.' .. id .. (part and (':' .. part) or '')
@@ -94,22 +96,22 @@ local function settle(id, member, lane_name, result, outcome, ok, attention, now
     local key = shutdown_key(id)
     local room = redis.call('HGET', key, 'room')
     if not room then return end         -- the shutdown is forgotten: nothing of it may come back without an end
+    -- Reads come first: a key of another type is an error while nothing is changed yet.
+    local job_id = redis.call('HGET', shutdown_key(id, 'jobs'), member)
+    redis.call('HLEN', shutdown_key(id, 'lanes'))
+    local task = string.match(member, '^[^\n]*')
+    local is_latest = ok and (redis.call('HGET', shutdown_key(id, 'again'), task) or task) == member
+    if is_latest then redis.call('HLEN', room_key(room, 'tasks')) end
     if redis.call('HSETNX', shutdown_key(id, 'outcomes'), member, outcome) == 0 then return end
     if redis.call('HINCRBY', key, 'ended', 1) == 1 then
         expire_shutdown(id, SHUTDOWN_OPEN)
     end
     redis.call('HINCRBY', key, 'n:' .. result, 1)
-    local job_id = redis.call('HGET', shutdown_key(id, 'jobs'), member)
     lane_name = job_id and lane_of(job_id) or lane_name
     redis.call('HINCRBY', shutdown_key(id, 'lanes'), lane_name .. ':ended', 1)
     if not job_id then redis.call('HINCRBY', shutdown_key(id, 'lanes'), lane_name .. ':total', 1) end
     if attention then redis.call('HINCRBY', key, 'attention', 1) end
-    if ok then
-        local task = string.match(member, '^[^\n]*')
-        if (redis.call('HGET', shutdown_key(id, 'again'), task) or task) == member then
-            redis.call('HDEL', room_key(room, 'tasks'), task)
-        end
-    end
+    if is_latest then redis.call('HDEL', room_key(room, 'tasks'), task) end
     conclude(id, now_s)
     tell(id)
 end
@@ -121,12 +123,17 @@ local function unsettle(id, member, letter_id, job_id, now_s)
     local key, outcomes, of_jobs = shutdown_key(id), shutdown_key(id, 'outcomes'), shutdown_key(id, 'jobs')
     local held = redis.call('HMGET', key, 'room', 'cancelled', 'status')
     local text = redis.call('HGET', outcomes, member)
-    if not held[1] or held[2] == '1' or not text then return false end
+    if not held[1] or held[2] == '1' then return false end
+    if not text then    -- Redis failed over counting it, and its shutdown waits for it still
+        if redis.call('HEXISTS', shutdown_key(id, 'tasks'), member) == 0 then return false end
+        redis.call('HSET', of_jobs, member, job_id)
+        return true
+    end
     local outcome = cjson.decode(text)
     if outcome.job_id ~= letter_id then return false end
     redis.call('HDEL', outcomes, member)
     redis.call('HINCRBY', key, 'ended', -1)
-    redis.call('HINCRBY', key, 'attention', -1)
+    if not WELL[outcome.result] then redis.call('HINCRBY', key, 'attention', -1) end
     local result = 'n:' .. outcome.result
     if redis.call('HINCRBY', key, result, -1) == 0 then redis.call('HDEL', key, result) end
     local lane_name = lane_of(redis.call('HGET', of_jobs, member) or job_id)
