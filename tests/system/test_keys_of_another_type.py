@@ -1,6 +1,7 @@
 """Keys of another type as real workers meet them: no vendor is called more than twice, and other jobs go on."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_a_stop_that_its_shutdown_cannot_count_is_recorded_and_counted_once_its_
 ) -> None:
     command, before = relay("uncounted"), len(bugs(made))
     made.simulator.start_tasks(TENCENT, [command.operation])
-    made.simulator.add_fault(FaultKind.LATENCY, account=TENCENT, latency_ms=1000, times=1)
+    made.simulator.add_fault(FaultKind.LATENCY, account=TENCENT, latency=timedelta(seconds=1), times=1)
     shutdown = made.client.stop_room("uncounted", [command])
     key = f"streamstop.shutdown.{shutdown.id}:outcomes"
     made.redis.set(key, FOREIGN)  # while the vendor's answer is under way

@@ -30,7 +30,7 @@ CODES = [
 
 def answered(text: str) -> Exception:
     """Return what redis-py makes of an error of Redis."""
-    made: Exception = BaseParser.parse_error(text)
+    made: Exception = BaseParser.parse_error(text)  # type: ignore[no-untyped-call]
     return made
 
 
