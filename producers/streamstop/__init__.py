@@ -6,6 +6,7 @@ from streamstop.commands import Command
 from streamstop.dead import DeadLetter, Matching
 from streamstop.dead_letters import DeadLetters
 from streamstop.errors import (
+    InternalError,
     InvalidCommand,
     InvalidSettings,
     JobDeferred,
@@ -36,6 +37,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Deferral",
+    "InternalError",
     "InvalidCommand",
     "InvalidSettings",
     "Job",

@@ -16,9 +16,9 @@ from streamstop.bounded import at_most, bound, left
 from streamstop.dead import Letters
 from streamstop.errors import QueueUnavailable
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import UNREACHABLE, Lanes, Queued
+from streamstop.lanes import Lanes, Queued
 from streamstop.publishing import AT_ONCE, Publisher
-from streamstop.refusals import said
+from streamstop.refusals import ERRORS, failure
 from streamstop.restricted import ProducersLanes
 from streamstop.rooms import Rooms
 from streamstop.settings import RedisSettings, RoomSettings
@@ -90,7 +90,7 @@ class Connections:
 
     @contextmanager
     def reaching(self, consequence: str, *, commands: int = 0) -> Iterator[None]:
-        """Turn errors of Redis into :class:`~streamstop.errors.QueueUnavailable`, and wait for it no longer than set.
+        """Turn errors of Redis into streamstop's own, and wait for it no longer than set.
 
         That time is for all of the block, however many round trips it makes; in a block in such a block, the outer's
         holds. `commands` is how many the call brings: each has a little time of its own.
@@ -100,14 +100,15 @@ class Connections:
 
     @contextmanager
     def following(self, consequence: str) -> Iterator[None]:
-        """Turn errors of Redis into :class:`~streamstop.errors.QueueUnavailable`; for what waits as long as it is told.
+        """Turn errors of Redis into streamstop's own; for what waits as long as it is told.
 
+        They are :class:`~streamstop.errors.QueueUnavailable`, and :class:`~streamstop.errors.InternalError` for a bug.
         Each round trip has the time that is set.
         """
         try:
             yield
-        except UNREACHABLE as error:
-            raise QueueUnavailable(said(error, consequence=consequence, refused="nothing was changed")) from error
+        except ERRORS as error:
+            raise failure(error, consequence=consequence, refused="nothing was changed") from error
 
     def publish(self, queued: Sequence[Queued], *, perhaps: str) -> None:
         """Put messages into their lanes, all of them or none, and see to it that the replicas have them.
@@ -140,7 +141,7 @@ class Connections:
             yield Rooms(one, opened.lanes, self._rooms)
             try:
                 confirmations = one.execute_command("WAIT", replicas, self._patience_ms())
-            except UNREACHABLE as error:
+            except ERRORS as error:
                 confirmations = error
             self._check_confirmed(confirmations, done, again)
 
@@ -151,8 +152,8 @@ class Connections:
     def _check_confirmed(self, replicas: int | Exception, done: str, again: str) -> None:
         """Raise where fewer than are asked for have confirmed, or Redis did not say how many."""
         if isinstance(replicas, Exception):
-            problem = said(replicas, consequence=f"{done}, but no replica is known to have it", refused=done)
-            raise QueueUnavailable(f"{problem}; {again}") from replicas
+            unconfirmed = f"{done}, but no replica is known to have it; {again}"
+            raise failure(replicas, consequence=unconfirmed, refused=f"{done}; {again}") from replicas
         if replicas < self.settings.replicas:
             raise QueueUnavailable(
                 f"{done}, but {replicas} of {self.settings.replicas} replicas confirmed it in time: {again}"

@@ -8,7 +8,8 @@
     │   ├── UnknownAccount
     │   └── NewerMessage               a worker met a message of a later version of the contract
     ├── InvalidSettings (ValueError)   an environment variable or a file's key is wrong
-    ├── QueueUnavailable               Redis did not answer in time
+    ├── QueueUnavailable               Redis did not answer in time, or refuses for now
+    ├── InternalError                  a bug in streamstop; chained from what Redis said
     ├── NotCancellable                 the job was already claimed, or has ended
     ├── UnknownShutdown                no shutdown has this id, or its record is gone
     ├── UnknownDeadLetter              no dead letter has this id, or it was requeued or dropped
@@ -61,7 +62,17 @@ class InvalidSettings(StreamstopError, ValueError):
 
 
 class QueueUnavailable(StreamstopError):
-    """Redis did not answer in time; for ``enqueue`` the message says what became of the command."""
+    """Redis did not answer in time, or refuses for now; for ``enqueue`` the message says what became of the command.
+
+    So is a Redis that refuses the user name, the password or the command (ACL): the message says which.
+    """
+
+
+class InternalError(StreamstopError):
+    """A bug in streamstop, or a key of its own that another program has written (``WRONGTYPE``).
+
+    The same call fails again. The exception is chained from what Redis said.
+    """
 
 
 class NotCancellable(StreamstopError):

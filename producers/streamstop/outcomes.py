@@ -21,7 +21,7 @@ class Result(StrEnum):
     REFUSED = "refused"
     """The vendor, or the worker, will not do it: credentials, permission, parameters."""
     GAVE_UP = "gave_up"
-    """Transient faults, as often as a job may meet them."""
+    """Transient faults, or lost workers, or bugs in streamstop, as often as a job may meet them."""
     EXPIRED = "expired"
     """The command's expiry passed before the call; the vendor was not called again."""
     CANCELLED = "cancelled"

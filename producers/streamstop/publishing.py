@@ -8,9 +8,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from streamstop.batches import Batches, entry_of
-from streamstop.lanes import UNREACHABLE, Queued
+from streamstop.lanes import Queued
 from streamstop.lanes.names import ARRIVALS, WAKE
-from streamstop.refusals import is_forbidden
+from streamstop.refusals import ERRORS, is_forbidden
 
 #: How many messages go to Redis at once; more are staged as a batch, so that no command holds Redis for long.
 AT_ONCE = 500
@@ -67,12 +67,15 @@ class Publisher:
             Batches(one).accept(batch, messages)
             try:
                 confirmed: int = one.execute_command("WAIT", self._replicas, self._patience_ms())
-            except UNREACHABLE as error:
+            except ERRORS as error:
                 return error
             return confirmed
 
     def spread(self, batch: str) -> None:
-        """Move an accepted batch into its lanes, as far as it goes: the workers' sweep does the rest."""
+        """Move an accepted batch into its lanes, as far as it goes.
+
+        The workers' sweep does the rest, and logs what it fails over: the batch is accepted, so the call has succeeded.
+        """
         if "spread" in self._forbidden:
             return
         batches = Batches(self._redis)
@@ -80,7 +83,7 @@ class Publisher:
             # One round trip each: Redis would run the commands of a pipeline without a pause between them.
             while batches.spread(batch):
                 pass
-        except UNREACHABLE as error:
+        except ERRORS as error:
             if is_forbidden(error):
                 self._forbidden.add("spread")
 

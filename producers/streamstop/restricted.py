@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from redis import Redis
 
-from streamstop.lanes import UNREACHABLE, Lane, Lanes, LaneView
-from streamstop.refusals import is_forbidden
+from streamstop.lanes import Lane, Lanes, LaneView
+from streamstop.refusals import ERRORS, is_forbidden
 
 
 class ProducersLanes(Lanes):
@@ -21,7 +21,7 @@ class ProducersLanes(Lanes):
         if self._may_look:
             try:
                 return super().views(lanes)
-            except UNREACHABLE as error:
+            except ERRORS as error:
                 if not is_forbidden(error):
                     raise
                 self._may_look = False

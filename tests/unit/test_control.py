@@ -13,9 +13,11 @@ import pytest
 from redis import Redis
 
 from streamstop import callbacks
+from streamstop.dead import Letters
 from streamstop.lanes import Lane
 from streamstop.lanes.names import ARRIVALS
 from streamstop.messages import celery_message
+from streamstop.outcomes import Outcome, Result
 from streamstop.results import Deferral
 from streamstop.rooms import CALLBACKS, CONTROL, Rooms
 from streamstop_worker.control import THREADS, Control
@@ -175,6 +177,31 @@ def test_a_step_that_this_worker_does_not_know_is_left_to_a_newer_one_and_then_e
     clock.advance(NEWER)
     assert told.deliver() == StepDone("dance")
     assert told.requests == []
+    assert told.is_over()
+
+
+def test_a_step_that_redis_fails_over_is_given_back_once_and_is_then_a_dead_letter_that_can_be_requeued(
+    bench: Work, clock: MovedClock
+) -> None:
+    told = Told(bench, clock, {"url": URL})
+    key = f"streamstop.shutdown.{told.shutdown}:lanes"
+    kept = bench.redis.dump(key)
+    bench.redis.set(key, "of another program")
+    assert isinstance(told.deliver(), GivenBack)
+    outcome = told.deliver()
+    assert isinstance(outcome, Outcome)
+    assert outcome.message is not None
+    assert (outcome.result, "ResponseError WRONGTYPE" in outcome.message) == (Result.GAVE_UP, True)
+    assert told.requests == []
+    bench.redis.delete(key)
+    if kept is not None:
+        bench.redis.restore(key, 0, kept)
+    letters = Letters(bench.redis, bench.lanes)
+    (letter,) = letters.letters()
+    assert letter.outcome == outcome
+    letters.requeue(letter.id)
+    assert told.deliver() == StepDone("callback")
+    assert len(told.requests) == 1
     assert told.is_over()
 
 

@@ -190,24 +190,6 @@ def test_a_report_that_comes_after_its_lease_is_not_recorded(bench: Pipeline) ->
     assert isinstance(bench.execute(bench.take_of(delivery.taken.lane)), Outcome)
 
 
-def test_a_job_whose_pipeline_fails_is_left_to_its_lease_and_counted_to_its_end(bench: Pipeline) -> None:
-    delivery = bench.publish()
-
-    def fail(_job_id: str) -> bool:
-        raise RuntimeError("a fault")
-
-    healthy = bench.executor
-    bench.executor = replace(healthy, is_revoked=fail)
-    with pytest.raises(RuntimeError, match="a fault"):
-        bench.execute(delivery)
-    bench.executor = healthy
-    assert bench.lanes.view(delivery.taken.lane).in_flight == 1
-    bench.lapse(delivery)
-    again = bench.take_of(delivery.taken.lane)
-    assert (again.taken.job_id, again.taken.tries.lapses) == (delivery.taken.job_id, 1)
-    assert isinstance(bench.execute(again), Outcome)
-
-
 def test_a_job_that_cannot_be_set_up_is_counted_as_sent(bench: Pipeline) -> None:
     delivery = replace(bench.publish(), taken=None)  # type: ignore[arg-type]  # a fault of streamstop's own
     with pytest.raises(AttributeError):

@@ -1,6 +1,7 @@
 """What a worker's reports do to a job and its lane."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -143,12 +144,49 @@ def test_jobs_that_are_due_together_wait_again_in_the_order_in_which_they_were_d
 
 @pytest.mark.parametrize("back", ["retry", "throttle"])
 def test_a_job_is_given_with_its_history(lane: LaneHands, back: str) -> None:
-    history = Tries(attempts=3, calls=5, lapses=0, signed_again=True, left=1_767_225_600, in_doubt=True)
+    history = Tries(attempts=3, calls=5, lapses=0, signed_again=True, left=1_767_225_600, in_doubt=True, bugs=1)
     lane.publish("a")
     lane.take()
     getattr(lane, back)("a", tries=history)
     lane.clock.advance(3 * SECOND)
     assert lane.look().jobs[0].tries == history
+
+
+def test_a_job_that_is_given_back_may_have_another_history_which_a_lost_worker_adds_to(lane: LaneHands) -> None:
+    history = Tries(calls=1, in_doubt=True, bugs=1)
+    lane.publish("a")
+    lane.take()
+    lane.report(Released(job=lane.held["a"], tries=history))
+    assert lane.look().jobs[0].tries == history
+    lane.clock.advance(LEASE)
+    assert lane.lapsed() == 1
+    assert lane.look().jobs[0].tries == replace(history, lapses=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "history"),
+    [
+        ("", Tries()),
+        ("2 3 1", Tries(attempts=2, calls=3, lapses=1)),
+        ("2 3 1 1 9 1", Tries(2, 3, 1, signed_again=True, left=9, in_doubt=True)),
+        ("2 3 1 1 9 1 1", Tries(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1)),
+        ("2 3 1 1 9 1 1 5 of a version to come", Tries()),
+        ("2 3 1 1 9 1 1 5", Tries(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1)),
+    ],
+)
+def test_a_history_of_another_version_is_read_as_far_as_it_is_known(text: str, history: Tries) -> None:
+    assert Tries.parse(text) == history
+
+
+def test_a_version_before_reads_the_numbers_that_it_knows_of_a_history() -> None:
+    assert str(Tries(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1)).split()[:6] == [
+        "2",
+        "3",
+        "1",
+        "1",
+        "9",
+        "1",
+    ]
 
 
 @pytest.mark.parametrize("name", ["", "owner", "a:b", "ünïcode 雨", "line\nbreak", "%d", "*", "x" * 400])

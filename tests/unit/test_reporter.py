@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fakeredis import FakeRedis, FakeServer
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import DataError, OutOfMemoryError, ResponseError
 
 from streamstop.lanes import Ended, Lane, LastCall, Released, Report, Reported, Retried, Schedule, Tries
 from streamstop.lanes.names import SCHEDULE, result_key
@@ -94,12 +94,20 @@ def test_a_report_of_a_job_that_is_anothers_by_now_says_so(bench: Work) -> None:
     assert not bench.redis.exists(result_key(delivery.taken.job_id))
 
 
-@pytest.mark.parametrize("error", [RedisConnectionError(), OutOfMemoryError(), OSError()])
+@pytest.mark.parametrize("error", [RedisConnectionError(), OutOfMemoryError(), ConnectionResetError()])
 def test_a_report_that_redis_did_not_take_is_made_again(bench: Work, error: Exception) -> None:
     schedule, unsteady_reporter = unsteady(bench)
     schedule.before = [error, error]
     assert report_all(bench, unsteady_reporter, [ended(job(bench))]) == [timedelta(0)]
     assert schedule.batches == [1, 1, 1]
+
+
+@pytest.mark.parametrize("error", [ResponseError("Error running script"), DataError(), FileNotFoundError()])
+def test_a_report_that_meets_a_bug_is_not_made_again(bench: Work, error: Exception) -> None:
+    schedule, unsteady_reporter = unsteady(bench)
+    schedule.before = [error]
+    assert report_all(bench, unsteady_reporter, [ended(job(bench))]) == [error]
+    assert schedule.batches == [1]
 
 
 def test_an_end_whose_answer_was_lost_is_believed_by_its_record(bench: Work) -> None:

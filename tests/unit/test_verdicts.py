@@ -9,7 +9,8 @@ from streamstop.lanes import LastCall, Tries
 from streamstop.operations import Kind, Meaning
 from streamstop.outcomes import Result
 from streamstop_worker.pipeline.backoff import Backoff
-from streamstop_worker.pipeline.verdicts import Defer, Finish, Pause, Verdict, judge
+from streamstop_worker.pipeline.ends import Finish, Retry, Throttle
+from streamstop_worker.pipeline.verdicts import judge
 from streamstop_worker.vendors.protocol import Answer
 
 NEW = Tries()
@@ -20,9 +21,19 @@ KINDS = pytest.mark.parametrize("kind", Kind)
 HISTORIES = pytest.mark.parametrize("tries", [NEW, OLD, LAST, Tries(signed_again=True)])
 
 
-def verdict(meaning: Meaning | None, kind: Kind, tries: Tries, *, retry_after: timedelta | None = None) -> Verdict:
+def verdict(
+    meaning: Meaning | None, kind: Kind, tries: Tries, *, retry_after: timedelta | None = None
+) -> Finish | Retry | Throttle:
     """Return the verdict where chance gives half of the backoff's ceiling."""
-    return judge(Answer(meaning, retry_after=retry_after), kind, tries, Backoff(), lambda: 0.5)
+    return judge(answer(meaning, retry_after), kind, tries, Backoff(), lambda: 0.5)
+
+
+def answer(meaning: Meaning | None, retry_after: timedelta | None = None) -> Answer:
+    return Answer(meaning, "Code", "said", retry_after=retry_after)
+
+
+def retry(meaning: Meaning, delay: timedelta, tries: Tries, call: LastCall) -> Retry:
+    return Retry(delay, tries, "Code: said", call, answer(meaning))
 
 
 def one_more(tries: Tries, *, attempts: int = 1, signed_again: bool | None = None) -> Tries:
@@ -46,14 +57,16 @@ def one_more(tries: Tries, *, attempts: int = 1, signed_again: bool | None = Non
 def test_a_definite_answer_ends_the_job_and_shows_that_the_lane_is_well(
     meaning: Meaning | None, kind: Kind, result: Result, tries: Tries
 ) -> None:
-    assert verdict(meaning, kind, tries) == Finish(result, one_more(tries), LastCall.WELL)
+    assert verdict(meaning, kind, tries) == Finish(result, one_more(tries), LastCall.WELL, answer(meaning))
 
 
 @KINDS
 @HISTORIES
 @pytest.mark.parametrize("hint", [None, timedelta(seconds=7)])
 def test_a_throttled_call_is_no_attempt_whatever_the_history(kind: Kind, tries: Tries, hint: timedelta | None) -> None:
-    assert verdict(Meaning.THROTTLED, kind, tries, retry_after=hint) == Pause(hint, one_more(tries, attempts=0))
+    assert verdict(Meaning.THROTTLED, kind, tries, retry_after=hint) == Throttle(
+        hint, one_more(tries, attempts=0), answer(Meaning.THROTTLED, hint)
+    )
 
 
 @KINDS
@@ -66,33 +79,41 @@ def test_a_throttled_call_is_no_attempt_whatever_the_history(kind: Kind, tries: 
     ],
 )
 def test_a_transient_fault_defers_the_job_and_counts_against_the_lane(kind: Kind, tries: Tries, delay_s: float) -> None:
-    assert verdict(Meaning.TRANSIENT, kind, tries) == Defer(timedelta(seconds=delay_s), one_more(tries), fault=True)
+    assert verdict(Meaning.TRANSIENT, kind, tries) == retry(
+        Meaning.TRANSIENT, timedelta(seconds=delay_s), one_more(tries), LastCall.FAULT
+    )
 
 
 @KINDS
 def test_after_the_eighth_transient_fault_the_job_is_given_up_and_the_lane_has_met_a_fault(kind: Kind) -> None:
-    assert verdict(Meaning.TRANSIENT, kind, LAST) == Finish(Result.GAVE_UP, one_more(LAST), LastCall.FAULT)
+    assert verdict(Meaning.TRANSIENT, kind, LAST) == Finish(
+        Result.GAVE_UP, one_more(LAST), LastCall.FAULT, answer(Meaning.TRANSIENT)
+    )
 
 
 @KINDS
 def test_throttled_calls_bring_a_job_no_nearer_to_being_given_up(kind: Kind) -> None:
     throttled_often = Tries(attempts=0, calls=50)
-    assert isinstance(verdict(Meaning.TRANSIENT, kind, throttled_often), Defer)
+    assert isinstance(verdict(Meaning.TRANSIENT, kind, throttled_often), Retry)
 
 
 @KINDS
 @pytest.mark.parametrize("tries", [NEW, OLD, LAST])
 def test_a_signature_that_was_too_old_is_made_anew_at_once_and_is_not_the_lanes_fault(kind: Kind, tries: Tries) -> None:
-    expected = Defer(timedelta(0), one_more(tries, signed_again=True), fault=False)
+    expected = retry(Meaning.SIGN_AGAIN, timedelta(0), one_more(tries, signed_again=True), LastCall.WELL)
     assert verdict(Meaning.SIGN_AGAIN, kind, tries) == expected
 
 
 @KINDS
 def test_a_signature_that_is_refused_a_second_time_is_a_transient_fault(kind: Kind) -> None:
     signed = Tries(attempts=1, calls=1, signed_again=True)
-    assert verdict(Meaning.SIGN_AGAIN, kind, signed) == Defer(timedelta(seconds=1), one_more(signed), fault=True)
+    assert verdict(Meaning.SIGN_AGAIN, kind, signed) == retry(
+        Meaning.SIGN_AGAIN, timedelta(seconds=1), one_more(signed), LastCall.FAULT
+    )
     last = Tries(attempts=7, calls=7, signed_again=True)
-    assert verdict(Meaning.SIGN_AGAIN, kind, last) == Finish(Result.GAVE_UP, one_more(last), LastCall.FAULT)
+    assert verdict(Meaning.SIGN_AGAIN, kind, last) == Finish(
+        Result.GAVE_UP, one_more(last), LastCall.FAULT, answer(Meaning.SIGN_AGAIN)
+    )
 
 
 def test_every_meaning_has_a_verdict_for_every_kind_and_history() -> None:
@@ -105,12 +126,16 @@ def test_every_meaning_has_a_verdict_for_every_kind_and_history() -> None:
 
 
 def test_a_stop_of_a_task_that_the_vendor_does_not_know_ends_not_found() -> None:
-    assert verdict(Meaning.NOT_FOUND, Kind.STOP, Tries()) == Finish(Result.NOT_FOUND, Tries(1, 1), LastCall.WELL)
+    assert verdict(Meaning.NOT_FOUND, Kind.STOP, Tries()) == Finish(
+        Result.NOT_FOUND, Tries(1, 1), LastCall.WELL, answer(Meaning.NOT_FOUND)
+    )
 
 
 def test_a_stop_that_a_lost_worker_may_have_made_has_stopped_what_the_vendor_knows_no_longer() -> None:
     lost = Tries(attempts=1, calls=2, lapses=1)
-    expected = Finish(Result.ALREADY_STOPPED, replace(lost, attempts=2, calls=3), LastCall.WELL)
+    expected = Finish(
+        Result.ALREADY_STOPPED, replace(lost, attempts=2, calls=3), LastCall.WELL, answer(Meaning.NOT_FOUND)
+    )
     assert verdict(Meaning.NOT_FOUND, Kind.STOP, lost) == expected
 
 
@@ -134,8 +159,8 @@ def test_a_throttled_call_was_not_carried_out() -> None:
 
 def test_a_hint_of_the_vendor_is_waited_for_where_it_is_longer_than_the_backoff() -> None:
     hinted = verdict(Meaning.TRANSIENT, Kind.STOP, NEW, retry_after=timedelta(seconds=20))
-    assert isinstance(hinted, Defer)
+    assert isinstance(hinted, Retry)
     assert hinted.delay == timedelta(seconds=20)
     shorter = verdict(Meaning.TRANSIENT, Kind.STOP, NEW, retry_after=timedelta(milliseconds=1))
-    assert isinstance(shorter, Defer)
+    assert isinstance(shorter, Retry)
     assert shorter.delay == timedelta(seconds=0.5)

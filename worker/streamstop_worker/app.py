@@ -25,8 +25,9 @@ from streamstop.batches import Batches
 from streamstop.bounded import bound
 from streamstop.errors import InvalidSettings
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import BATCH, UNREACHABLE, Dropped, Lane, Lanes, Schedule, Take, Taken
+from streamstop.lanes import BATCH, Dropped, Lane, Lanes, Schedule, Take, Taken
 from streamstop.lanes.names import QUEUE
+from streamstop.refusals import is_unreachable
 from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
 from streamstop.settings import RedisSettings
 from streamstop_worker import telemetry
@@ -37,6 +38,7 @@ from streamstop_worker.celery_parts.not_applicable import leave, refuse_options
 from streamstop_worker.celery_parts.pool import EventLoopPool
 from streamstop_worker.celery_parts.tasks import register
 from streamstop_worker.control import LEASE, Control
+from streamstop_worker.pipeline.bugs import tell, tell_broken
 from streamstop_worker.pipeline.deliveries import Delivery, argument_of, deliveries
 from streamstop_worker.pipeline.ends import End
 from streamstop_worker.pipeline.execute import Executor
@@ -51,6 +53,7 @@ from streamstop_worker.transport import Transport
 
 _log = structlog.get_logger("streamstop")
 
+_NOT_COUNTED = "what had ended is not counted yet"
 _POOL = "streamstop_worker.celery_parts.pool:EventLoopPool"
 #: The name by which Celery's banner and its messages call our transport, where a module's name would be shown else.
 _TRANSPORT = "redis-lanes"
@@ -165,24 +168,33 @@ class Parts(bootsteps.StartStopStep):
             self.pool.post(partial(self._settle_ended, take.ended))
 
     async def _settle_ended(self, ended: Sequence[Taken]) -> None:
-        """Count jobs that had ended before they were taken. Where Redis is away, their leases bring them back."""
+        """Count jobs that had ended before they were taken. Their leases bring back those that could not be counted."""
         try:
             await asyncio.to_thread(self._settle, ended)
-        except UNREACHABLE as error:
-            _log.warning("what had ended is not counted yet", jobs=len(ended), error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001  # nobody else would hear of it
+            tell(_log, error, unreachable=_NOT_COUNTED, became=_NOT_COUNTED, jobs=len(ended))
 
     def _settle(self, ended: Sequence[Taken]) -> None:
+        counted = []
         for job in ended:
             membership = Membership.of_message(argument_of(job.message))
-            if membership is not None:
-                self.shutdowns.settle_ended(job.lane, membership, self.lanes.record_of(job.job_id))
-        self.schedule.report([Dropped(job=job) for job in ended])
+            try:
+                if membership is not None:
+                    self.shutdowns.settle_ended(job.lane, membership, self.lanes.record_of(job.job_id))
+            except Exception as error:
+                if is_unreachable(error):
+                    raise
+                tell(_log, error, unreachable=_NOT_COUNTED, became=_NOT_COUNTED, job_id=job.job_id)
+            else:
+                counted.append(Dropped(job=job))
+        self.schedule.report(counted)
 
     def _take_strangers(self, lanes: Sequence[Lane]) -> None:
         """Take jobs of accounts that no worker has: they wait for one, and end in time."""
         asked_at = time.monotonic()
         take = self.schedule.take_strangers(lanes, BATCH, lease=self.settings.lease)
         self._on_ended(take)
+        tell_broken(_log, take.broken)
         for delivery in deliveries(take, asked_at=asked_at, taken_at=time.monotonic()):
             self.pool.post(partial(self._carry_stranger, delivery))
 

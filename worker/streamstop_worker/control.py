@@ -6,10 +6,10 @@ What is synchronous in them runs in a few threads, beside the event loop of the 
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,12 +17,14 @@ import structlog
 
 from streamstop import callbacks
 from streamstop.errors import InvalidCommand
-from streamstop.lanes import UNREACHABLE, Ended, LastCall, Released, Renewed, Report, Retried, Schedule, Taken, Tries
-from streamstop.results import Deferral, deferral_record, step_record
+from streamstop.lanes import LastCall, Renewed, Schedule, Taken
+from streamstop.refusals import is_unreachable
 from streamstop.rooms import check_callback
 from streamstop_worker.pipeline.backoff import Backoff
+from streamstop_worker.pipeline.bugs import contain
+from streamstop_worker.pipeline.conclude import Handling, Reporting, conclude
 from streamstop_worker.pipeline.deliveries import Delivery
-from streamstop_worker.pipeline.ends import NEWER, End, GivenBack, StepDone, left
+from streamstop_worker.pipeline.ends import Done, End, Ending, GiveBack, GivenBack, Retry, left
 from streamstop_worker.pipeline.slots import Slots
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.transport import Transport, TransportFault
@@ -66,7 +68,7 @@ class Control:
     #: Signs the callbacks that go to a URL; None: such a callback is not sent.
     secret: str | None = field(repr=False)
     #: See :class:`streamstop_worker.pipeline.execute.Executor`.
-    report: Callable[[Report], Coroutine[Any, Any, timedelta | None]]
+    report: Reporting
     slots: Slots
     kept: timedelta
     random: Callable[[], float]
@@ -78,36 +80,51 @@ class Control:
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
 
     async def execute(self, delivery: Delivery, on_call: Callable[[], None]) -> End:
-        """Carry a step as far as it goes now. Raises `UNREACHABLE` errors; its lease mends what they leave."""
+        """Carry a step as far as it goes now.
+
+        Raises the errors of a Redis that is unreachable; the step's lease mends what they leave.
+        """
         self.slots.send()
         taken = delivery.taken
         step = delivery.argument if isinstance(delivery.argument, Mapping) else {}
         log = _log.bind(job_id=taken.job_id, step=step.get("step"), shutdown=step.get("shutdown"))
-        if self.slots.draining:
-            return await self._give_back(taken)
-        on_call()
+        job = Handling(delivery, log, taken.tries)
         try:
-            await self._run(taken, step)
+            ending = await self._decide(job, step, on_call)
+            return await conclude(job, ending, self.report, self.kept)
         except LostStep:
             log.warning("the step is another worker's now")
             return GivenBack()
+        except Exception as error:
+            if is_unreachable(error):
+                raise
+            return await contain(job, error, self.report, self.kept)
+
+    async def _decide(self, job: Handling, step: Mapping[str, Any], on_call: Callable[[], None]) -> Ending:
+        """Carry a step as far as it goes now, and return how its delivery ends. Raises LostStep."""
+        tries, now = job.tries, job.delivery.now
+        if self.slots.draining:
+            return GiveBack()
+        on_call()
+        try:
+            await self._run(job.delivery.taken, step)
         except StoppedStep:
-            return await self._give_back(taken)
+            return GiveBack()
         except UnknownStep as unknown:
-            deferral, tries = left(taken.tries, str(unknown), delivery.now())
-            if deferral is not None:
-                log.warning("left to another worker", problem=str(unknown))
-                return await self._retry(taken, deferral, NEWER, tries)
-            log.error("the step is given up", problem=str(unknown))  # noqa: TRY400
+            retry = left(tries, str(unknown), now())
+            if retry is not None:
+                job.log.warning("left to another worker", problem=str(unknown))
+                return retry
+            job.log.error("the step is given up", problem=str(unknown))  # noqa: TRY400
         except CallbackFailed as failure:
-            attempts = taken.tries.attempts + 1
+            attempts = tries.attempts + 1
             delay = self.backoff.delay(attempts, self.random)
             if delay is not None:
-                log.warning("the callback failed and is made again", reason=str(failure), attempt=attempts)
-                tries = replace(taken.tries, attempts=attempts, calls=attempts)
-                return await self._retry(taken, Deferral(str(failure), delivery.now() + delay), delay, tries)
-            log.error("the callback is given up", reason=str(failure), attempt=attempts)  # noqa: TRY400
-        return await self._end(taken, str(step.get("step")), delivery.now())
+                job.log.warning("the callback failed and is made again", reason=str(failure), attempt=attempts)
+                called = replace(tries, attempts=attempts, calls=attempts)
+                return Retry(delay, called, str(failure), LastCall.WELL)
+            job.log.error("the callback is given up", reason=str(failure), attempt=attempts)  # noqa: TRY400
+        return Done(str(step.get("step")))
 
     async def _run(self, taken: Taken, step: Mapping[str, Any]) -> None:
         # It was taken with the lease of a call, and it may be longer until the step's first sign of life.
@@ -147,22 +164,6 @@ class Control:
         if await self.report(Renewed(job=taken, lease=self.lease)) is None:
             raise LostStep
 
-    async def _give_back(self, taken: Taken) -> End:
-        await self.report(Released(job=taken))
-        return GivenBack()
-
-    async def _retry(self, taken: Taken, deferral: Deferral, delay: timedelta, tries: Tries) -> End:
-        record = deferral_record(taken.job_id, deferral)
-        rest = await self.report(
-            Retried(job=taken, call=LastCall.WELL, delay=delay, tries=tries, record=record, kept=self.kept)
-        )
-        return GivenBack() if rest is None else deferral
-
-    async def _end(self, taken: Taken, step: str, now: datetime) -> End:
-        record = step_record(taken.job_id, step, now)
-        rest = await self.report(Ended(job=taken, record=record, kept=self.kept))
-        return GivenBack() if rest is None else StepDone(step)
-
     async def _tell(self, shutdown: str, to: object) -> None:
         """Tell the service that a shutdown has ended: exactly what its handle tells."""
         progress = await asyncio.to_thread(self.shutdowns.rooms.progress, shutdown)
@@ -173,9 +174,9 @@ class Control:
         if url is None:
             try:
                 await asyncio.to_thread(self.send_signature, to, told)
-            except UNREACHABLE:
-                raise
-            except Exception as error:  # noqa: BLE001  # what anybody's signature makes Celery raise
+            except Exception as error:  # what anybody's signature makes Celery raise
+                if is_unreachable(error):
+                    raise
                 raise CallbackFailed(f"the signature cannot be sent ({type(error).__name__})") from None
             return
         try:

@@ -8,7 +8,7 @@ import structlog
 from redis import Redis
 
 from streamstop.bounded import at_most
-from streamstop.lanes import UNREACHABLE
+from streamstop.refusals import ERRORS
 
 _OLDEST = (6, 2)
 #: For all of it.
@@ -22,7 +22,7 @@ def check(redis: Redis) -> None:
     try:
         with at_most(_PATIENCE):
             problems = list(_problems(redis))
-    except UNREACHABLE as error:
+    except ERRORS as error:
         _log.info("how Redis is set up was not to be learnt", error=type(error).__name__)
         return
     for problem in problems:
@@ -52,6 +52,6 @@ def _config(redis: Redis) -> Mapping[str, Any]:
     """Return what only CONFIG tells; managed Redis and access rules forbid it."""
     try:
         return {name: redis.config_get(name).get(name) for name in ("save", "appendfsync")}
-    except UNREACHABLE as error:
+    except ERRORS as error:
         _log.info("whether Redis keeps jobs on disk was not to be learnt", error=type(error).__name__)
         return {}

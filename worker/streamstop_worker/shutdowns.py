@@ -36,7 +36,7 @@ class After:
 
 
 class Shutdowns:
-    """The shutdowns of one Redis, from the worker's side. Raises `UNREACHABLE` errors."""
+    """The shutdowns of one Redis, from the worker's side. Raises redis-py's errors."""
 
     def __init__(self, rooms: Rooms, lanes: Lanes, verify_timeout: timedelta = timedelta(seconds=30)) -> None:
         self.rooms = rooms

@@ -13,9 +13,10 @@ import structlog
 from streamstop._redis.constants import MOST_DEAD
 from streamstop.errors import UnknownAccount
 from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import UNREACHABLE, Lane, Lanes, Schedule
+from streamstop.lanes import Lane, Lanes, Schedule
 from streamstop.operations import OPERATIONS
 from streamstop_worker.accounts import Accounts
+from streamstop_worker.pipeline.bugs import tell, tell_broken
 from streamstop_worker.pipeline.pacing import book_of
 
 EVERY = timedelta(seconds=1)
@@ -84,8 +85,8 @@ class Sweeper:
         self._strangers.extend(strangers)
 
     def sweep(self) -> None:
-        """Mend every lane once, if no other worker does so in this second."""
-        self._look_after_strangers()
+        """Mend every lane once, if no other worker does so in this second. No step keeps others from being made."""
+        _guarded(self._look_after_strangers)
         period = EVERY * 0.9
         while True:
             swept = self._schedule.sweep(longest_lease=self._longest_lease, period=period)
@@ -93,14 +94,15 @@ class Sweeper:
                 return
             for lane, jobs in swept.lapsed.items():
                 _log.warning("leases ran out: jobs wait again", lane=lane.name, jobs=jobs)
+            tell_broken(_log, swept.broken)
             if swept.moved:
                 _log.warning("Redis' clock was set back: every lane is looked at again", lanes=swept.moved)
             if not swept.again:
                 break
             period = timedelta(0)
         if swept.batches:
-            self._finish_batches()
-        self._look_for_arrivals()
+            _guarded(self._finish_batches)
+        _guarded(self._look_for_arrivals)
 
     def _look_for_arrivals(self) -> None:
         """Find jobs of producers that announce nothing."""
@@ -136,14 +138,13 @@ class Sweeper:
                 return
 
 
-def _guarded(step: Callable[[], None]) -> None:
+def _guarded(step: Callable[[], object]) -> None:
     """Run a step of the sweep; the next second does what Redis' absence kept this one from."""
     try:
         step()
-    except UNREACHABLE as error:
-        _log.warning("Redis did not answer; swept again in a second", error=type(error).__name__)
-    except Exception:  # noqa: BLE001  # a fault in one second must not end the sweep
-        _log.exception("the sweep met a fault")
+    except Exception as error:  # noqa: BLE001  # nothing that one second meets may end the sweep
+        again = "it is swept again in a second"
+        tell(_log, error, unreachable=f"not swept; {again}", became=again)
 
 
 _OPERATIONS = {

@@ -1,6 +1,6 @@
 """Lanes: where jobs wait in Redis, and the only code that moves them."""
 
-from streamstop.lanes.lanes import UNREACHABLE, Lanes
+from streamstop.lanes.lanes import Lanes
 from streamstop.lanes.names import Lane
 from streamstop.lanes.pace import Pace
 from streamstop.lanes.reports import Dropped, Ended, Released, Renewed, Report, Retried, Throttled
@@ -23,7 +23,6 @@ __all__ = [
     "BATCH",
     "MOST_LAPSES",
     "ON_TIME",
-    "UNREACHABLE",
     "Book",
     "Dropped",
     "Ended",

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
 
 from streamstop._redis.scripts import Script, load
 from streamstop.lanes.names import ARRIVALS, DEAD, LEASED, SCHEDULE, Lane, result_key
@@ -16,15 +15,9 @@ from streamstop.lanes.terms import (
 )
 from streamstop.settings import CANCELLED_KEPT
 
-#: What a call raises where Redis cannot be reached or does not answer.
-UNREACHABLE = (RedisError, OSError)
-
 
 class Lanes:
-    """Every lane of one Redis.
-
-    Raises redis-py's errors where Redis does not answer.
-    """
+    """Every lane of one Redis. Raises redis-py's errors."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

@@ -114,8 +114,11 @@ class Released(Report):
 
     kind = "release"
 
+    #: The job's history, where it has changed.
+    tries: Tries | None = None
+
     def _details(self) -> Mapping[str, Any]:
-        return {}
+        return {} if self.tries is None else {"tries": str(self.tries)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,10 +131,9 @@ class Schedule:
         reply = self._scripts["sweep"](most=BATCH, longest=longest_lease // _MICROSECOND, period=period // _MICROSECOND)
         if reply is None:
             return None
-        again, moved, batches, *lapsed = reply
-        pairs = zip(lapsed[::2], lapsed[1::2], strict=True)
-        lapses = {Lane.from_name(_text(name)): count for name, count in pairs}
-        return Swept(bool(again), moved, bool(batches), lapses)
+        again, moved, batches, lapsed, broken = reply
+        lapses = {Lane.from_name(_text(name)): count for name, count in lapsed}
+        return Swept(bool(again), moved, bool(batches), lapses, _broken(broken))
 
     def find(self, accounts: Sequence[str], operations: Sequence[str]) -> int:
         """Note the lanes of `accounts` that hold jobs which nobody has announced; return how many were not noted."""
@@ -172,7 +171,7 @@ def _take(reply: Any, owner: str) -> Take:
         jobs=[_taken(job, owner) for job in jobs],
         ended=[_taken(job, owner) for job in ended],
         strangers=[Lane.from_name(_text(name)) for name in strangers],
-        broken={Lane.from_name(_text(name)): _text(error) for name, error in broken},
+        broken=_broken(broken),
         next_in=None if int(next_us) < 0 else int(next_us) * _MICROSECOND,
     )
 
@@ -188,6 +187,10 @@ def _taken(job: Sequence[bytes], owner: str) -> Taken:
         slot_us=int(slot),
         moved_us=int(moved),
     )
+
+
+def _broken(pairs: Sequence[Sequence[bytes]]) -> dict[Lane, str]:
+    return {Lane.from_name(_text(name)): _text(error) for name, error in pairs}
 
 
 def _text(raw: bytes) -> str:

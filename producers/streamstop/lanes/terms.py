@@ -25,9 +25,11 @@ class Tries:
     left: int = 0
     #: Whether a call may have been carried out whose answer did not say so.
     in_doubt: bool = False
+    #: Times that a worker met a bug in streamstop while it handled the job. Workers of versions before read past it.
+    bugs: int = 0
 
     def __str__(self) -> str:
-        numbers = (self.attempts, self.calls, self.lapses, self.signed_again, self.left, self.in_doubt)
+        numbers = (self.attempts, self.calls, self.lapses, self.signed_again, self.left, self.in_doubt, self.bugs)
         return " ".join(str(int(number)) for number in numbers)
 
     @classmethod
@@ -37,11 +39,11 @@ class Tries:
         Whoever may put messages into a lane may put any text before one.
         """
         try:
-            numbers = [*map(int, text.split()), 0, 0, 0, 0, 0, 0][:6]
+            numbers = [*map(int, text.split()), 0, 0, 0, 0, 0, 0, 0][:7]
         except ValueError:
             return cls()
-        attempts, calls, lapses, signed_again, left, in_doubt = numbers
-        return cls(attempts, calls, lapses, bool(signed_again), left, bool(in_doubt))
+        attempts, calls, lapses, signed_again, left, in_doubt, bugs = numbers
+        return cls(attempts, calls, lapses, bool(signed_again), left, bool(in_doubt), bugs)
 
 
 class LastCall(enum.Enum):
@@ -167,6 +169,8 @@ class Swept:
     batches: bool
     #: How many leases ran out, by lane.
     lapsed: Mapping[Lane, int]
+    #: Lanes whose keys Redis fails over, and its error.
+    broken: Mapping[Lane, str]
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from streamstop._redis.constants import CALLBACKS_LANE, CONTROL_LANE
 from streamstop._redis.scripts import Script, load
 from streamstop.batches import stage_pairs
 from streamstop.commands import Command, ReceivedCommand
-from streamstop.lanes import UNREACHABLE, Lane, Lanes, Pace, Queued, Settlement
+from streamstop.lanes import Lane, Lanes, Pace, Queued, Settlement
 from streamstop.messages import celery_message
 from streamstop.outcomes import Outcome
-from streamstop.refusals import StagingLost
+from streamstop.refusals import ERRORS, StagingLost
 from streamstop.rooms.membership import task_of
 from streamstop.rooms.progress import Progress, progress_of
 from streamstop.settings import RoomSettings
@@ -262,7 +262,7 @@ class Rooms:
         if reply[0] == b"lost":
             raise StagingLost("what was staged is gone")
         if batch:
-            with suppress(*UNREACHABLE):  # it is accepted: whoever comes next applies it
+            with suppress(*ERRORS):  # it is accepted: whoever comes next applies it, and hears what fails
                 self.apply(room)
         return reply[1]
 

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from streamstop.lanes import BATCH, UNREACHABLE, Book, Schedule, Take
-from streamstop.refusals import code_of
+from streamstop.lanes import BATCH, Book, Schedule, Take
+from streamstop.refusals import code_of, reason
+from streamstop_worker.pipeline.bugs import tell_broken
 from streamstop_worker.pipeline.deliveries import Delivery, deliveries
 from streamstop_worker.pipeline.slots import Slots
 
@@ -103,9 +104,9 @@ class Intake:
             at = self._take(room, channel)
         except Exception as error:
             self._plan(time.monotonic() + _AGAIN_S)  # whoever hears of the error, there is a next time
-            if not isinstance(error, UNREACHABLE) or code_of(error) is None:
-                raise
-            _log.warning("Redis gives no jobs", error=type(error).__name__)
+            if code_of(error) is None:
+                raise  # Celery's consumer logs it, and connects anew
+            _log.warning("Redis gives no jobs", reason=reason(error))
         else:
             if at is None:
                 self._due_at = math.inf
@@ -118,8 +119,7 @@ class Intake:
         take = self._schedule.take(room, lease=self._lease, book=self._book(), arrivals=arrivals, full=room <= BATCH)
         self._may_be_new = False
         taken_at = time.monotonic()
-        for lane, failure in take.broken.items():
-            _log.error("Redis fails over a lane's keys; it is tried again in a second", lane=lane.name, error=failure)
+        tell_broken(_log, take.broken)
         for delivery in deliveries(take, asked_at=asked_at, taken_at=taken_at):
             self._slots.take()
             if not self._is_delivered(delivery, channel):

@@ -6,6 +6,8 @@ from contextlib import suppress
 
 import structlog
 
+from streamstop_worker.pipeline.bugs import EVENT
+
 _log = structlog.get_logger("streamstop")
 
 
@@ -47,4 +49,4 @@ class Mailbox:
         try:
             call()
         except Exception:  # noqa: BLE001  # the other calls must run whatever happens in this one
-            _log.exception("a call between threads failed; this is a bug in streamstop")
+            _log.exception(EVENT, became="a call between threads is lost")

@@ -17,10 +17,10 @@ import structlog
 from celery.concurrency.base import BasePool
 from celery.worker import state
 
-from streamstop.lanes import UNREACHABLE
 from streamstop_worker.celery_parts.mailbox import Mailbox
 from streamstop_worker.celery_parts.request import JobRequest
 from streamstop_worker.celery_parts.signals import TaskSignals
+from streamstop_worker.pipeline.bugs import tell
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End
 from streamstop_worker.pipeline.slots import Slots
@@ -165,7 +165,7 @@ class EventLoopPool(BasePool):
             signals.end(end, runtime_s)
             self._mail.add(lambda: on_ended(end, runtime_s))
         except Exception as error:  # noqa: BLE001  # whatever it is, Celery must hear that the job is over here
-            _log_left(error, request.id)
+            _tell_left(error, request.id)
             broken: BaseException = error
             signals.fail(broken)
             self._mail.add(lambda: on_broken(broken))
@@ -178,7 +178,7 @@ class EventLoopPool(BasePool):
         try:
             await self.run(delivery, lambda: None)
         except Exception as error:  # noqa: BLE001  # nobody else would hear of it
-            _log_left(error, delivery.taken.job_id)
+            _tell_left(error, delivery.taken.job_id)
         finally:
             self.slots.end()
             self._mail.ring()
@@ -197,12 +197,9 @@ class EventLoopPool(BasePool):
             self._thread.join(timeout=5)
 
 
-def _log_left(error: Exception, job_id: str) -> None:
-    """Say that a job was left to its lease, and why."""
-    if isinstance(error, UNREACHABLE):
-        _log.warning("Redis did not answer; the job's lease brings it back", job_id=job_id, error=type(error).__name__)
-    else:
-        _log.error("a fault of streamstop; the job's lease brings it back", job_id=job_id, exc_info=error)
+def _tell_left(error: Exception, job_id: str) -> None:
+    left = "left to its lease"
+    tell(_log, error, unreachable=f"a job is {left}", became=left, job_id=job_id)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

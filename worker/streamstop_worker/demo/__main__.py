@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from streamstop import Client, Command, Job, QueueUnavailable, StreamstopError
-from streamstop.lanes import UNREACHABLE
+from streamstop.refusals import ERRORS
 from streamstop.rooms import Membership, task_of
 from streamstop_worker.demo import scene
 from streamstop_worker.demo.broker import InUse, broker, clear, refuse_if_used
@@ -97,7 +97,7 @@ def _make_way(client: Client, lanes: Sequence[scene.LaneScene], stack: ExitStack
     client.close()  # so that no connection is open while processes are forked
 
     def leave() -> None:
-        with suppress(*UNREACHABLE):
+        with suppress(*ERRORS):
             clear(client, scene.ACCOUNTS, own, scene.ROOM, jobs)
 
     stack.callback(leave)

@@ -1,17 +1,68 @@
-"""Ends: what becomes of a delivery, and for how long a job is left to a worker that knows more."""
+"""Ends: the closed set of ways in which a worker lets go of a delivery, and what of them Celery is told. Pure.
+
+A worker decides one :data:`Ending` for each delivery. :mod:`streamstop_worker.pipeline.conclude` reports it to Redis.
+What Redis has taken down is an :data:`End`.
+"""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from streamstop.lanes import Tries
-from streamstop.outcomes import Outcome
+from streamstop.lanes import LastCall, Tries
+from streamstop.outcomes import Outcome, Result
 from streamstop.results import Deferral
+from streamstop_worker.vendors.protocol import Answer
 
 #: How long a job waits whose account this worker does not have, and another has.
 ELSEWHERE = timedelta(seconds=1)
 #: How long a job waits for a worker that knows more than this one, at a time and in all.
 NEWER = timedelta(seconds=5)
 LONGEST_LEFT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The job has ended."""
+
+    result: Result
+    tries: Tries
+    call: LastCall
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step of a shutdown is done, or given up."""
+
+    step: str
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The job waits in Redis for `delay`, then in its lane again."""
+
+    delay: timedelta
+    tries: Tries
+    reason: str
+    call: LastCall = LastCall.NONE
+    #: The vendor's, where it is the reason.
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True)
+class Throttle:
+    """The job waits at the front of its lane, and the lane rests: for `hint`, where the vendor gave one."""
+
+    hint: timedelta | None
+    tries: Tries
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class GiveBack:
+    """The job was not called, and waits at the front of its lane."""
+
+
+Ending = Finish | Done | Retry | Throttle | GiveBack
 
 
 class GivenBack:
@@ -29,10 +80,15 @@ class StepDone:
 End = Outcome | StepDone | Deferral | GivenBack
 
 
-def left(tries: Tries, problem: str, now: datetime) -> tuple[Deferral | None, Tries]:
-    """Return how a job waits for a worker that knows more, and its history; None where none has come in ten minutes."""
+def uncalled(result: Result, tries: Tries, reason: str) -> Finish:
+    """Return the end of a job that is not called, and why."""
+    return Finish(result, tries, LastCall.NONE, Answer(None, message=reason))
+
+
+def left(tries: Tries, problem: str, now: datetime) -> Retry | None:
+    """Return how a job waits for a worker that knows more; None where none has come in ten minutes."""
     now_s = int(now.timestamp())
     since_s = tries.left or now_s
     if now_s - since_s > LONGEST_LEFT.total_seconds():
-        return None, tries
-    return Deferral(f"left to another worker: {problem}", now + NEWER), replace(tries, left=since_s)
+        return None
+    return Retry(NEWER, replace(tries, left=since_s), f"left to another worker: {problem}")

@@ -15,8 +15,8 @@ from datetime import timedelta
 import structlog
 from redis.exceptions import ResponseError
 
-from streamstop.lanes import BATCH, UNREACHABLE, Ended, Lanes, Report, Schedule
-from streamstop.refusals import code_of
+from streamstop.lanes import BATCH, Ended, Lanes, Report, Schedule
+from streamstop.refusals import ERRORS, is_unreachable, reason
 
 #: How long reports are gathered while many jobs are under way; a batch costs little more than one.
 GATHER_S = 0.003
@@ -64,7 +64,7 @@ class Reporter:
     async def report(self, report: Report) -> Answer:
         """Report, and return how long the job's lane rests for its sake; None where the job is another's by now.
 
-        Raises `UNREACHABLE` errors where Redis does not take it for as long as a lease allows.
+        Raises the error where Redis does not take it for as long as a lease allows, and at once where it is a bug.
         """
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._queue.append(_Waiting(report, answer))
@@ -105,13 +105,13 @@ class Reporter:
         for delay_s in (*AGAIN_S, None):
             try:
                 reported = self._schedule.report(reports, wake=self._draining())
-            except UNREACHABLE as error:
-                if delay_s is None or not _may_pass(error):
+            except ERRORS as error:
+                if delay_s is None or not is_unreachable(error):
                     raise
                 _log.warning(
                     "Redis did not take the reports; they are made again",
                     jobs=[report.job.job_id for report in reports],
-                    error=type(error).__name__,
+                    reason=reason(error),
                 )
                 time.sleep(delay_s)
             else:
@@ -125,15 +125,10 @@ class Reporter:
         if rest is None and isinstance(report, Ended):
             try:
                 recorded = self._lanes.record_of(report.job.job_id)
-            except UNREACHABLE as error:
+            except ERRORS as error:
                 return error  # of this job nobody knows; what Redis has said of the others stands
             return timedelta(0) if recorded == report.record.encode() else None
         return rest
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether Redis may take the same report later: it is away, or refuses everything for now."""
-    return not isinstance(error, ResponseError) or code_of(error) is not None
 
 
 def _settle(batch: Sequence[_Waiting], answers: Sequence[Answer | Exception]) -> None:

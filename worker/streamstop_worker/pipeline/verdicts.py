@@ -1,7 +1,7 @@
 """Verdicts: from a vendor's answer to what becomes of the job. Pure: chance is given."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
@@ -9,40 +9,13 @@ from streamstop.lanes import LastCall, Tries
 from streamstop.operations import Kind, Meaning
 from streamstop.outcomes import Result
 from streamstop_worker.pipeline.backoff import Backoff
+from streamstop_worker.pipeline.ends import Finish, Retry, Throttle
 from streamstop_worker.vendors.protocol import Answer
 
 
-@dataclass(frozen=True)
-class Finish:
-    """The job has ended."""
-
-    result: Result
-    tries: Tries
-    call: LastCall
-
-
-@dataclass(frozen=True)
-class Defer:
-    """The job waits in Redis for `delay`, then in its lane again."""
-
-    delay: timedelta
-    tries: Tries
-    #: Whether it was the lane's fault, and counts towards its failing.
-    fault: bool
-
-
-@dataclass(frozen=True)
-class Pause:
-    """The job waits at the front of its lane, and the lane rests: for `hint`, where the vendor gave one."""
-
-    hint: timedelta | None
-    tries: Tries
-
-
-Verdict = Finish | Defer | Pause
-
-
-def judge(answer: Answer, kind: Kind, tries: Tries, backoff: Backoff, random: Callable[[], float]) -> Verdict:  # noqa: PLR0911  # a return a meaning
+def judge(  # noqa: PLR0911  # a return a meaning
+    answer: Answer, kind: Kind, tries: Tries, backoff: Backoff, random: Callable[[], float]
+) -> Finish | Retry | Throttle:
     """Return what becomes of a job with the history `tries` after one more call, which got `answer`.
 
     A throttled call is no attempt: waiting for capacity is not failing.
@@ -50,28 +23,29 @@ def judge(answer: Answer, kind: Kind, tries: Tries, backoff: Backoff, random: Ca
     in_doubt = tries.in_doubt or (answer.in_doubt and answer.meaning is Meaning.TRANSIENT)
     called = replace(tries, calls=tries.calls + 1, in_doubt=in_doubt)
     judged = replace(called, attempts=tries.attempts + 1)
+    reason = ": ".join(part for part in (answer.code, answer.message) if part)
     match answer.meaning:
         case None:
-            return Finish(Result.STOPPED if kind is Kind.STOP else Result.STATUS, judged, LastCall.WELL)
+            return Finish(Result.STOPPED if kind is Kind.STOP else Result.STATUS, judged, LastCall.WELL, answer)
         case Meaning.ALREADY_STOPPED:
-            return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL)
+            return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL, answer)
         case Meaning.NOT_FOUND if kind is Kind.STOP and (tries.lapses or tries.in_doubt):
             # An answer was lost, or a worker with it, maybe after the vendor had stopped the task: some then know it no
             # longer.
-            return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL)
+            return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL, answer)
         case Meaning.NOT_FOUND:
-            return Finish(Result.NOT_FOUND, judged, LastCall.WELL)
+            return Finish(Result.NOT_FOUND, judged, LastCall.WELL, answer)
         case Meaning.REFUSED:
-            return Finish(Result.REFUSED, judged, LastCall.WELL)
+            return Finish(Result.REFUSED, judged, LastCall.WELL, answer)
         case Meaning.THROTTLED:
-            return Pause(answer.retry_after, called)
+            return Throttle(answer.retry_after, called, answer)
         case Meaning.SIGN_AGAIN if not tries.signed_again:
-            return Defer(timedelta(0), replace(judged, signed_again=True), fault=False)
+            return Retry(timedelta(0), replace(judged, signed_again=True), reason, LastCall.WELL, answer)
         case Meaning.SIGN_AGAIN | Meaning.TRANSIENT:
             delay = backoff.delay(judged.attempts, random)
             if delay is None:
-                return Finish(Result.GAVE_UP, judged, LastCall.FAULT)
+                return Finish(Result.GAVE_UP, judged, LastCall.FAULT, answer)
             # A gateway that is overloaded may say when to come back.
-            return Defer(max(delay, answer.retry_after or delay), judged, fault=True)
+            return Retry(max(delay, answer.retry_after or delay), judged, reason, LastCall.FAULT, answer)
         case _:
             assert_never(answer.meaning)

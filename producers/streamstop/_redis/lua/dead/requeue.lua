@@ -13,6 +13,9 @@
 -- member_message  of the job as that member's, for a shutdown that is still known, and was not cancelled
 -- Returns         1, or 0 where there is no such letter
 
+-- Results at which nobody needs to look. A dead letter has one where Redis failed over the last step of counting it.
+local WELL = {stopped = true, already_stopped = true, verified = true, unverifiable = true, cancelled = true}
+
 -- Take the member's outcome back, for its dead letter is requeued as `job_id`: the shutdown is open until that has ended.
 -- The room is closing with it only if it had not been free to be used again: what runs there now is another's.
 -- Returns whether the shutdown takes it: it is known, was not cancelled, and the letter is what it has of the member.
@@ -20,12 +23,17 @@ local function unsettle()
     local key, outcomes, of_jobs = shutdown_key(shutdown), shutdown_key(shutdown, 'outcomes'), shutdown_key(shutdown, 'jobs')
     local held = redis.call('HMGET', key, 'room', 'cancelled', 'status')
     local text = redis.call('HGET', outcomes, member)
-    if not held[1] or held[2] == '1' or not text then return false end
+    if not held[1] or held[2] == '1' then return false end
+    if not text then    -- Redis failed over counting it, and its shutdown waits for it still
+        if redis.call('HEXISTS', shutdown_key(shutdown, 'tasks'), member) == 0 then return false end
+        redis.call('HSET', of_jobs, member, job_id)
+        return true
+    end
     local outcome = cjson.decode(text)
     if outcome.job_id ~= letter_id then return false end
     redis.call('HDEL', outcomes, member)
     redis.call('HINCRBY', key, 'ended', -1)
-    redis.call('HINCRBY', key, 'attention', -1)
+    if not WELL[outcome.result] then redis.call('HINCRBY', key, 'attention', -1) end
     local result = 'n:' .. outcome.result
     if redis.call('HINCRBY', key, result, -1) == 0 then redis.call('HDEL', key, result) end
     local lane_name = lane_of(redis.call('HGET', of_jobs, member) or job_id)

@@ -7,7 +7,8 @@
 -- longest  µs, longer than any worker's lease
 -- period   µs for which nobody else sweeps; 0: the caller has the turn already
 -- Returns  nil where it is not the caller's turn;  else {1: there is more to mend at once, how many lanes had the moment
---          of their next look set anew for the clock, 1: there are batches, lane, lapsed leases, …}
+--          of their next look set anew for the clock, 1: there are batches, {{lane, lapsed leases}, …},
+--          {{lane, error}, …: lanes whose keys Redis fails over}}
 local MOST_LANES = 100
 local NEGLECTED = SECOND / 5       -- a lane that is due for so long is one that no worker is about to look at
 local MOST_MOVED = 250
@@ -125,16 +126,16 @@ local function look_after(name)
     return lapsed
 end
 
-local lapsed_of = {}
+local lapsed_of, broken = {}, {}
 local names = redis.call('ZRANGEBYSCORE', LEASED, '-inf', integer(now), 'LIMIT', 0, MOST_LANES)
 for _, name in ipairs(names) do
     if most <= 0 or clamped >= MOST_MOVED then break end
     local ok, lapsed = pcall(look_after, name)
     if not ok then      -- a key of another type, say, must not keep other lanes from being mended
         redis.call('ZADD', LEASED, integer(now + SECOND), name)
+        broken[#broken + 1] = {name, tostring(type(lapsed) == 'table' and lapsed.err or lapsed)}
     elseif lapsed > 0 then
-        lapsed_of[#lapsed_of + 1] = name
-        lapsed_of[#lapsed_of + 1] = lapsed
+        lapsed_of[#lapsed_of + 1] = {name, lapsed}
         most = most - lapsed
     end
 end
@@ -142,4 +143,4 @@ again = again or most <= 0 or clamped >= MOST_MOVED or #names == MOST_LANES
 local first = save()
 local due = redis.call('ZRANGE', SCHEDULE, 0, 0, 'WITHSCORES')[2]
 if first or arrived > 0 or due and tonumber(due) < now - NEGLECTED then wake() end
-return {again and 1 or 0, moved, batches, unpack(lapsed_of)}
+return {again and 1 or 0, moved, batches, lapsed_of, broken}

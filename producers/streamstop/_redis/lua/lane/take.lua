@@ -226,12 +226,16 @@ end
 
 if #lanes > 0 then
     for _, name in ipairs(lanes) do
-        local lane = open_lane(name)
-        if lane.interval == 0 then
-            set(lane, 'interval', SECOND)
-            set(lane, 'places', 1)
+        local opens, lane = pcall(open_lane, name)
+        if not opens then
+            broken[#broken + 1] = {name, tostring(type(lane) == 'table' and lane.err or lane)}
+        else
+            if lane.interval == 0 then
+                set(lane, 'interval', SECOND)
+                set(lane, 'places', 1)
+            end
+            if most > #jobs and not is_spent() then guarded(lane, most - #jobs, false) end
         end
-        if most > #jobs and not is_spent() then guarded(lane, most - #jobs, false) end
     end
 else
     if arrivals then

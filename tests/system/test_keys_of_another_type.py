@@ -1,0 +1,144 @@
+"""Keys of another type as real workers meet them: no vendor is called more than twice, and other jobs go on."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamstop import Command, DeadLetter, DeadLetters, InternalError, Matching, Result, ShutdownStatus
+from streamstop.operations import StopPublishCdnStream, StopStreamIngest
+from streamstop.rooms import CONTROL
+from streamstop_worker.simulator import FaultKind
+from tests.support.celery_tools import eventually
+from tests.support.world import TENCENT, World, world
+
+TIMEOUT = 60
+EVENT = "this is a bug in streamstop"
+FOREIGN = "of another program"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("types")) as made:
+        made.await_account(TENCENT)
+        yield made
+        assert [one.process.poll() for one in made.workers] == [None]
+
+
+def ingest(name: str) -> Command:
+    return Command(operation=StopStreamIngest(sdk_app_id=1, task_id=name), account=TENCENT)
+
+
+def relay(name: str) -> Command:
+    return Command(operation=StopPublishCdnStream(sdk_app_id=1, task_id=name), account=TENCENT)
+
+
+def calls_of(made: World, name: str) -> int:
+    return sum(call.params["TaskId"] == name for call in made.simulator.calls())
+
+
+def letter_of(made: World, **matching: Any) -> DeadLetter:
+    def found() -> DeadLetter | None:
+        return next(iter(DeadLetters(made.client).letters(Matching(**matching))), None)
+
+    letter = eventually(found, "a dead letter")
+    assert letter is not None
+    return letter
+
+
+def bugs(made: World) -> list[dict[str, Any]]:
+    lines = [line for line in made.workers[0].lines() if line["event"] == EVENT]
+    assert all("Traceback" in line["exception"] and "WRONGTYPE" in line["bug"] for line in lines)
+    return lines
+
+
+def goes_on(made: World, command: Command) -> None:
+    """Check that the worker serves another lane."""
+    made.simulator.start_tasks(TENCENT, [command.operation])
+    (job,) = made.client.enqueue_many([command])
+    assert job.outcome(TIMEOUT).result is Result.STOPPED
+
+
+def test_a_job_that_cannot_be_deferred_is_called_twice_and_is_a_dead_letter(made: World) -> None:
+    command, before = ingest("undeferred"), len(bugs(made))
+    made.simulator.start_tasks(TENCENT, [command.operation])
+    made.simulator.add_fault(FaultKind.CODE, account=TENCENT, code="InternalError", task=command.operation.params)
+    made.redis.set(command.lane.due, FOREIGN)
+    try:
+        (job,) = made.client.enqueue_many([command])
+        outcome = job.outcome(TIMEOUT)
+        assert outcome.message is not None
+        assert outcome.message.startswith(f"{EVENT}: ResponseError WRONGTYPE")
+        assert outcome.result is Result.GAVE_UP
+        assert letter_of(made, account=TENCENT, operation=command.lane.operation).outcome == outcome
+        became = [line["became"] for line in bugs(made)[before:]]
+        assert became == ["given back to its lane", "set aside as a dead letter"]
+        goes_on(made, relay("beside the undeferred"))
+        assert calls_of(made, "undeferred") == 2
+    finally:
+        made.redis.delete(command.lane.due)
+        made.simulator.clear_faults()
+        DeadLetters(made.client).drop(job.id)
+
+
+def test_a_stop_that_its_shutdown_cannot_count_is_recorded_and_counted_once_its_letter_is_requeued(
+    made: World,
+) -> None:
+    command, before = relay("uncounted"), len(bugs(made))
+    made.simulator.start_tasks(TENCENT, [command.operation])
+    made.simulator.add_fault(FaultKind.LATENCY, account=TENCENT, latency=timedelta(seconds=1), times=1)
+    shutdown = made.client.stop_room("uncounted", [command])
+    key = f"streamstop.shutdown.{shutdown.id}:outcomes"
+    made.redis.set(key, FOREIGN)  # while the vendor's answer is under way
+    letter = letter_of(made, account=TENCENT)
+    assert f"{EVENT}: ResponseError WRONGTYPE" in letter.reason
+    assert "it ended stopped, and its shutdown could not count it" in letter.reason
+    assert made.client.job(letter.id).outcome(TIMEOUT).result is Result.STOPPED
+    (line,) = bugs(made)[before:]
+    assert line["became"] == "its end is recorded; its dead letter says that its shutdown could not count it"
+    assert calls_of(made, "uncounted") == 1
+    goes_on(made, relay("beside the uncounted"))
+    with pytest.raises(InternalError, match="WRONGTYPE"):
+        list(shutdown.outcomes())
+    made.redis.delete(key)
+    DeadLetters(made.client).requeue(letter.id)
+    assert shutdown.wait(TIMEOUT).status is ShutdownStatus.DONE
+    assert calls_of(made, "uncounted") == 2
+
+
+def test_a_step_of_a_shutdown_that_redis_fails_over_is_a_dead_letter_and_goes_on_once_that_is_requeued(
+    tmp_path: Path,
+) -> None:
+    command = relay("fanned out")
+    with world(tmp_path, workers=0) as made:
+        made.simulator.start_tasks(TENCENT, [command.operation])
+        shutdown = made.client.stop_room("r", [command])
+        key = f"streamstop.shutdown.{shutdown.id}:jobs"
+        made.redis.set(key, FOREIGN)
+        made.start_worker()
+        letter = letter_of(made, account=CONTROL.account)
+        assert letter.outcome is not None
+        assert letter.outcome.result is Result.GAVE_UP
+        assert [line["became"] for line in bugs(made)] == ["given back to its lane", "set aside as a dead letter"]
+        assert calls_of(made, "fanned out") == 0
+        made.redis.delete(key)
+        DeadLetters(made.client).requeue(letter.id)
+        assert shutdown.wait(TIMEOUT).status is ShutdownStatus.DONE
+        assert calls_of(made, "fanned out") == 1
+
+
+def test_a_lane_whose_jobs_are_another_type_is_told_as_broken_and_others_go_on(made: World) -> None:
+    broken = ingest("in a broken lane")
+    made.simulator.start_tasks(TENCENT, [broken.operation])
+    made.redis.set(broken.lane.jobs, FOREIGN)
+    try:
+        (job,) = made.client.enqueue_many([broken])
+        made.workers[0].await_line("Redis fails over a lane's keys")
+        goes_on(made, relay("beside a broken lane"))
+        assert calls_of(made, "in a broken lane") == 0
+    finally:
+        made.redis.delete(broken.lane.jobs)
+    assert job.outcome(TIMEOUT).result is Result.STOPPED
+    assert calls_of(made, "in a broken lane") == 1
