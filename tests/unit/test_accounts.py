@@ -374,7 +374,10 @@ def test_an_account_that_the_file_does_not_have_is_none(file: Path) -> None:
 
 def test_one_key_under_two_names_is_a_mistake_for_a_limit_holds_for_both(file: Path) -> None:
     twice = ALIYUN + ALIYUN.replace("live-cn", "live-twin")
-    assert complaint(file, twice) == "accounts.live-twin.access_key_id: is that of account live-cn: name each key once"
+    assert (
+        complaint(file, twice)
+        == "accounts.live-twin.access_key_id: is also the key of account live-cn: name each key once"
+    )
 
 
 def test_one_key_in_two_regions_of_tencent_is_two_accounts(file: Path) -> None:

@@ -144,7 +144,9 @@ class AccountsFile(BaseModel):
             region = account.region if account.vendor == "tencent" else None
             first = names.setdefault((account.vendor, account.access_key_id, region), name)
             if first != name:
-                raise ValueError(f"accounts.{name}.access_key_id: is that of account {first}: name each key once")
+                raise ValueError(
+                    f"accounts.{name}.access_key_id: is also the key of account {first}: name each key once"
+                )
         return self
 
 
