@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from streamstop.errors import InvalidSettings
+from streamstop_worker import accounts_file
 from streamstop_worker.accounts import Account, Accounts, load_accounts
+from streamstop_worker.accounts_file import AccountsFile
+from streamstop_worker.credentials import Sources
 
 EXAMPLE = Path(__file__).parents[2] / "accounts.example.toml"
 ALIYUN = '[accounts.live-cn]\nvendor = "aliyun"\naccess_key_id = "LTAI-id"\naccess_key_secret = "hush-hush"\n'
@@ -95,6 +99,17 @@ def test_no_repr_shows_a_secret(file: Path) -> None:
         assert "LTAI-id" not in shown
 
 
+def test_neither_a_validation_error_nor_a_table_shows_a_secret(tmp_path: Path) -> None:
+    table = {"vendor": "aliyun", "access_key_id": "hush-id", "access_key_secret": "hush-hush", "security_token": "hush"}
+    sources = Sources(tmp_path, {"OTHER": "hush-env"})
+    shown = repr(AccountsFile.model_validate({"accounts": {"a": table}}, context=sources)) + repr(sources)
+    for wrong in ({"access_key_secret": {"hush": 1}}, {"region": "hush hush"}, {"endpoint": "hush"}, {"other": "hush"}):
+        with pytest.raises(ValidationError) as raised:
+            AccountsFile.model_validate({"accounts": {"a": table | wrong}}, context=sources)
+        shown += str(raised.value) + repr(raised.value) + accounts_file.complaint(raised.value)
+    assert "hush" not in shown
+
+
 @pytest.mark.parametrize("name", ["a", "0", "live-cn", "live_cn-2", "a" * 63])
 def test_a_name_may_have_63_of_the_allowed_characters(file: Path, name: str) -> None:
     file.write_text(ALIYUN.replace("live-cn", name))
@@ -127,14 +142,14 @@ def test_without_an_endpoint_the_products_host_is_called(file: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "accounts: has no account; each is a table such as [accounts.live-cn]"),
-        (b"[accounts]", "accounts: has no account"),
+        (b"", "accounts: is required: at least one table such as [accounts.live-cn]"),
+        (b"[accounts]", "accounts: must be at least one table such as [accounts.live-cn]"),
         (b"\xff", "is not UTF-8 text"),
         (b"[accounts", "is not valid TOML: Expected ']'"),
         (b"a = 1\nb = = 2", "is not valid TOML: Invalid value (at line 2, column 5)"),
         (b"a = " + b"[" * 100_000, "is not valid TOML"),
         (b"a = 2025-02-30", "is not valid TOML"),
-        (b"accounts = 5", "accounts: must be a table"),
+        (b"accounts = 5", "accounts: must be at least one table"),
         (b"[account.live-cn]", "account: is not a key of this table; allowed: accounts"),
         (b"[accounts]\nlive-cn = 5", "accounts.live-cn: must be a table"),
     ],
@@ -146,24 +161,24 @@ def test_a_file_that_is_none_of_ours_is_a_mistake(file: Path, content: bytes, sa
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("live-cn", '"live.cn"', 'accounts."live.cn": an account\'s name must be 1 to 63 of a-z, 0-9, _ and -'),
-        ("live-cn", "Live", "accounts.Live: an account's name must be"),
-        ("live-cn", "-live", "accounts.-live: an account's name must be"),
-        ("live-cn", "a" * 64, f"accounts.{'a' * 64}: an account's name must be"),
-        ("live-cn", '""', 'accounts."": an account\'s name must be'),
-        ("live-cn", '"a\\n"', 'accounts."a\\n": an account\'s name must be'),
+        ("live-cn", '"live.cn"', 'accounts."live.cn": must be named with 1 to 63 of a-z, 0-9, _ and -'),
+        ("live-cn", "Live", "accounts.Live: must be named with"),
+        ("live-cn", "-live", "accounts.-live: must be named with"),
+        ("live-cn", "a" * 64, f"accounts.{'a' * 64}: must be named with"),
+        ("live-cn", '""', 'accounts."": must be named with'),
+        ("live-cn", '"a\\n"', 'accounts."a\\n": must be named with'),
         ("live-cn", "live.cn", "accounts.live.cn: is not a key of this table; allowed: vendor, access_key_id"),
         ('vendor = "aliyun"', "", 'accounts.live-cn.vendor: is required: "aliyun" or "tencent"'),
-        ('"aliyun"', '"aws"', 'accounts.live-cn.vendor: must be: "aliyun" or "tencent"'),
-        ('"aliyun"', "5", 'accounts.live-cn.vendor: must be: "aliyun" or "tencent"'),
+        ('"aliyun"', '"aws"', 'accounts.live-cn.vendor: must be "aliyun" or "tencent"'),
+        ('"aliyun"', "5", 'accounts.live-cn.vendor: must be "aliyun" or "tencent"'),
         ('access_key_id = "LTAI-id"', "", "accounts.live-cn.access_key_id: is required: "),
         ('access_key_secret = "hush-hush"', "", "accounts.live-cn.access_key_secret: is required: "),
         ("access_key_id", "acces_key_id", "accounts.live-cn.acces_key_id: is not a key of this table; allowed: vendor"),
-        ('"LTAI-id"', "5", 'accounts.live-cn.access_key_id: must be one of: "…", { env = "VARIABLE" } or { file ='),
-        ('"LTAI-id"', "{}", "accounts.live-cn.access_key_id: must be one of: "),
-        ('"LTAI-id"', "{ env = 5 }", "accounts.live-cn.access_key_id: must be one of: "),
-        ('"LTAI-id"', '{ env = "A", file = "b" }', "accounts.live-cn.access_key_id: must be one of: "),
-        ('"LTAI-id"', '{ vault = "A" }', "accounts.live-cn.access_key_id: must be one of: "),
+        ('"LTAI-id"', "5", 'accounts.live-cn.access_key_id: must be "…", { env = "VARIABLE" } or { file ='),
+        ('"LTAI-id"', "{}", 'accounts.live-cn.access_key_id: must be "…", {'),
+        ('"LTAI-id"', "{ env = 5 }", 'accounts.live-cn.access_key_id: must be "…", {'),
+        ('"LTAI-id"', '{ env = "A", file = "b" }', 'accounts.live-cn.access_key_id: must be "…", {'),
+        ('"LTAI-id"', '{ vault = "A" }', 'accounts.live-cn.access_key_id: must be "…", {'),
         ('"hush-hush"', '""', "accounts.live-cn.access_key_secret: is empty"),
         ('"hush-hush"', '"hush-hush\\n"', "accounts.live-cn.access_key_secret: must hold printable ASCII"),
         ('"hush-hush"', '"hush-hush é"', "accounts.live-cn.access_key_secret: must hold printable ASCII"),
@@ -181,8 +196,8 @@ def test_a_mistake_in_an_account_names_its_key(file: Path, old: str, new: str, s
         ("region = 5", 'region: must be a region such as "cn-shanghai"'),
         ('region = ""', "region: must be a region"),
         ('region = "a b"', "region: must be a region"),
-        ('signature = "v2"', 'signature: must be: "v3" or "v1"'),
-        ("signature = 3", 'signature: must be: "v3" or "v1"'),
+        ('signature = "v2"', 'signature: must be "v3" or "v1"'),
+        ("signature = 3", 'signature: must be "v3" or "v1"'),
         ('security_token = ""', "security_token: is empty"),
         ('security_token = { env = "UNSET" }', "security_token: the environment variable UNSET is not set"),
         ('security_token = { env = "EMPTY" }', "security_token: the environment variable EMPTY is empty"),
@@ -245,7 +260,7 @@ def test_a_limit_of_an_unknown_operation_names_the_nearest(file: Path) -> None:
 def test_a_limit_of_another_vendors_operation_is_a_mistake(file: Path) -> None:
     said = complaint(file, ALIYUN + 'limits = { "trtc.StopStreamIngest" = 8 }')
     assert said == (
-        'accounts.live-cn.limits."trtc.StopStreamIngest": is an operation of vendor "tencent", '
+        'accounts.live-cn.limits: "trtc.StopStreamIngest" is an operation of vendor "tencent", '
         'and this account\'s is "aliyun"'
     )
 
@@ -359,7 +374,10 @@ def test_an_account_that_the_file_does_not_have_is_none(file: Path) -> None:
 
 def test_one_key_under_two_names_is_a_mistake_for_a_limit_holds_for_both(file: Path) -> None:
     twice = ALIYUN + ALIYUN.replace("live-cn", "live-twin")
-    assert complaint(file, twice) == "accounts.live-twin.access_key_id: is that of account live-cn: name each key once"
+    assert (
+        complaint(file, twice)
+        == "accounts.live-twin.access_key_id: is also the key of account live-cn: name each key once"
+    )
 
 
 def test_one_key_in_two_regions_of_tencent_is_two_accounts(file: Path) -> None:

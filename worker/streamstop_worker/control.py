@@ -1,6 +1,7 @@
-"""Control: the jobs that move a shutdown forward and tell its end, in lanes of their own, with leases as any other.
+"""Control: runs the steps of shutdowns, which are jobs in lanes of their own, with leases like any other job.
 
-What is synchronous in them runs in a few threads, beside the event loop of the worker.
+The steps fan out a shutdown, cancel it, or send its callback. Their synchronous code runs in a few threads, outside of
+the worker's event loop.
 """
 
 import asyncio
@@ -30,30 +31,30 @@ from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors.protocol import Request
 
-#: How long a step may take between two signs of life; a callback may take a call's time.
+#: A step renews its lease more often than this. A callback may take as long as a call.
 LEASE = timedelta(seconds=15)
-#: How many steps run at once that put jobs into lanes or take them back.
+#: How many steps may put jobs into lanes or cancel them at the same time.
 THREADS = 4
-#: How often a step that waits for its turn looks whether it is there, and says that it lives, in s.
+#: While a step waits for a thread: how often it checks for one, and how often it renews its lease, in s.
 _LOOK_S, _ALIVE_S = 0.1, 3.0
 
 _log = structlog.get_logger("streamstop.control")
 
 
 class CallbackFailed(Exception):
-    """A callback did not reach the service; the message says why."""
+    """The service did not accept a callback. The message says why."""
 
 
 class UnknownStep(Exception):
-    """A step that a newer worker may know."""
+    """This worker does not know the step; a newer one may."""
 
 
 class LostStep(Exception):
-    """Another worker has the step by now."""
+    """The step's lease was lost; another worker may have the step."""
 
 
 class StoppedStep(Exception):
-    """The worker is shutting down; another one goes on with the step."""
+    """The worker is shutting down. It returns the step, and another worker continues it."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ class Control:
     schedule: Schedule
     shutdowns: Shutdowns
     transport: Transport
-    #: Publishes a Celery signature of the service's own, with the progress as its argument.
+    #: Publishes a Celery signature of the service, with the progress as its argument.
     send_signature: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
-    #: Signs the callbacks that go to a URL; None: such a callback is not sent.
+    #: The key that signs callbacks to a URL. If it is None, no such callback is sent.
     secret: str | None = field(repr=False)
     #: See :class:`streamstop_worker.pipeline.execute.Executor`.
     report: Reporting
@@ -80,10 +81,7 @@ class Control:
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
 
     async def execute(self, delivery: Delivery, on_call: Callable[[], None]) -> End:
-        """Carry a step as far as it goes now.
-
-        Raises the errors of a Redis that is unreachable; the step's lease mends what they leave.
-        """
+        """Run a step. Raises the errors of an unreachable Redis; the step then runs again after its lease."""
         self.slots.send()
         taken = delivery.taken
         step = delivery.argument if isinstance(delivery.argument, Mapping) else {}
@@ -127,7 +125,7 @@ class Control:
         return Done(str(step.get("step")))
 
     async def _run(self, taken: Taken, step: Mapping[str, Any]) -> None:
-        # It was taken with the lease of a call, and it may be longer until the step's first sign of life.
+        # The job was taken with the lease of a call. The step may take longer until it renews its lease.
         await self._renew(taken)
         shutdown = str(step.get("shutdown"))
         match step.get("step"):
@@ -141,7 +139,10 @@ class Control:
                 raise UnknownStep(f"this worker knows no step {other!r} of a shutdown")
 
     async def _in_turn(self, taken: Taken, batches: Iterator[int]) -> None:
-        """Do the batches in a thread; keep the step while all threads are busy, or another worker begins it too."""
+        """Run the batches in a thread.
+
+        Renew the lease while all threads are busy, so that no other worker begins the step as well.
+        """
         alive_at = time.monotonic()
         while self.turns.locked():
             if not await self.slots.wait(time.monotonic() + _LOOK_S):
@@ -153,7 +154,7 @@ class Control:
             await asyncio.get_running_loop().run_in_executor(self.threads, self._carry, taken, batches)
 
     def _carry(self, taken: Taken, batches: Iterator[int]) -> None:
-        """Do one batch after the other; each is a sign of life."""
+        """Run the batches one by one, and renew the lease after each."""
         for _batch in batches:
             if self.slots.draining:
                 raise StoppedStep
@@ -165,29 +166,29 @@ class Control:
             raise LostStep
 
     async def _tell(self, shutdown: str, to: object) -> None:
-        """Tell the service that a shutdown has ended: exactly what its handle tells."""
+        """Send the callback of a shutdown that has ended: the same progress that the shutdown's handle returns."""
         progress = await asyncio.to_thread(self.shutdowns.rooms.progress, shutdown)
         if progress is None or not isinstance(to, Mapping):
             return
-        told = progress.model_dump(mode="json")
+        content = progress.model_dump(mode="json")
         url = to.get("url")
         if url is None:
             try:
-                await asyncio.to_thread(self.send_signature, to, told)
-            except Exception as error:  # what anybody's signature makes Celery raise
+                await asyncio.to_thread(self.send_signature, to, content)
+            except Exception as error:  # a service's signature can make Celery raise anything
                 if is_unreachable(error):
                     raise
                 raise CallbackFailed(f"the signature cannot be sent ({type(error).__name__})") from None
             return
         try:
             check_callback(str(url))
-        except InvalidCommand as problem:  # whoever can write to Redis can ask for a callback
+        except InvalidCommand as problem:  # a client that can write to Redis can request any URL
             _log.error("a callback is not made", reason=str(problem), shutdown=shutdown)
             return
         if self.secret is None:
             _log.error("a callback is not sent unsigned: set STREAMSTOP_CALLBACK_SECRET", shutdown=shutdown)
             return
-        body = json.dumps(told, ensure_ascii=False).encode()
+        body = json.dumps(content, ensure_ascii=False).encode()
         parts = urlsplit(str(url))
         headers = {
             "host": parts.netloc,

@@ -1,8 +1,8 @@
-"""Files that hold credentials, or say where they are sent: read only where nobody else can have written them.
+"""Files that contain credentials, or say where these are sent. A file that another user could have written is refused.
 
-Whoever can write the accounts file can have every call, signed, sent to a host of his own. Who can only read it has the
-credentials themselves; but files that an orchestrator mounts are readable by all as a rule, in a container in which
-nobody else is, so that is no mistake.
+A user who can write the accounts file can have signed calls sent to any host. A user who can read it has the
+credentials. That only causes a warning: an orchestrator usually mounts files as readable by all, in a container that
+has no other users.
 """
 
 import grp
@@ -18,18 +18,18 @@ _MODE_BITS = 0o7777
 
 
 class Unsafe(ValueError):
-    """Another user could have written the file; the message says how, and what helps."""
+    """Another user could have written the file. The message says how, and how to prevent it."""
 
 
 def read(path: Path, most: int = -1) -> tuple[bytes, bool]:
-    """Return the file's first `most` bytes, and whether others can read it whom its owner should keep out.
+    """Return the file's first `most` bytes, and whether to warn that other users can read it.
 
-    These are other users where the file is the worker's own and could be changed: what lies on a read-only mount, or
-    belongs to root while the worker does not run as root, was put there so on purpose. Raises :class:`Unsafe`, OSError.
+    There is no warning for a file on a read-only mount, nor for a file of root if the worker does not run as root: the
+    worker cannot change their mode. Raises :class:`Unsafe`, OSError.
     """
     with path.open("rb") as opened:
         status = os.fstat(opened.fileno())
-        if not stat.S_ISREG(status.st_mode):  # a pipe, say: there is nothing to be written beforehand
+        if not stat.S_ISREG(status.st_mode):  # such as a pipe, which nobody can write beforehand
             return opened.read(most), False
         _check(path, status)
         read_only = os.fstatvfs(opened.fileno()).f_flag & os.ST_RDONLY
@@ -38,7 +38,7 @@ def read(path: Path, most: int = -1) -> tuple[bytes, bool]:
 
 
 def warn_of_readers(path: Path) -> None:
-    """Say that other users can read the credentials in a file."""
+    """Log that other users can read the credentials in a file."""
     _log.warning("other users can read credentials", file=str(path), do=f"chmod 600 {path}")
 
 
@@ -54,7 +54,10 @@ def _check(path: Path, status: os.stat_result) -> None:
 
 
 def _is_private(group: int, user: int) -> bool:
-    """Return whether a group is its user's own, of the same name: many systems let it write whatever the user makes."""
+    """Return whether a group is the user's own: it has the user's name, and no other member.
+
+    Many systems let this group write every file that the user creates.
+    """
     try:
         name, of_group = pwd.getpwuid(user).pw_name, grp.getgrgid(group)
     except KeyError:

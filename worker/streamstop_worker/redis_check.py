@@ -1,4 +1,4 @@
-"""Redis check: what a worker says when it starts of a Redis that can lose jobs. It is never an obstacle."""
+"""Redis check: a worker that starts warns of settings by which Redis can lose jobs. It starts in any case."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -11,14 +11,14 @@ from streamstop.bounded import at_most
 from streamstop.refusals import ERRORS
 
 _OLDEST = (6, 2)
-#: For all of it.
+#: The deadline of the whole check.
 _PATIENCE = timedelta(seconds=5)
 
 _log = structlog.get_logger("streamstop")
 
 
 def check(redis: Redis) -> None:
-    """Log a warning for each setting of `redis` by which jobs can be lost; where it does not tell, one line at info."""
+    """Log a warning for each setting of `redis` that can lose jobs, or one line at info if settings cannot be read."""
     try:
         with at_most(_PATIENCE):
             problems = list(_problems(redis))
@@ -49,7 +49,7 @@ def _problems(redis: Redis) -> Iterator[str]:
 
 
 def _config(redis: Redis) -> Mapping[str, Any]:
-    """Return what only CONFIG tells; managed Redis and access rules forbid it."""
+    """Return the settings that only CONFIG GET reads; nothing if Redis refuses it, as managed services and ACLs do."""
     try:
         return {name: redis.config_get(name).get(name) for name in ("save", "appendfsync")}
     except ERRORS as error:

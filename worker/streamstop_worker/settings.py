@@ -1,4 +1,4 @@
-"""What a worker is set to, from environment variables; see the README's table."""
+"""A worker's settings, from environment variables. The README lists them in a table."""
 
 import os
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from typing import Self
 from streamstop.errors import InvalidSettings
 from streamstop.settings import outcomes_kept, seconds
 
-#: How much longer than a call a lease is: how late the call may begin.
+#: A lease lasts this much longer than a call may take: the call may begin this late.
 SPARE = timedelta(seconds=5)
-#: How many jobs may be under way at once, at most.
+#: The highest value that STREAMSTOP_CONCURRENCY may have.
 MOST_CONCURRENCY = 1000
 
 
@@ -22,18 +22,18 @@ class WorkerSettings:
 
     #: The TOML file of the accounts.
     accounts: Path
-    #: How many jobs may be under way at once; Celery's ``--concurrency`` goes before it.
+    #: How many jobs may be under way at once. Celery's ``--concurrency`` overrides it.
     concurrency: int
     #: How long one call may take, from the first byte sent to the last received.
     call_timeout: timedelta
-    #: How long a stopped task may still be running at the vendor, in a verified shutdown, before it is stopped again.
+    #: In a verified shutdown: how long a stopped task may still run at the vendor before it is stopped again.
     verify_timeout: timedelta
-    #: How long a job's outcome can be read.
+    #: How long Redis keeps a job's outcome.
     outcomes_kept: timedelta
     #: ``json``, ``text``, or ``auto``: text on a terminal, JSON elsewhere.
     log_format: str
     log_level: str
-    #: Signs the callbacks of shutdowns that go to a URL.
+    #: The key that signs shutdowns' callbacks to a URL.
     callback_secret: str | None = field(repr=False)
 
     @classmethod
@@ -42,7 +42,7 @@ class WorkerSettings:
         return cls(
             accounts=Path(environ.get("STREAMSTOP_ACCOUNTS") or "accounts.toml"),
             concurrency=_whole_number(environ, "STREAMSTOP_CONCURRENCY", default=256),
-            # A lease is longer than a call, and no lane notes a moment that is farther off than ten minutes.
+            # A lease is longer than a call. A lane takes times over ten minutes ahead for those of a clock set back.
             call_timeout=seconds(environ, "STREAMSTOP_CALL_TIMEOUT", default=10, most=300),
             verify_timeout=seconds(environ, "STREAMSTOP_VERIFY_TIMEOUT", default=30),
             outcomes_kept=outcomes_kept(environ),
@@ -53,7 +53,7 @@ class WorkerSettings:
 
     @property
     def lease(self) -> timedelta:
-        """How long after its slot a claimed job must have reported."""
+        """How long after its slot a claimed job may take to report."""
         return self.call_timeout + SPARE
 
 

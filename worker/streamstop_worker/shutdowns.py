@@ -1,6 +1,7 @@
-"""Shutdowns: what a worker does for one beside the stops themselves: fan out, verify, take back, tell.
+"""Shutdowns: what a worker does for them besides calling the vendors: fan out, verify, cancel, and count outcomes.
 
-Every step may be killed at any point and is then made again: what it did is noted in the step that did it.
+A worker may die at any point of a step; another one then runs the step again. This is safe, because each write to Redis
+also records the progress of the step.
 """
 
 import json
@@ -17,26 +18,26 @@ from streamstop.outcomes import Outcome, Result
 from streamstop.results import outcome_record, read_record
 from streamstop.rooms import Entry, Follow, Membership, Rooms
 
-#: How many jobs are put into lanes in one step.
+#: How many jobs one write puts into lanes.
 BATCH = 100
-#: How many are taken back in one step.
+#: How many jobs one write cancels.
 TAKEN_BACK = 50
-#: How long after an answer that it still runs the vendor is asked again.
+#: How long to wait until the next status call if the vendor answered that the task still runs.
 ASK_AGAIN = timedelta(seconds=2)
-#: Fair shares: of a shutdown, how many of a lane's jobs have which priority; the rest have 9.
+#: Fair shares: of a shutdown's jobs in a lane, the first 20 have priority 3, the next 200 have 6, and the rest have 9.
 SHARES = ((20, 3), (200 + 20, 6))
 
 
 @dataclass(frozen=True)
 class After:
-    """What follows the end of a shutdown's job, in the step that records it: a count, or a job."""
+    """What is written for the shutdown together with a job's end: a settlement, the next job, or nothing."""
 
     settlement: Settlement | None = None
     then: Queued | None = None
 
 
 class Shutdowns:
-    """The shutdowns of one Redis, from the worker's side. Raises redis-py's errors."""
+    """The worker's side of all shutdowns on one Redis. Raises redis-py's errors."""
 
     def __init__(self, rooms: Rooms, lanes: Lanes, verify_timeout: timedelta = timedelta(seconds=30)) -> None:
         self.rooms = rooms
@@ -44,7 +45,7 @@ class Shutdowns:
         self._verify_timeout = verify_timeout
 
     def fan_out(self, shutdown: str) -> Iterator[int]:
-        """Put a job for every stream task of the shutdown into its lane; yield after each batch, its size."""
+        """Put a job for every stream task of the shutdown into its lane. Yield the size of each batch."""
         facts = self.rooms.facts(shutdown)
         if not facts:
             return
@@ -85,7 +86,7 @@ class Shutdowns:
             yield from self.take_back(shutdown)
 
     def _by_one_server(self, scan: Callable[[], Iterator[int]]) -> Iterator[int]:
-        """Scan, and again where Redis was restarted or replaced meanwhile: the scan may have passed over something."""
+        """Scan, and repeat the scan if Redis was restarted or replaced meanwhile: the scan may have missed members."""
         while True:
             server = self.rooms.server()
             yield from scan()
@@ -93,7 +94,7 @@ class Shutdowns:
                 return
 
     def take_back(self, shutdown: str) -> Iterator[int]:
-        """Cancel what no worker has claimed; yield now and then, how much was."""
+        """Cancel the jobs that no worker has claimed. Yield the size of each full batch."""
         facts = self.rooms.facts(shutdown)
         if not facts:
             return
@@ -135,18 +136,18 @@ class Shutdowns:
             self._lanes.cancel_many(queued)
 
     def was_cancelled(self, shutdown: str) -> bool:
-        """Whether the shutdown was cancelled: a job of it that met a fault is then not tried again."""
+        """Return whether the shutdown was cancelled. Its jobs are then not retried after a fault."""
         return self.rooms.facts(shutdown).get("cancelled") == "1"
 
     def settle_ended(self, lane: Lane, membership: Membership, record: bytes | None) -> None:
-        """Count a job that was found ended when it was claimed: somebody cancelled it."""
+        """Count a job that was cancelled before it was claimed; `record` is its outcome in Redis."""
         outcome = None if record is None else read_record(record)
         if isinstance(outcome, Outcome) and outcome.result is Result.CANCELLED:
             self.rooms.settle(lane, settlement_of(membership, outcome))
 
 
 def after(membership: Membership | None, command: ReceivedCommand | None, outcome: Outcome, now: datetime) -> After:
-    """Return what follows when a job has ended with `outcome`; nothing, for a job of no shutdown."""
+    """Return what follows when a job has ended with `outcome`. For a job outside of shutdowns, nothing does."""
     if membership is None:
         return After()
     follow = membership.follow
@@ -154,7 +155,7 @@ def after(membership: Membership | None, command: ReceivedCommand | None, outcom
         return _after_status(membership, follow, outcome, now)
     stopped = outcome.result in {Result.STOPPED, Result.ALREADY_STOPPED}
     if membership.round == 2 and outcome.result is Result.NOT_FOUND:
-        # The vendor acknowledged the first stop, and has forgotten the task since.
+        # The vendor acknowledged the first stop, and no longer knows the task.
         return After(settlement_of(membership, outcome.model_copy(update={"result": Result.VERIFIED})))
     if not (membership.verify and stopped and command is not None):
         return After(settlement_of(membership, outcome))
@@ -169,7 +170,7 @@ def after(membership: Membership | None, command: ReceivedCommand | None, outcom
 
 
 def still_running(membership: Membership | None, outcome: Outcome, now: datetime) -> bool:
-    """Whether a status job that verifies a stop should ask again later, rather than end with `outcome`."""
+    """Return whether a status job that verifies a stop must ask again later instead of ending with `outcome`."""
     if membership is None or membership.follow is None or outcome.result is not Result.STATUS:
         return False
     over = outcome.status is not None and outcome.status.over
@@ -189,21 +190,23 @@ def settlement_of(membership: Membership, outcome: Outcome) -> Settlement:
 
 
 def _after_status(membership: Membership, follow: Follow, outcome: Outcome, now: datetime) -> After:
-    """Return what follows a status that verified a stop, or did not."""
+    """Return what follows a status job that has verified a stop, or has failed to."""
     over = outcome.result is Result.NOT_FOUND or (outcome.status is not None and outcome.status.over)
-    told: dict[str, Any] = {"status": outcome.status, "ended_at": now}
+    changes: dict[str, Any] = {"status": outcome.status, "ended_at": now}
     if over:
-        # A vendor that deletes ended tasks says of them that it does not know them.
-        verified = follow.stopped.model_copy(update={**told, "result": Result.VERIFIED})
+        # Vendors that delete ended tasks answer "not found" for them.
+        verified = follow.stopped.model_copy(update={**changes, "result": Result.VERIFIED})
         return After(settlement_of(membership, verified))
     if outcome.result is Result.STATUS and membership.round == 1:
         again = membership.model_copy(update={"round": 2, "follow": None})
         return After(then=_job(again, Lane(follow.stopped.account, follow.stopped.operation), follow.params))
     if outcome.result is Result.STATUS:
-        told["message"] = f"the vendor acknowledged two stops, and the task runs on {membership.patience:g} s later"
+        changes["message"] = f"the vendor acknowledged two stops, and the task runs on {membership.patience:g} s later"
     else:
-        told |= {"code": outcome.code, "message": f"its status could not be asked for: {outcome.message}"}
-    return After(settlement_of(membership, follow.stopped.model_copy(update={**told, "result": Result.NOT_VERIFIED})))
+        changes |= {"code": outcome.code, "message": f"its status could not be asked for: {outcome.message}"}
+    return After(
+        settlement_of(membership, follow.stopped.model_copy(update={**changes, "result": Result.NOT_VERIFIED}))
+    )
 
 
 def _job(membership: Membership, lane: Lane, params: Mapping[str, Any]) -> Queued:
@@ -214,7 +217,7 @@ def _job(membership: Membership, lane: Lane, params: Mapping[str, Any]) -> Queue
 
 
 class _Shares:
-    """Which priority the next job of a shutdown has in its lane."""
+    """Chooses the priority of a shutdown's next job in a lane, by :data:`SHARES`."""
 
     def __init__(self, counts: Mapping[str, int]) -> None:
         self._counts = dict(counts)
@@ -228,7 +231,7 @@ class _Shares:
 def _entries(
     shutdown: str, tasks: Sequence[tuple[str, str]], *, patience: float | None, shares: _Shares
 ) -> Iterator[Entry]:
-    """Yield the jobs of `tasks`; with `patience`, in seconds, the stops among them are verified."""
+    """Yield the jobs of `tasks`. With `patience`, in seconds, stops are verified."""
     now = datetime.now(UTC).timestamp()
     for member, command in tasks:
         data = json.loads(command)
@@ -244,5 +247,5 @@ def _entries(
 
 
 def _lane_of(command: Mapping[str, Any]) -> Lane:
-    """Return the lane of a command, also of an operation that only a newer worker knows."""
+    """Return the lane of a command. The operation may be one that only newer workers know."""
     return Lane(command["account"], command["operation"])

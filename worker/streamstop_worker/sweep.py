@@ -1,6 +1,6 @@
-"""Sweep: every second, one of the workers mends what others left, and looks for what nobody has announced.
+"""Sweep: every second, one of the workers returns jobs of expired leases, and finds jobs that nobody announced.
 
-It needs no leader that could be lost, and costs what lanes hold, not what accounts exist.
+There is no leader: any worker may do the next sweep. Its cost grows with the lanes in use, not with the accounts.
 """
 
 import threading
@@ -20,18 +20,18 @@ from streamstop_worker.pipeline.bugs import tell, tell_broken
 from streamstop_worker.pipeline.pacing import book_of
 
 EVERY = timedelta(seconds=1)
-#: How often, in sweeps, a worker says which accounts it has.
+#: A worker publishes its accounts once in so many sweeps.
 PUBLISH_EVERY = 15
-#: The most accounts whose lanes are looked for in one sweep; of more, a part each second.
+#: With more accounts than this, a sweep looks for unannounced jobs of a part of them only.
 MOST_ACCOUNTS = 500
-#: In how many sweeps all accounts are looked at, where there are more.
+#: In how many parts the accounts are then looked at, one part a sweep.
 PARTS = 5
 
 _log = structlog.get_logger("streamstop.sweep")
 
 
 class Sweeper:
-    """Sweeps from a thread of its own, so that a busy worker's jobs are mended too."""
+    """Sweeps in a thread of its own, so that a busy event loop does not delay it."""
 
     def __init__(  # each is one part of the worker
         self,
@@ -44,7 +44,7 @@ class Sweeper:
         on_strangers: Callable[[Sequence[Lane]], None],
         finish_batches: Callable[[], object],
     ) -> None:
-        """`on_strangers` is given lanes of accounts that no worker has; `finish_batches` applies accepted batches."""
+        """`on_strangers` receives lanes of accounts that no worker has; `finish_batches` applies accepted batches."""
         self._schedule = schedule
         self._lanes = lanes
         self._accounts = accounts
@@ -53,23 +53,23 @@ class Sweeper:
         self._on_strangers = on_strangers
         self._finish_batches = finish_batches
         self._turn = 0
-        self._strangers: deque[Lane] = deque()  # one thread puts in, another takes out
+        self._strangers: deque[Lane] = deque()  # filled in one thread, emptied in another
         self._vendors: list[tuple[str, str]] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="streamstop-sweep", daemon=True)
 
     def start(self) -> None:
-        """Publish the accounts and begin."""
+        """Start the thread, which publishes the accounts and sweeps."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop; a sweep that has begun ends."""
+        """Stop the thread, and wait up to 5 s for the end of its sweep."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
     def publish_now(self) -> None:
-        """Tell producers at once that the accounts have changed; where Redis is away, a later sweep does."""
+        """Tell producers at once that the accounts have changed. If Redis does not answer, a later sweep tells them."""
         _guarded(self.publish)
 
     def publish(self) -> None:
@@ -81,11 +81,14 @@ class Sweeper:
             _log.error("there are as many dead letters as are kept: the oldest go", letters=MOST_DEAD)
 
     def met(self, strangers: Iterable[Lane]) -> None:
-        """Note lanes that this worker cannot serve, and that nobody has served for a while."""
+        """Note lanes that this worker cannot serve, and that no worker has served for a while."""
         self._strangers.extend(strangers)
 
     def sweep(self) -> None:
-        """Mend every lane once, if no other worker does so in this second. No step keeps others from being made."""
+        """Sweep every lane in use, unless another worker has done so within the last second.
+
+        A step that fails does not keep the others from running.
+        """
         _guarded(self._look_after_strangers)
         period = EVERY * 0.9
         while True:
@@ -105,7 +108,7 @@ class Sweeper:
         _guarded(self._look_for_arrivals)
 
     def _look_for_arrivals(self) -> None:
-        """Find jobs of producers that announce nothing."""
+        """Find jobs whose producers did not announce them, such as plain Celery clients."""
         if self._turn % PARTS == 0 or not self._vendors:
             self._vendors = sorted(self._known_accounts.vendors().items())
         self._turn += 1
@@ -115,7 +118,7 @@ class Sweeper:
             self._schedule.find([name for name, at in part if at == vendor], operations)
 
     def _look_after_strangers(self) -> None:
-        """Have jobs taken of accounts that no worker has."""
+        """Pass on the noted lanes whose accounts no worker has."""
         strangers = {self._strangers.popleft() for _ in range(len(self._strangers))}
         nobodys = [lane for lane in strangers if self._is_nobodys(lane)]
         if nobodys:
@@ -139,10 +142,10 @@ class Sweeper:
 
 
 def _guarded(step: Callable[[], object]) -> None:
-    """Run a step of the sweep; the next second does what Redis' absence kept this one from."""
+    """Run a step of the sweep, and log its faults: the next sweep runs it again."""
     try:
         step()
-    except Exception as error:  # noqa: BLE001  # nothing that one second meets may end the sweep
+    except Exception as error:  # noqa: BLE001  # a fault in one sweep must not end the thread
         again = "it is swept again in a second"
         tell(_log, error, unreachable=f"not swept; {again}", became=again)
 

@@ -1,4 +1,4 @@
-"""Telemetry: every line of a worker, Celery's own included, in one format: JSON, or text for a terminal."""
+"""Telemetry: logs all lines of a worker, including Celery's, in one format: JSON, or text for a terminal."""
 
 import logging
 import sys
@@ -9,18 +9,18 @@ import structlog
 from click.core import ParameterSource
 from structlog.typing import Processor
 
-#: Celery's lines about single jobs say less than ours; they show at DEBUG.
+#: Loggers of Celery that log each job. Our lines say more, so theirs only show at DEBUG.
 _PER_JOB = ("celery.worker.strategy", "celery.app.trace")
 
 
 def level_was_asked_for() -> bool:
-    """Whether the running Celery command was given a log level, which then goes before ours."""
+    """Return whether the running Celery command has a ``--loglevel``, which overrides our setting."""
     context = click.get_current_context(silent=True)
     return context is not None and context.get_parameter_source("loglevel") is ParameterSource.COMMANDLINE
 
 
 def set_up(level: int | str, log_format: str, logfile: str | None = None) -> None:
-    """Send structlog's and the standard library's lines to `logfile`, or to standard error."""
+    """Send the lines of structlog and of the standard library to `logfile`, or to standard error."""
     handler: logging.Handler = logging.FileHandler(logfile) if logfile else logging.StreamHandler(sys.stderr)
     as_text = log_format == "text" or (log_format == "auto" and not logfile and _is_terminal(sys.stderr))
     shared: list[Processor] = [
@@ -46,7 +46,7 @@ def set_up(level: int | str, log_format: str, logfile: str | None = None) -> Non
     root.setLevel(level)
     for name in _PER_JOB:
         logging.getLogger(name).setLevel(logging.DEBUG if root.level <= logging.DEBUG else logging.WARNING)
-    for name in ("httpx", "httpcore"):  # their lines carry whole URLs, and so signatures
+    for name in ("httpx", "httpcore"):  # their lines contain whole URLs, including signatures
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[

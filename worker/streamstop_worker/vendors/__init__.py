@@ -8,5 +8,5 @@ from streamstop_worker.vendors.tencent import Tencent
 
 __all__ = ["PROTOCOLS"]
 
-#: Vendor names, as operations and accounts carry them, to their protocol.
+#: Protocols by vendor name; operations and accounts use the same names.
 PROTOCOLS: Mapping[str, VendorProtocol] = {"aliyun": Aliyun(), "tencent": Tencent()}

@@ -1,7 +1,7 @@
-"""Alibaba Cloud's protocol: RPC-style actions, parameters always in the query, an empty body.
+"""Alibaba Cloud's protocol: RPC-style actions with all parameters in the query and an empty body.
 
-Requests are signed by ACS3-HMAC-SHA256 (``v3``) or by the older RPC HMAC-SHA1 (``v1``). In answers the code decides
-and not the HTTP status, which varies for one and the same code.
+Requests are signed by ACS3-HMAC-SHA256 (``v3``) or by the older RPC HMAC-SHA1 (``v1``). The code in an answer decides
+what it means. The HTTP status does not, since it varies for the same code.
 
 Sources: https://help.aliyun.com/en/sdk/product-overview/v3-request-structure-and-signature (v3),
 https://help.aliyun.com/en/sdk/product-overview/rpc-mechanism (v1).
@@ -35,15 +35,15 @@ def encode(text: str) -> str:
 
 
 def canonical_query(params: Mapping[str, str]) -> str:
-    """Return `params` as both signatures want the query: sorted by name, encoded by RFC 3986."""
+    """Return the query string that both signatures use: sorted by name, encoded by RFC 3986."""
     return "&".join(f"{encode(name)}={encode(params[name])}" for name in sorted(params))
 
 
 def sign_v3(method: str, query: Mapping[str, str], headers: Mapping[str, str], *, key_id: str, secret: str) -> str:
     """Return the ``Authorization`` of a request to ``/`` by ACS3-HMAC-SHA256.
 
-    `headers` are those to sign, under lower-case names: ``host``, and every ``x-acs-*`` header that is sent, of
-    which ``x-acs-content-sha256`` stands for the body.
+    `headers` are the headers to sign, under lower-case names: ``host``, and every ``x-acs-*`` header that is sent.
+    ``x-acs-content-sha256`` is the hash of the body.
     """
     signed = ";".join(sorted(headers))
     lines = "".join(f"{name}:{headers[name].strip()}\n" for name in sorted(headers))
@@ -54,7 +54,7 @@ def sign_v3(method: str, query: Mapping[str, str], headers: Mapping[str, str], *
 
 
 def sign_v1(method: str, params: Mapping[str, str], *, secret: str) -> str:
-    """Return the ``Signature`` of a request by RPC HMAC-SHA1; `params` are all the others, the common ones included."""
+    """Return the ``Signature`` of a request by RPC HMAC-SHA1. `params` are all other parameters, also common ones."""
     to_sign = f"{method}&%2F&{encode(canonical_query(params))}"
     digest = hmac.new(f"{secret}&".encode(), to_sign.encode(), hashlib.sha1).digest()
     return base64.b64encode(digest).decode()
@@ -74,11 +74,11 @@ class Aliyun:
         return _build_v3(operation, account, moment, nonce)
 
     def parse(self, operation: Operation, response: Response) -> Answer:
-        """Return what `response` means. Never raises, whatever the bytes."""
+        """Return what `response` means. Never raises, whatever bytes the body contains."""
         body = replies.json_object(response)
         fields = body or {}
         request_id = replies.name(fields.get("RequestId")) or replies.name(replies.header(response, "x-acs-request-id"))
-        code, said = _error(operation, response.status, fields)
+        code, message = _error(operation, response.status, fields)
         accepted = 200 <= response.status < 300
         if code is None and accepted and body is not None:
             return Answer(None, request_id=request_id, reply=body)
@@ -91,7 +91,7 @@ class Aliyun:
         return Answer(
             meaning,
             code or f"HTTP {response.status}",
-            said,
+            message,
             request_id,
             _retry_after(response.headers, meaning),
             known=known,
@@ -149,24 +149,24 @@ def _build_v1(operation: Operation, account: Account, moment: str, nonce: str) -
 
 
 def _error(operation: Operation, status: int, fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Return the code and the message of an error, (None, None) where the body tells of none."""
-    code, said = replies.name(fields.get("Code")), replies.message(fields.get("Message"))
+    """Return the code and the message of an error; the code is None if the body reports no error."""
+    code, message = replies.name(fields.get("Code")), replies.message(fields.get("Message"))
     if code is not None and (status >= 400 or "Message" in fields):
-        return code, said
-    # DescribeLivePullToPush reports its errors with status 200, by a number and a description.
+        return code, message
+    # DescribeLivePullToPush reports errors with status 200, a number and a description.
     number, description = fields.get("RetCode"), fields.get("Description")
     digits = replies.name(str(number)) if isinstance(number, int | str) and not isinstance(number, bool) else None
     if digits is None or digits == "0":
-        return None, said
+        return None, message
     described = replies.name(description)
     listed = described is not None and operation.spec.meaning(described) is not None
     return described if listed else f"RetCode.{digits}", replies.message(description)
 
 
 def _retry_after(headers: Mapping[str, str], meaning: Meaning) -> timedelta | None:
-    """Return the gateway's hint, of at most five minutes; a hint of zero says nothing, nor does a malformed one."""
+    """Return how long the gateway asks to wait, up to five minutes. Zero and malformed hints are ignored."""
     found = _MILLISECONDS.fullmatch(headers.get("x-acs-retry-after", ""))
-    if found is None and meaning is Meaning.THROTTLED:  # other answers carry the header too, with quota left
+    if found is None and meaning is Meaning.THROTTLED:  # other answers have this header too, while quota is left
         found = _TIME_LEFT.search(headers.get("x-ratelimit-user-api", ""))
     if found is None or meaning not in {Meaning.THROTTLED, Meaning.TRANSIENT}:
         return None

@@ -1,6 +1,6 @@
-"""What a vendor's protocol is: pure functions from a command to a request, and from a response to an answer.
+"""The interface of a vendor's protocol: pure functions from operations to requests, and from responses to answers.
 
-No I/O, no clock and no randomness in this package: the moment and the nonce are given.
+This package does no I/O and uses neither a clock nor randomness: its callers pass the time and the nonce.
 
 ::
 
@@ -17,35 +17,35 @@ from streamstop_worker.accounts import Account
 
 @dataclass(frozen=True)
 class Request:
-    """An HTTP request, signed: exactly these bytes are sent. Its ``repr`` leaves out what carries the signature."""
+    """A signed HTTP request. Exactly these bytes are sent. Its ``repr`` omits the parts that contain the signature."""
 
     method: str
     url: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
     body: bytes = b""
-    #: The credentials that it was signed with: what a response repeats of them is blotted out.
+    #: The credentials that signed it. Where a response repeats one of them, it is masked.
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
 class Response:
-    """What came back. Header names are lower case. Its ``repr`` leaves out what may repeat the request."""
+    """An HTTP response. Header names are lower case. Its ``repr`` omits the parts that may repeat the request."""
 
     status: int
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    #: When the request's last byte was written, by the monotonic clock in s.
+    #: When the request's last byte was written, in seconds of the monotonic clock.
     sent_at: float | None = None
-    #: Those of the request.
+    #: The request's :attr:`Request.secrets`.
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the vendor's response says of the job.
+    """What the vendor's response means for the job.
 
-    `meaning` is None where the vendor did what it was asked. A fault of the connection is an answer too: transient,
-    with a code of our own such as ``ConnectTimeout``.
+    `meaning` is None if the call succeeded. A connection fault is an answer too: it is transient, and has a code of our
+    own such as ``ConnectTimeout``.
     """
 
     meaning: Meaning | None
@@ -54,21 +54,21 @@ class Answer:
     request_id: str | None = None
     #: How long the vendor asks to wait before the next call.
     retry_after: timedelta | None = None
-    #: The reply's fields, of a call that succeeded.
+    #: The reply's fields, if the call succeeded.
     reply: dict[str, Any] = field(default_factory=dict)
-    #: False for a code that no table lists: it is treated as transient, and logged loudly.
+    #: False if no table lists the code. The answer is then transient, and logged as an error.
     known: bool = True
-    #: Whether the vendor may have carried the call out: its own answer did not come, or cannot be read.
+    #: Whether the vendor may have executed the call although no readable answer of its own arrived.
     in_doubt: bool = False
 
 
 class VendorProtocol(Protocol):
-    """How one vendor signs, builds and answers."""
+    """Builds and signs one vendor's requests, and reads its responses."""
 
     def build(self, operation: Operation, account: Account, *, now: datetime, nonce: str) -> Request:
         """Return the signed request of one attempt. `nonce` must be new for every attempt; `now` is aware, UTC."""
         ...
 
     def parse(self, operation: Operation, response: Response) -> Answer:
-        """Return what `response` means. Never raises, whatever the bytes."""
+        """Return what `response` means. Never raises, whatever bytes the body contains."""
         ...

@@ -1,6 +1,6 @@
-"""Tencent Cloud's protocol: API 3.0, a POST of JSON, signed by TC3-HMAC-SHA256 over exactly the bytes that are sent.
+"""Tencent Cloud's protocol: API 3.0, a POST of JSON. TC3-HMAC-SHA256 signs exactly the bytes that are sent.
 
-Errors come with HTTP status 200, in ``Response.Error``; any other status is a fault on the way.
+The API reports errors with HTTP status 200, in ``Response.Error``. Any other status is a fault on the way to the API.
 
 Source: https://www.tencentcloud.com/document/product/647/39078
 """
@@ -32,7 +32,7 @@ def string_to_sign(*, host: str, service: str, body: bytes, timestamp: int) -> s
 def sign_tc3(*, host: str, service: str, body: bytes, timestamp: int, key_id: str, secret: str) -> str:
     """Return the ``Authorization`` of a POST of `body` to ``/``, with the content type ``application/json``.
 
-    `timestamp` is in Unix seconds, and the same as in ``X-TC-Timestamp``.
+    `timestamp` is in Unix seconds. ``X-TC-Timestamp`` must be the same.
     """
     key = f"TC3{secret}".encode()
     for part in (_date(timestamp), service, "tc3_request"):
@@ -53,7 +53,7 @@ class Tencent:
     def build(self, operation: Operation, account: Account, *, now: datetime, nonce: str) -> Request:  # noqa: ARG002
         """Return the signed request of one attempt.
 
-        TC3 knows no nonce. `now` is aware, and within 5 minutes of the vendor's clock.
+        TC3 has no nonce. `now` is aware, and within 5 minutes of the vendor's clock.
         """
         product = operation.spec.product
         origin = account.origin(product.host)
@@ -82,17 +82,17 @@ class Tencent:
         return Request("POST", f"{origin}/", headers, body, account.secrets)
 
     def parse(self, operation: Operation, response: Response) -> Answer:
-        """Return what `response` means. Never raises, whatever the bytes."""
+        """Return what `response` means. Never raises, whatever bytes the body contains."""
         reply: Any = (replies.json_object(response) or {}).get("Response")
         fields: dict[str, Any] = reply if isinstance(reply, dict) else {}
         request_id = replies.name(fields.get("RequestId"))
         error = fields.get("Error")
-        told = error if isinstance(error, dict) else {}
-        code, said = replies.name(told.get("Code")), replies.message(told.get("Message"))
+        details = error if isinstance(error, dict) else {}
+        code, message = replies.name(details.get("Code")), replies.message(details.get("Message"))
         if response.status != 200:
             meaning, known = replies.by_status(response.status)
-            said = f"{code}: {said}" if code and said else code
-            return Answer(meaning, f"HTTP {response.status}", said, request_id, known=known, in_doubt=code is None)
+            message = f"{code}: {message}" if code and message else code
+            return Answer(meaning, f"HTTP {response.status}", message, request_id, known=known, in_doubt=code is None)
         if not isinstance(reply, dict):
             problem = "the reply is not a JSON object with a Response"
             return Answer(Meaning.TRANSIENT, "BadReply", problem, in_doubt=True)
@@ -101,4 +101,4 @@ class Tencent:
         if code is None:
             return Answer(Meaning.TRANSIENT, "BadReply", "the reply's Error has no Code", request_id, known=False)
         listed = operation.spec.meaning(code)
-        return Answer(listed or Meaning.TRANSIENT, code, said, request_id, known=listed is not None)
+        return Answer(listed or Meaning.TRANSIENT, code, message, request_id, known=listed is not None)

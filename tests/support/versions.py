@@ -1,7 +1,4 @@
-"""The version before this one: its code out of the repository's history, for workers and producers that run it.
-
-That is the last commit whose workers took jobs from one ready queue; ``STREAMSTOP_PREVIOUS`` names another revision.
-"""
+"""Earlier versions' code, out of the repository's history, for workers and producers that run it."""
 
 import io
 import os
@@ -13,7 +10,10 @@ from pathlib import Path
 
 _REPOSITORY = Path(__file__).parents[2]
 _CODE = ("producers", "worker")
-_REVISION = "dc2a3106fd69c725fd35c93885e0e98ed487d408"
+#: The last commit whose workers took jobs from one queue, ``streamstop.ready``.
+ONE_QUEUE = "dc2a3106fd69c725fd35c93885e0e98ed487d408"
+#: The commit that completed workers that take jobs from the lanes.
+LANES = "ad875038b87e78670506628c814f4a89757089bc"
 #: A module for Celery's ``--include``: a worker says itself which code it runs.
 _SAYS_WHERE = """
 import streamstop, streamstop_worker
@@ -23,7 +23,7 @@ SAYS_WHERE = "says_where"
 
 
 class NoHistory(AssertionError):
-    """The repository does not hold the version before this one."""
+    """The repository does not hold the history with an earlier version."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,15 @@ def present_version() -> Version:
     return Version(_REPOSITORY)
 
 
-def previous_version(folder: Path) -> Version:
-    """Unpack the previous version into `folder`. Raises :class:`NoHistory`, which says how to get it."""
-    revision = os.environ.get("STREAMSTOP_PREVIOUS") or _REVISION
+def earlier_version(revision: str, folder: Path) -> Version:
+    """Unpack the code of a commit into `folder`. Raises :class:`NoHistory`, which says how to get it."""
     try:
         archive = _git("archive", revision, *_CODE)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", b"").decode().strip() or str(error)
+        reason = getattr(error, "stderr", b"").decode().strip() or str(error)
         raise NoHistory(
-            f"the previous version is not here ({said}): get the history with `git fetch --unshallow`, "
-            "or name a revision that is here in STREAMSTOP_PREVIOUS; an unpacked archive has none, clone instead"
+            f"the earlier version is not here ({reason}): get the history with `git fetch --unshallow`; "
+            "an unpacked archive has none, clone instead"
         ) from None
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(folder, filter="data")

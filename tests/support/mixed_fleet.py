@@ -1,0 +1,237 @@
+"""Workers and producers of two versions on one Redis, which call the simulated vendors."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from streamstop import Outcome, Result
+from streamstop.lanes import Lane, LaneView
+from streamstop.operations import StopMPUTask
+from streamstop.shutdown import Shutdown
+from streamstop_worker.simulator import DEFAULT_ACCOUNTS
+from tests.support.versions import SAYS_WHERE, Version, write_says_where
+from tests.support.workers import WorkerProcess, worker
+from tests.support.world import World, world
+
+TIMEOUT = 60
+LIMIT = 40
+LIMITS = dict.fromkeys(
+    (
+        "live.StopMPUTask",
+        "rtc.StopMPUTask",
+        "rtc.GetMPUTaskStatus",
+        "trtc.StopStreamIngest",
+        "trtc.DescribeStreamIngest",
+    ),
+    float(LIMIT),
+)
+#: Calls of a lane that a busy machine may bring to the vendor a quarter of a second late, and so among the next ones.
+#: Whether any second has more calls than the limit is for the benchmark to say, on a machine that does nothing else.
+LATE_CALLS = LIMIT // 4
+ENVIRON = {
+    # A killed worker's calls are made again after the call's time and five seconds.
+    "STREAMSTOP_CALL_TIMEOUT": "2",
+    "STREAMSTOP_VERIFY_TIMEOUT": "2",
+}
+#: How a verified shutdown's tasks end.
+VERIFIED = {Result.VERIFIED, Result.NOT_FOUND}
+
+#: A service: it says which code it runs, and then does what each line of its input says. It answers with a line.
+PRODUCER = """
+import sys, streamstop
+from streamstop import Client, Command
+from streamstop.operations import RtcStopMPUTask, StopMPUTask, StopStreamIngest
+
+print("runs", streamstop.__file__, flush=True)
+client = Client(sys.argv[1])
+ROOM = [(RtcStopMPUTask, "demo-aliyun-2", {"app_id": "a"}), (StopStreamIngest, "demo-tencent", {"sdk_app_id": 2})]
+LANES = [(StopMPUTask, "demo-aliyun-1", {"app_id": "a"}), *ROOM, (StopMPUTask, "demo-aliyun-2", {"app_id": "a"})]
+
+def commands(numbers, kinds):
+    for n in numbers:
+        kind, account, app = kinds[n % len(kinds)]
+        yield Command(operation=kind(task_id=f"{word}-{n}", **app), account=account)
+
+for line in sys.stdin:
+    action, word, first, number = line.split()
+    numbers = range(int(first), int(first) + int(number))
+    said = []
+    if action == "enqueue":
+        said = [job.id for job in client.enqueue_many(commands(numbers, LANES))]
+    elif action == "register":
+        client.register_many(word, commands(numbers, ROOM))
+    elif action == "stop":
+        said = [client.stop_room(word, verify=True).id]
+    elif action == "outcomes":
+        said = [outcome.result.value for outcome in client.outcomes(list(map(client.job, word.split(","))), 60)]
+    print(*said, flush=True)
+"""
+
+
+class Producer:
+    """A running service."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def hear(self) -> str:
+        """Return the next line that it says."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().rstrip()
+
+    def ask(self, action: str, word: str, *, first: int = 0, number: int = 1) -> list[str]:
+        """Let it enqueue or register tasks, stop a room or wait for outcomes; return the ids or results it says."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{action} {word} {first} {number}\n")
+        self._process.stdin.flush()
+        return self.hear().split()
+
+
+@dataclass
+class Fleet:
+    """A world whose workers and producers are of either version."""
+
+    world: World
+    versions: dict[str, Version]
+    stack: ExitStack
+    workers: list[tuple[str, WorkerProcess]] = field(default_factory=list)
+
+    def start(self, version: str) -> WorkerProcess:
+        """Start a worker, and see that it runs the code that it is to run."""
+        made = self.stack.enter_context(
+            worker(
+                self.world.server.url,
+                self.world.accounts,
+                "--include",
+                SAYS_WHERE,
+                folder=self.world.folder,
+                environ={**ENVIRON, **self.versions[version].environ},
+                name=f"{version}{len(self.workers)}",
+            )
+        )
+        made.await_line(self.versions[version].says)
+        self.workers.append((version, made))
+        return made
+
+    @contextmanager
+    def producer(self, version: str) -> Iterator[Producer]:
+        """Run a producer, and see that it runs the code that it is to run."""
+        with subprocess.Popen(
+            [sys.executable, "-c", PRODUCER, self.world.server.url],
+            env={**os.environ, **self.versions[version].environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                made = Producer(process)
+                assert made.hear() == f"runs {self.versions[version].folder}/producers/streamstop/__init__.py"
+                yield made
+            finally:
+                process.kill()
+
+    @contextmanager
+    def load(self, version: str, word: str) -> Iterator[list[str]]:
+        """Let a producer enqueue at an even pace for the block; the ids of its jobs are in the list after it."""
+        ids: list[str] = []
+        over = threading.Event()
+
+        def enqueue(producer: Producer) -> None:
+            for n in count():
+                ids.extend(producer.ask("enqueue", word, first=n))
+                if over.wait(0.012):
+                    return
+
+        with self.producer(version) as producer, ThreadPoolExecutor(1) as thread:
+            enqueueing = thread.submit(enqueue, producer)
+            try:
+                yield ids
+            finally:
+                over.set()
+            enqueueing.result(TIMEOUT)
+
+    def outcomes(self, ids: Sequence[str]) -> list[Outcome]:
+        """Return the outcome of every job, and see that each has one and no worker told two ends of it."""
+        assert len(set(ids)) == len(ids)
+        outcomes = list(self.world.client.outcomes([self.world.client.job(one) for one in ids], timeout=TIMEOUT))
+        assert Counter(outcome.job_id for outcome in outcomes) == Counter(ids)
+        told = sum((ends_told(one) for _, one in self.workers), Counter[str]())
+        assert {told[one] for one in ids} <= {0, 1}, "a worker that is killed may have had no time to tell"
+        return outcomes
+
+    def assert_complete(self, shutdown: Shutdown, total: int) -> None:
+        """Wait for a verified shutdown, and see that it ended each of its tasks once and counts them right."""
+        progress = shutdown.wait(TIMEOUT)
+        ends = list(shutdown.outcomes())
+        assert progress.total == progress.ended == len(ends) == total
+        assert len({outcome.job_id for outcome in ends}) == total
+        assert Counter(outcome.result for outcome in ends) == dict(progress.results)
+        assert set(progress.results) <= VERIFIED
+        assert sum(lane.total for lane in progress.lanes) == sum(lane.ended for lane in progress.lanes) == total
+
+    def lanes(self) -> list[LaneView]:
+        """Return what every lane holds that was called."""
+        names = sorted(self.world.simulator.summary().lanes)
+        return self.world.client.connections.lanes.views([Lane(*name) for name in names])
+
+    def spoil(self, word: str, numbers: Iterable[int]) -> None:
+        """Let some of the tasks that a producer enqueues under `word` meet three faults each."""
+        for number in numbers:
+            task = StopMPUTask(app_id="a", task_id=f"{word}-{number}").params
+            self.world.simulator.add_fault("500", account="demo-aliyun-1", task=task, times=3)
+
+    def assert_drained(self) -> None:
+        """Nothing waits, nothing is under way, and there are no dead letters."""
+        eventually(lambda: all(one.in_flight == one.waiting == one.deferred == 0 for one in self.lanes()), "empty")
+        assert self.world.client.connections.lanes.dead() == 0
+
+    def assert_each_stopped_once(self) -> None:
+        """The vendors carried out one stop per task: no worker was killed, so none is repeated."""
+        stops = [
+            call for call in self.world.simulator.calls() if ".Stop" in (call.operation or "") and call.answer == "ok"
+        ]
+        assert set(Counter(call.params["TaskId"] for call in stops).values()) == {1}
+
+    def assert_one_pace(self) -> None:
+        """No lane was called faster than one pace for both versions allows; two paces would be twice as fast."""
+        lanes = self.world.simulator.summary().lanes
+        assert len(lanes) >= 4
+        for lane, seen in lanes.items():
+            assert 0 < seen.most_in_a_second <= LIMIT + LATE_CALLS, lane
+
+
+@contextmanager
+def mixed_fleet(versions: dict[str, Version], folder: Path) -> Iterator[Fleet]:
+    """Make a world without workers, and the means to start those of either version."""
+    write_says_where(folder)
+    with world(folder, workers=0, limits=LIMITS) as made, ExitStack() as stack:
+        made.simulator.settings(auto_start=True, latency_ms=30)
+        for account in DEFAULT_ACCOUNTS:
+            for operation in LIMITS:
+                if operation.startswith("trtc.") == (account.vendor == "tencent"):
+                    # The vendor counts, and drops nothing: that would change how often a job is called.
+                    made.simulator.set_limit(account.name, operation, 10 * LIMIT)
+        yield Fleet(made, versions, stack)
+
+
+def eventually(condition: Callable[[], object], what: str) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, f"not {what} within {TIMEOUT} s"
+        time.sleep(0.02)
+
+
+def ends_told(one: WorkerProcess) -> Counter[str]:
+    """Return the ids of the jobs whose end a worker has logged, to how often."""
+    results = {result.value for result in Result}
+    return Counter(line["job_id"] for line in one.lines() if line.get("event") in results and "params" in line)
