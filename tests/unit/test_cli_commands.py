@@ -122,7 +122,7 @@ def test_bad_lines_exit_2_and_are_named_with_their_file(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
         f"Error: nothing was enqueued, for {file} is not valid:",
-        "line 2: live.StopMPUTask: TaskId is required (parameters: AppId, TaskId)",
+        "line 2: live.StopMPUTask: TaskID is not a parameter of this operation (did you mean TaskId?)",
         "line 4: account 'Live' must be 1 to 63 of a-z, 0-9, _ and -, starting with a letter or digit",
     ]
 

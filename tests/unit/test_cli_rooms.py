@@ -290,7 +290,7 @@ def test_bad_lines_exit_2_and_are_named_with_their_field(command: str) -> None:
     result = run(f"room {command} --from -", lines)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[1:] == [
-        "line 2: live.StopMPUTask: TaskId is required (parameters: AppId, TaskId)",
+        "line 2: live.StopMPUTask: TaskID is not a parameter of this operation (did you mean TaskId?)",
         "line 3: 'priority' is not a key of a line (keys: operation, account, params)",
     ]
 
