@@ -14,6 +14,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Any, ClassVar, Self, get_args
 
 from pydantic import AliasGenerator, BaseModel, ConfigDict, ValidationError
@@ -22,6 +23,9 @@ from pydantic_core import ErrorDetails
 
 from streamstop.errors import InvalidCommand
 from streamstop.outcomes import State, Status
+
+#: How many unknown parameters are compared with the known ones. A message may carry thousands.
+_MAX_COMPARED = 20
 
 
 class Kind(StrEnum):
@@ -190,8 +194,8 @@ class Operation(BaseModel):
         A misspelt parameter goes first: the missing one that pydantic reports before it is only the consequence.
         """
         details = error.errors(include_url=False, include_input=False)
-        misspelt = (e for e in details if e["type"] == "extra_forbidden" and cls._nearest(_name_of(e)) is not None)
-        first = next(misspelt, details[0])
+        unknown = islice((e for e in details if e["type"] == "extra_forbidden"), _MAX_COMPARED)
+        first = next((e for e in unknown if cls._nearest(_name_of(e)) is not None), details[0])
         name = _name_of(first)
         wire = next((f.alias for key, f in cls.model_fields.items() if name in {key, f.alias}), name)
         return InvalidCommand(f"{cls.spec.id}: {cls._describe(first, wire)}", field=wire)
