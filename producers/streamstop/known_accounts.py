@@ -20,6 +20,8 @@ from streamstop.lanes.names import ACCOUNTS
 PUBLISHED_FOR = timedelta(seconds=60)
 #: How long a producer trusts what it read.
 _CACHED_FOR = timedelta(seconds=10)
+#: How many accounts an error lists.
+_MAX_LISTED = 20
 
 
 class KnownAccounts:
@@ -79,15 +81,23 @@ class KnownAccounts:
 def vendor_among(known: Mapping[str, str], account: str) -> str | None:
     """Return the vendor of `account` by `known` (names to vendors), or None where nothing is known.
 
-    Raises :class:`~streamstop.errors.UnknownAccount`, with the nearest names.
+    Raises :class:`~streamstop.errors.UnknownAccount`, which suggests similar names and lists the accounts.
     """
     if not known:
         return None
     if account not in known:
         near = difflib.get_close_matches(account, known, n=3)
-        hint = f" (did you mean {', '.join(near)}?)" if near else f" (known: {', '.join(sorted(known))})"
-        raise UnknownAccount(f"no running worker has account {account!r}{hint}", field="account")
+        suggestion = f"did you mean {', '.join(near)}? " if near else ""
+        raise UnknownAccount(
+            f"no running worker has account {account!r} ({suggestion}accounts: {_listed(known)})", field="account"
+        )
     return known[account]
+
+
+def _listed(known: Mapping[str, str]) -> str:
+    names = sorted(known)
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more
 
 
 def check_vendor(account: str, actual: str | None, vendor: str) -> None:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from streamstop import callbacks
-from streamstop.cli.reading import KEYS, Defaults, InvalidLines, read_lines
+from streamstop.cli._shared.parsing import LINE_KEYS, Defaults, InvalidLines, parse_lines
 from streamstop.commands import ReceivedCommand
 from streamstop.dead import letter_of
 from streamstop.errors import InvalidCommand, InvalidSettings
@@ -133,7 +133,7 @@ def lines(data: bytes) -> None:
     for kind in Kind:
         defaults = Defaults(account="live-cn")
         with contextlib.suppress(InvalidLines):
-            for line in read_lines(data.splitlines(keepends=True), kind, defaults, KEYS):
+            for line in parse_lines(data.splitlines(keepends=True), kind, defaults, LINE_KEYS):
                 json.dumps(line.command.to_message(now=_NOW), ensure_ascii=False).encode()
 
 

@@ -135,7 +135,7 @@ def test_an_account_that_no_worker_has_is_told_with_its_lines(served: World, url
     done = run(url, "stop", "--from", "-", stdin=lines)
     assert done.returncode == 2
     head, second, third = done.stderr.splitlines()
-    assert head == "Error: nothing was enqueued, for <stdin> is not valid:"
+    assert head == "Error: nothing was enqueued: <stdin> is not valid:"
     assert second.startswith("line 2: no running worker has account 'demo-aliyun-7' (did you mean ")
     assert third == f"line 3: account '{TENCENT}' is at vendor tencent, and the operation at aliyun"
     single = run(url, "stop", "live.StopMPUTask", "--account", "demo-aliyun-7", "AppId=a", "TaskId=t")
@@ -211,7 +211,7 @@ def test_jobs_that_do_not_end_in_time_exit_3_with_what_is_known(redis_url: str) 
     done = run(redis_url, "stop", "--from", "-", "--json", "--wait", "0.1", stdin=stop_line("a") + stop_line("b"))
     assert done.returncode == 3
     assert [one["outcome"] for one in objects(done.stdout)] == [None, None]
-    assert done.stderr == "Error: 2 jobs did not end in time, and will go on; look at one with `streamstop job ID`\n"
+    assert done.stderr == "Error: 2 jobs did not end in time and will continue; look at one with `streamstop job ID`\n"
 
 
 def test_without_redis_it_exits_4_and_never_prints_the_url() -> None:
@@ -240,7 +240,7 @@ def test_ctrl_c_while_it_waits_leaves_the_jobs_and_tells_their_ids(redis_url: st
             waiting.send_signal(signal.SIGINT)
         stdout, stderr = waiting.communicate(timeout=30)
     assert waiting.returncode == 130
-    assert stderr == "Error: interrupted: 2 jobs will go on; look at one with `streamstop job ID`\n"
+    assert stderr == "Error: interrupted: 2 jobs will continue; look at one with `streamstop job ID`\n"
     rows = stdout.splitlines()
     assert [row.split()[0] for row in rows] == ["open", "open", "2"]
     assert "open" in run(redis_url, "job", rows[0].split()[1]).stdout

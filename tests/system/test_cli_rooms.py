@@ -60,10 +60,10 @@ def test_a_room_is_registered_stopped_and_shown(served: World, url: str, tmp_pat
         {"room": "whole", "tasks": 4, "shutdown": None}
     ]
     taken = run(url, "room", "unregister", "whole", "--from", "-", stdin=stop_line("gone") + stop_line("never"))
-    assert taken.stdout == "1 task taken out of whole; 1 task had not been registered\n"
+    assert taken.stdout == "1 task removed from whole; 1 task had not been registered\n"
     assert run(url, "room", "show", "whole").stdout.splitlines()[1:] == [
         "registered  3 tasks",
-        "shutdown    none: nobody has stopped the room",
+        "shutdown    none: the room was never stopped",
     ]
 
     more = tmp_path / "more.jsonl"
@@ -95,7 +95,7 @@ def test_a_room_with_nothing_in_it_is_done_at_once(url: str) -> None:
 def test_without_waiting_the_shutdowns_id_is_printed(served: World, url: str) -> None:
     done = run(url, "room", "stop", "at-once")
     assert (done.returncode, done.stdout) == (0, f"{served.client.room('at-once').shutdown}\n")
-    assert "come back to it with `streamstop room show at-once --watch`" in done.stderr
+    assert "watch it with `streamstop room show at-once --watch`" in done.stderr
 
 
 def test_where_the_output_is_no_terminal_watching_writes_plain_lines(served: World, url: str) -> None:
@@ -170,7 +170,7 @@ def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served: World, url:
         _, stderr = watching.communicate(timeout=30)
     assert watching.returncode == 130
     back = "streamstop room show left --watch"
-    assert stderr == f"Error: interrupted: the shutdown goes on; come back to it with `{back}`\n"
+    assert stderr == f"Error: interrupted: the shutdown continues; watch it with `{back}`\n"
     progress = served.client.shutdown(str(served.client.room("left").shutdown)).wait(TIMEOUT)
     assert (progress.status, progress.results) == (ShutdownStatus.DONE, {Result.STOPPED: 30})
     assert run(url, *back.split()[1:]).returncode == 0
@@ -180,7 +180,7 @@ def test_what_is_not_over_in_time_exits_3_and_can_be_cancelled(served: World, ur
     slow_room(served, "long", 200)
     done = run(url, "room", "stop", "long", "--wait", "0.1")
     assert done.returncode == 3
-    assert done.stderr.startswith("Error: not everything ended in time: the shutdown goes on; ")
+    assert done.stderr.startswith("Error: some tasks did not end in time: the shutdown continues; ")
     assert run(url, "room", "reopen", "long").returncode == 1
     assert run(url, "room", "cancel", "long").returncode == 0
     assert run(url, "room", "show", "long", "--watch").returncode == 1
@@ -192,7 +192,7 @@ def test_an_account_that_no_worker_has_is_told_with_its_line_and_nothing_is_stop
     slow_room(served, "refused", 3)
     done = run(url, "room", "stop", "refused", "--from", "-", stdin=stop_line("a") + stop_line("b", "demo-nobody"))
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == "Error: nothing was stopped, for <stdin> is not valid:"
+    assert done.stderr.splitlines()[0] == "Error: nothing was stopped: <stdin> is not valid:"
     assert done.stderr.splitlines()[1].startswith("line 2: no running worker has account 'demo-nobody'")
     assert served.client.room("refused").shutdown is None
     assert len(served.client.room("refused").tasks) == 3

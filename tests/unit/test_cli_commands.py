@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import click
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from streamstop.cli import main
-from streamstop.cli.enqueue import status, stop
-from streamstop.cli.reading import Defaults, read_line
+from streamstop.cli._shared.parsing import Defaults, parse_line
+from streamstop.cli.stop_status import status, stop
+from streamstop.errors import NotCancellable
+from streamstop.jobs import Job
 from streamstop.operations import OPERATIONS, Kind
 
 #: Nothing listens there.
@@ -39,12 +42,20 @@ def run(command: str, stdin: str | None = None) -> Result:
     return result
 
 
-@pytest.mark.parametrize("command", ["", "stop", "status", "operations", "job", "cancel", "completion"])
-def test_every_command_has_a_help_page_with_an_example(command: str) -> None:
-    page = run(f"{command} --help")
+def command_paths(command: click.Command, path: str = "") -> Iterator[str]:
+    """Yield the path of the command and of all commands below it: ``dead list``."""
+    yield path
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from command_paths(child, f"{path} {name}".strip())
+
+
+@pytest.mark.parametrize("path", list(command_paths(main)))
+def test_every_command_has_a_help_page_with_an_example(path: str) -> None:
+    page = run(f"{path} --help")
     assert page.exit_code == 0
-    assert f"streamstop {command}".strip() in page.stdout
-    assert "Examples:" in page.stdout or command == "completion"
+    examples = page.stdout.partition("Examples:\n")[2].partition("\n\n")[0]
+    assert f"streamstop {path}".strip() in examples
 
 
 @pytest.mark.parametrize("command", ["", "stop", "status"])
@@ -57,7 +68,7 @@ def test_help_tells_the_exit_codes(command: str) -> None:
 def test_the_examples_of_the_help_pages_are_valid(command: object, kind: Kind) -> None:
     page = run(f"{kind} --help").stdout
     (line,) = re.findall(r"^  (\{.*\})$", page, re.MULTILINE)
-    assert read_line(line.encode(), kind, Defaults()).account == "live-cn"
+    assert parse_line(line.encode(), kind, Defaults()).account == "live-cn"
     for example in re.findall(rf"^  (streamstop {kind} [a-z].*)$", page, re.MULTILINE):
         # Valid input fails only where it reaches for Redis.
         assert run(example.removeprefix("streamstop ")).exit_code == 4
@@ -84,15 +95,16 @@ def test_operations_are_listed_for_programs() -> None:
     [
         ("stop", "Missing argument 'OPERATION' (or --from FILE)."),
         ("stop --account live-cn", "Missing argument 'OPERATION' (or --from FILE)."),
-        ("stop live.StopMPUTask AppId=a TaskId=t", "account is required: --account NAME"),
+        ("stop live.StopMPUTask AppId=a TaskId=t", "account is required: give --account NAME"),
         ("stop live.StopMPUTask --account Live AppId=a TaskId=t", "account 'Live' must be"),
         ("stop live.StopMPUTask --account a AppId=a", "live.StopMPUTask: TaskId is required"),
         ("stop live.StopMPUTask --account a AppId TaskId=t", "parameter 'AppId' must be Key=Value"),
         ("stop live.StopMPUTask --account a AppId=a AppId=b TaskId=t", "AppId is given twice"),
         ("stop live.StopMPUTsk --account a", "did you mean live.StopMPUTask"),
+        ("stop live.StopMPUTask --account a Appid=a TaskId=t", "Appid is not a parameter of this operation (did you"),
         ("stop live.GetMPUTaskStatus --account a AppId=a TaskId=t", "use `streamstop status` for it"),
         ("status live.StopMPUTask --account a AppId=a TaskId=t", "use `streamstop stop` for it"),
-        ("stop live.StopMPUTask --from -", "OPERATION and --from exclude each other"),
+        ("stop live.StopMPUTask --from -", "OPERATION and --from cannot be combined"),
         ("stop --from no-such-file.jsonl", "no-such-file.jsonl"),
         ("stop live.StopMPUTask --account a AppId=a TaskId=t --priority 10", "--priority"),
         ("stop live.StopMPUTask --account a AppId=a TaskId=t --expires-in 0", "expires_in must be a positive"),
@@ -121,8 +133,8 @@ def test_bad_lines_exit_2_and_are_named_with_their_file(tmp_path: Path) -> None:
     result = run(f"stop --from {file}")
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
-        f"Error: nothing was enqueued, for {file} is not valid:",
-        "line 2: live.StopMPUTask: TaskId is required (parameters: AppId, TaskId)",
+        f"Error: nothing was enqueued: {file} is not valid:",
+        "line 2: live.StopMPUTask: TaskID is not a parameter of this operation (did you mean TaskId?)",
         "line 4: account 'Live' must be 1 to 63 of a-z, 0-9, _ and -, starting with a letter or digit",
     ]
 
@@ -149,6 +161,34 @@ def test_without_redis_it_exits_4_and_says_so(command: str) -> None:
     assert result.exit_code == 4
     assert result.stderr.startswith("Error: Redis did not answer (ConnectionError): ")
     assert result.stdout == ""
+
+
+def test_cancel_without_ids_on_standard_input_is_nothing_to_do() -> None:
+    result = run("cancel -", "\n\n")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "no IDs in the input: nothing was cancelled\n"
+
+
+def test_cancel_takes_every_id_of_standard_input_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled = []
+
+    def cancel(job: Job) -> None:
+        cancelled.append(job.id)
+        if job.id == "b":
+            raise NotCancellable("job b has ended")
+
+    monkeypatch.setattr(Job, "cancel", cancel)
+    result = run("cancel first -", "a\n\n b \r\na\nfirst\n")
+    assert cancelled == ["first", "a", "b"]
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == ["cancelled  first", "cancelled  a"]
+    assert result.stderr == "not cancelled: job b has ended\n"
+
+
+def test_an_id_on_standard_input_that_is_not_text_exits_2_and_nothing_is_cancelled() -> None:
+    result = CliRunner().invoke(main, ["cancel", "-"], input=b"a\n\xff\n")
+    assert result.exit_code == 2
+    assert "An ID must be UTF-8 text." in result.stderr
 
 
 def test_the_option_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

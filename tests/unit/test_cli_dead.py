@@ -12,7 +12,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from streamstop.cli import main
-from streamstop.cli.matching import Duration
+from streamstop.cli.dead_filters import Duration
 from streamstop.client import Client
 from streamstop.connections import Connections
 from streamstop.dead import Letters
@@ -66,12 +66,17 @@ def objects(text: str) -> list[dict[str, Any]]:
 # list
 
 
-def test_the_list_has_a_line_a_letter_and_counts_them_at_its_end(letters: Cemetery) -> None:
+def test_the_list_has_a_header_a_line_a_letter_and_counts_them_at_its_end(letters: Cemetery) -> None:
     result = run("list")
     assert result.exit_code == 0
     a, b, raw = "AppId=a TaskId=t   ", "SdkAppId=1 TaskId=u", "not JSON \\x1b[2J   "
     raw_id = "unreadable-1"
-    assert result.stdout.splitlines() == [
+    header, *lines = result.stdout.splitlines()
+    assert header.split("  ")[0] == "DIED AT"
+    assert header.split() == ["DIED", "AT", "RESULT", "CODE", "ACCOUNT", "OPERATION", "PARAMETERS", "ID"]
+    for name, cell in (("CODE", "Forbidden.RAM"), ("PARAMETERS", "AppId=a"), ("ID", f"{LANE.name}.a")):
+        assert header.index(f" {name}") == lines[0].index(f" {cell}")
+    assert lines == [
         f"2026-01-01T00:00:00Z  refused     Forbidden.RAM  live-cn  {LANE.operation}       {a}  {LANE.name}.a",
         f"2026-01-01T00:01:00Z  not_found   -              trtc-sg  {OTHER.operation}  {b}  {OTHER.name}.b",
         f"2026-01-01T00:02:00Z  expired     -              live-cn  {LANE.operation}       {a}  {LANE.name}.c",
@@ -82,6 +87,39 @@ def test_the_list_has_a_line_a_letter_and_counts_them_at_its_end(letters: Cemete
         "     1  expired     -              live-cn",
         "     1  unreadable  -              live-cn",
     ]
+
+
+def test_a_wide_terminal_cuts_the_parameters_only(cemetery: Cemetery, monkeypatch: pytest.MonkeyPatch) -> None:
+    cemetery.die("a", command={**COMMAND, "params": {"AppId": "a" * 60, "TaskId": "t"}})
+    monkeypatch.setenv("COLUMNS", "160")
+    header, line, *_ = run("list", on_terminal=True).stdout.splitlines()
+    assert len(line) == 160
+    assert line.endswith(f"…  {LANE.name}.a")
+    assert f"AppId={'a' * 60}" in line
+    assert header.split()[-2:] == ["PARAMETERS", "ID"]
+    assert f"AppId={'a' * 60} TaskId=t" in run("list").stdout, "what no terminal shows is not cut"
+
+
+@pytest.mark.parametrize("columns", [80, 60, 40])
+def test_a_narrow_terminal_has_every_id_whole_on_a_line_of_its_own(
+    letters: Cemetery, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = run("list", on_terminal=True).stdout.splitlines()
+    lines = lines[: lines.index("4 dead letters")]
+    assert all(len(line) <= columns for line in lines)
+    assert lines[0].split()[:4] == ["DIED", "AT", "RESULT", "CODE"]
+    assert lines[1] == "  ID"
+    assert lines[3::2][:3] == [f"  {LANE.name}.a", f"  {OTHER.name}.b", f"  {LANE.name}.c"]
+    assert lines[-2:] == ["  unreadable-1", f"  {LANE.account} {LANE.operation}"]
+    assert lines[2].startswith("2026-01-01T00:00:00Z  refused     Forbi")
+
+
+def test_a_long_list_has_one_header(cemetery: Cemetery, monkeypatch: pytest.MonkeyPatch) -> None:
+    cemetery.die("a")
+    (letter,) = cemetery.dead.letters()
+    monkeypatch.setattr(Letters, "letters", lambda _self, _matching: (letter for _ in range(500)))
+    assert run("list").stdout.count("DIED AT") == 1
 
 
 @pytest.mark.parametrize(
@@ -122,8 +160,8 @@ def test_json_has_everything_of_a_letter_under_stable_names(letters: Cemetery) -
 
 
 def test_of_more_than_the_limit_it_is_said_that_there_are_more(letters: Cemetery) -> None:
-    assert run("list --limit 3").stdout.splitlines()[3] == "3 dead letters, and there are more"
-    assert run("list --limit 4").stdout.splitlines()[4] == "4 dead letters"
+    assert run("list --limit 3").stdout.splitlines()[4] == "3 dead letters, and there are more"
+    assert run("list --limit 4").stdout.splitlines()[5] == "4 dead letters"
 
 
 def test_without_letters_everything_is_well(cemetery: Cemetery) -> None:
@@ -238,7 +276,7 @@ def test_without_a_terminal_many_are_not_touched_unless_yes_is_said(letters: Cem
     result = run(f"{command} --account live-cn")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        f"Error: 3 dead letters fit, and there is no terminal to ask on: say --yes to {command} them\n"
+        f"Error: 3 dead letters match, and there is no terminal to confirm on: pass --yes to {command} them\n"
     )
     assert letters.dead.count() == 4
     assert run(f"{command} --account trtc-sg --yes").exit_code == 0
@@ -251,7 +289,7 @@ def test_on_a_terminal_it_is_asked_with_the_number_and_nothing_is_done_without_a
 ) -> None:
     result = run(f"{command} --account live-cn", "n\n", on_terminal=True)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.splitlines()[:2] == ["3 dead letters fit:", "     1  refused     Forbidden.RAM  live-cn"]
+    assert result.stderr.splitlines()[:2] == ["3 dead letters match:", "     1  refused     Forbidden.RAM  live-cn"]
     assert f"{command.capitalize()} them? [y/N]" in result.stderr
     assert run(f"{command} --account live-cn", "", on_terminal=True).exit_code == 130
     assert letters.dead.count() == 4
@@ -283,7 +321,7 @@ def test_a_rehearsal_changes_nothing(letters: Cemetery, command: str) -> None:
     before = {key: letters.redis.type(key) for key in letters.redis.scan_iter("*")}
     result = run(f"{command} --dry-run --result not_found")
     assert result.exit_code == 0
-    assert [line.split()[-1] for line in result.stdout.splitlines()] == [f"{OTHER.name}.b"]
+    assert [line.split()[-1] for line in result.stdout.splitlines()] == ["ID", f"{OTHER.name}.b"]
     past = "requeued" if command == "requeue" else "dropped"
     assert result.stderr == f"1 dead letter would be {past}; nothing was changed\n"
     some = run(f"{command} --dry-run --json {NO_LETTER} {LANE.name}.a unreadable-1")
@@ -392,22 +430,25 @@ def test_every_command_has_a_help_page_with_an_example(command: str) -> None:
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
-        ("list --older-than 2x", "Invalid value for '--older-than': '2x' is not a duration: a number of seconds, or "),
+        (
+            "list --older-than 2x",
+            "Invalid value for '--older-than': '2x' is not a duration: give a number of seconds, ",
+        ),
         ("list --younger-than -5m", "'-5m' is not a duration"),
         ("list --younger-than nan", "'nan' is not a duration"),
         ("list --older-than ''", "'' is not a duration"),
         ("list --older-than 10000000000d", "is not a duration"),
         ("list --result stopped", "'stopped' is not one of 'not_found', 'refused', 'gave_up', 'expired', "),
         ("list --limit 0", "Invalid value for '--limit': 0 is not in the range x>=1"),
-        ("requeue", "Say which: IDs, filters such as --account, or --all for every dead letter."),
-        ("drop --yes", "Say which: IDs, filters such as --account, or --all for every dead letter."),
-        ("requeue x --all", "IDs, filters and --all exclude each other."),
-        ("drop x --account a", "IDs, filters and --all exclude each other."),
-        ("requeue --all --code c", "IDs, filters and --all exclude each other."),
+        ("requeue", "Give IDs, filters such as --account, or --all for every dead letter."),
+        ("drop --yes", "Give IDs, filters such as --account, or --all for every dead letter."),
+        ("requeue x --all", "IDs, filters and --all cannot be combined."),
+        ("drop x --account a", "IDs, filters and --all cannot be combined."),
+        ("requeue --all --code c", "IDs, filters and --all cannot be combined."),
         ("requeue --all --wait soon", "'soon' is not a number of seconds"),
         ("show", "Missing argument 'ID'"),
-        ("show \udcff", "An ID is UTF-8 text."),
-        ("drop \udcff", "An ID is UTF-8 text."),
+        ("show \udcff", "An ID must be UTF-8 text."),
+        ("drop \udcff", "An ID must be UTF-8 text."),
     ],
 )
 def test_bad_input_exits_2_and_says_what_is_wrong(command: str, complaint: str) -> None:

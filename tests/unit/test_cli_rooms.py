@@ -14,9 +14,16 @@ from hypothesis import strategies as st
 
 from streamstop import Command, LaneProgress, Outcome, Progress, Result, RoomView, ShutdownStatus
 from streamstop.cli import main
-from streamstop.cli.exits import Exit, Failure
-from streamstop.cli.progress import line, outcome_lines, room_json, room_page, to_json, view
-from streamstop.cli.watching import Plain, Redrawn, come_back, conclude
+from streamstop.cli._shared.exit_codes import Exit, Failure
+from streamstop.cli.room_output import (
+    outcome_lines,
+    progress_json,
+    progress_line,
+    progress_view,
+    room_json,
+    room_page,
+)
+from streamstop.cli.room_watch import LogDisplay, TerminalDisplay, raise_unless_done, watch_hint
 from streamstop.operations import OPERATIONS, StopMPUTask
 
 NOWHERE = "redis://:hush@127.0.0.1:1/0"
@@ -62,7 +69,7 @@ HALF = progress(
 
 
 def test_the_view_has_a_bar_a_lane_and_one_for_the_whole() -> None:
-    assert plain(view(HALF)) == [
+    assert plain(progress_view(HALF)) == [
         "room room-42: closing",
         "account       operation                 tasks ended             pace",
         "live-cn       live.StopMPUTask          ██▏░░░░░░     123/500 9.70/s running",
@@ -76,7 +83,7 @@ def test_the_view_has_a_bar_a_lane_and_one_for_the_whole() -> None:
 
 
 def test_the_plain_line_tells_the_same() -> None:
-    assert line(HALF) == (
+    assert progress_line(HALF) == (
         "room-42: closing, 183 of 607 tasks ended, 180 stopped, 1 already_stopped, 2 not_found, "
         "trtc-sg trtc.StopStreamIngest rests 3 s, about 39 s left"
     )
@@ -92,25 +99,27 @@ def test_the_plain_line_tells_the_same() -> None:
 )
 def test_an_ended_shutdown_says_how_it_ended_and_how_long_it_took(status: ShutdownStatus, word: str) -> None:
     ended = progress(lane("a", "live.StopMPUTask", 1, 1), status=status)
-    assert plain(view(ended))[0] == f"room room-42: {word}"
-    assert view(ended)[-1] == "took 12 s"
-    assert line(ended) == f"room-42: {word}, 1 of 1 task ended, 1 stopped, took 12 s"
+    assert plain(progress_view(ended))[0] == f"room room-42: {word}"
+    assert progress_view(ended)[-1] == "took 12 s"
+    assert progress_line(ended) == f"room-42: {word}, 1 of 1 task ended, 1 stopped, took 12 s"
 
 
 def test_a_room_with_nothing_in_it_is_all_done() -> None:
-    lines = plain(view(progress(status=ShutdownStatus.DONE)))
+    lines = plain(progress_view(progress(status=ShutdownStatus.DONE)))
     assert lines[2].split() == ["the", "whole", "room", "█████████", "0/0"]
 
 
 def test_before_the_first_job_the_time_left_is_not_guessed() -> None:
-    assert view(progress(lane("a", "live.StopMPUTask", 7, 0, pace=None)))[-1] == "the time left is not known yet"
+    assert (
+        progress_view(progress(lane("a", "live.StopMPUTask", 7, 0, pace=None)))[-1] == "the time left is not known yet"
+    )
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(99, "99 s"), (100, "2 min"), (5940, "99 min"), (6000, "2 h"), (86400, "24 h")]
 )
 def test_the_time_left_is_told_in_the_unit_that_suits_it(seconds: int, text: str) -> None:
-    assert view(progress(lane("a", "live.StopMPUTask", seconds, 0, pace=1.0)))[-1] == f"about {text} left"
+    assert progress_view(progress(lane("a", "live.StopMPUTask", seconds, 0, pace=1.0)))[-1] == f"about {text} left"
 
 
 lanes = st.builds(
@@ -128,7 +137,7 @@ lanes = st.builds(
 
 @given(st.lists(lanes, max_size=6), st.text(min_size=1, max_size=200))
 def test_the_view_fits_80_columns_and_its_columns_stand_still(made: list[LaneProgress], room: str) -> None:
-    lines = plain(view(progress(*made, room=room)))
+    lines = plain(progress_view(progress(*made, room=room)))
     assert all(len(one) <= 80 for one in lines)
     bars = {one.index(mark) for one in lines[2:] for mark in "█░" if mark in one and one.index(mark) == 40}
     assert bars <= {40}
@@ -136,18 +145,18 @@ def test_the_view_fits_80_columns_and_its_columns_stand_still(made: list[LanePro
 
 def test_of_many_lanes_those_under_way_are_shown() -> None:
     done = [lane("a", name, 1, 1) for name in ("live.StopA", "live.StopB", "live.StopC")]
-    lines = plain(view(progress(*done, lane("z", "live.StopZ", 2, 1)), most_lanes=2))
+    lines = plain(progress_view(progress(*done, lane("z", "live.StopZ", 2, 1)), max_lanes=2))
     assert [one.split()[1] for one in lines[2:4]] == ["live.StopA", "live.StopZ"]
     assert lines[4] == "… and 2 more lanes"
 
 
 def test_a_rooms_name_does_not_reach_the_terminal_unescaped() -> None:
     evil = "a\u202eb"
-    assert "\u202e" not in "".join([*view(progress(room=evil)), line(progress(room=evil))])
+    assert "\u202e" not in "".join([*progress_view(progress(room=evil)), progress_line(progress(room=evil))])
 
 
 def test_json_has_everything_that_the_handle_has() -> None:
-    told = json.loads(to_json(HALF))
+    told = json.loads(progress_json(HALF))
     assert (told["status"], told["total"], told["ended"], told["pending"]) == ("open", 607, 183, 424)
     assert told["results"] == {"stopped": 180, "already_stopped": 1, "not_found": 2}
     assert told["seconds_left"] == HALF.seconds_left
@@ -160,7 +169,7 @@ def test_the_page_of_a_room_says_what_is_registered_and_whether_it_was_stopped()
     assert room_page(never, None) == [
         "room        room-42",
         "registered  1 task",
-        "shutdown    none: nobody has stopped the room",
+        "shutdown    none: the room was never stopped",
     ]
     assert json.loads(room_json(never, None)) == {"room": "room-42", "registered": 1, "shutdown": None}
     gone = RoomView("room-42", (), "5f")
@@ -189,22 +198,22 @@ def test_outcomes_that_need_a_person_are_listed_last() -> None:
 
 def test_a_terminal_is_drawn_over_and_what_became_superfluous_is_cleared() -> None:
     out = io.StringIO()
-    display = Redrawn(out, colours=False)
+    display = TerminalDisplay(out, colours=False)
     display.show(HALF)
     first = out.getvalue()
-    assert first.count("\n") == len(view(HALF))
+    assert first.count("\n") == len(progress_view(HALF))
     display.show(progress(lane("a", "live.StopMPUTask", 1, 1), status=ShutdownStatus.DONE))
     second = out.getvalue().removeprefix(first)
-    assert second.startswith(f"\x1b[{len(view(HALF))}A\r")
+    assert second.startswith(f"\x1b[{len(progress_view(HALF))}A\r")
     assert second.endswith("took 12 s\x1b[K\n\x1b[J")
     assert "\x1b[1m" not in out.getvalue()
-    assert "Ctrl-C leaves the watching, not the shutdown" in first
+    assert "Ctrl-C stops the watching, not the shutdown" in first
     assert "Ctrl-C" not in second
 
 
 def test_plain_lines_come_every_two_seconds_and_at_the_end() -> None:
     out, now = io.StringIO(), [0.0]
-    display = Plain(out, lambda: now[0])
+    display = LogDisplay(out, lambda: now[0])
     for moment in (0.0, 0.1, 1.9, 2.0, 2.1):
         now[0] = moment
         display.show(progress(lane("a", "live.StopMPUTask", 100, int(moment * 10))))
@@ -226,14 +235,14 @@ def test_plain_lines_come_every_two_seconds_and_at_the_end() -> None:
 )
 def test_what_did_not_end_well_has_its_exit_code(status: ShutdownStatus, code: Exit) -> None:
     with pytest.raises(Failure) as failed:
-        conclude(progress(status=status))
+        raise_unless_done(progress(status=status))
     assert failed.value.exit_code is code
-    conclude(progress(status=ShutdownStatus.DONE))
+    raise_unless_done(progress(status=ShutdownStatus.DONE))
 
 
 def test_the_way_back_is_one_that_a_shell_understands() -> None:
-    assert come_back("room-42") == "come back to it with `streamstop room show room-42 --watch`"
-    assert "streamstop room show 'the lobby' --watch" in come_back("the lobby")
+    assert watch_hint("room-42") == "watch it with `streamstop room show room-42 --watch`"
+    assert "streamstop room show 'the lobby' --watch" in watch_hint("the lobby")
 
 
 # The commands themselves.
@@ -290,7 +299,7 @@ def test_bad_lines_exit_2_and_are_named_with_their_field(command: str) -> None:
     result = run(f"room {command} --from -", lines)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[1:] == [
-        "line 2: live.StopMPUTask: TaskId is required (parameters: AppId, TaskId)",
+        "line 2: live.StopMPUTask: TaskID is not a parameter of this operation (did you mean TaskId?)",
         "line 3: 'priority' is not a key of a line (keys: operation, account, params)",
     ]
 

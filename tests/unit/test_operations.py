@@ -62,6 +62,23 @@ def test_a_parameter_of_another_operation_is_named_with_those_that_there_are() -
 
 
 @pytest.mark.parametrize(
+    ("misspelt", "meant"), [("Appid", "AppId"), ("appId", "AppId"), ("TASKID", "TaskId"), ("TaskdId", "TaskId")]
+)
+def test_a_misspelt_parameter_is_named_with_the_one_that_is_meant(misspelt: str, meant: str) -> None:
+    params = {"AppId": "a", "TaskId": "t"}
+    hint = f"live.StopMPUTask: {misspelt} is not a parameter of this operation (did you mean {meant}?)"
+    instead = wrong("live.StopMPUTask", **{misspelt if name == meant else name: params[name] for name in params})
+    assert (str(instead), instead.field) == (hint, misspelt)
+    assert str(wrong("live.StopMPUTask", **params, **{misspelt: "x"})) == hint
+
+
+def test_of_many_unknown_parameters_only_the_first_are_compared() -> None:
+    unknown = {f"x{number}": "x" for number in range(1000)}
+    assert "AppId is required" in str(wrong("live.StopMPUTask", **unknown, Appid="a"))
+    assert "did you mean AppId?" in str(wrong("live.StopMPUTask", Appid="a", **unknown))
+
+
+@pytest.mark.parametrize(
     ("value", "complaint"),
     [
         ("", "TaskId must not be empty"),

@@ -1,4 +1,4 @@
-"""``streamstop dead …``: look at what ended so that a person must look, and send it again or forget it."""
+"""``streamstop dead``: lists dead letters, shows one, and requeues or drops them."""
 
 from datetime import timedelta
 from itertools import islice
@@ -6,28 +6,36 @@ from typing import Any
 
 import click
 
-from streamstop.cli import letters as showing
-from streamstop.cli.acting import Done, act, conclude, dropped_json, ended_lines, rehearse, tell_problem
-from streamstop.cli.acting import show as show_all
-from streamstop.cli.choosing import Choice, checked_id, choosing
-from streamstop.cli.enqueue import wait_for
-from streamstop.cli.exits import Exit, Failure
-from streamstop.cli.matching import matching_of, matching_options
-from streamstop.cli.options import Seconds, json_option, redis_option
-from streamstop.cli.pages import Page, PageGroup
-from streamstop.cli.showing import lines, printable
+from streamstop.cli._shared.exit_codes import Exit, Failure
+from streamstop.cli._shared.help_pages import Page, PageGroup
+from streamstop.cli._shared.input import check_id
+from streamstop.cli._shared.options import Seconds, json_option, redis_option
+from streamstop.cli._shared.output import join_lines, printable
+from streamstop.cli._shared.waiting import wait_for_outcomes
+from streamstop.cli.dead_actions import (
+    ActionResult,
+    act_on_each,
+    exit_with_count,
+    new_jobs_table,
+    print_dry_run,
+    print_letters,
+    print_problem,
+)
+from streamstop.cli.dead_filters import build_matching, filter_options
+from streamstop.cli.dead_output import count_letters, kinds_table, letter_json, letter_page
+from streamstop.cli.dead_selection import Selection, selection_options
 from streamstop.client import Client
 from streamstop.dead_letters import DeadLetters
 from streamstop.errors import UnknownDeadLetter
 from streamstop.outcomes import Outcome
 
 _ID = "live-cn.live.StopMPUTask.0f8b5c2e9d7a4b31a6c0d4e8f1b29375"
-_BAD = "2    bad input, or --yes is missing and there is no terminal to ask on: nothing was changed"
+_BAD_INPUT = "2    bad input, or --yes is missing and there is no terminal to confirm on: nothing was changed"
 
 
 @click.group(
     cls=PageGroup,
-    short_help="Look at what ended badly, and send it again.",
+    short_help="List dead letters, and requeue or drop them.",
     blocks={
         "Examples": [
             "streamstop dead list --younger-than 2h",
@@ -38,42 +46,44 @@ _BAD = "2    bad input, or --yes is missing and there is no terminal to ask on: 
     },
 )
 def dead() -> None:
-    """Look at what ended so that a person must look, and send it again or forget it.
+    """List the jobs that failed, and requeue or drop them.
 
     Dead letters are the jobs that ended refused, not_found, gave_up, expired or not_verified, and the messages
-    that nobody could read. Each is kept until it is requeued or dropped; of more than 100,000 the oldest go.
+    that could not be read. Each is kept until it is requeued or dropped; beyond 100,000 the oldest are deleted.
     """
 
 
 @dead.command(
     "list",
     cls=Page,
+    short_help="List and count dead letters.",
     blocks={
         "Examples": [
             "streamstop dead list",
             "streamstop dead list --account live-cn --result refused --younger-than 30m",
             "streamstop dead list --json --limit 100",
         ],
-        "Exit codes": ["0    listed, also where there are none", "2    bad input", "4    Redis did not answer"],
+        "Exit codes": ["0    listed, even if there are none", "2    bad input", "4    Redis did not answer"],
     },
 )
-@matching_options
-@click.option("--limit", metavar="N", type=click.IntRange(1), help="Only the oldest N of them.")
+@filter_options
+@click.option("--limit", metavar="N", type=click.IntRange(1), help="Only the oldest N.")
 @json_option
 @redis_option
 def list_letters(*, limit: int | None, as_json: bool, redis: str | None, **filters: Any) -> None:
     """List dead letters, oldest first, and count them by result, code and account."""
-    matching = matching_of(**filters)
+    matching = build_matching(**filters)
     with Client(redis) as client:
-        fitting = DeadLetters(client).letters(matching)
-        kinds = show_all(islice(fitting, limit), as_json=as_json)
-        more = ", and there are more" if limit is not None and next(fitting, None) is not None else ""
+        letters = DeadLetters(client).letters(matching)
+        kinds = print_letters(islice(letters, limit), as_json=as_json)
+        more = ", and there are more" if limit is not None and next(letters, None) is not None else ""
     if not as_json:
-        click.echo(lines([f"{showing.letters(kinds.total())}{more}", *showing.summary(kinds)]))
+        click.echo(join_lines([f"{count_letters(kinds.total())}{more}", *kinds_table(kinds)]))
 
 
 @dead.command(
     cls=Page,
+    short_help="Show a dead letter.",
     blocks={
         "Examples": [f"streamstop dead show {_ID}", f"streamstop dead show {_ID} --json"],
         "Exit codes": [
@@ -88,17 +98,18 @@ def list_letters(*, limit: int | None, as_json: bool, redis: str | None, **filte
 @json_option
 @redis_option
 def show(letter_id: str, *, as_json: bool, redis: str | None) -> None:
-    """Show everything that is known of a dead letter, also the text of one that nobody could read."""
+    """Show everything that is known of a dead letter; of a message that could not be read, its text."""
     with Client(redis) as client:
         try:
-            letter = DeadLetters(client).get(checked_id(letter_id))
+            letter = DeadLetters(client).get(check_id(letter_id))
         except UnknownDeadLetter as unknown:
             raise Failure(str(unknown), Exit.ENDED_OTHERWISE) from unknown
-    click.echo(showing.letter_json(letter) if as_json else lines(showing.page(letter)))
+    click.echo(letter_json(letter) if as_json else join_lines(letter_page(letter)))
 
 
 @dead.command(
     cls=Page,
+    short_help="Enqueue dead letters again.",
     blocks={
         "Examples": [
             f"streamstop dead requeue {_ID} --wait 30",
@@ -108,54 +119,54 @@ def show(letter_id: str, *, as_json: bool, redis: str | None) -> None:
         ],
         "Exit codes": [
             "0    all are requeued (with --wait: and ended stopped, already_stopped or status)",
-            "1    some could not be, or with --wait ended otherwise; or you did not agree",
-            _BAD,
-            "3    not all jobs ended in time; they go on",
-            "4    Redis did not answer; run it again, for no letter is requeued twice",
-            "130  interrupted (Ctrl-C); what was requeued goes on",
+            "1    some are not, or with --wait ended with another result; or you did not confirm",
+            _BAD_INPUT,
+            "3    some jobs did not end in time; they continue",
+            "4    Redis did not answer; run it again: no letter is requeued twice",
+            "130  interrupted (Ctrl-C); what was requeued continues",
         ],
     },
 )
-@choosing
-@click.option("--wait", metavar="SECONDS", type=Seconds(), help="Wait so long for the new jobs to end.")
+@selection_options
+@click.option("--wait", metavar="SECONDS", type=Seconds(), help="Wait up to this long for the new jobs to end.")
 @json_option
 @redis_option
 def requeue(
-    ids: tuple[str, ...], *, dry_run: bool, wait: timedelta | None, as_json: bool, redis: str | None, **typed: Any
+    ids: tuple[str, ...], *, dry_run: bool, wait: timedelta | None, as_json: bool, redis: str | None, **options: Any
 ) -> None:
-    """Enqueue the commands of dead letters again, and print the new jobs' ids.
+    """Enqueue the commands of dead letters again, and print the new jobs' IDs.
 
-    The letters are those with the IDs (- reads them from standard input), or all that fit. They are sent whatever
-    expiry they had: make sure that no task id is in use again. The shutdown that one was part of is open again until
-    its task has ended.
+    Select letters by ID (- reads IDs from standard input), by filters, or with --all. A requeued command has no
+    expiry: make sure that its task ID is not in use again. If the letter was part of a shutdown, that shutdown is
+    open again until the task has ended.
     """
-    choice = Choice.of(ids, **typed)
+    selection = Selection.from_arguments(ids, **options)
 
-    def tell(done: Done) -> None:
-        if done.problem is not None and not as_json:
-            tell_problem(done.problem, "requeued")
+    def report(result: ActionResult) -> None:
+        if result.problem is not None and not as_json:
+            print_problem(result.problem, "requeued")
         elif wait is None:
-            click.echo(done.to_json({}) if as_json else printable(done.job.id if done.job else ""))
+            click.echo(result.requeue_json({}) if as_json else printable(result.job.id if result.job else ""))
 
     with Client(redis) as client:
         letters = DeadLetters(client)
         if dry_run:
-            rehearse(choice.look(letters), "requeued", as_json=as_json, must_have_command=True)
-        done, cut_short = act(choice.pick(letters, "requeue"), letters.requeue, "requeued", tell)
-        jobs = [one.job for one in done if one.job is not None]
+            print_dry_run(selection.letters(letters), "requeued", as_json=as_json, needs_command=True)
+        results, failure = act_on_each(selection.confirmed_ids(letters, "requeue"), letters.requeue, "requeued", report)
+        jobs = [result.job for result in results if result.job is not None]
         outcomes: dict[str, Outcome] = {}
-        if wait is not None and cut_short is None:
-            outcomes, cut_short = wait_for(client, jobs, wait, "requeued")
+        if wait is not None and failure is None:
+            outcomes, failure = wait_for_outcomes(client, jobs, wait, "requeued")
     if wait is not None and as_json:
-        click.echo(lines(one.to_json(outcomes) for one in done))
+        click.echo(join_lines(result.requeue_json(outcomes) for result in results))
     elif wait is not None:
-        click.echo(lines(ended_lines(jobs, outcomes)))
-    if cut_short is not None:
-        raise cut_short
+        click.echo(join_lines(new_jobs_table(jobs, outcomes)))
+    if failure is not None:
+        raise failure
     code = Exit.OK if wait is None else Exit.of(len(jobs), outcomes.values())
     if code is Exit.STILL_OPEN:
-        raise Failure("not all jobs ended in time, and they go on; look at one with `streamstop job ID`", code)
-    conclude(done, "requeued", "; look at a job with `streamstop job ID`" if wait is None else "", code)
+        raise Failure("some jobs did not end in time and will continue; look at one with `streamstop job ID`", code)
+    exit_with_count(results, "requeued", "; look at a job with `streamstop job ID`" if wait is None else "", code)
 
 
 @dead.command(
@@ -168,37 +179,37 @@ def requeue(
         ],
         "Exit codes": [
             "0    all are dropped",
-            "1    some were gone already; or you did not agree",
-            _BAD,
+            "1    some were already gone; or you did not confirm",
+            _BAD_INPUT,
             "4    Redis did not answer; run it again",
             "130  interrupted (Ctrl-C)",
         ],
     },
 )
-@choosing
+@selection_options
 @json_option
 @redis_option
-def drop(ids: tuple[str, ...], *, dry_run: bool, as_json: bool, redis: str | None, **typed: Any) -> None:
-    """Forget dead letters: their commands are not sent again.
+def drop(ids: tuple[str, ...], *, dry_run: bool, as_json: bool, redis: str | None, **options: Any) -> None:
+    """Delete dead letters. Their commands are not sent again.
 
-    The letters are those with the IDs (- reads them from standard input), or all that fit. A task of a room stays
+    Select letters by ID (- reads IDs from standard input), by filters, or with --all. A task of a room stays
     registered there.
     """
-    choice = Choice.of(ids, **typed)
+    selection = Selection.from_arguments(ids, **options)
 
-    def tell(done: Done) -> None:
+    def report(result: ActionResult) -> None:
         if as_json:
-            click.echo(dropped_json(done))
-        elif done.problem is not None:
-            tell_problem(done.problem, "dropped")
+            click.echo(result.drop_json())
+        elif result.problem is not None:
+            print_problem(result.problem, "dropped")
         else:
-            click.echo(f"dropped  {printable(done.letter_id)}")
+            click.echo(f"dropped  {printable(result.letter_id)}")
 
     with Client(redis) as client:
         letters = DeadLetters(client)
         if dry_run:
-            rehearse(choice.look(letters), "dropped", as_json=as_json)
-        done, cut_short = act(choice.pick(letters, "drop"), letters.drop, "dropped", tell)
-    if cut_short is not None:
-        raise cut_short
-    conclude(done, "dropped")
+            print_dry_run(selection.letters(letters), "dropped", as_json=as_json)
+        results, failure = act_on_each(selection.confirmed_ids(letters, "drop"), letters.drop, "dropped", report)
+    if failure is not None:
+        raise failure
+    exit_with_count(results, "dropped")

@@ -1,13 +1,15 @@
-"""``streamstop job`` and ``streamstop cancel``: look at jobs by their ids, and take them back."""
+"""``streamstop job`` and ``streamstop cancel``: show a job, and cancel jobs."""
 
 import sys
 
 import click
 
-from streamstop.cli.exits import Exit
-from streamstop.cli.options import json_option, redis_option
-from streamstop.cli.pages import Page
-from streamstop.cli.showing import job_json, job_page, lines, printable
+from streamstop.cli._shared.exit_codes import Exit
+from streamstop.cli._shared.help_pages import Page
+from streamstop.cli._shared.input import read_ids
+from streamstop.cli._shared.options import json_option, redis_option
+from streamstop.cli._shared.output import join_lines, printable
+from streamstop.cli.job_output import job_json, job_page
 from streamstop.client import Client
 from streamstop.errors import NotCancellable
 from streamstop.lanes import Lane
@@ -36,34 +38,41 @@ def job(job_id: str, *, as_json: bool, redis: str | None) -> None:
         lane = None if isinstance(seen, Outcome) else Lane.of_job(job_id)
         with client.reaching("the job's lane could not be looked up"):
             view = None if lane is None else client.connections.lanes.view(lane)
-    click.echo(lines(job_page(job_id, seen, view)))
+    click.echo(join_lines(job_page(job_id, seen, view)))
 
 
 @click.command(
     cls=Page,
-    short_help="Take jobs back that no worker has claimed.",
+    short_help="Cancel jobs that no worker has claimed.",
     blocks={
-        "Examples": [f"streamstop cancel {_ID}"],
+        "Examples": [f"streamstop cancel {_ID}", "streamstop cancel - < job-ids.txt"],
         "Exit codes": [
             "0    all are cancelled",
-            "1    some could not be, for a worker has claimed them or they have ended",
-            "2    bad input",
+            "1    some are not: a worker has claimed them, or they have ended",
+            "2    bad input: nothing was cancelled",
             "4    Redis did not answer; cancel them again",
         ],
     },
 )
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @redis_option
-def cancel(job_ids: tuple[str, ...], *, redis: str | None) -> None:
-    """Take jobs back that no worker has claimed yet; the vendor is never called for them."""
-    refused = False
+def cancel(ids: tuple[str, ...], *, redis: str | None) -> None:
+    """Cancel jobs that no worker has claimed yet. The vendor is never called for them.
+
+    - reads the IDs from standard input, one per line.
+    """
+    job_ids = read_ids(ids)
+    if not job_ids:
+        click.echo("no IDs in the input: nothing was cancelled", err=True)
+        return
+    code = Exit.OK
     with Client(redis) as client:
         for job_id in job_ids:
             try:
                 client.job(job_id).cancel()
             except NotCancellable as error:
-                refused = True
+                code = Exit.ENDED_OTHERWISE
                 click.echo(printable(f"not cancelled: {error}"), err=True)
             else:
                 click.echo(f"cancelled  {printable(job_id)}")
-    sys.exit(Exit.ENDED_OTHERWISE if refused else Exit.OK)
+    sys.exit(code)

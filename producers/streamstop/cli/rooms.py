@@ -1,6 +1,7 @@
-"""``streamstop room …``: stop everything that runs in a room, and see how far that is."""
+"""``streamstop room``: stops everything that runs in a room, and shows the progress."""
 
 import json
+import shlex
 import sys
 from contextlib import nullcontext
 from datetime import timedelta
@@ -8,34 +9,34 @@ from typing import Any
 
 import click
 
-from streamstop.cli import progress as showing
-from streamstop.cli import watching
-from streamstop.cli.exits import Exit, Failure
-from streamstop.cli.options import Seconds, json_option, redis_option
-from streamstop.cli.pages import Page, PageGroup
-from streamstop.cli.registering import (
-    CODES,
-    LINE,
-    LINE_TITLE,
+from streamstop.cli._shared.exit_codes import Exit, Failure
+from streamstop.cli._shared.help_pages import Page, PageGroup
+from streamstop.cli._shared.options import Seconds, json_option, redis_option
+from streamstop.cli._shared.output import join_lines, printable
+from streamstop.cli.room_output import outcome_lines, progress_json, progress_line, room_json, room_page
+from streamstop.cli.room_tasks import (
+    EXIT_CODES,
+    FILE_LINE,
+    FILE_TITLE,
     read_stops,
     register,
     room_argument,
     source_options,
     unregister,
 )
-from streamstop.cli.showing import lines, printable
+from streamstop.cli.room_watch import continues_message, open_display, raise_unless_done, watch_hint, watch_shutdown
 from streamstop.client import Client
 from streamstop.errors import UnknownShutdown
 from streamstop.rooms import Progress, check_callback, check_room
 from streamstop.shutdown import Shutdown
 
-_STOP_CODES = (
-    "0    all ended well (without --wait or --watch: the room is closing)",
-    "1    all ended, some otherwise, or the shutdown was cancelled",
+_STOP_EXIT_CODES = (
+    "0    every task is stopped (without --wait or --watch: the room is closing)",
+    "1    some tasks ended with another result, or the shutdown was cancelled",
     "2    bad input: nothing was stopped",
-    "3    not all ended in time; the shutdown goes on",
+    "3    some tasks did not end in time; the shutdown continues",
     "4    Redis did not answer",
-    "130  interrupted (Ctrl-C); the shutdown goes on",
+    "130  interrupted (Ctrl-C); the shutdown continues",
 )
 
 
@@ -51,29 +52,32 @@ _STOP_CODES = (
     },
 )
 def room() -> None:
-    """Stop everything that runs in a room, and watch it happen.
+    """Stop everything that runs in a room, and watch the progress.
 
-    A room is your name for stream tasks that end together, at any vendors and accounts.
+    A room is a name that you give to stream tasks that end together. They may be at several vendors and accounts.
     """
 
 
 @room.command(
     cls=Page,
+    short_help="Stop everything in a room.",
     blocks={
         "Examples": [
             "streamstop room stop room-42 --watch",
             "streamstop room stop room-42 --from more-tasks.jsonl --verify --wait 600",
             "streamstop room stop room-42 --wait 600 --json",
         ],
-        LINE_TITLE: [LINE],
-        "Exit codes": _STOP_CODES,
+        FILE_TITLE: [FILE_LINE],
+        "Exit codes": _STOP_EXIT_CODES,
     },
 )
 @room_argument
-@click.option("--verify", is_flag=True, help="Ask the vendors until they say themselves that each task is over.")
-@click.option("--callback", metavar="URL", help="Tell this https:// URL when everything has ended.")
-@click.option("--watch", is_flag=True, help="Show how far it is until everything has ended.")
-@click.option("--wait", metavar="SECONDS", type=Seconds(), help="Wait, or watch, so long for everything to end.")
+@click.option("--verify", is_flag=True, help="Query the vendors until they confirm that each task is over.")
+@click.option("--callback", metavar="URL", help="POST to this https:// URL when everything has ended.")
+@click.option("--watch", is_flag=True, help="Show the progress until everything has ended.")
+@click.option(
+    "--wait", metavar="SECONDS", type=Seconds(), help="Wait, or watch, up to this long for everything to end."
+)
 @source_options
 @json_option
 @redis_option
@@ -86,82 +90,85 @@ def stop(
     wait: timedelta | None,
     as_json: bool,
     redis: str | None,
-    **typed: Any,
+    **arguments: Any,
 ) -> None:
-    """Stop everything that is registered in a room, and what FILE adds to it.
+    """Stop everything that is registered in a room, and the tasks in FILE.
 
-    Return at once, with the shutdown's id; with --watch or --wait, when everything has ended. Safe to run twice:
-    while the shutdown is open, the second joins it.
+    Print the shutdown's ID and return at once; with --watch or --wait, return when everything has ended. It is safe
+    to run this twice: while the shutdown is open, a second run joins it.
     """
     check_room(name)
     check_callback(callback)
     with Client(redis) as client:
         try:
-            added = read_stops(client, nothing="nothing was stopped", required=False, **typed)
-            shutdown = client.stop_room(name, added, verify=verify, callback=callback)
+            stops = read_stops(client, nothing="nothing was stopped", required=False, **arguments)
+            shutdown = client.stop_room(name, stops, verify=verify, callback=callback)
         except KeyboardInterrupt:
-            again = f"streamstop room show {watching.word(name)}"
-            raise Failure(f"interrupted: the room may or may not be closing; see `{again}`", Exit.INTERRUPTED) from None
+            command = f"streamstop room show {shlex.quote(name)}"
+            raise Failure(
+                f"interrupted: the room may or may not be closing; see `{command}`", Exit.INTERRUPTED
+            ) from None
         if not watch and wait is None:
             click.echo(json.dumps({"room": name, "shutdown": shutdown.id}) if as_json else shutdown.id)
             if not as_json:
-                click.echo(printable(f"{name} is closing; {watching.come_back(name)}"), err=True)
+                click.echo(printable(f"{name} is closing; {watch_hint(name)}"), err=True)
             return
-        _follow(shutdown, name, wait, watch=watch, as_json=as_json)
+        _watch_or_wait(shutdown, name, wait, watch=watch, as_json=as_json)
 
 
 @room.command(
     cls=Page,
+    short_help="Show a room and its shutdown.",
     blocks={
         "Examples": [
             "streamstop room show room-42",
             "streamstop room show room-42 --watch",
             "streamstop room show room-42 --outcomes --json > outcomes.jsonl",
         ],
-        "Exit codes": ["0    shown; with --watch, as `streamstop room stop` has them"],
+        "Exit codes": ["0    shown; with --watch, the exit codes of `streamstop room stop`"],
     },
 )
 @room_argument
-@click.option("--watch", is_flag=True, help="Show how far its shutdown is until everything has ended.")
+@click.option("--watch", is_flag=True, help="Show its shutdown's progress until everything has ended.")
 @click.option("--outcomes", is_flag=True, help="List how each task of its open or latest shutdown ended.")
 @json_option
 @redis_option
 def show(name: str, *, watch: bool, outcomes: bool, as_json: bool, redis: str | None) -> None:
-    """Show what is registered in a room, and how far its open or latest shutdown is."""
+    """Show what is registered in a room, and the progress of its open or latest shutdown."""
     with Client(redis) as client:
-        seen = client.room(name)
-        shutdown = None if seen.shutdown is None else client.shutdown(seen.shutdown)
-        progress = None if shutdown is None else _progress(shutdown)
+        view = client.room(name)
+        shutdown = None if view.shutdown is None else client.shutdown(view.shutdown)
+        progress = None if shutdown is None else _find_progress(shutdown)
         if watch:
             if shutdown is None or progress is None:
                 raise Failure(f"{name} has no shutdown to watch", Exit.ENDED_OTHERWISE)
-            _follow(shutdown, name, None, watch=True, as_json=as_json)
+            _watch_or_wait(shutdown, name, None, watch=True, as_json=as_json)
         elif outcomes:
             ended = [] if shutdown is None else shutdown.outcomes()
             if as_json:
                 for outcome in ended:
                     click.echo(json.dumps(outcome.model_dump(mode="json")))
                 return
-            click.echo(lines([*showing.outcome_lines(ended), "" if progress is None else showing.line(progress)]))
+            click.echo(join_lines([*outcome_lines(ended), "" if progress is None else progress_line(progress)]))
         else:
-            page = [showing.room_json(seen, progress)] if as_json else showing.room_page(seen, progress)
-            click.echo(lines(page))
+            click.echo(room_json(view, progress) if as_json else join_lines(room_page(view, progress)))
 
 
 @room.command(
     cls=Page,
+    short_help="Reopen a closed room.",
     blocks={
         "Examples": ["streamstop room reopen room-42"],
-        "Exit codes": ["0    open", "1    its shutdown has not ended, and goes on", *CODES[1:]],
+        "Exit codes": ["0    open", "1    its shutdown has not ended, and continues", *EXIT_CODES[1:]],
     },
 )
 @room_argument
 @redis_option
 def reopen(name: str, *, redis: str | None) -> None:
-    """Let what is registered in a closed room run again, rather than stop it at once."""
+    """Reopen a closed room, so that tasks registered in it are no longer stopped at once."""
     with Client(redis) as client:
         if not client.reopen_room(name):
-            raise Failure(f"not reopened: {watching.goes_on(name)}", Exit.ENDED_OTHERWISE)
+            raise Failure(f"not reopened: {continues_message(name)}", Exit.ENDED_OTHERWISE)
     click.echo(f"{printable(name)} is open")
 
 
@@ -169,32 +176,32 @@ def reopen(name: str, *, redis: str | None) -> None:
     cls=Page,
     blocks={
         "Examples": ["streamstop room cancel room-42"],
-        "Exit codes": ["0    cancelled", "1    the room has no open shutdown", *CODES[1:]],
+        "Exit codes": ["0    cancelled", "1    the room has no open shutdown", *EXIT_CODES[1:]],
     },
 )
 @room_argument
 @redis_option
 def cancel(name: str, *, redis: str | None) -> None:
-    """Cancel a room's shutdown: what no worker has claimed is taken back, and stays registered."""
+    """Cancel a room's shutdown. The tasks whose stops no worker has claimed stay registered."""
     with Client(redis) as client:
-        current = client.room(name).shutdown
-        if current is None or not client.shutdown(current).cancel():
+        shutdown_id = client.room(name).shutdown
+        if shutdown_id is None or not client.shutdown(shutdown_id).cancel():
             raise Failure(f"not cancelled: {name} has no open shutdown", Exit.ENDED_OTHERWISE)
-    click.echo(f"cancelling the shutdown of {printable(name)}; what was not called stays registered")
+    click.echo(f"cancelling the shutdown of {printable(name)}; tasks whose stops were not sent stay registered")
 
 
-def _follow(shutdown: Shutdown, name: str, limit: timedelta | None, *, watch: bool, as_json: bool) -> None:
-    """Watch or wait, show how it ended, and exit as it did."""
-    display = watching.live() if watch and not as_json else nullcontext(_print_json if watch else _show_nothing)
-    with display as show_one:
-        last = watching.follow(shutdown, name, limit, show_one)
+def _watch_or_wait(shutdown: Shutdown, name: str, timeout: timedelta | None, *, watch: bool, as_json: bool) -> None:
+    """Watch or wait, print how the shutdown ended, and exit with its code."""
+    display = open_display() if watch and not as_json else nullcontext(_print_json if watch else _show_nothing)
+    with display as show_progress:
+        last = watch_shutdown(shutdown, name, timeout, show_progress)
     if not watch:
-        click.echo(showing.to_json(last) if as_json else showing.line(last))
-    watching.conclude(last)
+        click.echo(progress_json(last) if as_json else progress_line(last))
+    raise_unless_done(last)
 
 
 def _print_json(progress: Progress) -> None:
-    click.echo(showing.to_json(progress))
+    click.echo(progress_json(progress))
     sys.stdout.flush()
 
 
@@ -202,7 +209,7 @@ def _show_nothing(_progress: Progress) -> None:
     pass
 
 
-def _progress(shutdown: Shutdown) -> Progress | None:
+def _find_progress(shutdown: Shutdown) -> Progress | None:
     try:
         return shutdown.progress()
     except UnknownShutdown:

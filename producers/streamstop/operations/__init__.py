@@ -1,4 +1,7 @@
-"""Every operation that streamstop can carry out; a new one is a declaration in its vendor's file, and a name here."""
+"""All operations of streamstop.
+
+To add one, declare it in its vendor's module and import it here.
+"""
 
 import difflib
 from collections.abc import Mapping
@@ -62,14 +65,14 @@ __all__ = [
     "parse",
 ]
 
-#: Operation ids to declarations, in the order of the vendors' files.
+#: Maps operation ids to declarations, in the order of the vendors' modules.
 OPERATIONS: Mapping[str, type[Operation]] = {cls.spec.id: cls for cls in Operation.__subclasses__()}
 
 
 def find(operation_id: str) -> type[Operation]:
     """Return the declaration of ``<product>.<Action>``.
 
-    Raises :class:`~streamstop.errors.UnknownOperation`, with the nearest names.
+    Raises :class:`~streamstop.errors.UnknownOperation`, which suggests similar names.
     """
     try:
         return OPERATIONS[operation_id]
@@ -81,9 +84,9 @@ def find(operation_id: str) -> type[Operation]:
 
 
 def parse(operation_id: str, params: Mapping[str, Any], *, any_region: bool = False) -> Operation:
-    """Make an operation from its id and its parameters under the vendor's names (``{"TaskId": "…"}``).
+    """Create an operation from its id and its parameters under the vendor's names (``{"TaskId": "…"}``).
 
-    With `any_region`, a Region that our list does not know is taken as it is.
+    With `any_region`, a Region that is not in the list is accepted.
     Raises :class:`~streamstop.errors.InvalidCommand`, which names the parameter and what is allowed.
     """
     cls = find(operation_id)

@@ -1,7 +1,7 @@
 """Alibaba Cloud's operations: ApsaraVideo Live and RTC.
 
-Limits hold per API and main account, all its RAM users together; calls over the limit are dropped. The HTTP status
-of a code varies, so codes are matched by name.
+A limit applies to one API and one main account, including all its RAM users. The vendor drops calls over the limit.
+Codes are matched by name, because a code's HTTP status varies.
 """
 
 from typing import Annotated
@@ -68,7 +68,7 @@ _MPU_STATUS = StatusField(
     },
 )
 
-#: The live centre that holds the task; not the common parameter RegionId.
+#: The live centre that runs the task. It is not the common parameter RegionId.
 LiveRegion = Annotated[
     Name,
     one_of(
@@ -93,7 +93,7 @@ class StopMPUTask(
     limit=10,
     status_twin="live.GetMPUTaskStatus",
 ):
-    """Stop a stream relay task. The Live docs' older name; see :class:`StopLiveMPUTask`."""
+    """Stop a stream relay task, by the action's older name; see :class:`StopLiveMPUTask`."""
 
     app_id: Name
     task_id: Name
@@ -150,7 +150,7 @@ class DescribeLivePullToPush(
         {0: State.WAITING, 1: State.RUNNING, 2: State.ABNORMAL, 3: State.STOPPED, -1: State.STOPPED},
     ),
 ):
-    """Query a pulled-stream relay task. The vendor deletes ended tasks: ``not_found`` after a stop means stopped."""
+    """Query a pulled-stream relay task. The vendor deletes ended tasks, so ``not_found`` after a stop means stopped."""
 
     region: LiveRegion
     task_id: Name
@@ -180,9 +180,9 @@ class StopEdgeTranscodeJob(
     limit=100,
     status_twin="live.GetEdgeTranscodeJob",
 ):
-    """Stop an edge transcoding task. The limit is the page's 6,000 calls a minute.
+    """Stop an edge transcoding task. The documented limit is 6,000 calls per minute.
 
-    ``OperationDenied`` is ``refused``; it may also be how the vendor says that the job does not run (unverified).
+    ``OperationDenied`` counts as ``refused``. The vendor may also send it for a job that is not running (unverified).
     """
 
     cluster_id: Name
@@ -199,7 +199,7 @@ class GetEdgeTranscodeJob(
         {"0": State.WAITING, "1": State.RUNNING, 0: State.WAITING, 1: State.RUNNING},
     ),
 ):
-    """Query an edge transcoding task. The page lists no value for a stopped job, so none reads as over."""
+    """Query an edge transcoding task. The vendor documents no value for a stopped job, so none counts as stopped."""
 
     cluster_id: Name
     job_id: Name
@@ -258,7 +258,7 @@ class RtcGetMPUTaskStatus(
     limit=4000 / 60,
     status=_MPU_STATUS,
 ):
-    """Query the status of a stream relay task under product rtc. The limit is the page's 4,000 calls a minute."""
+    """Query the status of a stream relay task under product rtc. The documented limit is 4,000 calls per minute."""
 
     app_id: Name
     task_id: Name

@@ -1,4 +1,4 @@
-"""Types of the operations' parameters: what a vendor's page says of a value, checked before anything is sent."""
+"""Types of operation parameters. They check the vendors' documented rules before anything is sent."""
 
 import unicodedata
 from typing import Annotated, Any, Literal
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapVa
 
 
 class AnyRegion(str):
-    """A region that is newer than our list: ``StopLivePullToPush(region=AnyRegion("cn-new"), …)``."""
+    """A region that is not in the list: ``StopLivePullToPush(region=AnyRegion("cn-new"), …)``."""
 
     __slots__ = ()
 
@@ -20,19 +20,19 @@ def _clean(value: str) -> str:
     return value
 
 
-#: An identifier; where the vendor's page does not bound its length, ours does.
+#: An identifier. Where the vendor documents no maximum length, it is 255.
 Name = Annotated[str, Field(strict=True, max_length=255), AfterValidator(_clean)]
 Name64 = Annotated[str, Field(strict=True, max_length=64), AfterValidator(_clean)]
 Name55 = Annotated[str, Field(strict=True, max_length=55), AfterValidator(_clean)]
 #: A number that identifies something, such as Tencent's SdkAppId.
 Number = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
-#: The number of a page, and of entries on one.
+#: The number of a page, and the number of entries on a page.
 Page = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
 PageSize = Annotated[int, Field(strict=True, ge=1, le=100)]
 
 
 def one_of(*allowed: str) -> WrapValidator:
-    """Allow the regions that the vendor's page lists, and any :class:`AnyRegion`."""
+    """Allow the regions that the vendor documents, and any :class:`AnyRegion`."""
 
     def check(value: Any, handler: ValidatorFunctionWrapHandler) -> str:
         if isinstance(value, AnyRegion):
@@ -42,5 +42,5 @@ def one_of(*allowed: str) -> WrapValidator:
             raise ValueError(f"must be one of {', '.join(allowed)} (or AnyRegion for a newer one), not {region!r}")
         return region
 
-    # Tools that read the JSON schema, the command line among them, tell people the list from here.
+    # The JSON schema lists the allowed values; the command line reads them from there.
     return WrapValidator(check, json_schema_input_type=Literal[allowed])

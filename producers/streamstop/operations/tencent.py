@@ -1,7 +1,7 @@
 """Tencent Cloud's operations: TRTC.
 
-Limits hold per API, access region and (sub-)account; console and CLI calls count too, so the quota can be shared with
-callers that we do not see. Errors come with HTTP status 200.
+A limit applies to one API, access region and (sub-)account. Calls from the console and the vendor's CLI count too, so
+other callers can use up the quota. Errors have HTTP status 200.
 """
 
 from streamstop.operations.base import Kind, Meaning, Operation, Product, StatusField, Vendor
@@ -54,7 +54,7 @@ class StopStreamIngest(
     limit=20,
     status_twin="trtc.DescribeStreamIngest",
 ):
-    """Stop a pull-stream relay task. ``TaskNotExist`` may mean that the task ended long ago."""
+    """Stop a pull-stream relay task. ``TaskNotExist`` can mean that the task ended long ago."""
 
     sdk_app_id: Number
     task_id: Name
@@ -67,7 +67,7 @@ class DescribeStreamIngest(
     limit=20,
     status=StatusField("Status", {"InProgress": State.RUNNING, "NotExist": State.STOPPED}),
 ):
-    """Query a pull-stream relay task; the vendor says ``NotExist`` of one that has ended."""
+    """Query a pull-stream relay task. The vendor reports an ended task as ``NotExist``."""
 
     sdk_app_id: Number
     task_id: Name
@@ -79,7 +79,7 @@ class StopPublishCdnStream(
     kind=Kind.STOP,
     limit=20,
 ):
-    """Stop relaying to a CDN. The vendor takes a TaskId for 30 days only; after that the task runs on."""
+    """Stop relaying to a CDN. The vendor accepts a TaskId for 30 days; after that the task keeps running."""
 
     sdk_app_id: Number
     task_id: Name

@@ -1,7 +1,4 @@
-"""Exit codes: the one place where an error or a set of outcomes becomes a number for scripts.
-
-The help pages explain them: :data:`streamstop.cli.pages.EXIT_CODES`.
-"""
+"""Exit codes: how errors and outcomes become the numbers that scripts read."""
 
 import os
 import sys
@@ -11,14 +8,14 @@ from typing import Any
 
 import click
 
-from streamstop.cli.pages import PageGroup
-from streamstop.cli.showing import printable
+from streamstop.cli._shared.help_pages import PageGroup
+from streamstop.cli._shared.output import printable
 from streamstop.errors import InvalidCommand, InvalidSettings, QueueUnavailable
 from streamstop.outcomes import Outcome
 
 
 class Exit(IntEnum):
-    """What the command line tells scripts."""
+    """The exit codes of every command."""
 
     OK = 0
     ENDED_OTHERWISE = 1
@@ -26,15 +23,26 @@ class Exit(IntEnum):
     STILL_OPEN = 3
     NO_QUEUE = 4
     INTERRUPTED = 130
-    #: What a shell reports for a program that SIGPIPE ended: whoever read the output has left.
+    #: The code that a shell reports for a program that SIGPIPE ended: the reader of the output has left.
     READER_LEFT = 141
 
     @classmethod
     def of(cls, jobs: int, outcomes: Collection[Outcome]) -> "Exit":
-        """Return the code for a wait for that many jobs which brought these outcomes."""
+        """Return the code for a wait for `jobs` jobs that ended with `outcomes`."""
         if len(outcomes) < jobs:
             return cls.STILL_OPEN
         return cls.OK if all(outcome.ok for outcome in outcomes) else cls.ENDED_OTHERWISE
+
+
+#: The exit codes of stop and status, as their help pages list them.
+EXIT_CODES = (
+    "0    all jobs ended stopped, already_stopped or status (without --wait: all are enqueued)",
+    "1    all jobs ended, but some with another result",
+    "2    bad input: nothing was enqueued",
+    "3    some jobs did not end in time; they continue",
+    "4    Redis did not answer",
+    "130  interrupted (Ctrl-C); what was enqueued continues",
+)
 
 
 class Failure(click.ClickException):
@@ -46,10 +54,10 @@ class Failure(click.ClickException):
 
 
 class FailingGroup(PageGroup):
-    """A group whose commands may raise streamstop's own errors; each has its exit code."""
+    """A group that turns streamstop's own errors into exit codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the command, and raise :class:`Failure` where it fails in a known way."""
         try:
             return super().invoke(ctx)
         except (InvalidCommand, InvalidSettings) as error:
@@ -59,6 +67,6 @@ class FailingGroup(PageGroup):
         except KeyboardInterrupt:
             raise Failure("interrupted", Exit.INTERRUPTED) from None
         except BrokenPipeError:
-            # The interpreter flushes stdout once more when it ends, and would complain about the same pipe.
+            # The interpreter flushes stdout again at exit, and would report the same broken pipe.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(Exit.READER_LEFT)

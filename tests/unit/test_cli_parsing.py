@@ -1,4 +1,4 @@
-"""The command line's reading: every line and word becomes a command, or a sentence that says where it is wrong."""
+"""The command line's parsing: lines and arguments become commands, or errors that name the place."""
 
 import json
 from datetime import timedelta
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop import Command, InvalidCommand
-from streamstop.cli.reading import Defaults, InvalidLines, read_line, read_lines, read_words
+from streamstop.cli._shared.parsing import Defaults, InvalidLines, parse_line, parse_lines, parse_words
 from streamstop.operations import AnyRegion, GetMPUTaskStatus, Kind, StopLivePullToPush, StopMPUTask, StopStreamIngest
 
 STOP: dict[str, Any] = {
@@ -27,30 +27,30 @@ def line(data: object) -> bytes:
 
 def wrong(text: bytes | dict[str, Any], kind: Kind = Kind.STOP, defaults: Defaults = PLAIN) -> InvalidCommand:
     with pytest.raises(InvalidCommand) as raised:
-        read_line(line(text) if isinstance(text, dict) else text, kind, defaults)
+        parse_line(line(text) if isinstance(text, dict) else text, kind, defaults)
     assert "\n" not in str(raised.value)
     return raised.value
 
 
 def test_a_line_is_a_command() -> None:
-    assert read_line(line(STOP), Kind.STOP, PLAIN) == COMMAND
+    assert parse_line(line(STOP), Kind.STOP, PLAIN) == COMMAND
 
 
 def test_a_line_may_say_its_priority_and_expiry() -> None:
-    command = read_line(line(STOP | {"priority": 3, "expires_in": 1.5}), Kind.STOP, PLAIN)
+    command = parse_line(line(STOP | {"priority": 3, "expires_in": 1.5}), Kind.STOP, PLAIN)
     assert (command.priority, command.expires_in) == (3, timedelta(seconds=1.5))
 
 
 def test_what_a_line_does_not_say_the_options_say() -> None:
     defaults = Defaults(account="live-sg", priority=6, expires_in=timedelta(minutes=1))
     without_account = {key: value for key, value in STOP.items() if key != "account"}
-    command = read_line(line(without_account), Kind.STOP, defaults)
+    command = parse_line(line(without_account), Kind.STOP, defaults)
     assert (command.account, command.priority, command.expires_in) == ("live-sg", 6, timedelta(minutes=1))
 
 
 def test_what_a_line_says_goes_before_the_options() -> None:
     defaults = Defaults(account="live-sg", priority=6, expires_in=timedelta(minutes=1))
-    command = read_line(line(STOP | {"priority": 0, "expires_in": 5}), Kind.STOP, defaults)
+    command = parse_line(line(STOP | {"priority": 0, "expires_in": 5}), Kind.STOP, defaults)
     assert (command.account, command.priority, command.expires_in) == ("live-cn", 0, timedelta(seconds=5))
 
 
@@ -94,8 +94,8 @@ def test_a_bad_field_is_named(changes: dict[str, Any], field: str) -> None:
         (b"[1]", "not a JSON object"),
         (b'"live.StopMPUTask"', "not a JSON object"),
         (b"null", "not a JSON object"),
-        (b'{"priority": NaN}', "NaN is not a value that JSON has"),
-        (b'{"priority": -Infinity}', "-Infinity is not a value that JSON has"),
+        (b'{"priority": NaN}', "not JSON: JSON has no NaN"),
+        (b'{"priority": -Infinity}', "not JSON: JSON has no -Infinity"),
         (b'{"priority": ' + b"9" * 5000 + b"}", "not JSON that can be read"),
         (b"[" * 100_000, "not JSON that can be read"),
         (b'{"a": "\xff"}', "not UTF-8 text"),
@@ -110,7 +110,7 @@ def test_a_line_that_is_no_such_object_is_refused(text: bytes, complaint: str) -
 
 def test_an_account_is_required_somewhere() -> None:
     problem = wrong({key: value for key, value in STOP.items() if key != "account"})
-    assert str(problem) == "account is required: --account NAME, or in the line"
+    assert str(problem) == "account is required: give --account NAME, or name it in the line"
 
 
 @pytest.mark.parametrize(
@@ -129,23 +129,23 @@ def test_an_operation_of_the_other_kind_is_sent_the_other_way(kind: Kind, operat
 def test_a_newer_region_is_taken_only_with_the_option() -> None:
     data = {"operation": "live.StopLivePullToPush", "account": "a", "params": {"Region": "cn-new", "TaskId": "t"}}
     assert wrong(data).field == "Region"
-    command = read_line(line(data), Kind.STOP, Defaults(any_region=True))
+    command = parse_line(line(data), Kind.STOP, Defaults(any_region=True))
     assert command.operation == StopLivePullToPush(region=AnyRegion("cn-new"), task_id="t")
 
 
 def test_lines_keep_their_numbers_over_blank_ones() -> None:
     text = b"\xef\xbb\xbf" + line(STOP) + b"\r\n\n   \n" + line(STOP | {"account": "b"}) + b"\n\n"
-    read = read_lines(text.splitlines(keepends=True), Kind.STOP, PLAIN)
+    read = parse_lines(text.splitlines(keepends=True), Kind.STOP, PLAIN)
     assert [(found.number, found.command.account) for found in read] == [(1, "live-cn"), (4, "b")]
 
 
 def test_no_lines_are_no_commands() -> None:
-    assert read_lines([b"\n", b" "], Kind.STOP, PLAIN) == []
+    assert parse_lines([b"\n", b" "], Kind.STOP, PLAIN) == []
 
 
 def test_every_wrong_line_is_told_and_none_is_read() -> None:
     with pytest.raises(InvalidLines) as raised:
-        read_lines([b"{", line(STOP), line(STOP | {"priority": 10})], Kind.STOP, PLAIN)
+        parse_lines([b"{", line(STOP), line(STOP | {"priority": 10})], Kind.STOP, PLAIN)
     first, second = str(raised.value).splitlines()
     assert first.startswith("line 1: not JSON")
     assert second == "line 3: priority must be a whole number from 0 (first) to 9, not 10"
@@ -154,15 +154,15 @@ def test_every_wrong_line_is_told_and_none_is_read() -> None:
 
 def test_of_many_wrong_lines_ten_are_told() -> None:
     with pytest.raises(InvalidLines) as raised:
-        read_lines([b"{"] * 1000, Kind.STOP, PLAIN)
+        parse_lines([b"{"] * 1000, Kind.STOP, PLAIN)
     told = str(raised.value).splitlines()
     assert told[9].startswith("line 10: ")
-    assert told[10:] == ["and 990 more lines are wrong"]
+    assert told[10:] == ["and 990 more lines are not valid"]
 
 
 def test_a_message_about_lines_never_carries_control_characters() -> None:
     with pytest.raises(InvalidLines) as raised:
-        read_lines([line(STOP | {"params": {"\x1b[2J\n": 1}}), line(STOP | {"\x1b[2J": 1})], Kind.STOP, PLAIN)
+        parse_lines([line(STOP | {"params": {"\x1b[2J\n": 1}}), line(STOP | {"\x1b[2J": 1})], Kind.STOP, PLAIN)
     assert "\x1b" not in str(raised.value)
     assert len(str(raised.value).splitlines()) == 2
 
@@ -170,29 +170,31 @@ def test_a_message_about_lines_never_carries_control_characters() -> None:
 @given(st.binary() | st.text().map(str.encode) | st.dictionaries(st.text(), st.text() | st.integers()).map(line))
 def test_any_bytes_are_a_command_or_a_sentence(text: bytes) -> None:
     with pytest.raises(InvalidCommand):
-        read_line(text, Kind.STOP, PLAIN)
+        parse_line(text, Kind.STOP, PLAIN)
 
 
 def test_words_are_a_command() -> None:
     words = ["AppId=app", "TaskId=t-1"]
-    assert read_words("live.StopMPUTask", words, Kind.STOP, Defaults(account="live-cn")) == COMMAND
+    assert parse_words("live.StopMPUTask", words, Kind.STOP, Defaults(account="live-cn")) == COMMAND
 
 
 def test_words_of_numbers_become_numbers() -> None:
-    command = read_words("trtc.StopStreamIngest", ["SdkAppId=1400000001", "TaskId=7"], Kind.STOP, Defaults(account="a"))
+    command = parse_words(
+        "trtc.StopStreamIngest", ["SdkAppId=1400000001", "TaskId=7"], Kind.STOP, Defaults(account="a")
+    )
     assert command.operation == StopStreamIngest(sdk_app_id=1400000001, task_id="7")
 
 
 def test_a_value_may_hold_an_equals_sign() -> None:
-    command = read_words("live.GetMPUTaskStatus", ["AppId=a", "TaskId=t=1="], Kind.STATUS, Defaults(account="a"))
+    command = parse_words("live.GetMPUTaskStatus", ["AppId=a", "TaskId=t=1="], Kind.STATUS, Defaults(account="a"))
     assert command.operation == GetMPUTaskStatus(app_id="a", task_id="t=1=")
 
 
 def test_a_newer_region_in_words_is_taken_only_with_the_option() -> None:
     words = ["Region=cn-new", "TaskId=t"]
     with pytest.raises(InvalidCommand, match="Region must be one of"):
-        read_words("live.StopLivePullToPush", words, Kind.STOP, Defaults(account="a"))
-    command = read_words("live.StopLivePullToPush", words, Kind.STOP, Defaults(account="a", any_region=True))
+        parse_words("live.StopLivePullToPush", words, Kind.STOP, Defaults(account="a"))
+    command = parse_words("live.StopLivePullToPush", words, Kind.STOP, Defaults(account="a", any_region=True))
     assert command.operation == StopLivePullToPush(region=AnyRegion("cn-new"), task_id="t")
 
 
@@ -212,5 +214,5 @@ def test_a_newer_region_in_words_is_taken_only_with_the_option() -> None:
 )
 def test_wrong_words_are_refused(operation: str, words: list[str], complaint: str) -> None:
     with pytest.raises(InvalidCommand) as raised:
-        read_words(operation, words, Kind.STOP, Defaults(account="a"))
+        parse_words(operation, words, Kind.STOP, Defaults(account="a"))
     assert complaint in str(raised.value)

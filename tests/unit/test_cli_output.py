@@ -9,17 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop import Command, Deferral, Operation, Outcome, Result, State, Status
-from streamstop.cli.exits import Exit
-from streamstop.cli.showing import (
-    Row,
-    job_json,
-    job_page,
-    operation_facts,
-    operation_page,
-    printable,
-    summary,
-    table,
-)
+from streamstop.cli._shared.exit_codes import Exit
+from streamstop.cli._shared.output import printable
+from streamstop.cli.job_output import JobRow, job_json, job_page, job_table, results_summary
+from streamstop.cli.operations import operation_facts, operation_page
 from streamstop.lanes import Lane, LaneView
 from streamstop.operations import OPERATIONS, GetMPUTaskStatus, ListRtcMPUTaskDetail, StopMPUTask
 
@@ -27,13 +20,13 @@ AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 STOP = StopMPUTask(app_id="app", task_id="t-1")
 
 
-def row(number: int, result: Result | None, operation: Operation = STOP, **told: Any) -> Row:
+def row(number: int, result: Result | None, operation: Operation = STOP, **told: Any) -> JobRow:
     command = Command(operation=operation, account="live-cn")
     job_id = f"{command.lane.name}.{number}"
     if result is None:
-        return Row(job_id, command, None)
+        return JobRow(job_id, command, None)
     outcome = Outcome(result=result, job_id=job_id, operation=operation.spec.id, account="live-cn", **told)
-    return Row(job_id, command, outcome)
+    return JobRow(job_id, command, outcome)
 
 
 def test_rows_are_aligned_and_say_why_a_job_did_not_end_well() -> None:
@@ -43,30 +36,30 @@ def test_rows_are_aligned_and_say_why_a_job_did_not_end_well() -> None:
         row(10, Result.NOT_FOUND, code="CodeTaskNotExist", message="no such task"),
         row(3, None),
     ]
-    assert list(table(rows)) == [
+    assert list(job_table(rows)) == [
         "stopped          live-cn.live.StopMPUTask.1   AppId=app TaskId=t-1",
         "already_stopped  live-cn.live.StopMPUTask.2   AppId=app TaskId=t-1",
         "not_found        live-cn.live.StopMPUTask.10  AppId=app TaskId=t-1  CodeTaskNotExist: no such task",
         "open             live-cn.live.StopMPUTask.3   AppId=app TaskId=t-1",
     ]
-    assert summary(rows) == "4 jobs: 1 stopped, 1 already_stopped, 1 not_found, 1 open"
+    assert results_summary(rows) == "4 jobs: 1 stopped, 1 already_stopped, 1 not_found, 1 open"
 
 
 def test_a_status_shows_what_the_vendor_sent_and_what_it_means() -> None:
     status = Status(raw=1, state=State.RUNNING, over=False)
     asked = row(1, Result.STATUS, GetMPUTaskStatus(app_id="app", task_id="t-1"), status=status)
-    assert list(table([asked])) == [
+    assert list(job_table([asked])) == [
         "status  live-cn.live.GetMPUTaskStatus.1  AppId=app TaskId=t-1  running (Status = 1)"
     ]
 
 
 def test_a_list_shows_the_vendors_reply() -> None:
     asked = row(1, Result.STATUS, ListRtcMPUTaskDetail(app_id="app"), reply={"Total": 0, "Name": "直播"})
-    assert next(table([asked])).endswith('  {"Total": 0, "Name": "直播"}')
+    assert next(job_table([asked])).endswith('  {"Total": 0, "Name": "直播"}')
 
 
 def test_nothing_that_a_vendor_says_moves_the_cursor() -> None:
-    shown = next(table([row(1, Result.REFUSED, code="\x1b]0;x\x07", message="a\r\nb\x9b2J\u202edone\u2028")]))
+    shown = next(job_table([row(1, Result.REFUSED, code="\x1b]0;x\x07", message="a\r\nb\x9b2J\u202edone\u2028")]))
     assert r"\x1b]0;x\x07: a\r\nb\x9b2J\u202edone\u2028" in shown
 
 
@@ -157,7 +150,7 @@ def test_the_page_of_a_deferred_job_says_why_until_when_and_how_its_lane_is() ->
 
 
 def test_the_page_of_an_open_job_does_not_claim_that_it_exists() -> None:
-    assert "open: not called yet, or no such job" in "\n".join(job_page("j", None, None))
+    assert "open: not called yet, or there is no such job" in "\n".join(job_page("j", None, None))
 
 
 @pytest.mark.parametrize(

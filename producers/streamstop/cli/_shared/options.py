@@ -1,0 +1,91 @@
+"""Options that several commands take."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import click
+
+from streamstop.cli._shared.completers import complete_account, complete_operation, complete_parameter
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_MAX_SECONDS = 1e9
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # older clicks are not generic
+    """A number of seconds, zero or more, as a timedelta."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the duration that `value` names."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds <= _MAX_SECONDS:  # float() also accepts nan and inf
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return timedelta(seconds=seconds)
+
+
+def combine(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Return one decorator that applies `decorators` as if they were written in this order."""
+
+    def decorate(command: _F) -> _F:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def redis_option(command: _F) -> _F:
+    """Add ``--redis``. Where it is not given, the client reads the environment variable."""
+    return click.option(
+        "--redis",
+        metavar="URL",
+        help="Where the queue is: redis://, rediss:// or sentinel://.  [env var: STREAMSTOP_REDIS_URL; "
+        "default: redis://localhost:6379/0]",
+    )(command)
+
+
+def json_option(command: _F) -> _F:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")(command)
+
+
+def operation_arguments(command: _F) -> _F:
+    """Add ``OPERATION`` and ``KEY=VALUE``."""
+    return combine(
+        click.argument("operation", required=False, shell_complete=complete_operation),
+        click.argument("words", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=complete_parameter),
+    )(command)
+
+
+def account_option(command: _F) -> _F:
+    """Add ``--account``."""
+    return click.option(
+        "--account",
+        metavar="NAME",
+        shell_complete=complete_account,
+        help="The account; with --from, the account of every line that names none.",
+    )(command)
+
+
+def from_option(content: str) -> Callable[[_F], _F]:
+    """Add ``--from``, which reads `content`."""
+    return click.option(
+        "--from",
+        "source",
+        metavar="FILE",
+        type=click.File("rb"),
+        help=f"Read {content} from a file of JSON lines; - is standard input.",
+    )
+
+
+def any_region_option(command: _F) -> _F:
+    """Add ``--any-region``."""
+    return click.option("--any-region", is_flag=True, help="Accept a Region that is not in the list.")(command)

@@ -1,0 +1,82 @@
+"""Text for terminals and scripts, without I/O. Whatever a vendor or a user wrote is escaped for the terminal."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from streamstop.operations import OPERATIONS, Operation
+from streamstop.outcomes import Outcome
+
+#: Controls, invisible marks (bidirectional overrides among them), lone surrogates, line and paragraph separators.
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+#: Literals and references in docstrings: ``text``, :class:`Text`.
+_MARKUP = re.compile(r"(?::\w+:)?`+([^`]+)`+")
+
+
+def printable(text: str) -> str:
+    """Escape every character that could move the cursor, change colours or reorder text on a terminal."""
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in _UNPRINTABLE else character
+        for character in text
+    )
+
+
+def clip(text: str, width: int) -> str:
+    """Shorten `text` to `width` characters; an ellipsis marks the cut."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 task``, ``2 tasks``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def join_lines(lines: Iterable[str]) -> str:
+    """Join lines into one text, so that many lines are one write."""
+    return "\n".join(lines)
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield a printable line for each row; each column is as wide as its widest cell."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(" ")
+
+
+def aligned_facts(facts: Mapping[str, str]) -> Iterator[str]:
+    """Yield a printable line for each fact: its name, then its value."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        yield printable(f"{name.ljust(width)}  {value}")
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """Return an operation's parameters as they are typed: ``AppId=a TaskId=t``."""
+    return " ".join(f"{name}={value}" for name, value in params.items())
+
+
+def outcome_detail(outcome: Outcome) -> str:
+    """Return what the vendor answered beyond the result: an error, a status or a whole reply."""
+    if not outcome.ok:
+        return ": ".join(part for part in (outcome.code, outcome.message) if part)
+    if outcome.status is not None:
+        operation = OPERATIONS.get(outcome.operation)
+        field = operation.spec.status.path if operation is not None and operation.spec.status is not None else "raw"
+        return f"{outcome.status.state.value} ({field} = {json.dumps(outcome.status.raw, ensure_ascii=False)})"
+    return "" if outcome.reply is None else json.dumps(outcome.reply, ensure_ascii=False)
+
+
+def job_json_line(
+    job_id: str | None, operation: str | None, account: str | None, outcome: Outcome | None, **more: Any
+) -> str:
+    """Return a job as one line of ASCII JSON."""
+    outcome_data = None if outcome is None else outcome.model_dump(mode="json")
+    return json.dumps({"job_id": job_id, "operation": operation, "account": account, **more, "outcome": outcome_data})
+
+
+def operation_summary(declaration: type[Operation]) -> str:
+    """Return an operation's docstring as plain text on one line."""
+    return _MARKUP.sub(r"\1", " ".join((declaration.__doc__ or "").split()))

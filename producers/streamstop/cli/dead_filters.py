@@ -1,0 +1,64 @@
+"""Filters for dead letters: the options that select them, and durations such as ``2h``."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import click
+
+from streamstop.cli._shared.completers import complete_account, complete_any_operation
+from streamstop.cli._shared.options import combine
+from streamstop.dead import Matching
+from streamstop.outcomes import Result
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+#: Stands for the result of a message that could not be read.
+UNREADABLE = "unreadable"
+_RESULTS = [*(result.value for result in Result if result.needs_person), UNREADABLE]
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd]?)")
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # older clicks are not generic
+    """``90``, ``30s``, ``5m``, ``2h`` or ``7d``, as a timedelta."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the duration that `value` names."""
+        if isinstance(value, timedelta):
+            return value
+        match = _DURATION.fullmatch(value)
+        if match is None:
+            self.fail(
+                f"{value!r} is not a duration: give a number of seconds, or one with s, m, h or d "
+                "(90, 30s, 5m, 2h, 7d).",
+                param,
+                ctx,
+            )
+        number, unit = match.groups()
+        return timedelta(seconds=float(number) * _UNITS[unit])
+
+
+def filter_options(command: _F) -> _F:
+    """Add the filters. The command passes their values to :func:`build_matching`."""
+    return combine(
+        click.option("--account", metavar="NAME", shell_complete=complete_account, help="Only those of the account."),
+        click.option(
+            "--operation", metavar="ID", shell_complete=complete_any_operation, help="Only those of the operation."
+        ),
+        click.option("--result", type=click.Choice(_RESULTS), help="Only those with the result."),
+        click.option("--code", metavar="CODE", help="Only those with the vendor's code."),
+        click.option("--room", metavar="ROOM", help="Only those of the room's shutdowns."),
+        click.option("--older-than", metavar="AGE", type=Duration(), help="Only those that died longer ago: 2h."),
+        click.option("--younger-than", metavar="AGE", type=Duration(), help="Only those that died since then: 30m."),
+    )(command)
+
+
+def build_matching(*, result: str | None, **filters: Any) -> Matching:
+    """Return the filters as the client takes them."""
+    if result == UNREADABLE:
+        return Matching(readable=False, **filters)
+    return Matching(result=None if result is None else Result(result), **filters)

@@ -1,0 +1,98 @@
+"""What the command line prints about jobs: tables, pages and JSON, without I/O."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from streamstop.cli._shared.output import (
+    aligned_facts,
+    counted,
+    job_json_line,
+    outcome_detail,
+    params_text,
+    printable,
+)
+from streamstop.commands import Command
+from streamstop.lanes import Lane, LaneView
+from streamstop.outcomes import Outcome, Result
+from streamstop.results import Deferral
+
+_OPEN = "open"
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job, its command, and its outcome if it has ended."""
+
+    job_id: str
+    command: Command
+    outcome: Outcome | None
+
+    def to_json(self) -> str:
+        """Return the line that ``--json`` prints."""
+        return job_json_line(self.job_id, self.command.operation.spec.id, self.command.account, self.outcome)
+
+
+def job_table(rows: Sequence[JobRow]) -> Iterator[str]:
+    """Yield an aligned line for each job: result, ID, parameters, and the vendor's answer."""
+    results = [_OPEN if row.outcome is None else row.outcome.result.value for row in rows]
+    result_width = max(map(len, results), default=0)
+    id_width = max((len(row.job_id) for row in rows), default=0)
+    for row, result in zip(rows, results, strict=True):
+        params = params_text(row.command.operation.params)
+        detail = "" if row.outcome is None else outcome_detail(row.outcome)
+        cells = [result.ljust(result_width), row.job_id.ljust(id_width), params, detail]
+        yield printable("  ".join(cell for cell in cells if cell)).rstrip(" ")
+
+
+def results_summary(rows: Sequence[JobRow]) -> str:
+    """Return the number of jobs for each result: ``3 jobs: 2 stopped, 1 not_found``."""
+    counts = Counter(None if row.outcome is None else row.outcome.result for row in rows)
+    parts = [f"{counts[result]} {result.value}" for result in Result if counts[result]]
+    if counts[None]:
+        parts.append(f"{counts[None]} {_OPEN}")
+    return f"{counted(len(rows), 'job')}: {', '.join(parts)}"
+
+
+def job_page(job_id: str, state: Outcome | Deferral | None, lane: LaneView | None) -> Iterator[str]:
+    """Yield everything that is known of a job, one fact per line; `lane` is the lane of a job that is open."""
+    facts = {"job": job_id}
+    match state:
+        case Outcome():
+            facts |= _outcome_facts(state)
+        case Deferral():
+            facts |= {"state": "deferred", "reason": state.reason, "due": state.due.isoformat()}
+        case None:
+            facts |= {"state": "open: not called yet, or there is no such job, or its outcome has expired"}
+    if lane is not None:
+        facts["lane"] = _lane_text(lane)
+    return aligned_facts(facts)
+
+
+def job_json(job_id: str, state: Outcome | Deferral | None) -> str:
+    """Return everything that is known of a job as one line of JSON."""
+    outcome = state if isinstance(state, Outcome) else None
+    deferral = {"reason": state.reason, "due": state.due.isoformat()} if isinstance(state, Deferral) else None
+    target = outcome or Lane.of_job(job_id)
+    operation, account = (None, None) if target is None else (target.operation, target.account)
+    word = "ended" if outcome is not None else _OPEN if deferral is None else "deferred"
+    return job_json_line(job_id, operation, account, outcome, state=word, deferral=deferral)
+
+
+def _outcome_facts(outcome: Outcome) -> dict[str, str]:
+    facts = {"state": f"ended: {outcome.result.value}", "operation": outcome.operation, "account": outcome.account}
+    if outcome.params:
+        facts["parameters"] = params_text(outcome.params)
+    if outcome.status is not None or outcome.reply is not None:
+        facts["status"] = outcome_detail(outcome)
+    for name in ("code", "message", "request_id", "attempts", "calls", "enqueued_at", "ended_at"):
+        value = getattr(outcome, name)
+        if value is not None:
+            facts[name] = value.isoformat() if name.endswith("_at") else str(value)
+    return facts
+
+
+def _lane_text(lane: LaneView) -> str:
+    rest = f", rests for {lane.rest.total_seconds():.1f} s" if lane.rest else ""
+    pace = "" if lane.pace is None else f", {lane.pace:.3g} calls/s"
+    return f"{lane.waiting} waiting, {lane.in_flight} in flight, {lane.deferred} deferred{pace}{rest}"

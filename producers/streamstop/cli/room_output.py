@@ -1,0 +1,166 @@
+"""What the command line prints about rooms and their shutdowns, without I/O.
+
+The lines fit 80 columns. The columns have fixed widths, so that they do not move while a shutdown is watched.
+"""
+
+import json
+import math
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+import click
+
+from streamstop.cli._shared.output import clip, counted, outcome_detail, params_text, printable
+from streamstop.outcomes import Outcome, Result
+from streamstop.rooms import LaneProgress, Progress, RoomView, ShutdownStatus
+
+_WIDTH = 80
+_ACCOUNT, _OPERATION, _BAR, _COUNT, _PACE = 13, 25, 9, 11, 6
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_STATUS = {
+    ShutdownStatus.OPEN: ("closing", "cyan"),
+    ShutdownStatus.DONE: ("done", "green"),
+    ShutdownStatus.NEEDS_ATTENTION: ("ended, needs attention", "red"),
+    ShutdownStatus.CANCELLED: ("cancelled", "yellow"),
+}
+
+
+def progress_view(progress: Progress, *, max_lanes: int = 1000) -> list[str]:
+    """Return the live view, with colours: a bar for each lane and one for the room, the results, and the time left.
+
+    At most `max_lanes` lanes are shown; unfinished lanes go first.
+    """
+    word, colour = _STATUS[progress.status]
+    name = clip(printable(progress.room), _WIDTH - 8 - len(word))
+    lanes = [lane for lane in progress.lanes if lane.total]
+    listed = sorted(sorted(lanes, key=lambda lane: lane.ended >= lane.total)[:max_lanes], key=_lane_key)
+    head = f"{'account':{_ACCOUNT}} {'operation':{_OPERATION}} {'tasks ended':{_BAR + 1 + _COUNT}} {'pace':>{_PACE}}"
+    lines = [f"room {name}: {click.style(word, fg=colour, bold=True)}", click.style(head, dim=True)]
+    lines += [_lane_line(lane) for lane in listed]
+    if len(listed) < len(lanes):
+        lines.append(click.style(f"… and {counted(len(lanes) - len(listed), 'more lane')}", dim=True))
+    bar = click.style(_bar(progress.ended, progress.total), fg=colour)
+    total = f"{'the whole room':{_ACCOUNT + 1 + _OPERATION}} {bar} {_count_text(progress.ended, progress.total)}"
+    return [*lines, total, *_wrap(_results_text(progress)), _time_text(progress)]
+
+
+def progress_line(progress: Progress) -> str:
+    """Return the progress in one line, for logs."""
+    word, _ = _STATUS[progress.status]
+    resting = [
+        f"{lane.account} {lane.operation} rests {_duration_text(lane.rests)}" for lane in progress.lanes if lane.rests
+    ]
+    parts = [
+        f"{printable(progress.room)}: {word}",
+        f"{progress.ended} of {counted(progress.total, 'task')} ended",
+        _results_text(progress),
+        *(resting if progress.status is ShutdownStatus.OPEN else ()),
+        _time_text(progress),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def progress_json(progress: Progress) -> str:
+    """Return the whole progress as one line of JSON."""
+    data = progress.model_dump(mode="json")
+    derived = {"ended": progress.ended, "pending": progress.pending, "seconds_left": progress.seconds_left}
+    return json.dumps(data | derived)
+
+
+def room_page(room: RoomView, progress: Progress | None) -> list[str]:
+    """Return the page about a room. `progress` is that of its open or latest shutdown, if Redis still has it."""
+    lines = [f"room        {printable(room.name)}", f"registered  {counted(len(room.tasks), 'task')}"]
+    if progress is None:
+        shutdown = f"{room.shutdown}, over seven days ago" if room.shutdown else "none: the room was never stopped"
+        return [*lines, f"shutdown    {shutdown}"]
+    opened = "" if progress.opened_at is None else f", of {progress.opened_at.isoformat()}"
+    return [*lines, f"shutdown    {printable(progress.shutdown)}{opened}", "", *progress_view(progress)]
+
+
+def room_json(room: RoomView, progress: Progress | None) -> str:
+    """Return the content of :func:`room_page` as one line of JSON."""
+    shutdown = None if progress is None else json.loads(progress_json(progress))
+    return json.dumps({"room": room.name, "registered": len(room.tasks), "shutdown": shutdown})
+
+
+def outcome_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """Yield an aligned line for each task that has ended. Failures come last, next to the prompt."""
+    ordered = sorted(outcomes, key=_outcome_key)
+    width = max((len(outcome.result) for outcome in ordered), default=0)
+    names = [_task_text(outcome) for outcome in ordered]
+    name_width = max(map(len, names), default=0)
+    for outcome, name in zip(ordered, names, strict=True):
+        text = f"{outcome.result.value:{width}}  {name:{name_width}}  {outcome_detail(outcome)}"
+        yield printable(text).rstrip()
+
+
+def _task_text(outcome: Outcome) -> str:
+    if outcome.params is None:
+        return outcome.job_id
+    return f"{outcome.account} {outcome.operation} {params_text(outcome.params)}".rstrip()
+
+
+def _outcome_key(outcome: Outcome) -> tuple[bool, str, str, str]:
+    return outcome.result.needs_person, outcome.account, outcome.operation, outcome.job_id
+
+
+def _results_text(progress: Progress) -> str:
+    """Return the number of tasks for each result: ``1230 stopped, 4 not_found``."""
+    return ", ".join(f"{progress.results[result]} {result.value}" for result in Result if progress.results.get(result))
+
+
+def _time_text(progress: Progress) -> str:
+    """Return the estimated time left, or the time that the shutdown took."""
+    if progress.status is ShutdownStatus.OPEN:
+        seconds = progress.seconds_left
+        return "the time left is not known yet" if seconds is None else f"about {_duration_text(seconds)} left"
+    if progress.done_at is None or progress.opened_at is None:
+        return ""
+    return f"took {_duration_text((progress.done_at - progress.opened_at).total_seconds())}"
+
+
+def _lane_key(lane: LaneProgress) -> tuple[str, str]:
+    return lane.account, lane.operation
+
+
+def _lane_line(lane: LaneProgress) -> str:
+    if lane.ended >= lane.total:
+        state, colour = "done", "green"
+    elif lane.rests:
+        state, colour = f"rests {_duration_text(lane.rests)}", "yellow"
+    else:
+        state, colour = ("running", "cyan") if lane.pace else ("waiting", "cyan")
+    pace = _pace_text(lane.pace) if lane.pace else "-"
+    name = f"{clip(lane.account, _ACCOUNT):{_ACCOUNT}} {clip(lane.operation, _OPERATION):{_OPERATION}}"
+    bar = click.style(_bar(lane.ended, lane.total), fg=colour)
+    return f"{name} {bar} {_count_text(lane.ended, lane.total)} {pace:>{_PACE}} {click.style(state, fg=colour)}"
+
+
+def _bar(done: int, total: int) -> str:
+    """Return a bar. It is full only once everything is done."""
+    full, eighths = divmod(8 * _BAR * min(done, total) // total, 8) if total else (_BAR, 0)
+    return ("█" * full + _EIGHTHS[eighths].strip()).ljust(_BAR, "░")
+
+
+def _count_text(done: int, total: int) -> str:
+    """Return ``123/500``, or thousands (``123k/500k``) where that would be too wide."""
+    parts = [str(count) if total < 100_000 else f"{count // 1000}k" for count in (done, total)]
+    return f"{'/'.join(parts):>{_COUNT}}"
+
+
+def _pace_text(pace: float) -> str:
+    if pace < 10:
+        return f"{pace:.2f}/s"
+    return f"{pace:.1f}/s" if pace < 100 else f"{pace:.0f}/s"
+
+
+def _duration_text(seconds: float) -> str:
+    whole = math.ceil(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{math.ceil(seconds / 3600)} h"
+
+
+def _wrap(text: str) -> Sequence[str]:
+    return textwrap.wrap(text, _WIDTH) or ["nothing has ended yet"]
