@@ -3,15 +3,16 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis import ConnectionPool, Redis
-from redis.connection import parse_url
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis import ConnectionPool, Redis, connection, sentinel
 
 from streamstop.bounded import bound
 from streamstop.errors import InvalidSettings
 from streamstop.settings import RedisSettings
 
 _SENTINEL_PORT = 26379
+#: redis-py gives these no types.
+_parse_url: Any = connection.parse_url
+_Sentinel: Any = sentinel.Sentinel
 
 
 def open_redis(settings: RedisSettings) -> Redis:
@@ -31,11 +32,11 @@ def open_redis(settings: RedisSettings) -> Redis:
 
 def close_redis(redis: Redis) -> None:
     """Close the idle connections, those to the sentinels included; one that is in use ends with its command."""
-    pool: Any = redis.connection_pool  # redis-py types neither disconnect nor the sentinels
+    pool: Any = redis.connection_pool  # redis-py does not type what a pool for sentinels has
     pool.disconnect(inuse_connections=False)
-    if isinstance(pool, SentinelConnectionPool):
-        for sentinel in pool.sentinel_manager.sentinels:
-            sentinel.connection_pool.disconnect(inuse_connections=False)
+    if isinstance(pool, sentinel.SentinelConnectionPool):
+        for one in pool.sentinel_manager.sentinels:
+            one.connection_pool.disconnect(inuse_connections=False)
 
 
 def _pool(settings: RedisSettings) -> ConnectionPool:
@@ -47,7 +48,7 @@ def _pool(settings: RedisSettings) -> ConnectionPool:
     }
     if settings.master is not None:
         return _sentinel_pool(settings, settings.master, sockets)
-    options = sockets | dict(parse_url(settings.url))
+    options: dict[str, Any] = sockets | _parse_url(settings.url)
     if "ssl_cert_reqs" in options:  # Celery's names are longer than redis-py's
         options["ssl_cert_reqs"] = options["ssl_cert_reqs"].removeprefix("CERT_").lower()
     return ConnectionPool(**options)
@@ -60,8 +61,8 @@ def _sentinel_pool(settings: RedisSettings, master: str, sockets: dict[str, Any]
     """
     addresses = [urlsplit(url) for url in settings.url.split(";")]
     sentinels = [(address.hostname or "localhost", address.port or _SENTINEL_PORT) for address in addresses]
-    first: Any = parse_url(settings.url.split(";")[0].replace("sentinel://", "redis://", 1))
+    first = _parse_url(settings.url.split(";")[0].replace("sentinel://", "redis://", 1))
     of_master = {name: first[name] for name in ("username", "password", "db") if name in first}
-    manager: Any = Sentinel(sentinels, sentinel_kwargs=settings.sentinel_options, **sockets, **of_master)
+    manager = _Sentinel(sentinels, sentinel_kwargs=settings.sentinel_options, **sockets, **of_master)
     pool: ConnectionPool = manager.master_for(master).connection_pool
     return pool

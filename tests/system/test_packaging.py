@@ -56,7 +56,7 @@ def test_a_service_may_have_a_celery_of_its_own(celery: str, tmp_path: Path) -> 
     asked = [*tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"], celery]
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("\n".join(asked))
-    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", requirements]
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", str(requirements)]
     resolved = subprocess.run(command, check=False, capture_output=True, text=True)
     assert resolved.returncode == 0, resolved.stderr
     assert {"celery", "redis"} <= {line.partition("==")[0] for line in resolved.stdout.splitlines()}
