@@ -1,6 +1,6 @@
 """streamstop stops stream tasks at cloud vendors: producers enqueue, workers call, at each account's own pace."""
 
-from streamstop.aio import AsyncClient, AsyncJob, AsyncShutdown
+from streamstop.aio import AsyncClient, AsyncDeadLetters, AsyncJob, AsyncShutdown
 from streamstop.client import Client
 from streamstop.commands import Command
 from streamstop.dead import DeadLetter, Matching
@@ -21,6 +21,7 @@ from streamstop.errors import (
     UnknownShutdown,
 )
 from streamstop.jobs import Job
+from streamstop.lanes import Lane, LaneView
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome, Result, State, Status
 from streamstop.results import Deferral
@@ -29,6 +30,7 @@ from streamstop.shutdown import Shutdown
 
 __all__ = [
     "AsyncClient",
+    "AsyncDeadLetters",
     "AsyncJob",
     "AsyncShutdown",
     "Client",
@@ -41,7 +43,9 @@ __all__ = [
     "Job",
     "JobDeferred",
     "JobFailed",
+    "Lane",
     "LaneProgress",
+    "LaneView",
     "Matching",
     "NotCancellable",
     "NotRequeueable",

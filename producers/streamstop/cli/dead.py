@@ -17,7 +17,6 @@ from streamstop.cli.options import Seconds, json_option, redis_option
 from streamstop.cli.pages import Page, PageGroup
 from streamstop.cli.showing import lines, printable
 from streamstop.client import Client
-from streamstop.dead_letters import DeadLetters
 from streamstop.errors import UnknownDeadLetter
 from streamstop.outcomes import Outcome
 
@@ -65,7 +64,7 @@ def list_letters(*, limit: int | None, as_json: bool, redis: str | None, **filte
     """List dead letters, oldest first, and count them by result, code and account."""
     matching = matching_of(**filters)
     with Client(redis) as client:
-        fitting = DeadLetters(client).letters(matching)
+        fitting = client.dead_letters.letters(matching)
         kinds = show_all(islice(fitting, limit), as_json=as_json)
         more = ", and there are more" if limit is not None and next(fitting, None) is not None else ""
     if not as_json:
@@ -91,7 +90,7 @@ def show(letter_id: str, *, as_json: bool, redis: str | None) -> None:
     """Show everything that is known of a dead letter, also the text of one that nobody could read."""
     with Client(redis) as client:
         try:
-            letter = DeadLetters(client).get(checked_id(letter_id))
+            letter = client.dead_letters.get(checked_id(letter_id))
         except UnknownDeadLetter as unknown:
             raise Failure(str(unknown), Exit.ENDED_OTHERWISE) from unknown
     click.echo(showing.letter_json(letter) if as_json else lines(showing.page(letter)))
@@ -138,7 +137,7 @@ def requeue(
             click.echo(done.to_json({}) if as_json else printable(done.job.id if done.job else ""))
 
     with Client(redis) as client:
-        letters = DeadLetters(client)
+        letters = client.dead_letters
         if dry_run:
             rehearse(choice.look(letters), "requeued", as_json=as_json, must_have_command=True)
         done, cut_short = act(choice.pick(letters, "requeue"), letters.requeue, "requeued", tell)
@@ -195,7 +194,7 @@ def drop(ids: tuple[str, ...], *, dry_run: bool, as_json: bool, redis: str | Non
             click.echo(f"dropped  {printable(done.letter_id)}")
 
     with Client(redis) as client:
-        letters = DeadLetters(client)
+        letters = client.dead_letters
         if dry_run:
             rehearse(choice.look(letters), "dropped", as_json=as_json)
         done, cut_short = act(choice.pick(letters, "drop"), letters.drop, "dropped", tell)

@@ -9,6 +9,7 @@ from streamstop.cli.exits import Exit, Failure
 from streamstop.cli.reading import KEYS, Defaults, InvalidLines, Line, read_lines, read_words
 from streamstop.client import Client
 from streamstop.errors import InvalidCommand, UnknownAccount
+from streamstop.known_accounts import check_vendor, vendor_among
 from streamstop.operations import Kind
 
 
@@ -42,12 +43,12 @@ def check_accounts(client: Client, lines: Sequence[Line], source: BinaryIO, *, n
     """Let the client's own check run line by line, for its error does not know of lines."""
     first = {(line.command.account, line.command.operation.spec.product.vendor.name): line for line in reversed(lines)}
     problems: dict[int, InvalidCommand] = {}
-    with client.reaching(nothing):
-        for (account, vendor), line in first.items():
-            try:
-                client.connections.known_accounts.check(account, vendor)
-            except UnknownAccount as problem:
-                problems[line.number] = problem
+    known = client.accounts()
+    for (account, vendor), line in first.items():
+        try:
+            check_vendor(account, vendor_among(known, account), vendor)
+        except UnknownAccount as problem:
+            problems[line.number] = problem
     if problems:
         raise _at(source, InvalidLines(problems), nothing)
 
