@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 help:
 	@echo "make demo    stop ~200 simulated stream tasks with real Celery workers"
 	@echo "make test    every test, those on a real Redis server included"
-	@echo "make check   formatting, lint, types, import directions"
+	@echo "make check   formatting, lint, types, import directions, the Lua scripts"
 	@echo "make fmt     format the code"
 	@echo "make bench   measure; tables, figures and plots go to docs/. With QUICK=1, a look of three minutes"
 	@echo "make torture SEED=1 MINUTES=5    real workers under kills, cuts, outages and jumping clocks"
@@ -35,6 +35,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.support.lua_lint
 
 fmt: $(READY)
 	$(BIN)/ruff check --fix .

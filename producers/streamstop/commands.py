@@ -16,13 +16,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from streamstop import operations
+from streamstop._redis import constants
 from streamstop.errors import InvalidCommand, NewerMessage, quoted
 from streamstop.lanes.names import Lane
 from streamstop.operations import Operation
 
 VERSION = 1
 #: The Celery task that executes commands.
-TASK = "streamstop.execute"
+TASK = constants.TASK
 #: The longest expiry: any moment within it is one that Redis' and Lua's numbers hold.
 LONGEST_EXPIRY = timedelta(days=3650)
 

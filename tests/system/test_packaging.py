@@ -79,7 +79,7 @@ def test_the_lanes_scripts_are_installed_with_the_client(bin_folder: Path, tmp_p
         "lanes = Client('redis://127.0.0.1:1')._backend.connections.lanes\n"
         "print(*sorted(lanes._scripts))"
     )
-    scripts = {file.stem for file in (ROOT / "producers/streamstop/lanes/scripts").glob("[a-z]*.lua")}
+    scripts = {file.stem for file in (ROOT / "producers/streamstop/_redis/lua/lane").glob("*.lua")}
     assert scripts <= set(run(bin_folder / "python", "-c", program, cwd=tmp_path).split())
 
 
@@ -98,7 +98,7 @@ def test_the_types_are_installed(bin_folder: Path, tmp_path: Path) -> None:
 
 def test_the_rooms_scripts_are_installed_with_the_client(bin_folder: Path, tmp_path: Path) -> None:
     program = "from streamstop import Client; print(*Client('redis://127.0.0.1:1')._backend.connections.rooms._scripts)"
-    scripts = {file.stem for file in (ROOT / "producers/streamstop/rooms/scripts").glob("[a-z]*.lua")}
+    scripts = {file.stem for file in (ROOT / "producers/streamstop/_redis/lua/room").glob("*.lua")}
     assert scripts == set(run(bin_folder / "python", "-c", program, cwd=tmp_path).split())
 
 

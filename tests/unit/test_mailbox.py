@@ -1,4 +1,4 @@
-"""The mailbox between threads: nothing stays unread, whoever puts it in, and whatever a letter does."""
+"""The mailbox between threads: every call is run, whoever adds it and whatever another call does."""
 
 import threading
 
@@ -7,16 +7,16 @@ import pytest
 from streamstop_worker.celery_parts.mailbox import Mailbox
 
 
-def test_two_threads_that_put_in_news_at_once_have_the_reader_come() -> None:
+def test_the_reader_is_notified_when_two_threads_add_a_call_at_once() -> None:
     calls: list[str] = []
     mailbox = Mailbox(lambda: calls.append("come"))
-    mailbox.add(lambda: None)  # as far as the one had got
-    mailbox.add(lambda: None)  # when the other put its own in
+    mailbox.add(lambda: None)  # the first thread stops here
+    mailbox.add(lambda: None)  # the second adds its own
     mailbox.ring()
     assert calls == ["come"]
 
 
-def test_a_reader_that_was_called_is_not_called_again_before_it_reads() -> None:
+def test_a_notified_reader_is_not_notified_again_before_it_reads() -> None:
     calls: list[str] = []
     mailbox = Mailbox(lambda: calls.append("come"))
     for _ in range(3):
@@ -27,21 +27,21 @@ def test_a_reader_that_was_called_is_not_called_again_before_it_reads() -> None:
     assert calls == ["come", "come"]
 
 
-def test_a_letter_that_fails_keeps_no_other_from_being_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_call_that_fails_does_not_keep_others_from_running(capsys: pytest.CaptureFixture[str]) -> None:
     read: list[int] = []
 
     def fail() -> None:
         raise ConnectionError("gone")
 
     mailbox = Mailbox(lambda: None)
-    for letter in (lambda: read.append(1), fail, lambda: read.append(2)):
-        mailbox.put(letter)
+    for call in (lambda: read.append(1), fail, lambda: read.append(2)):
+        mailbox.put(call)
     mailbox.read()
     assert read == [1, 2]
     assert "gone" in "".join(capsys.readouterr())
 
 
-def test_what_is_put_in_while_letters_are_read_has_the_reader_come_again() -> None:
+def test_a_call_that_is_added_during_a_read_notifies_again() -> None:
     calls: list[str] = []
     mailbox = Mailbox(lambda: calls.append("come"))
     mailbox.put(lambda: mailbox.put(lambda: calls.append("read")))
@@ -60,7 +60,7 @@ def test_a_signals_handler_may_read_in_the_middle_of_a_reading() -> None:
     assert read == [1]
 
 
-def test_of_many_threads_no_letter_is_lost() -> None:
+def test_no_call_of_many_threads_is_lost() -> None:
     bell = threading.Semaphore(0)
     mailbox = Mailbox(bell.release)
     read: list[int] = []

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import structlog
 
+from streamstop._redis.constants import MOST_DEAD
 from streamstop.errors import UnknownAccount
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import UNREACHABLE, Lane, Lanes, Schedule
@@ -20,8 +21,6 @@ from streamstop_worker.pipeline.pacing import book_of
 EVERY = timedelta(seconds=1)
 #: How often, in sweeps, a worker says which accounts it has.
 PUBLISH_EVERY = 15
-#: Dead letters that are kept, as the lanes' scripts have it.
-MOST_DEAD = 100_000
 #: The most accounts whose lanes are looked for in one sweep; of more, a part each second.
 MOST_ACCOUNTS = 500
 #: In how many sweeps all accounts are looked at, where there are more.

@@ -11,10 +11,10 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from streamstop.batches.staging import STAGED, stage_messages
-from streamstop.lanes.names import BATCH, BATCHES
+from streamstop._redis.constants import BATCH, BATCHES, STAGED
+from streamstop._redis.scripts import Script, load
+from streamstop.batches.staging import stage_messages
 from streamstop.refusals import StagingLost
-from streamstop.scripts import Script, load
 
 #: How many messages one step moves.
 PIECE = 100
@@ -45,7 +45,7 @@ class Batches:
 
     def spread(self, batch: str) -> int:
         """Move the next messages of an accepted batch into their lanes; return how many are left."""
-        return int(self._scripts["spread"](keys=[], args=[batch, PIECE]))
+        return int(self._scripts["spread"](id=batch, most=PIECE))
 
     def finish(self, *, steps: int = 200) -> int:
         """Spread what producers left of accepted batches, oldest first; return in how many steps, `steps` at most.
@@ -65,11 +65,11 @@ class Batches:
                 failure = error
         staged = self._redis.srandmember(STAGED, _LOOK)
         if staged:
-            self._scripts["discard"](keys=[], args=[_STAGED_S, *staged])
+            self._scripts["discard"](kept=_STAGED_S, staged=staged)
         if failure is not None:
             raise failure
         return done
 
     @cached_property
     def _scripts(self) -> dict[str, Script]:
-        return load(self._redis, "streamstop.batches", preludes={})
+        return load(self._redis, "batch")

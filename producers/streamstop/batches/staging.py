@@ -11,12 +11,11 @@ from uuid import uuid4
 
 from redis import Redis
 
+from streamstop._redis.constants import BATCH, STAGED
 from streamstop.lanes import Queued
-from streamstop.lanes.names import BATCH, PRIORITY_STEPS
+from streamstop.lanes.names import PRIORITY_STEPS
 from streamstop.refusals import StagingLost
 
-#: Set of the ids of the message batches that are staged, or accepted and not yet in their lanes whole.
-STAGED = "streamstop.staged"
 #: How many entries one command stages.
 _PIECE = 250
 #: How long after its last piece a room's batch is kept that nobody accepted, in s.

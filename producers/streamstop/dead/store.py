@@ -7,12 +7,12 @@ from typing import Any
 
 from redis import Redis
 
+from streamstop._redis.scripts import Script, load
 from streamstop.dead.letters import DeadLetter, Kept, Matching, lane_of, requeued_command, requeued_id
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
 from streamstop.lanes import Lanes, Queued
 from streamstop.lanes.names import DEAD
 from streamstop.messages import celery_message
-from streamstop.scripts import Script, load
 
 #: Requeued jobs wait behind what producers enqueue, and before the tail of a big room.
 PRIORITY = 3
@@ -80,15 +80,24 @@ class Letters:
             again = membership.model_copy(update={"round": 1, "requeued": membership.requeued + 1})
             message = celery_message(job_id, lane, again.in_message(command), priority=PRIORITY)
             as_member = Queued(lane, PRIORITY, message)
-        keys = [DEAD, _key(letter_id), plain.list]
-        told = [letter_id, lane.name, job_id, plain.message, shutdown, member, as_member.message]
-        if not self._scripts["requeue"](keys=keys, args=told):
+        requeued = self._scripts["requeue"](
+            keys=[DEAD, _key(letter_id), plain.list],
+            letter_id=letter_id,
+            lane=lane.name,
+            list=plain.list,
+            job_id=job_id,
+            message=plain.message,
+            shutdown=shutdown,
+            member=member,
+            member_message=as_member.message,
+        )
+        if not requeued:
             raise UnknownDeadLetter(letter_id)
         return job_id
 
     def drop(self, letter_id: str) -> None:
         """Forget a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
-        if not self._scripts["drop"](keys=[DEAD, _key(letter_id)], args=[letter_id]):
+        if not self._scripts["drop"](keys=[DEAD, _key(letter_id)], id=letter_id):
             raise UnknownDeadLetter(letter_id)
 
     def _read(self, found: list[tuple[str, float]]) -> Iterator[DeadLetter]:
@@ -110,7 +119,7 @@ class Letters:
 
     @cached_property
     def _scripts(self) -> dict[str, Script]:
-        return load(self._redis, "streamstop.dead", preludes={"_settle": "streamstop.lanes"})
+        return load(self._redis, "dead")
 
 
 def _key(letter_id: str) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from streamstop._redis.scripts import Script, load
 from streamstop.lanes.names import ARRIVALS, DEAD, LEASED, SCHEDULE, Lane, result_key
 from streamstop.lanes.terms import (
     LaneView,
     Settlement,
 )
-from streamstop.scripts import Script, load
 from streamstop.settings import CANCELLED_KEPT
 
 #: What a call raises where Redis cannot be reached or does not answer.
@@ -33,7 +33,7 @@ class Lanes:
         """Take a job back that no worker has claimed: ``cancelled``, or why not: ``claimed`` or ``ended``."""
         arguments = _cancelling(lane, job_id, record, settlement)
         # The key is for Redis alone: so it refuses a user that may not do this before it has begun.
-        return str(self._scripts["cancel"](keys=[lane.leases], args=arguments).decode())
+        return str(self._scripts["cancel"](keys=[lane.leases], **arguments).decode())
 
     def cancel_many(self, jobs: Sequence[tuple[Lane, str, str, Settlement]]) -> None:
         """Take jobs of shutdowns back, each with its id, record and settlement, in one round trip.
@@ -43,7 +43,7 @@ class Lanes:
         pipeline = self._redis.pipeline(transaction=False)
         for lane, job_id, record, settlement in jobs:
             arguments = _cancelling(lane, job_id, record, settlement)
-            self._scripts["cancel"](keys=[], args=arguments, client=pipeline)
+            self._scripts["cancel"](client=pipeline, **arguments)
         pipeline.execute()
 
     def record_of(self, job_id: str) -> bytes | None:
@@ -86,17 +86,18 @@ class Lanes:
 
     @cached_property
     def _scripts(self) -> dict[str, Script]:
-        here = "streamstop.lanes"
-        return load(self._redis, here, preludes={"_lane": here, "_settle": here})
+        return load(self._redis, "lane")
 
 
-_NO_SETTLEMENT = ("", "", "", "", 0, 0)
-
-
-def _cancelling(lane: Lane, job_id: str, record: str, settlement: Settlement | None) -> list[str | int]:
+def _cancelling(lane: Lane, job_id: str, record: str, settlement: Settlement | None) -> dict[str, Any]:
     """Return the arguments of the script that takes a job back."""
-    settled = settlement.arguments if settlement else _NO_SETTLEMENT
-    return [lane.name, job_id, record, int(CANCELLED_KEPT.total_seconds()), *settled]
+    return {
+        "name": lane.name,
+        "id": job_id,
+        "record": record,
+        "ttl": int(CANCELLED_KEPT.total_seconds()),
+        "settlements": [settlement.fields] if settlement else [],
+    }
 
 
 def _view(lane: Lane, part: Sequence[Any], now_us: int) -> LaneView:

@@ -7,45 +7,53 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import uuid4
 
+from streamstop._redis.constants import (
+    ACCOUNTS,
+    ARRIVALS,
+    BATCH,
+    BATCHES,
+    BOOK,
+    DEAD,
+    LANE,
+    LANES,
+    LEASED,
+    PRIORITY_SEPARATOR,
+    READY,
+    RESULT,
+    SCHEDULE,
+    SWEPT,
+    WAKE,
+    WORK,
+)
+
+__all__ = [
+    "ACCOUNTS",
+    "ARRIVALS",
+    "BATCH",
+    "BATCHES",
+    "BOOK",
+    "DEAD",
+    "LANES",
+    "LEASED",
+    "PRIORITY_STEPS",
+    "QUEUE",
+    "READY",
+    "SCHEDULE",
+    "SWEPT",
+    "WAKE",
+    "Lane",
+    "result_key",
+]
+
 #: The one queue that workers consume; nothing lies in it: a worker takes jobs out of the lanes.
 QUEUE = "streamstop"
-#: Sorted set: a lane -> the earliest moment (µs, by Redis' clock) at which it could give a job.
-SCHEDULE = "streamstop.schedule"
-#: Set of lanes into which a producer has put jobs since a worker last looked.
-ARRIVALS = "streamstop.arrivals"
-#: List of at most one token: an idle worker waits for it, and looks at the arrivals and the schedule.
-WAKE = "streamstop.wake"
-#: Sorted set: a lane with jobs in flight -> a moment (µs) no later than the end of its first lease.
-LEASED = "streamstop.work.leased"
-#: The moment (µs) of the last sweep.
-SWEPT = "streamstop.work.swept"
-#: List of the ids of accepted batches whose messages are not all in their lanes yet.
-BATCHES = "streamstop.batches"
-#: Begins the names of the books: hashes of the accounts that a worker has, and of the paces of their lanes.
-BOOK = "streamstop.work.book."
-#: Begins the names of the lists that hold a batch's messages.
-BATCH = "streamstop.batch."
-#: The one queue that workers consumed before; still read once, so that what it holds is not lost in an upgrade.
-READY = "streamstop.ready"
-#: The set of lanes that hold anything, as versions before kept it.
-LANES = "streamstop.lanes"
-#: The sorted set of the dead letters' ids; each letter is the hash ``streamstop.dead.<id>``.
-DEAD = "streamstop.dead"
-#: The sorted set of the accounts that running workers have, by the moment they were last seen.
-ACCOUNTS = "streamstop.accounts"
-
 #: Celery's message priorities on Redis, first to last: a list each, named by kombu's rule.
 PRIORITY_STEPS = (0, 3, 6, 9)
-#: Begins the names of the lists in which jobs wait: all of a lane that producers write.
-_QUEUE = "streamstop.lane."
-#: Begins the names of what only workers write: Redis' access rules tell the two apart by it.
-_WORK = "streamstop.work."
-_PRIORITY_SEPARATOR = "\x06\x16"
 
 
 def result_key(job_id: str) -> str:
     """Return the key of a job's record in Celery's result backend; also the channel where it is published."""
-    return f"celery-task-meta-{job_id}"
+    return f"{RESULT}{job_id}"
 
 
 @dataclass(frozen=True, order=True)
@@ -63,34 +71,34 @@ class Lane:
     @property
     def queue(self) -> str:
         """The Celery queue in which the lane's jobs wait."""
-        return f"{_QUEUE}{self.name}"
+        return f"{LANE}{self.name}"
 
     @property
     def waiting(self) -> tuple[str, ...]:
         """The queue's lists, one a priority."""
         first, *rest = PRIORITY_STEPS
         assert first == 0  # kombu gives priority 0 the queue's own name  # noqa: S101
-        return (self.queue, *(f"{self.queue}{_PRIORITY_SEPARATOR}{step}" for step in rest))
+        return (self.queue, *(f"{self.queue}{PRIORITY_SEPARATOR}{step}" for step in rest))
 
     @property
     def leases(self) -> str:
         """The sorted set of its jobs in flight, by the end of their leases."""
-        return f"{_WORK}{self.name}:leases"
+        return f"{WORK}{self.name}:leases"
 
     @property
     def due(self) -> str:
         """The sorted set of its jobs that are to be tried again, by their moment."""
-        return f"{_WORK}{self.name}:due"
+        return f"{WORK}{self.name}:due"
 
     @property
     def pace(self) -> str:
         """The hash of its pace."""
-        return f"{_WORK}{self.name}:pace"
+        return f"{WORK}{self.name}:pace"
 
     @property
     def jobs(self) -> str:
         """The hash of its jobs in flight, and of those that are to be tried again."""
-        return f"{_WORK}{self.name}:jobs"
+        return f"{WORK}{self.name}:jobs"
 
     @property
     def keys(self) -> tuple[str, ...]:

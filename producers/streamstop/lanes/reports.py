@@ -66,11 +66,12 @@ class Ended(Report):
     def _details(self) -> Mapping[str, Any]:
         details: dict[str, Any] = {"record": self.record, "ttl": int(self.kept.total_seconds())}
         if self.settlement is not None:
-            details["settlement"] = self.settlement.arguments
+            details["settlement"] = self.settlement.fields
         if self.then is not None:
-            details["next"] = (self.then.list, self.then.lane.name, self.then.message)
+            then = self.then
+            details["next"] = {"list": then.list, "lane": then.lane.name, "message": then.message}
         if self.letter is not None:
-            details["dead"] = self.letter.arguments
+            details["dead"] = self.letter.fields
         return details
 
 

@@ -1,7 +1,7 @@
 """Schedule: what workers do with lanes. They take jobs, report what became of them, and mend what others left.
 
-Each script is one file in ``scripts/``, behind the preludes that they share. It runs atomically in Redis, by Redis'
-clock, takes a bounded number of jobs, and is safe to run twice.
+Each script is one file in ``_redis/lua/lane``. It runs atomically in Redis, by Redis' clock, takes a bounded number of
+jobs, and is safe to run twice.
 """
 
 import hashlib
@@ -14,11 +14,12 @@ from uuid import uuid4
 
 from redis import Redis
 
+from streamstop._redis.constants import MOST_FOUND
+from streamstop._redis.scripts import Script, load
 from streamstop.lanes.names import BOOK, Lane
 from streamstop.lanes.pace import Pace
 from streamstop.lanes.reports import Report
 from streamstop.lanes.terms import Swept, Take, Taken, Tries
-from streamstop.scripts import Script, load
 
 #: How often a job's worker may be lost before the job is given up.
 MOST_LAPSES = 5
@@ -26,9 +27,8 @@ MOST_LAPSES = 5
 BATCH = 50
 #: How long a book is kept that no worker has touched.
 _BOOK_TTL = timedelta(days=1)
-#: How many lanes are looked for in one run, how many one finds at most, and how often it is made for the same lanes.
+#: How many lanes are looked for in one run, and how often it is made for the same lanes.
 _LANES = 1000
-_MOST_FOUND = 12
 _MOST_RUNS = 20
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -83,24 +83,41 @@ class Schedule:
         more than `most`, and another one is woken for what is left.
         """
         owner = uuid4().hex
-        arguments = (owner, min(most, BATCH), lease // _MICROSECOND, book.digest, int(arrivals), int(full))
-        reply = self._run("take", *arguments)
+        arguments: dict[str, Any] = {
+            "owner": owner,
+            "most": min(most, BATCH),
+            "lease": lease // _MICROSECOND,
+            "book": book.digest,
+            "arrivals": arrivals,
+            "full": full,
+            "lanes": [],
+        }
+        reply = self._scripts["take"](**arguments)
         if reply == b"no book":
             self.publish(book)
-            reply = self._run("take", *arguments)
+            reply = self._scripts["take"](**arguments)
         return _take(reply, owner)
 
     def take_strangers(self, lanes: Sequence[Lane], most: int, *, lease: timedelta) -> Take:
         """Take jobs of lanes that no worker can call, without slots."""
         owner = uuid4().hex
-        names = (lane.name for lane in lanes)
-        return _take(self._run("take", owner, min(most, BATCH), lease // _MICROSECOND, "", 0, 0, *names), owner)
+        reply = self._scripts["take"](
+            owner=owner,
+            most=min(most, BATCH),
+            lease=lease // _MICROSECOND,
+            book="",
+            arrivals=False,
+            full=False,
+            lanes=[lane.name for lane in lanes],
+        )
+        return _take(reply, owner)
 
     def report(self, reports: Sequence[Report], *, wake: bool = False) -> "Reported":
         """Take down what became of jobs; with `wake`, for a worker that takes no more, another one is woken."""
         # The slot of the last job that made no call comes free first, and so the one before it can.
         order = sorted(range(len(reports)), key=lambda at: -reports[at].job.slot_us)
-        next_us, answers = self._run("report", int(wake), *(reports[at].text() for at in order))
+        texts = [reports[at].text() for at in order]
+        next_us, answers = self._scripts["report"](wake_another=wake, reports=texts)
         rests: list[timedelta | None] = [None] * len(reports)
         for at, answer in zip(order, answers, strict=True):
             rests[at] = None if int(answer) < 0 else int(answer) * _MICROSECOND
@@ -111,8 +128,7 @@ class Schedule:
 
         Return None where somebody else has swept within the last `period`; with zero, the caller goes on with its turn.
         """
-        arguments = (BATCH, longest_lease // _MICROSECOND, period // _MICROSECOND)
-        reply = self._run("sweep", *arguments)
+        reply = self._scripts["sweep"](most=BATCH, longest=longest_lease // _MICROSECOND, period=period // _MICROSECOND)
         if reply is None:
             return None
         again, moved, batches, *lapsed = reply
@@ -127,19 +143,15 @@ class Schedule:
         for start in range(0, len(accounts), size):
             some = accounts[start : start + size]
             for _ in range(_MOST_RUNS):
-                new = int(self._run("find", len(operations), *operations, *some))
+                new = int(self._scripts["find"](operations=" ".join(operations), accounts=some))
                 found += new
-                if new < _MOST_FOUND:
+                if new < MOST_FOUND:
                     break
         return found
 
-    def _run(self, script: str, *arguments: str | int) -> Any:
-        return self._scripts[script](keys=[], args=arguments)
-
     @cached_property
     def _scripts(self) -> dict[str, Script]:
-        here = "streamstop.lanes"
-        return load(self._redis, here, preludes={"_lane": here, "_read": here, "_settle": here})
+        return load(self._redis, "lane")
 
 
 @dataclass(frozen=True)

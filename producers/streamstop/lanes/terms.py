@@ -70,9 +70,9 @@ class Settlement:
     attention: bool
 
     @property
-    def arguments(self) -> tuple[str | int, ...]:
+    def fields(self) -> dict[str, str | bool]:
         """As the scripts take it."""
-        return (self.shutdown, self.member, self.result, self.outcome, int(self.ok), int(self.attention))
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ class Letter:
     quote: bool
 
     @property
-    def arguments(self) -> tuple[str | int, ...]:
+    def fields(self) -> dict[str, str | bool]:
         """As the scripts take it."""
-        return (self.id, self.text, int(self.quote))
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)

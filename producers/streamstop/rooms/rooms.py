@@ -12,6 +12,8 @@ from uuid import uuid4
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from streamstop._redis.constants import CALLBACKS_LANE, CONTROL_LANE
+from streamstop._redis.scripts import Script, load
 from streamstop.batches import stage_pairs
 from streamstop.commands import Command, ReceivedCommand
 from streamstop.lanes import UNREACHABLE, Lane, Lanes, Pace, Queued, Settlement
@@ -20,13 +22,10 @@ from streamstop.outcomes import Outcome
 from streamstop.refusals import StagingLost
 from streamstop.rooms.membership import task_of
 from streamstop.rooms.progress import Progress, progress_of
-from streamstop.scripts import Script, load
 from streamstop.settings import RoomSettings
 
-#: The lane of the jobs that fan out and take back. No account can have this name.
-CONTROL = Lane("_control", "room.Steps")
-#: The lane of those that tell a service: one that does not answer holds up no shutdown.
-CALLBACKS = Lane("_control", "room.Callbacks")
+CONTROL = Lane.from_name(CONTROL_LANE)
+CALLBACKS = Lane.from_name(CALLBACKS_LANE)
 #: No vendor is called; a few shutdowns are fanned out side by side.
 CONTROL_PACE = Pace(interval_us=1000, window=4)
 #: How many tasks one script takes; more are staged as a batch.
@@ -72,13 +71,13 @@ class Rooms:
     def register(self, room: str, commands: Iterable[Command], *, now: datetime) -> str | None:
         """Note stream tasks; return the id of the shutdown that they joined at once, None in an open room."""
         fan_out = _step("fan_out", "@shutdown@")
-        joined = self._decide("register", room, self._kept_s, fan_out, pairs=_pairs(commands, now))
+        joined = self._decide("register", room, _pairs(commands, now), ttl=self._kept_s, fan_out=fan_out)
         return joined.decode() or None
 
     def unregister(self, room: str, commands: Iterable[Command]) -> int:
         """Take stream tasks out; return how many were in."""
         tasks = [task_of(command) for command in commands]
-        return sum(int(self._decide("unregister", room, *some)) for some in _slices(tasks, AT_ONCE))
+        return sum(int(self._decide("unregister", room, tasks=some)) for some in _slices(tasks, AT_ONCE))
 
     def view(self, room: str) -> RoomView:
         """Return what is registered in a room, and its open or latest shutdown."""
@@ -108,8 +107,17 @@ class Rooms:
     ) -> str:
         """Open a room's shutdown, or join the open one with `commands`; return its id."""
         message = "" if callback is None else _step("callback", "@shutdown@", job="callback-@call@", to=callback)
-        told = (self._kept_s, uuid4().hex, int(verify), message, self._closed_for_s, _step("fan_out", "@shutdown@"))
-        shutdown = self._decide("open", room, *told, pairs=_pairs(commands, now))
+        shutdown = self._decide(
+            "open",
+            room,
+            _pairs(commands, now),
+            ttl=self._kept_s,
+            id=uuid4().hex,
+            verify=verify,
+            callback=message,
+            closed_for=self._closed_for_s,
+            fan_out=_step("fan_out", "@shutdown@"),
+        )
         return str(shutdown.decode())
 
     def reopen(self, room: str) -> bool:
@@ -118,7 +126,7 @@ class Rooms:
 
     def cancel(self, shutdown: str) -> bool:
         """Begin to take back what no worker has claimed; False where the shutdown is not open."""
-        return bool(self._run("cancel", shutdown, _step("cancel", shutdown)))
+        return bool(self._scripts["cancel"](id=shutdown, message=_step("cancel", shutdown)))
 
     def apply(self, room: str) -> None:
         """Apply the batch of a room that is accepted, if there is one, to its end."""
@@ -130,7 +138,7 @@ class Rooms:
 
         Its producer does so, and where it was killed the next operation on the room, or the worker that fans out.
         """
-        while self._run("apply", room, PIECE):
+        while self._scripts["apply"](room=room, most=PIECE):
             yield PIECE
 
     def progress(self, shutdown: str) -> Progress | None:
@@ -213,15 +221,22 @@ class Rooms:
 
         `passed`: how many beside them were found to have their job already.
         """
-        fields: list[str] = []
-        for entry in entries:
-            queued = entry.queued
-            fields += [entry.member, entry.command, queued.lane.name, queued.list, entry.job_id, queued.message]
-        return bool(self._run("push", shutdown, passed, *fields))
+        fields = [
+            {
+                "member": entry.member,
+                "command": entry.command,
+                "lane": entry.queued.lane.name,
+                "list": entry.queued.list,
+                "job_id": entry.job_id,
+                "message": entry.queued.message,
+            }
+            for entry in entries
+        ]
+        return bool(self._scripts["push"](id=shutdown, passed=passed, entries=fields))
 
     def scanned(self, shutdown: str) -> None:
         """Note that everything registered has been put into lanes."""
-        self._run("scanned", shutdown)
+        self._scripts["scanned"](id=shutdown)
 
     def settle(self, lane: Lane, settlement: Settlement) -> None:
         """Count a stream task whose job ended elsewhere, or which never had one."""
@@ -229,26 +244,24 @@ class Rooms:
 
     def settle_many(self, settlements: Sequence[tuple[Lane, Settlement]]) -> None:
         """Count several; a hundred are a few milliseconds of Redis' time."""
-        self._run("settle", *(part for lane, one in settlements for part in (lane.name, *one.arguments)))
+        self._scripts["settle"](settlements=[{"lane": lane.name, **one.fields} for lane, one in settlements])
 
-    def _decide(self, script: str, room: str, *arguments: str | int, pairs: Sequence[str] | None = None) -> Any:
+    def _decide(self, script: str, room: str, pairs: Sequence[str] | None = None, **arguments: Any) -> Any:
         """Run a script that decides something about a room; return what it says.
 
         `pairs`: the tasks and commands for it; too many for one script are staged, and accepted by it whole.
         """
-        batch: tuple[str | int, ...] = ()
+        batch = ""
         if pairs is not None:
+            entries = [dict(zip(("task", "command"), pair.split("\n", 1), strict=True)) for pair in pairs]
             if len(pairs) > AT_ONCE:
-                batch, pairs = (stage_pairs(self._redis, pairs), len(pairs)), ()
-            else:
-                batch = ("", 0)
-        inline = (part for pair in pairs or () for part in pair.split("\n", 1))
-        told = (room, *arguments, *batch, *inline)
-        while (reply := self._run(script, *told))[0] == b"pending":
+                batch, entries = stage_pairs(self._redis, pairs), []
+            arguments |= {"batch": batch, "staged": len(pairs), "entries": entries}
+        while (reply := self._scripts[script](room=room, **arguments))[0] == b"pending":
             self.apply(room)
         if reply[0] == b"lost":
             raise StagingLost("what was staged is gone")
-        if batch and batch[0]:
+        if batch:
             with suppress(*UNREACHABLE):  # it is accepted: whoever comes next applies it
                 self.apply(room)
         return reply[1]
@@ -256,13 +269,9 @@ class Rooms:
     def _hash(self, key: str) -> dict[str, str]:
         return {field.decode(): value.decode() for field, value in self._redis.hgetall(key).items()}
 
-    def _run(self, script: str, *arguments: str | int) -> Any:
-        return self._scripts[script](keys=[], args=arguments)
-
     @cached_property
     def _scripts(self) -> dict[str, Script]:
-        here = "streamstop.rooms"
-        return load(self._redis, here, preludes={"_settle": "streamstop.lanes", "_room": here})
+        return load(self._redis, "room")
 
 
 def shutdown_channel(shutdown: str) -> str:

@@ -1,4 +1,4 @@
-"""Consumer: Celery's own, which makes requests of the deliveries that the intake takes."""
+"""Consumer: Celery's consumer, which turns the deliveries of the intake into requests."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,14 +14,14 @@ from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.celery_parts.request import JobRequest
 from streamstop_worker.pipeline.deliveries import Delivery
 
-#: Headers that Celery and its tools take to be text; a message may say anything.
+#: Headers that Celery and its tools expect to be text. A foreign message may contain anything.
 _TEXTS = ("root_id", "parent_id", "group", "origin")
 
 _log = structlog.get_logger("streamstop")
 
 
 class Consumer(CeleryConsumer):
-    """Consumes from the schedule of all lanes."""
+    """Consumes the jobs that the intake takes."""
 
     # Celery's types know none of these.
     app: Any
@@ -36,28 +36,28 @@ class Consumer(CeleryConsumer):
     on_task_request: Callable[[Any], None]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        # Workers have nothing to tell each other; and an answer that comes late would stay in Redis.
+        # Workers do not talk to each other. A late reply to mingle would stay in Redis.
         super().__init__(*arguments, **{**options, "without_mingle": True, "without_gossip": True})
         self._celerys_loop = self.loop
         self.loop = self._unending_loop
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, and try again every second: Celery's steps grow to half a minute, and so would Redis' absence."""
+        """Connect, and retry every second. Celery's own interval grows to 32 s and would prolong an outage."""
         conn.ensure_connection = partial(conn.ensure_connection, interval_start=1, interval_step=0, interval_max=1)
         return super().ensure_connected(conn)
 
     def _unending_loop(self, *arguments: Any) -> None:
-        """Take jobs. Where something fails that should not, connect anew rather than end."""
+        """Run Celery's loop. Reconnect after an unexpected error instead of ending the worker."""
         try:
             self._celerys_loop(*arguments)
         except (*self.connection_errors, *self.channel_errors):
             raise
         except Exception as error:
-            _log.exception("jobs could not be taken; the worker connects anew")
+            _log.exception("jobs could not be taken; the worker reconnects")
             raise ConnectionResetError("jobs could not be taken") from error
 
     def create_task_handler(self, *_arguments: Any) -> Callable[[Any], None]:
-        """Return what is called with each message: one that the intake has just delivered."""
+        """Return the handler of messages. Each message stands for a delivery that the intake has just made."""
         intake: Intake = self.pool.intake
         channel = self.task_consumer.channel
         channel.on_wake = intake.on_wake

@@ -1,4 +1,4 @@
-"""Mailbox: what several threads have called in the one thread that reads it, many at a time."""
+"""Mailbox: calls that several threads hand over to one thread, which runs them in batches."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,42 +10,41 @@ _log = structlog.get_logger("streamstop")
 
 
 class Mailbox:
-    """Letters are calls. Nothing that was put in stays unread: the reader comes after it, or is about to come."""
+    """A queue of calls. Every call that is added is run: a read follows each addition."""
 
-    def __init__(self, call_reader: Callable[[], None]) -> None:
-        """`call_reader` has the reader's thread call :meth:`read`; it may be called in any thread."""
-        self._call_reader = call_reader
-        self._letters: deque[Callable[[], None]] = deque()
-        #: Whether the reader was called, and has not begun to read since.
-        self._is_called = False
+    def __init__(self, notify_reader: Callable[[], None]) -> None:
+        """`notify_reader` makes the reader's thread call :meth:`read`. Any thread may call it."""
+        self._notify_reader = notify_reader
+        self._calls: deque[Callable[[], None]] = deque()
+        #: Whether the reader was notified and has not started to read since.
+        self._is_notified = False
 
-    def put(self, letter: Callable[[], None]) -> None:
-        """Have `letter` called soon."""
-        self.add(letter)
+    def put(self, call: Callable[[], None]) -> None:
+        """Run `call` soon, in the reader's thread."""
+        self.add(call)
         self.ring()
 
-    def add(self, letter: Callable[[], None]) -> None:
-        """Put a letter in; to be followed by :meth:`ring`."""
-        self._letters.append(letter)
+    def add(self, call: Callable[[], None]) -> None:
+        """Add a call without a notification. :meth:`ring` must follow."""
+        self._calls.append(call)
 
     def ring(self) -> None:
-        """Have the reader come. How many letters there are says nothing here: two threads may have put one in each."""
-        if not self._is_called:
-            self._is_called = True
-            self._call_reader()
+        """Notify the reader, unless that was done. The queue's length cannot tell: two threads may add at once."""
+        if not self._is_notified:
+            self._is_notified = True
+            self._notify_reader()
 
     def read(self) -> None:
-        """Call every letter, as the reader. One that fails keeps no other from being called."""
-        self._is_called = False  # before the first letter is taken: what comes after it calls again
-        for _ in range(len(self._letters)):
-            with suppress(IndexError):  # a signal's handler has read them meanwhile
-                letter = self._letters.popleft()
-                self._call(letter)
-        if self._letters:
+        """Run every call. A call that fails does not keep the others from running."""
+        self._is_notified = False  # before the first call is taken, so that a later addition notifies again
+        for _ in range(len(self._calls)):
+            with suppress(IndexError):  # a signal handler may have read them in the meantime
+                self._run(self._calls.popleft())
+        if self._calls:
             self.ring()
 
-    def _call(self, letter: Callable[[], None]) -> None:
+    def _run(self, call: Callable[[], None]) -> None:
         try:
-            letter()
-        except Exception:  # noqa: BLE001  # whatever one of them meets, the others are others' news
-            _log.exception("a fault of streamstop, in what one thread told another")
+            call()
+        except Exception:  # noqa: BLE001  # the other calls must run whatever happens in this one
+            _log.exception("a call between threads failed; this is a bug in streamstop")

@@ -1,6 +1,6 @@
-"""Not applicable: what Celery offers and streamstop does not, with what to use instead.
+"""Not applicable: options of Celery that streamstop does not support, and what to use instead.
 
-A worker that ignored such an option would do something else than whoever started it believes.
+A worker refuses such an option. If it ignored the option, it would not do what its operator expects.
 """
 
 import sys
@@ -18,15 +18,15 @@ _log = structlog.get_logger("streamstop")
 
 _NO_CHILDREN = "the pool is one event loop and has no child processes"
 CALL_TIMEOUT = "STREAMSTOP_CALL_TIMEOUT bounds each call"
-_SLOTS = "a worker takes a job only when its slot is near"
+_SLOTS = "a worker takes a job shortly before its slot and holds no others"
 _BEAT = "streamstop has no periodic tasks; run celery beat from an app of your own"
 ALL_LANES = "a worker serves every lane of the accounts in its file"
 
-#: Parameters of ``celery worker``: how the option is written, and why it does not apply.
+#: By parameter of ``celery worker``: the option as it is written, and why it does not apply.
 _OPTIONS: Mapping[str, tuple[str, str]] = {
     "pool_cls": ("--pool", "jobs run in streamstop's own pool"),
     "pool": ("--pool", "jobs run in streamstop's own pool"),
-    "autoscale": ("--autoscale", "a job that waits costs nothing; --concurrency says how many are under way at most"),
+    "autoscale": ("--autoscale", "waiting jobs use no worker; --concurrency bounds how many run at once"),
     "time_limit": ("--time-limit", CALL_TIMEOUT),
     "soft_time_limit": ("--soft-time-limit", CALL_TIMEOUT),
     "max_tasks_per_child": ("--max-tasks-per-child", _NO_CHILDREN),
@@ -37,17 +37,17 @@ _OPTIONS: Mapping[str, tuple[str, str]] = {
     "disable_prefetch": ("--disable-prefetch", _SLOTS),
     "queues": ("--queues", ALL_LANES),
     "exclude_queues": ("--exclude-queues", ALL_LANES),
-    "purge": ("--purge", "jobs that wait are cancelled, one by one or with their room"),
+    "purge": ("--purge", "cancel waiting jobs one by one or with their room"),
     "beat": ("--beat", _BEAT),
     "schedule_filename": ("--schedule", _BEAT),
     "scheduler": ("--scheduler", _BEAT),
 }
-#: Values that ask for what streamstop does anyway.
+#: Values that change nothing; they are accepted.
 _SAME: Mapping[str, object] = {"optimization": "default", "queues": [QUEUE]}
 
 
 def refuse_options(worker: Any) -> None:
-    """Exit with one message where a worker was started with an option that does not apply."""
+    """Exit with a one-line message if the worker was started with an option that does not apply."""
     context = click.get_current_context(silent=True)
     for name, (option, why) in _OPTIONS.items():
         if context is None or context.get_parameter_source(name) not in _ASKED:
@@ -55,21 +55,27 @@ def refuse_options(worker: Any) -> None:
         if name not in _SAME or context.params.get(name) != _SAME[name]:
             leave(worker, not_applicable(option, why))
     if context is not None and context.params.get("concurrency") == "auto":
-        leave(worker, not_applicable("--concurrency=auto", "it bounds calls, which need no CPU each"))
+        leave(
+            worker,
+            not_applicable(
+                "--concurrency=auto",
+                "concurrency counts calls that wait for the network, so the number of CPUs says nothing",
+            ),
+        )
     if not 1 <= worker.concurrency <= MOST_CONCURRENCY:
         most = MOST_CONCURRENCY
         leave(worker, f"--concurrency must be a whole number from 1 to {most}, not {worker.concurrency}")
 
 
 def leave(worker: Any, why: str) -> NoReturn:
-    """End a worker that cannot start. Its logfile tells why, too: in the background nobody reads its errors."""
+    """Exit because the worker cannot start. A log file gets the reason too: a daemon's stderr is not read."""
     if worker.logfile:
         _log.critical(why)
     sys.exit(f"streamstop: {why}")
 
 
 def not_applicable(what: str, why: str) -> str:
-    """Return the sentence that says so."""
+    """Return the sentence that `what` does not apply, and why."""
     return f"{what} does not apply: {why}"
 
 

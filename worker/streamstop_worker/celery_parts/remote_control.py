@@ -1,4 +1,4 @@
-"""Remote control: the commands of ``celery control`` that mean something else here, or nothing."""
+"""Remote control: commands of ``celery control`` that streamstop replaces or refuses."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -9,10 +9,10 @@ from celery.worker.control import Panel, nok, ok  # type: ignore[attr-defined]  
 
 from streamstop_worker.celery_parts.not_applicable import ALL_LANES, CALL_TIMEOUT, not_applicable
 
-_PACE = "the accounts file says each lane's limit; SIGHUP takes over a changed one"
-_POOL = "start the worker with another --concurrency, or more workers"
+_PACE = "the accounts file sets each lane's limit; send SIGHUP after a change"
+_POOL = "restart the worker with another --concurrency, or start more workers"
 
-#: Commands, and why they do not apply.
+#: By command: why it does not apply.
 _REFUSED: Mapping[str, str] = {
     "rate_limit": _PACE,
     "time_limit": CALL_TIMEOUT,
@@ -22,14 +22,14 @@ _REFUSED: Mapping[str, str] = {
     "autoscale": _POOL,
     "add_consumer": ALL_LANES,
     "cancel_consumer": ALL_LANES,
-    "revoke_by_stamped_headers": "jobs carry no stamps; revoke them by their ids",
+    "revoke_by_stamped_headers": "jobs have no stamps; revoke them by id",
 }
 
 _log = structlog.get_logger("streamstop")
 
 
 def install() -> None:
-    """Put our commands in the place of Celery's. Their help and their arguments stay."""
+    """Replace Celery's commands by ours. Their help texts and arguments stay."""
     Panel.data["revoke"] = revoke
     Panel.data["terminate"] = terminate
     for name, why in _REFUSED.items():
@@ -37,20 +37,20 @@ def install() -> None:
 
 
 def revoke(_state: Any, task_id: str | Iterable[str], terminate: bool = False, **_options: Any) -> dict[str, str]:
-    """Remember jobs as revoked: none of them is called any more by this worker.
+    """Mark jobs as revoked. The worker that takes such a job ends it as cancelled, without a call.
 
-    Celery's own command also writes a record. Here the worker that takes the job ends it, and its report writes the
-    record; another record would keep producers from the outcome.
+    Celery's own command also writes a result record. Here only the report that ends the job writes one: an earlier
+    record would hide the outcome from producers.
     """
     ids = [task_id] if isinstance(task_id, str) else list(task_id or ())
     worker_state.revoked.update(ids)
     _log.info("jobs are revoked", job_ids=ids)
     answer = f"tasks {', '.join(ids)} flagged as revoked"
-    return ok(f"{answer}; a call that is made is not cut off" if terminate else answer)  # type: ignore[no-any-return]
+    return ok(f"{answer}; a call under way is not interrupted" if terminate else answer)  # type: ignore[no-any-return]
 
 
 def terminate(state: Any, signal: str, task_id: str | Iterable[str], **_options: Any) -> dict[str, str]:  # noqa: ARG001
-    """Revoke: no process is signalled for it."""
+    """Revoke the jobs. No process is signalled."""
     return revoke(state, task_id, terminate=True)
 
 

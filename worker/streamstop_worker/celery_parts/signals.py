@@ -1,12 +1,12 @@
-"""Signals: Celery's, one task at a time, for instrumentation that hangs on them.
+"""Signals: Celery's task signals, on which instrumentation relies.
 
-They are sent in the event loop's thread, inside the context of the job's own coroutine: what a receiver of
-``task_prerun`` sets in a context variable is there during the call, and in ``task_postrun``. ``task.request`` is the
-job's while they are sent. A receiver must not wait: every other job of the worker would wait with it.
+They are sent in the event loop's thread, in the context of the job's own coroutine. A context variable that a receiver
+of ``task_prerun`` sets is therefore set during the call and in ``task_postrun``. ``task.request`` is the job's request
+in every receiver. A receiver must not block: it would block every other job of the worker.
 
-As with Celery's own pools, ``task_prerun`` comes before ``task_success``, ``task_failure`` or ``task_retry``, and
-``task_postrun`` after it. A job that was cancelled before its call has ``task_revoked`` only; one that went back to
-its lane uncalled has none.
+The order is that of Celery's own pools: ``task_prerun``, then ``task_success``, ``task_failure`` or ``task_retry``,
+then ``task_postrun``. A job that was cancelled before its call sends ``task_revoked`` only. A job that returned to its
+lane without a call sends no signal.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _log = structlog.get_logger("streamstop")
 
 
 class TaskSignals:
-    """The signals of one delivery. Where nobody listens, nothing is made."""
+    """The signals of one delivery. A signal without receivers costs nothing."""
 
     def __init__(self, request: JobRequest) -> None:
         self._request = request
@@ -45,7 +45,7 @@ class TaskSignals:
         self._made: Any = None
 
     def begin(self) -> None:
-        """Tell that the job runs: it is called now, or it ends without a call."""
+        """Send ``task_prerun``: the job is called now, or it ends without a call."""
         if not self._has_begun:
             self._has_begun = True
             if signals.task_prerun.receivers:
@@ -53,7 +53,7 @@ class TaskSignals:
                     signals.task_prerun.send(sender=self._task, **self._named())
 
     def end(self, end: End, runtime_s: float) -> None:
-        """Tell what became of it."""
+        """Send the signals of the delivery's end."""
         if not any(signal.receivers for signal in _ALL):
             return
         with _harmless():
@@ -72,7 +72,7 @@ class TaskSignals:
                     self._end(states.REJECTED, None)
 
     def fail(self, error: BaseException) -> None:
-        """Tell that the job was left to its lease over `error`, and is called again."""
+        """Send ``task_retry``: `error` left the job to its lease, and a worker will take it again."""
         if any(signal.receivers for signal in _ALL):
             with _harmless():
                 self._end(states.RETRY, error)
@@ -111,14 +111,14 @@ class TaskSignals:
 
     @property
     def _context(self) -> Any:
-        """The request as tasks see it; the same object in each signal, for receivers keep notes there."""
+        """The request as tasks see it. Each signal gets the same object, because receivers store attributes on it."""
         if self._made is None:
             self._made = self._request._context  # noqa: SLF001  # as Celery's own request does
         return self._made
 
     @contextlib.contextmanager
     def _pushed(self) -> Iterator[None]:
-        """Have ``task.request`` be the job's. Nothing may be awaited inside: the stack is the thread's."""
+        """Make ``task.request`` the job's. Nothing may be awaited inside, because the stack belongs to the thread."""
         self._task.request_stack.push(self._context)
         try:
             yield
@@ -128,20 +128,20 @@ class TaskSignals:
 
 @contextlib.contextmanager
 def _harmless() -> Iterator[None]:
-    """Let nothing that is told of a job change what becomes of it."""
+    """Log an error of a receiver. It must not change the end of the job."""
     try:
         yield
-    except Exception:  # noqa: BLE001  # a message may say of itself what no receiver, or Celery, can read
-        _log.exception("a signal of Celery's could not be sent")
+    except Exception:  # noqa: BLE001  # a receiver, or Celery reading a foreign message, may raise anything
+        _log.exception("a Celery signal could not be sent")
 
 
 def _data(outcome: Outcome) -> dict[str, Any]:
-    """Return what ``AsyncResult`` gives."""
+    """Return the outcome as ``AsyncResult.get`` returns it."""
     return outcome.model_dump(mode="json", exclude_none=True)
 
 
 def _einfo(error: BaseException) -> ExceptionInfo:
-    """Return what Celery tells of an exception; of one that was never raised too."""
+    """Return Celery's description of an exception, which may never have been raised."""
     try:
         raise error
     except type(error):

@@ -1,4 +1,4 @@
-"""Tasks: what Celery calls jobs by. Their bodies run in the pool's event loop, not here."""
+"""Tasks: the names under which Celery knows jobs. Jobs run in the pool's event loop, not in a task's body."""
 
 from typing import NoReturn
 
@@ -12,9 +12,9 @@ from streamstop.rooms import CALLBACKS, CONTROL
 
 
 class LaneTask(Task):  # type: ignore[type-arg]  # it takes whatever a foreign producer sends
-    """The jobs of one operation; by the name ``streamstop.execute``, of one that this version does not know."""
+    """The jobs of one operation. ``streamstop.execute`` stands for operations that this version does not know."""
 
-    # The scripts record outcomes themselves, in the same step that drops the lease.
+    # The script that drops the lease records the outcome in the same step.
     ignore_result = True
     acks_late = True
     throws = (JobFailed,)

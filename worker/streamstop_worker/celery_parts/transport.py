@@ -1,8 +1,8 @@
-"""Transport: kombu's Redis transport, whose one queue is the schedule of all lanes.
+"""Transport: kombu's Redis transport with one change. Its queue is the schedule of all lanes.
 
-Broadcasts, events and remote control stay kombu's. Where the stock channel waits in ``BRPOP`` for a message, this one
-waits in ``BLPOP`` for a wake, and then has jobs taken; kombu's virtual channels are made for messages in bulk. Nothing
-is acknowledged or restored: a job is its worker's by its lease. ``test_kombu.py`` names what is relied on.
+kombu's own channel waits for a message with ``BRPOP``. This one waits for a wake token with ``BLPOP``; the intake then
+takes jobs in batches. Broadcasts, events and remote control are kombu's own. Nothing is acknowledged or restored: a
+lease in Redis says which worker has a job. ``test_kombu.py`` checks the internals of kombu that this module relies on.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,9 +18,9 @@ from streamstop_worker.celery_parts.not_applicable import not_applicable
 
 
 class _LaneChannel:
-    """What both kinds of channel have of ours."""
+    """What both kinds of channel share."""
 
-    # Celery's types know none of these.
+    # kombu sets these attributes; it has no type hints.
     client: Any
     connection: Any
     connection_errors: tuple[type[Exception], ...]
@@ -29,34 +29,34 @@ class _LaneChannel:
     closed: bool
     _active_queues: list[str]
 
-    #: Jobs that were taken are not kombu's to bring back.
+    #: kombu must not put taken jobs back: the sweep does, when a lease ends.
     do_restore = False
-    #: Called when a wake has come.
+    #: Called when a wake token arrives.
     on_wake: Callable[[], None] | None = None
     _in_poll: Any = None
     _brpop_sent_at: float | None = None
-    #: Whether the wait under way is for a wake; the queue may be cancelled meanwhile.
+    #: Whether the pending read waits for a wake token. The queue may be cancelled in the meantime.
     _waits_for_wake = False
 
     @property
     def is_consuming(self) -> bool:
-        """Whether there is a consumer to deliver to."""
+        """Whether a consumer is connected."""
         return self.connection is not None and not self.closed and QUEUE in self._active_queues
 
     def deliver(self, headers: Mapping[str, Any], tag: str) -> None:
-        """Give Celery's consumer a message that has `headers`."""
+        """Deliver a message with `headers` to Celery's consumer."""
         properties = {"delivery_tag": tag, "delivery_info": {"exchange": "", "routing_key": QUEUE}}
         message = {"body": "", "headers": headers, "properties": properties, "content-type": "application/json"}
         self.connection._deliver(message, QUEUE)  # noqa: SLF001  # as kombu's channels do
 
     def _size(self, queue: str) -> int:  # noqa: ARG002  # as kombu calls it
-        """Return 0 without asking Redis: the queue is the schedule's name to Celery, and nothing ever lies in it."""
+        """Return 0 without asking Redis: no message is ever stored in this queue."""
         return 0
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         self._waits_for_wake = QUEUE in self.active_queues
-        if not self._waits_for_wake:  # such as who waits for the answers to a broadcast
-            super()._brpop_start(timeout)  # type: ignore[misc]  # the channel that this is mixed into has it
+        if not self._waits_for_wake:  # for example a client that waits for replies to a broadcast
+            super()._brpop_start(timeout)  # type: ignore[misc]  # defined by the class that this mixes into
             return
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()
@@ -78,30 +78,30 @@ class _LaneChannel:
         return True
 
     def queue_purge(self, queue: str, **_options: Any) -> int:
-        """Refuse: jobs lie in lanes. Celery's commands print the error as one line."""
-        why = "jobs that wait are cancelled, one by one or with their room"
+        """Refuse, because jobs wait in lanes. Celery's commands print the error as one line."""
+        why = "cancel waiting jobs one by one or with their room"
         raise CeleryCommandException(f"streamstop: {not_applicable(f'a purge of {queue}', why)}", exit_code=1)
 
     def _put(self, queue: str, message: Mapping[str, Any], **options: Any) -> None:
-        if queue == QUEUE:  # no worker would ever find it there
-            why = "jobs go into their lanes, as streamstop.Client puts them"
+        if queue == QUEUE:  # no worker reads it
+            why = "jobs go into lanes; enqueue them with streamstop.Client"
             raise CeleryCommandException(f"streamstop: {not_applicable(f'queue {queue}', why)}", exit_code=1)
-        super()._put(queue, message, **options)  # type: ignore[misc]  # the channel that this is mixed into has it
+        super()._put(queue, message, **options)  # type: ignore[misc]  # defined by the class that this mixes into
 
     def close(self) -> None:
-        """Close, without waiting for a wake: one that is lost costs no more than a second."""
+        """Close without waiting for a wake token. A lost token delays a job by a second at most."""
         if self._in_poll:
             self._in_poll = None
             self.client.connection.disconnect()
-        super().close()  # type: ignore[misc]  # the channel that this is mixed into has it
+        super().close()  # type: ignore[misc]  # defined by the class that this mixes into
 
 
 class Channel(_LaneChannel, redis.Channel):  # type: ignore[misc]  # kombu has no types
-    """A channel of a Redis that is named by its own address."""
+    """A channel for ``redis://`` and ``rediss://``."""
 
 
 class SentinelChannel(_LaneChannel, redis.SentinelChannel):  # type: ignore[misc]
-    """A channel of the Redis that sentinels name."""
+    """A channel for ``sentinel://``."""
 
 
 class Transport(redis.Transport):

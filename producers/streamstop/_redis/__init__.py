@@ -1,0 +1,1 @@
+"""What talks to Redis, below everything that a service imports."""

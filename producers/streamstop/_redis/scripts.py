@@ -1,0 +1,42 @@
+"""Scripts: runs the Lua scripts that :mod:`streamstop._redis.assembly` makes, with their arguments by name."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from streamstop._redis.assembly import Assembled, assemble, names
+
+_ERROR_LINE = re.compile(r"user_script:(\d+)")
+
+
+class Script:
+    """A script that can be run: its arguments are passed by keyword.
+
+    With a pipeline as `client`, it runs when that is executed. A script makes the names of its keys itself; of `keys`
+    that are passed, Redis checks before the script begins whether the user may use them.
+    """
+
+    def __init__(self, redis: Redis, assembled: Assembled) -> None:
+        self._assembled = assembled
+        self._registered: Any = redis.register_script(assembled.text)
+
+    def __call__(self, *, client: Any = None, keys: Sequence[str] = (), **arguments: Any) -> Any:
+        """Run it. Raises redis-py's errors, and TypeError where the arguments are not those that it declares."""
+        try:
+            values = self._assembled.arguments.values(arguments)
+        except TypeError as error:
+            raise TypeError(f"script {self._assembled.name}: {error}") from None
+        try:
+            return self._registered(keys=keys, args=values, client=client)
+        except ResponseError as error:
+            if found := _ERROR_LINE.search(str(error)):
+                error.add_note(f"at {self._assembled.locate(int(found[1]))}")
+            raise
+
+
+def load(redis: Redis, folder: str) -> dict[str, Script]:
+    """Return the scripts of a folder of ``lua/`` by name. Raises :class:`InvalidScript`."""
+    return {name.rpartition("/")[2]: Script(redis, assemble(name)) for name in names(folder)}

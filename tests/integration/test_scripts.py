@@ -1,0 +1,21 @@
+"""Scripts on a real Redis: what it answers to a fault in one names the file and its line."""
+
+import pytest
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from streamstop._redis.assembly import assemble_from
+from streamstop._redis.scripts import Script
+
+PART = "-- A part.\nlocal function fail(key)\n    return redis.call('LLEN', key) + {}\nend\n"
+
+
+@pytest.mark.parametrize("value", [None, "of another type"])
+def test_an_error_says_in_which_file_it_is(real_redis: Redis, value: str | None) -> None:
+    files = {"lane/script": "--! include lib/part\n--! args key\n\nreturn fail(key)\n", "lib/part": PART}
+    script = Script(real_redis, assemble_from("lane/script", files.__getitem__))
+    if value is not None:
+        real_redis.set("a", value)
+    with pytest.raises(ResponseError) as raised:
+        script(key="a")
+    assert raised.value.__notes__ == ["at lib/part.lua:3"]
