@@ -1,6 +1,6 @@
 """streamstop stops stream tasks at cloud vendors: producers enqueue, workers call, at each account's own pace."""
 
-from streamstop.aio import AsyncClient, AsyncJob, AsyncShutdown
+from streamstop.aio import AsyncClient, AsyncDeadLetters, AsyncJob, AsyncShutdown
 from streamstop.client import Client
 from streamstop.commands import Command
 from streamstop.dead import DeadLetter, Matching
@@ -22,6 +22,7 @@ from streamstop.errors import (
     UnknownShutdown,
 )
 from streamstop.jobs import Job
+from streamstop.lanes import Lane, LaneView
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome, Result, State, Status
 from streamstop.results import Deferral
@@ -30,6 +31,7 @@ from streamstop.shutdown import Shutdown
 
 __all__ = [
     "AsyncClient",
+    "AsyncDeadLetters",
     "AsyncJob",
     "AsyncShutdown",
     "Client",
@@ -43,7 +45,9 @@ __all__ = [
     "Job",
     "JobDeferred",
     "JobFailed",
+    "Lane",
     "LaneProgress",
+    "LaneView",
     "Matching",
     "NotCancellable",
     "NotRequeueable",

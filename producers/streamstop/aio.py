@@ -17,8 +17,11 @@ from typing import Any, TypeVar
 
 from streamstop.client import Client
 from streamstop.commands import Command
+from streamstop.dead import DeadLetter, Matching
+from streamstop.dead_letters import DeadLetters
 from streamstop.errors import OutcomeTimeout, QueueUnavailable
 from streamstop.jobs import Job, duration
+from streamstop.lanes import Lane, LaneView
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome
 from streamstop.results import Deferral
@@ -31,8 +34,9 @@ _T = TypeVar("_T")
 MOST_WAITS = 64
 #: How long a wait that was cancelled can still hold its thread.
 _TURN_S = 2.0
-#: How many outcomes of a shutdown one step to a thread brings.
+#: How many outcomes of a shutdown, or dead letters, one step to a thread brings.
 _PAGE = 1000
+_ALL = Matching()
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,40 @@ class AsyncShutdown:
     async def cancel(self) -> bool:
         """See :meth:`streamstop.shutdown.Shutdown.cancel`."""
         return await self._client.calling(self.shutdown.cancel)
+
+
+@dataclass(frozen=True)
+class AsyncDeadLetters:
+    """What ended so that a person must look; see :class:`~streamstop.dead_letters.DeadLetters`."""
+
+    _client: "AsyncClient"
+
+    async def count(self) -> int:
+        """See :meth:`streamstop.dead_letters.DeadLetters.count`."""
+        return await self._client.calling(self._dead.count)
+
+    async def letters(self, matching: Matching = _ALL) -> AsyncIterator[DeadLetter]:
+        """See :meth:`streamstop.dead_letters.DeadLetters.letters`."""
+        letters = self._dead.letters(matching)
+        while page := await self._client.calling(lambda: list(islice(letters, _PAGE))):
+            for letter in page:
+                yield letter
+
+    async def get(self, letter_id: str) -> DeadLetter:
+        """See :meth:`streamstop.dead_letters.DeadLetters.get`."""
+        return await self._client.calling(partial(self._dead.get, letter_id))
+
+    async def requeue(self, letter_id: str) -> AsyncJob:
+        """See :meth:`streamstop.dead_letters.DeadLetters.requeue`."""
+        return AsyncJob(await self._client.calling(partial(self._dead.requeue, letter_id)), self._client)
+
+    async def drop(self, letter_id: str) -> None:
+        """See :meth:`streamstop.dead_letters.DeadLetters.drop`."""
+        await self._client.calling(partial(self._dead.drop, letter_id))
+
+    @property
+    def _dead(self) -> DeadLetters:
+        return self._client.client.dead_letters
 
 
 class AsyncClient:
@@ -203,6 +241,19 @@ class AsyncClient:
         """See :meth:`streamstop.client.Client.shutdown`."""
         return AsyncShutdown(self.client.shutdown(shutdown_id), self)
 
+    async def accounts(self) -> Mapping[str, str]:
+        """See :meth:`streamstop.client.Client.accounts`."""
+        return await self.calling(self.client.accounts)
+
+    async def lanes(self, lanes: Iterable[Lane] | None = None) -> list[LaneView]:
+        """See :meth:`streamstop.client.Client.lanes`."""
+        return await self.calling(partial(self.client.lanes, None if lanes is None else list(lanes)))
+
+    @property
+    def dead_letters(self) -> AsyncDeadLetters:
+        """See :attr:`streamstop.client.Client.dead_letters`."""
+        return AsyncDeadLetters(self)
+
     def _joined(self, shutdown: Shutdown | None) -> AsyncShutdown | None:
         return None if shutdown is None else AsyncShutdown(shutdown, self)
 
@@ -215,7 +266,7 @@ class AsyncClient:
 
         def run() -> _T:
             waited = time.monotonic() - asked_at
-            if self._failed_at > asked_at and waited > self.client.connections.settings.timeout.total_seconds():
+            if self._failed_at > asked_at and waited > self.client.timeout.total_seconds():
                 raise QueueUnavailable("Redis did not answer the calls before this one: nothing was sent")
             try:
                 result = call()

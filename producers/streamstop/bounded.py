@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
+import redis
 from redis import Redis
 from redis.connection import Connection, ConnectionPool
 from redis.exceptions import ConnectionError as ConnectionLost
@@ -16,6 +17,8 @@ from redis.exceptions import TimeoutError as RedisTimeout
 
 from streamstop.refusals import code_of
 
+#: The options by which a connection tells Redis what library it is of; older versions of redis-py have two.
+_DRIVER_INFO = ("driver_info",) if hasattr(redis, "DriverInfo") else ("lib_name", "lib_version")
 #: The least that a socket is given, in s: nothing would make it a socket that never waits.
 _LEAST_S = 0.001
 
@@ -45,18 +48,18 @@ def left(most: timedelta) -> timedelta:
     return most if deadline is None else max(timedelta(0), timedelta(seconds=deadline - time.monotonic()))
 
 
-def bound(redis: Redis) -> Redis:
-    """Make the connections that `redis` opens from now on keep to :func:`at_most`; return it.
+def bound(client: Redis) -> Redis:
+    """Make the connections that `client` opens from now on keep to :func:`at_most`; return it.
 
     One that is lost, or that leads to a replica, takes the idle ones of its pool with it: they lead to the same place,
     and each would be an error of its own.
     """
-    pool = redis.connection_pool
-    for unsaid in {"driver_info", "lib_name", "lib_version"} & set(pool.connection_kwargs):
+    pool = client.connection_pool
+    for unsaid in _DRIVER_INFO:
         pool.connection_kwargs[unsaid] = None  # a round trip each, and a command that a Redis user needs not have
     parts = {"pool": weakref.ref(pool)}
     pool.connection_class = type("BoundedConnection", (_Bounded, pool.connection_class), parts)
-    return redis
+    return client
 
 
 class _Bounded(Connection):

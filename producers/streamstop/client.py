@@ -5,22 +5,22 @@ a worker, which takes it from there.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
+from streamstop.backend import Backend
 from streamstop.commands import Command
-from streamstop.connections import Connections
+from streamstop.dead_letters import DeadLetters
 from streamstop.errors import InvalidCommand
 from streamstop.jobs import Job, duration
-from streamstop.lanes import Queued
-from streamstop.messages import celery_message
+from streamstop.known_accounts import check_vendor
+from streamstop.lanes import Lane, LaneView
 from streamstop.operations import Kind, Operation
 from streamstop.outcomes import Outcome
+from streamstop.redis_backend import RedisBackend
 from streamstop.rooms import RoomView, check_callback, check_room
 from streamstop.settings import RedisSettings, RoomSettings
 from streamstop.shutdown import Shutdown
-from streamstop.waiting import wait
 
 
 class Client:
@@ -41,29 +41,30 @@ class Client:
 
     def __init__(self, url: str | None = None, *, timeout: timedelta | None = None) -> None:
         settings = RedisSettings.from_environ(url=url, timeout=timeout)
-        self._connections = Connections(settings, RoomSettings.from_environ())
+        self._backend: Backend = RedisBackend(settings, RoomSettings.from_environ())
 
     def __repr__(self) -> str:
-        return f"Client({self._connections.settings!r})"
+        return f"Client({self._backend!r})"
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     @property
-    def connections(self) -> Connections:
-        """What the client and its handles reach Redis by."""
-        return self._connections
+    def timeout(self) -> timedelta:
+        """How long one call may wait for Redis."""
+        return self._backend.timeout
 
-    def reaching(self, consequence: str) -> AbstractContextManager[None]:
-        """See :meth:`streamstop.connections.Connections.reaching`."""
-        return self.connections.reaching(consequence)
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What ended so that a person must look."""
+        return DeadLetters(self._backend)
 
     def close(self) -> None:
         """Close the connections; the client can be used again."""
-        self.connections.close()
+        self._backend.close()
 
     def enqueue(
         self, operation: Operation, *, account: str, priority: int = 0, expires_in: timedelta | None = None
@@ -86,21 +87,21 @@ class Client:
         if not commands:
             return []
         nothing, perhaps = "nothing was enqueued", "the commands may or may not have been enqueued"
-        with self.connections.reaching(nothing, commands=len(commands)):
+        with self._backend.reaching(nothing, commands=len(commands)):
             now = self._check_accounts(commands)
-            jobs = [Job(command.lane.new_job_id(), self.connections) for command in commands]
-            queued = [_queued(now, command, job) for command, job in zip(commands, jobs, strict=True)]
-            self.connections.publish(queued, perhaps=f"{perhaps}; stopping twice is harmless")
+            jobs = [Job(command.lane.new_job_id(), self._backend) for command in commands]
+            queued = [(job.id, command) for command, job in zip(commands, jobs, strict=True)]
+            self._backend.enqueue(queued, now=now, perhaps=f"{perhaps}; stopping twice is harmless")
         return jobs
 
     def job(self, job_id: str) -> Job:
         """Return the job with this id; whether it exists shows when it is asked for."""
-        return Job(job_id, self.connections)
+        return Job(job_id, self._backend)
 
     def outcomes(self, jobs: Sequence[Job], timeout: float | timedelta | None = None) -> Iterator[Outcome]:
         """Yield the outcomes of `jobs` as they end, until all have or `timeout` (seconds) is over."""
-        with self.connections.following("the jobs go on; ask for their outcomes again"):
-            yield from wait(self.connections.redis, [job.id for job in jobs], duration(timeout))
+        with self._backend.following("the jobs go on; ask for their outcomes again"):
+            yield from self._backend.outcomes([job.id for job in jobs], duration(timeout))
 
     def register(self, room: str, operation: Operation, *, account: str) -> Shutdown | None:
         """Note that a stream task runs in `room`: `operation` is the stop that will end it. Idempotent.
@@ -116,23 +117,22 @@ class Client:
         if not commands:
             return None
         perhaps, again = "the tasks may or may not be registered", "register them again"
-        with self.connections.reaching(f"{perhaps}; {again}", commands=len(commands)):
+        with self._backend.reaching(f"{perhaps}; {again}", commands=len(commands)):
             now = self._check_accounts(commands)
-            with self.connections.confirmed("the tasks were registered", again) as rooms:
-                joined = rooms.register(room, commands, now=now)
+            joined = self._backend.register(room, commands, now=now, again=again)
         return None if joined is None else self.shutdown(joined)
 
     def unregister(self, room: str, operation: Operation, *, account: str) -> bool:
         """Take a stream task out of `room`, as when it has ended by itself; return whether it was registered."""
         commands = checked_stops(room, [Command(operation=operation, account=account)])
-        with self.connections.reaching("the task may or may not be registered still; unregister it again"):
-            return self.connections.rooms.unregister(room, commands) > 0
+        with self._backend.reaching("the task may or may not be registered still; unregister it again"):
+            return self._backend.unregister(room, commands) > 0
 
     def room(self, room: str) -> RoomView:
         """Return what is registered in `room`, and the id of its open or latest shutdown."""
         check_room(room)
-        with self.connections.reaching("the room could not be looked up"):
-            return self.connections.rooms.view(room)
+        with self._backend.reaching("the room could not be looked up"):
+            return self._backend.room(room)
 
     def stop_room(
         self,
@@ -153,10 +153,9 @@ class Client:
         commands = checked_stops(room, commands)
         told = check_callback(callback)
         perhaps, again = "the room may or may not be closing", "stop it again"
-        with self.connections.reaching(f"{perhaps}; {again}", commands=len(commands)):
+        with self._backend.reaching(f"{perhaps}; {again}", commands=len(commands)):
             now = self._check_accounts(commands) if commands else datetime.now(UTC)
-            with self.connections.confirmed("the room is closing", again) as rooms:
-                shutdown = rooms.open(room, commands, now=now, verify=verify, callback=told)
+            shutdown = self._backend.stop_room(room, commands, now=now, verify=verify, callback=told, again=again)
         return self.shutdown(shutdown)
 
     def reopen_room(self, room: str) -> bool:
@@ -165,24 +164,32 @@ class Client:
         Return False where its shutdown is still open, and goes on.
         """
         check_room(room)
-        with self.connections.reaching("the room may or may not be open again; reopen it again"):
-            return self.connections.rooms.reopen(room)
+        with self._backend.reaching("the room may or may not be open again; reopen it again"):
+            return self._backend.reopen_room(room)
 
     def shutdown(self, shutdown_id: str) -> Shutdown:
         """Return the shutdown with this id; whether it exists shows when it is asked for."""
-        return Shutdown(shutdown_id, self.connections)
+        return Shutdown(shutdown_id, self._backend)
+
+    def accounts(self) -> Mapping[str, str]:
+        """Return the accounts that running workers have: names to vendors; empty where no worker runs."""
+        with self._backend.reaching("the accounts could not be looked up"):
+            return self._backend.accounts()
+
+    def lanes(self, lanes: Iterable[Lane] | None = None) -> list[LaneView]:
+        """Return what `lanes` hold now; None: what every lane holds that has a job, sorted by account and operation.
+
+        The lanes of shutdowns' own steps, whose accounts begin with an underscore, are among these.
+        """
+        with self._backend.reaching("the lanes could not be looked at"):
+            return self._backend.lanes(None if lanes is None else list(lanes))
 
     def _check_accounts(self, commands: Sequence[Command]) -> datetime:
         """Refuse accounts that no running worker has; return the moment that expiries count from."""
         # In the order of the commands, so that the first wrong one is the one that is named.
         for account, vendor in dict.fromkeys((c.account, c.operation.spec.product.vendor.name) for c in commands):
-            self.connections.known_accounts.check(account, vendor)
-        return self.connections.now() if any(command.expires_in for command in commands) else datetime.now(UTC)
-
-
-def _queued(now: datetime, command: Command, job: Job) -> Queued:
-    message = celery_message(job.id, command.lane, command.to_message(now=now), priority=command.priority)
-    return Queued(command.lane, command.priority, message)
+            check_vendor(account, self._backend.vendor_of(account), vendor)
+        return self._backend.now() if any(command.expires_in for command in commands) else datetime.now(UTC)
 
 
 def checked_commands(commands: Iterable[Command]) -> list[Command]:

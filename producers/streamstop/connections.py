@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from celery import Celery
 from redis import Redis
 
-from streamstop.bounded import at_most, bound, left
+from streamstop.bounded import at_most, left
 from streamstop.dead import Letters
 from streamstop.errors import QueueUnavailable
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import Lanes, Queued
 from streamstop.publishing import AT_ONCE, Publisher
+from streamstop.redis_pool import close_redis, open_redis
 from streamstop.refusals import ERRORS, failure
 from streamstop.restricted import ProducersLanes
 from streamstop.rooms import Rooms
@@ -31,7 +31,6 @@ _EACH = timedelta(milliseconds=1)
 class _Open:
     """Connections that are open: pools, shared by all threads."""
 
-    app: Celery
     redis: Redis
     lanes: Lanes
     known_accounts: KnownAccounts
@@ -84,8 +83,7 @@ class Connections:
         """Close what is open; the next use opens again."""
         with self._lock:
             if self._open is not None:
-                self._open.redis.connection_pool.disconnect(inuse_connections=False)
-                self._open.app.close()
+                close_redis(self._open.redis)
                 self._open = None
 
     @contextmanager
@@ -162,15 +160,12 @@ class Connections:
     def _opened(self) -> _Open:
         with self._lock:
             if self._open is None:
-                app = Celery("streamstop.client", set_as_current=False)
-                app.conf.update(self.settings.celery_options())
-                backend: Any = app.backend  # the Redis backend; its types know only the base
-                redis = bound(backend.client)
+                redis = open_redis(self.settings)
                 lanes = ProducersLanes(redis)
                 rooms = Rooms(redis, lanes, self._rooms)
                 publisher = Publisher(redis, self.settings.replicas, self._patience_ms)
                 letters = Letters(redis, lanes)
-                self._open = _Open(app, redis, lanes, KnownAccounts(redis), rooms, letters, publisher)
+                self._open = _Open(redis, lanes, KnownAccounts(redis), rooms, letters, publisher)
             return self._open
 
 

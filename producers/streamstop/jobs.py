@@ -3,14 +3,12 @@
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from streamstop.connections import Connections
+from streamstop.backend import Backend
 from streamstop.errors import NotCancellable, OutcomeTimeout
-from streamstop.lanes.names import Lane, result_key
+from streamstop.lanes import Lane
 from streamstop.outcomes import Outcome, Result
-from streamstop.results import Deferral, outcome_record, read_record
-from streamstop.waiting import wait
+from streamstop.results import Deferral
 
 
 @dataclass(frozen=True)
@@ -18,7 +16,7 @@ class Job:
     """A command in the queue. Equal by id; safe to keep as its id and ask for again with ``Client.job``."""
 
     id: str
-    _connections: Connections
+    _backend: Backend
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
@@ -35,17 +33,15 @@ class Job:
         Raises :class:`~streamstop.errors.OutcomeTimeout` where the job is still open then, and
         :class:`~streamstop.errors.QueueUnavailable`. How a job ended is never an exception: see ``outcome.result``.
         """
-        with self._connections.following("the job goes on; ask for its outcome again"):
-            for outcome in wait(self._connections.redis, [self.id], duration(timeout)):
+        with self._backend.following("the job goes on; ask for its outcome again"):
+            for outcome in self._backend.outcomes([self.id], duration(timeout)):
                 return outcome
         raise OutcomeTimeout(f"job {self.id} is still open")
 
     def peek(self) -> Outcome | Deferral | None:
         """Return the outcome, or why the job is waiting to be called again, or None while there is neither."""
-        with self._connections.reaching("the job could not be looked up"):
-            records: Any = self._connections.redis.mget(result_key(self.id))  # to MGET, a key of another type is none
-        record = records[0]
-        return None if record is None else read_record(record)
+        with self._backend.reaching("the job could not be looked up"):
+            return self._backend.record(self.id)
 
     def cancel(self) -> Outcome:
         """Take the job back, so that the vendor is never called for it; return the outcome ``cancelled``. Idempotent.
@@ -64,8 +60,8 @@ class Job:
             operation=lane.operation,
             ended_at=datetime.now(UTC),
         )
-        with self._connections.reaching("the job may or may not be cancelled; cancel it again"):
-            answer = self._connections.lanes.cancel(lane, self.id, record=outcome_record(outcome))
+        with self._backend.reaching("the job may or may not be cancelled; cancel it again"):
+            answer = self._backend.cancel(lane, outcome)
         if answer == "ended" and isinstance(ended := self.peek(), Outcome) and ended.result is Result.CANCELLED:
             return ended
         if answer != "cancelled":

@@ -69,10 +69,6 @@ class KnownAccounts:
                 self._vendors, self._read_at = known, time.monotonic()
         return vendor_among(known, account)
 
-    def check(self, account: str, vendor: str) -> None:
-        """Raise :class:`~streamstop.errors.UnknownAccount` where workers have no such account at `vendor`."""
-        check_vendor(account, self.vendor_of(account), vendor)
-
     def _seconds(self) -> int:
         reply: Any = self._redis.time()
         return int(reply[0])

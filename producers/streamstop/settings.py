@@ -6,7 +6,6 @@ Every setting is an environment variable; an argument of :class:`~streamstop.cli
 import math
 import os
 import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,12 +19,6 @@ _SCHEMES = ("redis", "rediss", "sentinel")
 _CERT_REQS = {"required", "optional", "none", "CERT_REQUIRED", "CERT_OPTIONAL", "CERT_NONE"}
 #: What redis-py takes after the question mark too (username, password, ssl_password), and Celery does not hide there.
 _CREDENTIAL = re.compile("user|pass|credential", re.IGNORECASE)
-#: Half a minute of silence, then three probes; what a platform does not have is left to it.
-_KEEPALIVE = {
-    getattr(socket, name): value
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
-    if hasattr(socket, name)
-}
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,7 @@ class RedisSettings:
 
     #: ``redis://``, ``rediss://`` (TLS) or ``sentinel://host:26379;sentinel://…``, as kombu takes them.
     url: str
-    #: The name of the master that the sentinels watch.
+    #: The name of the master that the sentinels watch; None where the url names no sentinels.
     master: str | None
     #: How long to wait for Redis before an error is raised, over everything that one call asks of it.
     timeout: timedelta
@@ -70,7 +63,7 @@ class RedisSettings:
             url += f"{'&' if '?' in url else '?'}ssl_cert_reqs=CERT_REQUIRED"
         if not {value for key, value in parse_qsl(urlsplit(url).query) if key == "ssl_cert_reqs"} <= _CERT_REQS:
             raise InvalidSettings("STREAMSTOP_REDIS_URL must have ssl_cert_reqs=required, =optional or =none")
-        master = environ.get("STREAMSTOP_REDIS_MASTER") or None
+        master = environ.get("STREAMSTOP_REDIS_MASTER") or None if scheme == "sentinel" else None
         if scheme == "sentinel" and master is None:
             raise InvalidSettings("STREAMSTOP_REDIS_MASTER must name the sentinels' master when the url is sentinel://")
         if timeout is None:
@@ -81,44 +74,12 @@ class RedisSettings:
         shown = f"master={self.master!r}, timeout={self.timeout!r}, replicas={self.replicas}"
         return f"RedisSettings(url='{_scheme(self.url)}://…', {shown})"
 
-    def celery_options(self) -> dict[str, Any]:
-        """Return the Celery options with which producers and workers reach Redis alike."""
-        timeout_s = self.timeout.total_seconds()
-        options: dict[str, Any] = {
-            "socket_timeout": timeout_s,
-            "socket_connect_timeout": timeout_s,
-            # A peer that has gone without a word is noticed: on an idle connection by the kernel, and on the one by
-            # which a worker waits for jobs because Redis answers there every second.
-            "socket_keepalive": True,
-            "socket_keepalive_options": _KEEPALIVE,
-            "health_check_interval": timeout_s,
-            # An answer that a script gave stays given: a retry inside redis-py could publish a message twice.
-            "retry_on_timeout": False,
-            # Leases do what kombu's acknowledgements would, and survive what these do not.
-            "ack_emulation": False,
-        }
-        sentinel = self._sentinel_options()
-        return {
-            "broker_url": self.url,
-            "broker_transport_options": options | sentinel,
-            "broker_connection_timeout": timeout_s,
-            "result_backend": self.url,
-            "result_backend_transport_options": sentinel,
-            "result_serializer": "json",
-            "accept_content": ["json"],
-            "task_serializer": "json",
-            "redis_socket_timeout": timeout_s,
-            "redis_socket_connect_timeout": timeout_s,
-            "redis_socket_keepalive": True,
-        }
-
-    def _sentinel_options(self) -> dict[str, Any]:
-        if self.master is None:
-            return {}
+    @property
+    def sentinel_options(self) -> dict[str, Any]:
+        """The options of redis-py for the connections to the sentinels."""
         # They are asked one after the other. Unasked, redis-py would try each eleven times before the next.
         each_s = self.timeout.total_seconds() / len(self.url.split(";"))
-        asked_once = {"socket_timeout": each_s, "socket_connect_timeout": each_s, "retry": None}
-        return {"master_name": self.master, "sentinel_kwargs": asked_once}
+        return {"socket_timeout": each_s, "socket_connect_timeout": each_s, "retry": None}
 
 
 @dataclass(frozen=True)

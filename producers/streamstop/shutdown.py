@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from streamstop.connections import Connections
+from streamstop.backend import Backend
 from streamstop.errors import OutcomeTimeout, UnknownShutdown
 from streamstop.jobs import duration
 from streamstop.outcomes import Outcome
-from streamstop.rooms import Progress, ShutdownStatus, shutdown_channel
-from streamstop.waiting import news
+from streamstop.rooms import Progress, ShutdownStatus
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Shutdown:
     """
 
     id: str
-    _connections: Connections
+    _backend: Backend
 
     def __repr__(self) -> str:
         return f"Shutdown({self.id!r})"
@@ -35,8 +34,8 @@ class Shutdown:
 
     def progress(self) -> Progress:
         """Return how far it is. The cost does not grow with the room."""
-        with self._connections.reaching("the shutdown goes on; ask for its progress again"):
-            progress = self._connections.rooms.progress(self.id)
+        with self._backend.reaching("the shutdown goes on; ask for its progress again"):
+            progress = self._backend.progress(self.id)
         if progress is None:
             raise UnknownShutdown(f"there is no shutdown {self.id}, or it ended over seven days ago")
         return progress
@@ -46,8 +45,8 @@ class Shutdown:
 
         `timeout` is in seconds; None watches to the end. One subscribed connection a watcher, however many tasks.
         """
-        with self._connections.following("the shutdown goes on; watch it again"):
-            for _ in news(self._connections.redis, shutdown_channel(self.id), duration(timeout)):
+        with self._backend.following("the shutdown goes on; watch it again"):
+            for _ in self._backend.changes(self.id, duration(timeout)):
                 progress = self.progress()
                 yield progress
                 if progress.status is not ShutdownStatus.OPEN:
@@ -65,10 +64,10 @@ class Shutdown:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yield how every stream task ended that has, read page by page, until seven days after the end."""
-        with self._connections.following("ask for the outcomes again"):
-            yield from self._connections.rooms.outcomes(self.id)
+        with self._backend.following("ask for the outcomes again"):
+            yield from self._backend.outcomes_of(self.id)
 
     def cancel(self) -> bool:
         """Take back what no worker has claimed; the registry keeps those tasks. False where it is not open."""
-        with self._connections.reaching("the shutdown may or may not be cancelled; cancel it again"):
-            return self._connections.rooms.cancel(self.id)
+        with self._backend.reaching("the shutdown may or may not be cancelled; cancel it again"):
+            return self._backend.cancel_shutdown(self.id)

@@ -21,13 +21,14 @@ from streamstop.lanes import Tries
 from streamstop.lanes.names import Lane
 from streamstop.operations import OPERATIONS, Kind, Operation
 from streamstop.outcomes import Outcome, Result
+from streamstop.redis_pool import open_redis
 from streamstop.results import outcome_record, read_record
 from streamstop.rooms import Membership
 from streamstop.rooms.membership import check_callback, check_room, task_of
 from streamstop.settings import RedisSettings, RoomSettings, outcomes_kept
 from streamstop_worker.accounts import load_accounts
 from streamstop_worker.pipeline.deliveries import argument_of
-from streamstop_worker.settings import WorkerSettings
+from streamstop_worker.settings import WorkerSettings, celery_options
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Response
 
@@ -157,7 +158,9 @@ def settings(data: bytes) -> None:
     values = data.decode(errors="surrogateescape").split("\n")
     environ = dict(zip(_VARIABLES, values, strict=False))
     with contextlib.suppress(InvalidSettings):
-        RedisSettings.from_environ(environ).celery_options()
+        redis = RedisSettings.from_environ(environ)
+        celery_options(redis)
+        open_redis(redis)
     with contextlib.suppress(InvalidSettings):
         RoomSettings.from_environ(environ)
     with contextlib.suppress(InvalidSettings):

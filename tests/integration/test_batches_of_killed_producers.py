@@ -12,6 +12,7 @@ from streamstop.lanes.names import BATCH, BATCHES, WAKE
 from streamstop.operations import StopMPUTask
 from streamstop.rooms import rooms as rooms_module
 from tests.integration.test_rooms_step_by_step import LANE, ROOM, Hands, stops
+from tests.support.below import connections
 from tests.support.mortal import die
 
 SIZE = 501
@@ -21,7 +22,7 @@ MANY = 40
 
 @pytest.fixture
 def hands(client: Client, real_redis: Redis) -> Hands:
-    client.connections.known_accounts.publish({LANE.account: "tencent", "live": "aliyun"})
+    connections(client).known_accounts.publish({LANE.account: "tencent", "live": "aliyun"})
     return Hands(real_redis, client)
 
 
@@ -220,7 +221,7 @@ def test_what_expired_before_it_was_accepted_is_an_error_that_says_that_nothing_
             hands.redis.delete(*hands.redis.keys(f"{BATCH}*") or ["none"])
             return super().evalsha(*arguments)
 
-    rooms = hands.client.connections.rooms
+    rooms = connections(hands.client).rooms
     rooms._redis = Expires(port=hands.redis.connection_pool.connection_kwargs["port"])
     with pytest.raises(QueueUnavailable, match="what was staged is gone: nothing was changed"):
         hands.register(*range(SIZE))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from streamstop import Client, DeadLetters, Progress, Result, Shutdown, ShutdownStatus
+from streamstop import Client, Progress, Result, Shutdown, ShutdownStatus
 from streamstop.dead import letter_of
 from streamstop.lanes import Ended, Lane, LastCall, Released, Taken
 from streamstop.outcomes import Outcome
@@ -16,6 +16,7 @@ from streamstop.results import outcome_record
 from streamstop.rooms import CALLBACKS, Membership
 from streamstop_worker.shutdowns import settlement_of
 from tests.integration.test_rooms_step_by_step import LANE, ROOM, Hands
+from tests.support.below import connections
 
 
 def argument_of(message: bytes) -> dict[str, Any]:
@@ -29,7 +30,7 @@ class Undertaker(Hands):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.dead = DeadLetters(self.client)
+        self.dead = self.client.dead_letters
 
     def finish(self, name: str, result: Result, *, lane: Lane = LANE) -> str:
         """Let the waiting job of a task end as a worker does; return its id."""
@@ -84,7 +85,7 @@ def assert_exact(progress: Progress) -> None:
 
 @pytest.fixture
 def hands(client: Client, real_redis: Redis) -> Undertaker:
-    client.connections.known_accounts.publish({LANE.account: "tencent"})
+    connections(client).known_accounts.publish({LANE.account: "tencent"})
     return Undertaker(real_redis, client)
 
 

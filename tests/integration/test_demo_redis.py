@@ -13,6 +13,7 @@ from streamstop.operations import StopMPUTask
 from streamstop_worker.demo.broker import InUse, broker, clear, refuse_if_used
 from streamstop_worker.demo.interrupt import Interrupt
 from streamstop_worker.demo.scene import ACCOUNTS, LANES
+from tests.support.below import connections
 
 NAMES = [account.name for account in ACCOUNTS]
 OWN = [scene.lane for scene in LANES]
@@ -24,7 +25,7 @@ def test_an_unused_redis_is_taken(client: Client) -> None:
 
 
 def test_a_redis_whose_workers_have_other_accounts_is_refused(client: Client) -> None:
-    client.connections.known_accounts.publish({"live-cn": "aliyun", "demo-tencent": "tencent"})
+    connections(client).known_accounts.publish({"live-cn": "aliyun", "demo-tencent": "tencent"})
     with pytest.raises(InUse, match="live-cn"):
         refuse_if_used(client, NAMES)
 
@@ -37,7 +38,7 @@ def test_a_redis_that_holds_others_jobs_is_refused_even_without_workers(client: 
 
 def test_a_redis_where_another_demo_runs_is_refused(client: Client) -> None:
     client.enqueue(STOP, account="demo-aliyun-1")
-    client.connections.known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
+    connections(client).known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
     with pytest.raises(InUse, match="Another demo"):
         refuse_if_used(client, NAMES)
 
@@ -47,21 +48,23 @@ def test_what_a_killed_demo_left_long_ago_is_no_obstacle(client: Client) -> None
     refuse_if_used(client, NAMES)
 
 
-def test_clearing_takes_everything_of_the_demo_and_nothing_else(client: Client, real_redis: Redis) -> None:
+def test_clearing_takes_everything_of_the_demo_and_nothing_else(
+    client: Client, real_redis: Redis, redis_url: str
+) -> None:
     own = [task.command for scene in LANES for task in scene.tasks()]
     client.enqueue_many([Command(operation=STOP, account="live-cn")])
-    client.connections.known_accounts.publish({"live-cn": "aliyun"})
+    connections(client).known_accounts.publish({"live-cn": "aliyun"})
     others = _everything(real_redis)
-    client.connections.known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
+    connections(client).known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
     jobs = client.enqueue_many(own)
     jobs[-1].cancel()
     assert _everything(real_redis) != others
-    clear(client, ACCOUNTS, OWN, "demo-room", jobs)
+    clear(client, redis_url, ACCOUNTS, OWN, "demo-room", jobs=jobs)
     assert _everything(real_redis) == others
 
 
-def test_clearing_an_empty_redis_does_nothing(client: Client, real_redis: Redis) -> None:
-    clear(client, ACCOUNTS, OWN, "demo-room")
+def test_clearing_an_empty_redis_does_nothing(client: Client, real_redis: Redis, redis_url: str) -> None:
+    clear(client, redis_url, ACCOUNTS, OWN, "demo-room")
     assert real_redis.dbsize() == 0
 
 
@@ -69,8 +72,8 @@ def test_fakeredis_runs_the_lanes_scripts(tmp_path: Path) -> None:
     with broker(tmp_path, Interrupt(), fake=True) as redis, Client(redis.url) as client:
         jobs = client.enqueue_many(Command(operation=STOP, account="live-cn") for _ in range(3))
         book = Book(frozenset({"live-cn"}), {}, Pace.of_limit(10), {})
-        take = Schedule(client.connections.redis).take(1, lease=timedelta(seconds=15), book=book)
-        view = client.connections.lanes.view(Lane("live-cn", "live.StopMPUTask"))
+        take = Schedule(connections(client).redis).take(1, lease=timedelta(seconds=15), book=book)
+        view = client.lanes([Lane("live-cn", "live.StopMPUTask")])[0]
         outcome = jobs[-1].cancel()
     assert [job.job_id for job in take.jobs] == [jobs[0].id]
     assert (view.waiting, view.in_flight) == (2, 1)

@@ -16,6 +16,7 @@ from streamstop.lanes.names import result_key
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import Deferral, deferral_record, outcome_record
 from streamstop.settings import RedisSettings
+from streamstop_worker.settings import celery_options
 from tests.support.lane_hands import JUDGED_ONCE, KEPT, LaneHands
 from tests.support.moved_clock import MovedClock
 
@@ -35,7 +36,7 @@ def lane(real_redis: Redis) -> LaneHands:
 def app(redis_url: str) -> Iterator[Celery]:
     """A Celery app that knows nothing of streamstop but the settings."""
     app = Celery("any", set_as_current=False)
-    app.conf.update(RedisSettings.from_environ({}, url=redis_url).celery_options())
+    app.conf.update(celery_options(RedisSettings.from_environ({}, url=redis_url)))
     with app:
         yield app
         backend: Any = app.backend  # its types know only the base

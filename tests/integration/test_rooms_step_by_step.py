@@ -17,6 +17,7 @@ from streamstop.outcomes import Outcome
 from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
 from streamstop_worker import shutdowns
 from streamstop_worker.shutdowns import Shutdowns
+from tests.support.below import connections
 
 LANE = Lane("trtc-intl", "trtc.StopPublishCdnStream")
 ROOM = "room"
@@ -94,7 +95,7 @@ def outcome(membership: Membership, result: Result, lane: Lane = LANE) -> Outcom
 
 @pytest.fixture
 def hands(client: Client, real_redis: Redis) -> Hands:
-    client.connections.known_accounts.publish({LANE.account: "tencent"})
+    connections(client).known_accounts.publish({LANE.account: "tencent"})
     return Hands(real_redis, client)
 
 

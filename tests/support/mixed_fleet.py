@@ -181,7 +181,7 @@ class Fleet:
     def lanes(self) -> list[LaneView]:
         """Return what every lane holds that was called."""
         names = sorted(self.world.simulator.summary().lanes)
-        return self.world.client.connections.lanes.views([Lane(*name) for name in names])
+        return self.world.client.lanes([Lane(*name) for name in names])
 
     def spoil(self, word: str, numbers: Iterable[int]) -> None:
         """Let some of the tasks that a producer enqueues under `word` meet three faults each."""
@@ -192,7 +192,7 @@ class Fleet:
     def assert_drained(self) -> None:
         """Nothing waits, nothing is under way, and there are no dead letters."""
         eventually(lambda: all(one.in_flight == one.waiting == one.deferred == 0 for one in self.lanes()), "empty")
-        assert self.world.client.connections.lanes.dead() == 0
+        assert self.world.client.dead_letters.count() == 0
 
     def assert_each_stopped_once(self) -> None:
         """The vendors carried out one stop per task: no worker was killed, so none is repeated."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from streamstop import Client
+from tests.support.below import connections
 
 
 class Killed(BaseException):
@@ -13,7 +14,7 @@ class Killed(BaseException):
 def mortal(url: str, *, sends: int, after: bool) -> Client:
     """Return a client that dies at the send with this number, from 0 on; `after`: once Redis has got it."""
     client = Client(url)
-    pool = client.connections.redis.connection_pool
+    pool = connections(client).redis.connection_pool
     parent: Any = pool.connection_class
     left = sends
 

@@ -50,7 +50,7 @@ class World:
     def await_account(self, name: str, timeout: float = 30) -> None:
         """Wait until a worker has told producers of the account."""
         deadline = time.monotonic() + timeout
-        while name not in self.client.connections.known_accounts.vendors():
+        while name not in self.client.accounts():
             assert time.monotonic() < deadline, f"no worker published {name!r}"
             time.sleep(0.02)
 

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from streamstop import Client, Command, DeadLetters, QueueUnavailable, Result
+from streamstop import Client, Command, QueueUnavailable, Result
 from streamstop.batches import STAGED, Batches
 from streamstop.known_accounts import KnownAccounts
 from streamstop.lanes import Lane
@@ -328,9 +328,9 @@ def test_nor_may_a_worker(text: str, held: Guarded) -> None:
 
 CALLS: dict[str, Callable[[Client], object]] = {
     "cancel": lambda client: client.job(LANE.new_job_id()).cancel(),
-    "dead letters": lambda client: list(DeadLetters(client).letters()),
-    "requeue": lambda client: DeadLetters(client).requeue("id"),
-    "drop": lambda client: DeadLetters(client).drop("id"),
+    "dead letters": lambda client: list(client.dead_letters.letters()),
+    "requeue": lambda client: client.dead_letters.requeue("id"),
+    "drop": lambda client: client.dead_letters.drop("id"),
 }
 ROOM_CALLS: dict[str, Callable[[Client], object]] = {
     "register": lambda client: client.register("room", stop("t"), account=ALIYUN),

@@ -123,7 +123,7 @@ def test_control_shutdown_lets_calls_end_and_gives_the_rest_back_at_once(tmp_pat
         assert made.workers[0].process.wait(TIMEOUT_S) == 0
         ended = [job for job in jobs if isinstance(job.peek(), Outcome)]
         assert len(ended) == len(made.simulator.calls()) < len(jobs), "every call has its outcome, and no other job"
-        view = made.client.connections.lanes.view(Lane(ALIYUN, "live.StopEdgeTranscodeJob"))
+        view = made.client.lanes([Lane(ALIYUN, "live.StopEdgeTranscodeJob")])[0]
         assert (view.waiting, view.in_flight) == (len(jobs) - len(ended), 0)
         assert "Traceback" not in made.workers[0].text()
 

@@ -92,7 +92,7 @@ def test_sigquit_leaves_calls_to_their_leases_and_gives_the_rest_back_at_once(tm
         running = made.workers[0]
         running.signal(signal.SIGQUIT)
         running.process.wait(TIMEOUT_S)
-        view = made.client.connections.lanes.view(LANE)
+        view = made.client.lanes([LANE])[0]
         ended = [job for job in jobs if isinstance(job.peek(), Outcome)]
         assert view.in_flight >= 1, "the call that hangs is left to its lease"
         assert view.waiting + view.in_flight + len(ended) == len(jobs)

@@ -18,7 +18,6 @@ import pytest
 from streamstop import (
     Command,
     DeadLetter,
-    DeadLetters,
     Job,
     Matching,
     Outcome,
@@ -70,7 +69,7 @@ def ward(hospital: World) -> Iterator[World]:
     finally:
         hospital.simulator.clear_faults()
         for letter in letters(hospital):
-            DeadLetters(hospital.client).drop(letter.id)
+            hospital.client.dead_letters.drop(letter.id)
 
 
 def ingests(name: str, count: int) -> list[Command]:
@@ -104,7 +103,7 @@ def refused(made: World, name: str, count: int) -> list[Job]:
 
 
 def letters(made: World, **matching: Any) -> list[DeadLetter]:
-    return list(DeadLetters(made.client).letters(Matching(**matching)))
+    return list(made.client.dead_letters.letters(Matching(**matching)))
 
 
 def calls_of(made: World, name: str, *, since: int = 0) -> list[Call]:
@@ -163,12 +162,12 @@ def test_of_two_who_requeue_the_same_letters_at_once_each_letter_is_requeued_by_
     since = len(ward.simulator.calls())
     script = """
 import sys
-from streamstop import Client, DeadLetters, UnknownDeadLetter
-dead = DeadLetters(Client(sys.argv[1]))
+from streamstop import Client, UnknownDeadLetter
+dead = Client(sys.argv[1]).dead_letters
 ids = sys.stdin.read().split()
 dead.count()
 print("ready", flush=True)
-dead._connections.redis.blpop(["test.go"], 60)
+dead._backend.connections.redis.blpop(["test.go"], 60)
 for letter_id in ids:
     try:
         print(dead.requeue(letter_id).id)
@@ -223,10 +222,10 @@ def test_an_expired_command_is_sent_when_it_is_requeued(ward: World) -> None:
     (command,) = started(ward, ingests("late", 1))
     (job,) = ended(ward, [replace(command, expires_in=timedelta(microseconds=1))], Result.EXPIRED)
     assert calls_of(ward, "late") == []
-    requeued = DeadLetters(ward.client).requeue(job.id)
+    requeued = ward.client.dead_letters.requeue(job.id)
     assert requeued.outcome(TIMEOUT).result is Result.STOPPED
     with pytest.raises(UnknownDeadLetter):
-        DeadLetters(ward.client).requeue(job.id)
+        ward.client.dead_letters.requeue(job.id)
     assert len(calls_of(ward, "late")) == 1
 
 
@@ -379,7 +378,7 @@ def test_a_task_that_would_not_stop_is_verified_once_it_does_however_often_it_is
         ids.add(letter.id)
         if len(ids) == 2:
             started(ward, [stubborn])  # now one that stops
-        DeadLetters(ward.client).requeue(letter.id)
+        ward.client.dead_letters.requeue(letter.id)
     assert len(ids) == 2
     progress = assert_whole(shutdown, 2)
     assert (progress.status, progress.results) == (ShutdownStatus.DONE, {Result.VERIFIED: 2})
@@ -424,7 +423,7 @@ def test_a_room_that_is_stopped_anew_while_its_old_letters_are_requeued_leaves_n
     today = started(ward, ingests("anew-today", 20))
     assert ward.client.register_many("anew", today) is None
     for letter in letters(ward):
-        DeadLetters(ward.client).requeue(letter.id)
+        ward.client.dead_letters.requeue(letter.id)
     assert ward.client.register_many("anew", today) is None, "the room is in use"
     newer = ward.client.stop_room("anew")
     assert newer != shutdown

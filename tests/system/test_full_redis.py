@@ -120,7 +120,7 @@ def ids_of(wanted: Sequence[Command]) -> set[Any]:
 def is_idle(made: World) -> bool:
     """Whether nothing waits in the lanes, is leased or is deferred."""
     lanes = [Lane(ALIYUN, "live.StopLivePullToPush"), Lane(TENCENT, "trtc.StopStreamIngest")]
-    views = made.client.connections.lanes.views(lanes)
+    views = made.client.lanes(lanes)
     return not any(view.waiting or view.in_flight or view.deferred for view in views)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streamstop import Command, DeadLetter, DeadLetters, InternalError, Matching, Result, ShutdownStatus
+from streamstop import Command, DeadLetter, InternalError, Matching, Result, ShutdownStatus
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.rooms import CONTROL
 from streamstop_worker.simulator import FaultKind
@@ -41,7 +41,7 @@ def calls_of(made: World, name: str) -> int:
 
 def letter_of(made: World, **matching: Any) -> DeadLetter:
     def found() -> DeadLetter | None:
-        return next(iter(DeadLetters(made.client).letters(Matching(**matching))), None)
+        return next(iter(made.client.dead_letters.letters(Matching(**matching))), None)
 
     letter = eventually(found, "a dead letter")
     assert letter is not None
@@ -80,7 +80,7 @@ def test_a_job_that_cannot_be_deferred_is_called_twice_and_is_a_dead_letter(made
     finally:
         made.redis.delete(command.lane.due)
         made.simulator.clear_faults()
-        DeadLetters(made.client).drop(job.id)
+        made.client.dead_letters.drop(job.id)
 
 
 def test_a_stop_that_its_shutdown_cannot_count_is_recorded_and_counted_once_its_letter_is_requeued(
@@ -103,7 +103,7 @@ def test_a_stop_that_its_shutdown_cannot_count_is_recorded_and_counted_once_its_
     with pytest.raises(InternalError, match="WRONGTYPE"):
         list(shutdown.outcomes())
     made.redis.delete(key)
-    DeadLetters(made.client).requeue(letter.id)
+    made.client.dead_letters.requeue(letter.id)
     assert shutdown.wait(TIMEOUT).status is ShutdownStatus.DONE
     assert calls_of(made, "uncounted") == 2
 
@@ -124,7 +124,7 @@ def test_a_step_of_a_shutdown_that_redis_fails_over_is_a_dead_letter_and_goes_on
         assert [line["became"] for line in bugs(made)] == ["given back to its lane", "set aside as a dead letter"]
         assert calls_of(made, "fanned out") == 0
         made.redis.delete(key)
-        DeadLetters(made.client).requeue(letter.id)
+        made.client.dead_letters.requeue(letter.id)
         assert shutdown.wait(TIMEOUT).status is ShutdownStatus.DONE
         assert calls_of(made, "fanned out") == 1
 

@@ -16,7 +16,6 @@ from redis import Redis
 from streamstop import (
     Client,
     Command,
-    DeadLetters,
     Deferral,
     NotCancellable,
     Outcome,
@@ -141,7 +140,7 @@ def test_sigterm_lets_calls_in_flight_end_and_gives_the_rest_back_at_once(tmp_pa
         assert len(ended) == len(called) < len(jobs), "every call has its outcome, and no other job has one"
         assert all(job.peek() is None for job in jobs if job not in ended), "no call was cut off"
         lane = Lane(ALIYUN, "live.StopEdgeTranscodeJob")
-        view = made.client.connections.lanes.view(lane)
+        view = made.client.lanes([lane])[0]
         assert view.waiting + view.in_flight == len(jobs) - len(ended)
 
         made.simulator.settings(latency_ms=0)
@@ -240,7 +239,7 @@ def test_bad_messages_end_refused_or_are_set_aside_and_the_lane_goes_on(tmp_path
             outcome = made.client.job(job_id).outcome(30)
             assert (outcome.result, outcome.calls) == (Result.REFUSED, 0)
             assert "cannot begin" in (outcome.message or "")
-        letters = {letter.id: letter for letter in DeadLetters(made.client).letters()}
+        letters = {letter.id: letter for letter in made.client.dead_letters.letters()}
         assert sorted(letter.message or "" for letter in letters.values() if letter.outcome is None) == sorted(
             unreadable
         )

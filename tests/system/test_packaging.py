@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.support.lock import blocks
 
 ROOT = Path(__file__).parents[2]
 #: What only the machines that call vendors need.
-WORKER_ONLY = ["httpx", "aiohttp", "yarl", "hiredis", "uvloop", "structlog", "h11"]
+WORKER_ONLY = ["celery", "kombu", "httpx", "aiohttp", "yarl", "hiredis", "uvloop", "structlog", "h11"]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,25 @@ def run(*command: str | Path, cwd: Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, cwd=cwd, env=environ).stdout
 
 
-def test_a_service_imports_the_client_without_an_http_client(bin_folder: Path, tmp_path: Path) -> None:
+def test_a_service_gets_fewer_than_ten_packages(bin_folder: Path, tmp_path: Path) -> None:
+    listed = json.loads(run(bin_folder / "python", "-m", "pip", "list", "--format", "json", cwd=tmp_path))
+    installed = {one["name"].lower() for one in listed} - {"pip", "setuptools"}
+    assert {"streamstop", "redis", "pydantic", "click"} <= installed
+    assert len(installed) < 10, sorted(installed)
+
+
+@pytest.mark.parametrize("celery", ["celery==5.5.3", "celery[redis]==5.5.3", "celery[redis]>=5.7"])
+def test_a_service_may_have_a_celery_of_its_own(celery: str, tmp_path: Path) -> None:
+    asked = [*tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"], celery]
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("\n".join(asked))
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", str(requirements)]
+    resolved = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert resolved.returncode == 0, resolved.stderr
+    assert {"celery", "redis"} <= {line.partition("==")[0] for line in resolved.stdout.splitlines()}
+
+
+def test_a_service_imports_the_client_without_celery_and_an_http_client(bin_folder: Path, tmp_path: Path) -> None:
     program = (
         "import importlib.util, streamstop, streamstop.testing\n"
         "streamstop.Client(), streamstop.AsyncClient\n"
@@ -57,7 +76,7 @@ def test_a_service_imports_the_client_without_an_http_client(bin_folder: Path, t
 def test_the_lanes_scripts_are_installed_with_the_client(bin_folder: Path, tmp_path: Path) -> None:
     program = (
         "from streamstop import Client\n"
-        "lanes = Client('redis://127.0.0.1:1').connections.lanes\n"
+        "lanes = Client('redis://127.0.0.1:1')._backend.connections.lanes\n"
         "print(*sorted(lanes._scripts))"
     )
     scripts = {file.stem for file in (ROOT / "producers/streamstop/_redis/lua/lane").glob("*.lua")}
@@ -78,7 +97,7 @@ def test_the_types_are_installed(bin_folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_rooms_scripts_are_installed_with_the_client(bin_folder: Path, tmp_path: Path) -> None:
-    program = "from streamstop import Client; print(*Client('redis://127.0.0.1:1').connections.rooms._scripts)"
+    program = "from streamstop import Client; print(*Client('redis://127.0.0.1:1')._backend.connections.rooms._scripts)"
     scripts = {file.stem for file in (ROOT / "producers/streamstop/_redis/lua/room").glob("*.lua")}
     assert scripts == set(run(bin_folder / "python", "-c", program, cwd=tmp_path).split())
 

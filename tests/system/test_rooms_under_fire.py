@@ -110,8 +110,8 @@ from streamstop import Client, Command
 from streamstop.operations import StopStreamIngest
 from streamstop_worker.simulator import SimulatorClient
 client, simulator = Client(sys.argv[1]), SimulatorClient(sys.argv[2])
-client.connections.known_accounts.vendors()
-client.connections.redis.blpop(["test.go"], 60)
+client.accounts()
+client._backend.connections.redis.blpop(["test.go"], 60)
 """
     return subprocess.Popen(
         [sys.executable, "-c", prelude + script, fire.server.url, fire.simulator.url, *map(str, arguments)],

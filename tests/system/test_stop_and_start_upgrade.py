@@ -63,9 +63,7 @@ def test_new_workers_take_over_all_that_stopped_old_ones_leave(fleet: Fleet, sto
         assert not shutdown.progress().done_at, "the shutdown is open"
 
         new_workers = [fleet.start("new"), fleet.start("new")]
-        assert {account.name for account in DEFAULT_ACCOUNTS} == set(
-            fleet.world.client.connections.known_accounts.vendors()
-        )
+        assert {account.name for account in DEFAULT_ACCOUNTS} == set(fleet.world.client.accounts())
         with fleet.load("old", "still") as still, fleet.load("new", "anew") as anew:
             eventually(lambda: all(ends_told(one).total() >= 60 for one in new_workers), "in work")
             late_ids = old.ask("enqueue", "late", number=40)
@@ -99,13 +97,13 @@ def test_an_old_producer_takes_no_job_that_a_new_worker_has_put_back(fleet: Flee
         assert worker.stop() == 0
 
         def view() -> LaneView:
-            return fleet.world.client.connections.lanes.view(lane)
+            return fleet.world.client.lanes([lane])[0]
 
         assert view().waiting == 1
         eventually(lambda: not view().rest, "the rest over")
         ids += old.ask("enqueue", "second")
         assert (view().waiting, admitted(fleet)) == (2, 0)
-    assert fleet.world.client.connections.lanes.dead() == 0
+    assert fleet.world.client.dead_letters.count() == 0
     fleet.start("new")
     assert [(outcome.result, outcome.calls) for outcome in sorted(fleet.outcomes(ids), key=lambda one: -one.calls)] == [
         (Result.STOPPED, 2),

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop import Client, Command, DeadLetters, QueueUnavailable
+from streamstop import Client, Command, QueueUnavailable
 from streamstop.batches import STAGED
 from streamstop.lanes import Lane
 from streamstop.lanes.names import ACCOUNTS, ARRIVALS, BATCH, BATCHES, LANES, LEASED, READY, SCHEDULE, WAKE
@@ -150,7 +150,7 @@ def gather(
         accepted=producer.accepted,
         uncertain=producer.uncertain,
         unjoined=producer.unjoined,
-        letters=[letter.id for letter in DeadLetters(client).letters()],
+        letters=[letter.id for letter in client.dead_letters.letters()],
         shut_down=producer.shut_down,
         seen=recorder.seen,
         held=held,

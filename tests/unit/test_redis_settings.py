@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from streamstop import Client
 from streamstop.errors import InvalidSettings
+from streamstop.redis_pool import open_redis
 from streamstop.settings import RedisSettings, RoomSettings, outcomes_kept
+from streamstop_worker.settings import celery_options
 
 PASSWORD = "hush-hush"
 MASTER = ("STREAMSTOP_REDIS_MASTER", "mymaster")
@@ -27,7 +29,7 @@ def settings(url: str) -> RedisSettings:
 def told_by_celery(url: str) -> list[str]:
     """Return what `celery inspect conf`, `report` and `stats` tell whoever asks, and what Celery logs."""
     app = Celery("test", set_as_current=False)
-    app.conf.update(settings(url).celery_options())
+    app.conf.update(celery_options(settings(url)))
     connection = app.connection_for_read()
     stats = ConnectionStep.info(None, SimpleNamespace(connection=connection))  # type: ignore[arg-type]
     shown = [app.conf.table(with_defaults=True, censored=True), app.bugreport(), stats, connection, connection.as_uri()]
@@ -49,6 +51,7 @@ def test_celery_tells_nobody_the_password(url: str, monkeypatch: pytest.MonkeyPa
     for told in told_by_celery(url):
         assert PASSWORD not in told
     assert PASSWORD not in repr(settings(url))
+    assert PASSWORD not in repr(open_redis(settings(url)))
     assert PASSWORD not in repr(Client(url))
 
 
@@ -76,8 +79,10 @@ def test_any_text_is_a_url_or_a_mistake(text: str) -> None:
             made = settings(url)
         except InvalidSettings:
             continue
-        assert made.celery_options()["broker_url"]
+        assert celery_options(made)["broker_url"]
         repr(made)
+        with contextlib.suppress(InvalidSettings):
+            assert open_redis(made).connection_pool.connection_kwargs["socket_keepalive"] is not None
 
 
 @given(st.text(), st.text())

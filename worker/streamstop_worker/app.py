@@ -46,7 +46,7 @@ from streamstop_worker.pipeline.pacing import book_of
 from streamstop_worker.pipeline.reporter import Reporter
 from streamstop_worker.pipeline.slots import Slots
 from streamstop_worker.redis_check import check
-from streamstop_worker.settings import WorkerSettings
+from streamstop_worker.settings import WorkerSettings, celery_options
 from streamstop_worker.shutdowns import Shutdowns
 from streamstop_worker.sweep import Sweeper
 from streamstop_worker.transport import Transport
@@ -255,7 +255,7 @@ def make_app() -> Celery:
         sys.exit(f"streamstop: {mistake}")
     app = Celery("streamstop")
     app.conf.update(
-        redis.celery_options(),
+        celery_options(redis),
         broker_transport=_TRANSPORT if redis.master is None else None,
         task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE)],
         task_default_queue=QUEUE,

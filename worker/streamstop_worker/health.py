@@ -1,30 +1,33 @@
-"""Health: whether the worker on this machine takes jobs. ``python -m streamstop_worker.health`` exits with 0 if so.
+"""Health: whether a worker on this machine takes jobs. ``python -m streamstop_worker.health`` exits with 0 if so.
 
-It asks Redis who waits for jobs. A ping by Celery's remote control would ask every worker, and take seconds.
+It asks Redis which connections wait for jobs: those of this machine's workers have a name of their own. A ping by
+Celery's remote control would ask every worker, and take seconds.
 """
 
 import sys
 from datetime import timedelta
 from typing import Any
 
-from streamstop import Client, QueueUnavailable
+from redis import Redis
+
+from streamstop.bounded import at_most
 from streamstop.errors import InvalidSettings
-from streamstop_worker.settings import WorkerSettings
+from streamstop.redis_pool import close_redis, open_redis
+from streamstop.refusals import ERRORS, failure
+from streamstop.settings import RedisSettings
+from streamstop_worker.settings import WorkerSettings, client_name
 
 
-def takes_jobs(client: Client, within: timedelta) -> bool:
-    """Return whether a worker at this client's own address has waited for jobs `within` the last time.
+def takes_jobs(redis: Redis, within: timedelta) -> bool:
+    """Return whether a worker of this machine waits for jobs in this database, or did so `within` the last time.
 
-    Raises :class:`~streamstop.errors.QueueUnavailable`.
+    Raises redis-py's errors where Redis does not answer.
     """
-    with client.reaching("whether the worker takes jobs is not known"):
-        redis: Any = client.connections.redis
-        own = redis.client_info()
-        connections = redis.client_list()
-    # A worker waits like this for a wake, each second anew, and comes back to it whenever it has room for a job.
+    info: Any = redis.client_info()
+    connections: Any = redis.client_list()
+    # A worker waits in BLPOP for a wake, each second anew, and comes back to it whenever it has room for a job.
     return any(
-        one["cmd"] == "blpop"
-        and (_host(one["addr"]), int(one["db"])) == (_host(own["addr"]), int(own["db"]))
+        (one["name"], one["cmd"], int(one["db"])) == (client_name(), "blpop", int(info["db"]))
         and int(one["idle"]) <= within.total_seconds()
         for one in connections
     )
@@ -33,18 +36,22 @@ def takes_jobs(client: Client, within: timedelta) -> bool:
 def main() -> None:
     """Exit with 0, or with what is wrong."""
     try:
+        settings = RedisSettings.from_environ()
         # Within two leases even a worker whose slots are all taken has had a free one.
         within = 2 * WorkerSettings.from_environ().lease
-        with Client() as client:
-            healthy = takes_jobs(client, within)
-    except (InvalidSettings, QueueUnavailable) as error:
+        redis = open_redis(settings)
+    except InvalidSettings as error:
         sys.exit(f"streamstop: {error}")
+    try:
+        with at_most(settings.timeout):
+            healthy = takes_jobs(redis, within)
+    except ERRORS as error:
+        unknown = "whether the worker takes jobs is not known"
+        sys.exit(f"streamstop: {failure(error, consequence=unknown, refused=unknown)}")
+    finally:
+        close_redis(redis)
     if not healthy:
         sys.exit("streamstop: no worker on this machine takes jobs")
-
-
-def _host(address: str) -> str:
-    return address.rpartition(":")[0]
 
 
 if __name__ == "__main__":

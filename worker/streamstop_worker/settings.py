@@ -1,19 +1,28 @@
 """A worker's settings, from environment variables. The README lists them in a table."""
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+from urllib.parse import quote
 
 from streamstop.errors import InvalidSettings
-from streamstop.settings import outcomes_kept, seconds
+from streamstop.settings import RedisSettings, outcomes_kept, seconds
 
 #: A lease lasts this much longer than a call may take: the call may begin this late.
 SPARE = timedelta(seconds=5)
 #: The highest value that STREAMSTOP_CONCURRENCY may have.
 MOST_CONCURRENCY = 1000
+
+#: Half a minute of silence, then three probes; what a platform does not have is left to it.
+_KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,46 @@ class WorkerSettings:
     def lease(self) -> timedelta:
         """How long after its slot a claimed job may take to report."""
         return self.call_timeout + SPARE
+
+
+def celery_options(redis: RedisSettings) -> dict[str, Any]:
+    """Return the Celery options by which a worker reaches Redis."""
+    timeout_s = redis.timeout.total_seconds()
+    sentinel: dict[str, Any] = {}
+    if redis.master is not None:
+        sentinel = {"master_name": redis.master, "sentinel_kwargs": redis.sentinel_options}
+    broker: dict[str, Any] = {
+        "client_name": client_name(),
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        # A peer that has gone without a word is noticed: on an idle connection by the kernel, and on the one by
+        # which a worker waits for jobs because Redis answers there every second.
+        "socket_keepalive": True,
+        "socket_keepalive_options": _KEEPALIVE,
+        "health_check_interval": timeout_s,
+        # An answer that a script gave stays given: a retry inside redis-py could publish a message twice.
+        "retry_on_timeout": False,
+        # Leases do what kombu's acknowledgements would, and survive what these do not.
+        "ack_emulation": False,
+    }
+    return {
+        "broker_url": redis.url,
+        "broker_transport_options": broker | sentinel,
+        "broker_connection_timeout": timeout_s,
+        "result_backend": redis.url,
+        "result_backend_transport_options": sentinel,
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "redis_socket_timeout": timeout_s,
+        "redis_socket_connect_timeout": timeout_s,
+        "redis_socket_keepalive": True,
+    }
+
+
+def client_name() -> str:
+    """Return the name by which Redis knows the connection on which this machine's workers wait for jobs."""
+    return f"streamstop-worker@{quote(socket.gethostname(), safe='')}"
 
 
 def _whole_number(environ: Mapping[str, str], name: str, *, default: int) -> int:

@@ -25,7 +25,6 @@ from streamstop.cli.dead_filters import build_matching, filter_options
 from streamstop.cli.dead_output import count_letters, kinds_table, letter_json, letter_page
 from streamstop.cli.dead_selection import Selection, selection_options
 from streamstop.client import Client
-from streamstop.dead_letters import DeadLetters
 from streamstop.errors import UnknownDeadLetter
 from streamstop.outcomes import Outcome
 
@@ -74,7 +73,7 @@ def list_letters(*, limit: int | None, as_json: bool, redis: str | None, **filte
     """List dead letters, oldest first, and count them by result, code and account."""
     matching = build_matching(**filters)
     with Client(redis) as client:
-        letters = DeadLetters(client).letters(matching)
+        letters = client.dead_letters.letters(matching)
         kinds = print_letters(islice(letters, limit), as_json=as_json)
         more = ", and there are more" if limit is not None and next(letters, None) is not None else ""
     if not as_json:
@@ -101,7 +100,7 @@ def show(letter_id: str, *, as_json: bool, redis: str | None) -> None:
     """Show everything that is known of a dead letter; of a message that could not be read, its text."""
     with Client(redis) as client:
         try:
-            letter = DeadLetters(client).get(check_id(letter_id))
+            letter = client.dead_letters.get(check_id(letter_id))
         except UnknownDeadLetter as unknown:
             raise Failure(str(unknown), Exit.ENDED_OTHERWISE) from unknown
     click.echo(letter_json(letter) if as_json else join_lines(letter_page(letter)))
@@ -149,7 +148,7 @@ def requeue(
             click.echo(result.requeue_json({}) if as_json else printable(result.job.id if result.job else ""))
 
     with Client(redis) as client:
-        letters = DeadLetters(client)
+        letters = client.dead_letters
         if dry_run:
             print_dry_run(selection.letters(letters), "requeued", as_json=as_json, needs_command=True)
         results, failure = act_on_each(selection.confirmed_ids(letters, "requeue"), letters.requeue, "requeued", report)
@@ -206,7 +205,7 @@ def drop(ids: tuple[str, ...], *, dry_run: bool, as_json: bool, redis: str | Non
             click.echo(f"dropped  {printable(result.letter_id)}")
 
     with Client(redis) as client:
-        letters = DeadLetters(client)
+        letters = client.dead_letters
         if dry_run:
             print_dry_run(selection.letters(letters), "dropped", as_json=as_json)
         results, failure = act_on_each(selection.confirmed_ids(letters, "drop"), letters.drop, "dropped", report)

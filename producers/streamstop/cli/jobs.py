@@ -36,8 +36,7 @@ def job(job_id: str, *, as_json: bool, redis: str | None) -> None:
             click.echo(job_json(job_id, seen))
             return
         lane = None if isinstance(seen, Outcome) else Lane.of_job(job_id)
-        with client.reaching("the job's lane could not be looked up"):
-            view = None if lane is None else client.connections.lanes.view(lane)
+        view = None if lane is None else client.lanes([lane])[0]
     click.echo(join_lines(job_page(job_id, seen, view)))
 
 

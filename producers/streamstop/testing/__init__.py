@@ -13,7 +13,7 @@ Nothing here waits: an outcome is there at once, or, with ``leave_open``, it is 
 
 from streamstop.testing.aio import RecordingAsyncClient
 from streamstop.testing.answers import Which
-from streamstop.testing.recording import RecordingClient, RecordingJob
-from streamstop.testing.rooms import RecordingShutdown
+from streamstop.testing.recording import RecordingClient
+from streamstop.testing.shutdowns import RecordingShutdown
 
-__all__ = ["RecordingAsyncClient", "RecordingClient", "RecordingJob", "RecordingShutdown", "Which"]
+__all__ = ["RecordingAsyncClient", "RecordingClient", "RecordingShutdown", "Which"]

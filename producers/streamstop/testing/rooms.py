@@ -5,17 +5,15 @@ or after it closed, is stopped as part of the shutdown.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from streamstop.commands import Command
-from streamstop.errors import OutcomeTimeout, UnknownShutdown
 from streamstop.outcomes import Outcome
 from streamstop.rooms import LaneProgress, Progress, RoomView, ShutdownStatus, task_of
-from streamstop.shutdown import Shutdown
 
 
 @dataclass
@@ -54,6 +52,21 @@ class RecordedShutdown:
         """How those of its tasks ended that have."""
         return [member.outcome for member in self.members if member.outcome is not None]
 
+    def progress(self, shutdown_id: str) -> Progress:
+        """Return how far it is."""
+        outcomes = self.outcomes
+        ended = [outcome.ended_at for outcome in outcomes if outcome.ended_at is not None]
+        return Progress(
+            shutdown=shutdown_id,
+            room=self.room,
+            status=self.status,
+            total=len(self.members),
+            results=Counter(outcome.result for outcome in outcomes),
+            lanes=self.lanes(),
+            opened_at=self.opened_at,
+            done_at=None if self.status is ShutdownStatus.OPEN else max(ended, default=self.opened_at),
+        )
+
     def lanes(self) -> list[LaneProgress]:
         """Return its parts of the lanes."""
         totals = Counter(member.command.lane for member in self.members)
@@ -80,7 +93,7 @@ class _Room:
 
 
 class RecordedRooms:
-    """Rooms by name, shutdowns by id. The client holds its lock around every call."""
+    """Rooms by name, shutdowns by id. The queue holds its lock around every call."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, _Room] = {}
@@ -143,77 +156,3 @@ class RecordedRooms:
         for task, command in {task_of(command): command for command in commands}.items():
             if task not in still:
                 shutdown.members.append(Member(task, command, command.lane.new_job_id()))
-
-
-class RecordingShutdown(Shutdown):
-    """A shutdown of a :class:`~streamstop.testing.RecordingClient`."""
-
-    def __init__(
-        self,
-        shutdown_id: str,
-        recorded: Callable[[str], RecordedShutdown | None],
-        cancel: Callable[[str], bool],
-    ) -> None:
-        object.__setattr__(self, "id", shutdown_id)  # the base is frozen
-        object.__setattr__(self, "_recorded", recorded)
-        object.__setattr__(self, "_cancel", cancel)
-
-    _recorded: Callable[[str], RecordedShutdown | None]
-    _cancel: Callable[[str], bool]
-
-    @property
-    def commands(self) -> list[Command]:
-        """The stops of its stream tasks."""
-        return [member.command for member in self._held().members]
-
-    @property
-    def verify(self) -> bool:
-        """Whether verified stops were asked for."""
-        return self._held().verify
-
-    @property
-    def callback(self) -> Mapping[str, Any] | None:
-        """Who is to be told: ``{"url": …}`` or a Celery signature. Nobody is, here."""
-        return self._held().callback
-
-    def progress(self) -> Progress:
-        """Return how far it is."""
-        held = self._held()
-        status, outcomes = held.status, held.outcomes
-        ended = [outcome.ended_at for outcome in outcomes if outcome.ended_at is not None]
-        return Progress(
-            shutdown=self.id,
-            room=held.room,
-            status=status,
-            total=len(held.members),
-            results=Counter(outcome.result for outcome in outcomes),
-            lanes=held.lanes(),
-            opened_at=held.opened_at,
-            done_at=None if status is ShutdownStatus.OPEN else max(ended, default=held.opened_at),
-        )
-
-    def watch(self, timeout: float | timedelta | None = None) -> Iterator[Progress]:  # noqa: ARG002
-        """Yield the progress; the time is over at once for a shutdown that is open, whatever `timeout` is."""
-        yield self.progress()
-
-    def wait(self, timeout: float | timedelta | None = None) -> Progress:  # noqa: ARG002
-        """Return the progress; the time is over at once for a shutdown that is open, whatever `timeout` is."""
-        progress = self.progress()
-        if progress.status is ShutdownStatus.OPEN:
-            raise OutcomeTimeout(f"shutdown {self.id} is still open")
-        return progress
-
-    def outcomes(self) -> Iterator[Outcome]:
-        """Yield how every stream task ended that has."""
-        recorded = self._recorded(self.id)
-        yield from [] if recorded is None else recorded.outcomes
-
-    def cancel(self) -> bool:
-        """Take back what is open; the registry keeps those tasks. False where it is not open."""
-        return self._cancel(self.id)
-
-    def _held(self) -> RecordedShutdown:
-        recorded = self._recorded(self.id)
-        if recorded is None:
-            raise UnknownShutdown(f"there is no shutdown {self.id}, or it ended over seven days ago")
-        return recorded

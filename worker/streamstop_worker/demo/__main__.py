@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from streamstop import Client, Command, Job, QueueUnavailable, StreamstopError
-from streamstop.refusals import ERRORS
+from streamstop.refusals import ERRORS, failure
 from streamstop.rooms import Membership, task_of
 from streamstop_worker.demo import scene
 from streamstop_worker.demo.broker import InUse, broker, clear, refuse_if_used
@@ -67,7 +67,7 @@ def _play(lanes: Sequence[scene.LaneScene], interrupt: Interrupt, *, fake: bool)
 
         client = stack.enter_context(Client(redis.url))
         if redis.found:
-            _make_way(client, lanes, stack, jobs)
+            _make_way(client, redis.url, lanes, stack, jobs)
         accounts = folder / "accounts.toml"
         accounts.touch(mode=0o600)
         accounts.write_text(scene.accounts_toml(scene.ACCOUNTS, vendors.url))
@@ -88,17 +88,22 @@ def _play(lanes: Sequence[scene.LaneScene], interrupt: Interrupt, *, fake: bool)
         return _conclude(ending(vendors, watch, jobs_of), running)
 
 
-def _make_way(client: Client, lanes: Sequence[scene.LaneScene], stack: ExitStack, jobs: Sequence[Job]) -> None:
+def _make_way(
+    client: Client, url: str, lanes: Sequence[scene.LaneScene], stack: ExitStack, jobs: Sequence[Job]
+) -> None:
     """See that nobody else uses the queue of this Redis, and that the demo's traces go when its workers have."""
     own = [lane.lane for lane in lanes]
-    with client.reaching("the demo did not begin"):
-        refuse_if_used(client, [account.name for account in scene.ACCOUNTS])
-        clear(client, scene.ACCOUNTS, own, scene.ROOM)
+    refuse_if_used(client, [account.name for account in scene.ACCOUNTS])
+    try:
+        clear(client, url, scene.ACCOUNTS, own, scene.ROOM)
+    except ERRORS as error:
+        refused = "the demo did not begin"
+        raise failure(error, consequence=refused, refused=refused) from error
     client.close()  # so that no connection is open while processes are forked
 
     def leave() -> None:
         with suppress(*ERRORS):
-            clear(client, scene.ACCOUNTS, own, scene.ROOM, jobs)
+            clear(client, url, scene.ACCOUNTS, own, scene.ROOM, jobs=jobs)
 
     stack.callback(leave)
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from streamstop import Client, DeadLetters, Job, Matching
+from streamstop import Client, Job, Matching
 from streamstop.lanes import Lane
 from streamstop.lanes.names import ACCOUNTS, ARRIVALS, BOOK, LEASED, SCHEDULE, SWEPT, WAKE, result_key
+from streamstop.redis_pool import close_redis, open_redis
 from streamstop.rooms import CONTROL
+from streamstop.settings import RedisSettings
 from streamstop_worker.accounts import Account
 from streamstop_worker.demo.embedded_redis import NoRedisServer, find_redis_server, redis_server
 from streamstop_worker.demo.interrupt import Interrupt
@@ -61,8 +63,8 @@ def broker(folder: Path, interrupt: Interrupt, *, fake: bool) -> Iterator[Broker
 
 def refuse_if_used(client: Client, accounts: Collection[str]) -> None:
     """Raise :class:`InUse` where anybody but this demo uses the queue; `accounts` are the demo's."""
-    workers_have = set(client.connections.known_accounts.vendors())
-    lanes_are_of = {lane.account for lane in client.connections.lanes.holding()}
+    workers_have = set(client.accounts())
+    lanes_are_of = {view.lane.account for view in client.lanes()}
     if others := (workers_have | lanes_are_of) - set(accounts):
         raise InUse(
             f"This Redis has a streamstop queue in use (accounts: {', '.join(sorted(others))}). "
@@ -73,10 +75,16 @@ def refuse_if_used(client: Client, accounts: Collection[str]) -> None:
 
 
 def clear(
-    client: Client, accounts: Collection[Account], lanes: Collection[Lane], room: str, jobs: Sequence[Job] = ()
+    client: Client,
+    url: str,
+    accounts: Collection[Account],
+    lanes: Collection[Lane],
+    room: str,
+    *,
+    jobs: Sequence[Job] = (),
 ) -> None:
-    """Take from Redis everything that the demo put there; no worker of it runs any more."""
-    redis: Any = client.connections.redis
+    """Take from the Redis at `url` everything that the demo put there; no worker of it runs any more."""
+    redis: Any = open_redis(RedisSettings.from_environ(url=url))
     if (shutdown := client.room(room).shutdown) is not None:
         steps = f"{result_key(f'{CONTROL.name}.*{shutdown}*')}"
         for pattern in (f"streamstop.shutdown.{shutdown}*", f"{CONTROL.queue}*", steps):
@@ -91,7 +99,8 @@ def clear(
     books = [book for book in redis.scan_iter(f"{BOOK}*") if any(redis.hmget(book, own_names))]
     redis.delete(WAKE, SWEPT, *books)
     redis.zrem(ACCOUNTS, *(f"{account.name} {account.vendor}" for account in accounts))
-    dead = DeadLetters(client)
+    close_redis(redis)
+    dead = client.dead_letters
     for letter_id in [letter.id for account in accounts for letter in dead.letters(Matching(account=account.name))]:
         dead.drop(letter_id)
 

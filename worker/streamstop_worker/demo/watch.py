@@ -74,8 +74,7 @@ class Watch:
         return timedelta(seconds=time.monotonic() - self._began)
 
     def _now(self, scene: LaneScene) -> LaneNow:
-        with self._client.reaching("the lanes could not be looked at"):
-            view = self._client.connections.lanes.view(scene.lane)
+        (view,) = self._client.lanes([scene.lane])
         ended = self.ended_of(scene)
         return LaneNow(
             account=scene.account,

@@ -73,8 +73,8 @@ def _known_accounts(url: str | None) -> dict[str, str]:
 
     def look() -> None:
         try:
-            with Client(url, timeout=PATIENCE) as client, client.reaching("no accounts"):
-                found.update(client.connections.known_accounts.vendors())
+            with Client(url, timeout=PATIENCE) as client:
+                found.update(client.accounts())
         except StreamstopError:
             return
 

@@ -17,6 +17,7 @@ from streamstop.cli._shared.parsing import (
 )
 from streamstop.client import Client
 from streamstop.errors import InvalidCommand, UnknownAccount
+from streamstop.known_accounts import check_vendor, vendor_among
 from streamstop.operations import Kind
 
 _STDIN = "-"
@@ -52,12 +53,12 @@ def check_accounts(client: Client, lines: Sequence[NumberedCommand], source: Bin
     """Check the accounts of `lines` here, because the client's own error does not name lines."""
     first = {(line.command.account, line.command.operation.spec.product.vendor.name): line for line in reversed(lines)}
     problems: dict[int, InvalidCommand] = {}
-    with client.reaching(nothing):
-        for (account, vendor), line in first.items():
-            try:
-                client.connections.known_accounts.check(account, vendor)
-            except UnknownAccount as problem:
-                problems[line.number] = problem
+    known = client.accounts()
+    for (account, vendor), line in first.items():
+        try:
+            check_vendor(account, vendor_among(known, account), vendor)
+        except UnknownAccount as problem:
+            problems[line.number] = problem
     if problems:
         raise _invalid_source(source, InvalidLines(problems), nothing)
 

@@ -1,0 +1,67 @@
+"""Recorded dead letters: what is kept of recorded jobs that ended so that a person must look."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from streamstop.commands import Command
+from streamstop.dead import DeadLetter, Matching
+from streamstop.errors import UnknownDeadLetter
+from streamstop.outcomes import Outcome
+
+
+class RecordedLetters:
+    """See :class:`~streamstop.backend.DeadLetterBackend`. A requeued job is not part of a shutdown again."""
+
+    def __init__(self, enqueue: Callable[[Command], str]) -> None:
+        self._enqueue = enqueue
+        self._letters: dict[str, tuple[DeadLetter, Command]] = {}
+
+    def note(self, outcome: Outcome, command: Command, room: str | None = None) -> None:
+        """Keep a letter of a job whose outcome needs a person."""
+        if outcome.result.needs_person:
+            now = datetime.now(UTC)
+            letter = DeadLetter(
+                id=outcome.job_id,
+                account=outcome.account,
+                operation=outcome.operation,
+                died_at=outcome.ended_at or now,
+                room=room,
+                outcome=outcome,
+                command=command.to_message(now=now),
+            )
+            self._letters[letter.id] = (letter, command)
+
+    def count(self) -> int:
+        """Return how many letters there are."""
+        return len(self._letters)
+
+    def letters(self, matching: Matching) -> Iterator[DeadLetter]:
+        """Yield the letters that fit, oldest first."""
+        now = datetime.now(UTC)
+        for letter, _ in list(self._letters.values()):
+            age = now - letter.died_at
+            too_young = matching.older_than is not None and age < matching.older_than
+            too_old = matching.younger_than is not None and age > matching.younger_than
+            if matching.fits(letter) and not too_young and not too_old:
+                yield letter
+
+    def get(self, letter_id: str) -> DeadLetter:
+        """Return one letter."""
+        if letter_id not in self._letters:
+            raise UnknownDeadLetter(letter_id)
+        return self._letters[letter_id][0]
+
+    def requeue(self, letter_id: str) -> str:
+        """Enqueue the command of a letter again, without its expiry; return the new job's id."""
+        command = self._take(letter_id)
+        return self._enqueue(Command(operation=command.operation, account=command.account, priority=command.priority))
+
+    def drop(self, letter_id: str) -> None:
+        """Forget a letter."""
+        self._take(letter_id)
+
+    def _take(self, letter_id: str) -> Command:
+        letter = self._letters.pop(letter_id, None)  # of two who take it, one finds nothing
+        if letter is None:
+            raise UnknownDeadLetter(letter_id)
+        return letter[1]
