@@ -1,6 +1,5 @@
 """Celery's own view of a job, on a real Redis: what ``AsyncResult`` and Flower show is what the scripts recorded."""
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +17,7 @@ from streamstop.results import Deferral, deferral_record, outcome_record
 from streamstop.settings import RedisSettings
 from tests.support.lane_hands import JUDGED_ONCE, KEPT, LaneHands
 from tests.support.moved_clock import MovedClock
+from tests.support.polling import eventually
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -166,12 +166,13 @@ def test_a_record_that_is_published_ends_a_wait_through_celery(
     backend: Any = app.backend  # its types know only the base
     backend.add_pending_result(waiting)  # subscribes
     key, record = result_key(waiting.id), record_of(lane, RECORDS[state])
-    deadline = time.monotonic() + 10
-    while not real_redis.publish(key, record):
-        assert time.monotonic() < deadline, "nobody subscribed"
-    while not waiting.ready():
-        assert time.monotonic() < deadline, "Celery did not read what was published"
+    eventually(lambda: real_redis.publish(key, record), "a subscription")
+
+    def read() -> bool:
         backend.result_consumer.drain_events(timeout=1)
+        return bool(waiting.ready())
+
+    eventually(read, "Celery read what was published")
     assert not real_redis.exists(key), "what is known was told by the channel alone"
     assert waiting.state == state
 

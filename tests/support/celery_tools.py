@@ -4,19 +4,17 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from celery import Celery
 from celery.events import EventReceiver
 
+from tests.support.polling import eventually
 from tests.support.world import World
 
 TIMEOUT_S = 30
-
-T = TypeVar("T")
 
 
 def celery(made: World, *arguments: str, code: int | None = 0, app: bool = True) -> str:
@@ -47,15 +45,6 @@ def plain_app(made: World) -> Iterator[Celery]:
             backend: Any = app.backend  # its types know only the base
             backend.result_consumer.stop()
             backend.client.connection_pool.disconnect()
-
-
-def eventually(look: Callable[[], T], what: str = "it", timeout: float = TIMEOUT_S) -> T:
-    """Return what `look` sees as soon as it sees something."""
-    deadline = time.monotonic() + timeout
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"{what} did not come: {seen!r}"
-        time.sleep(0.02)
-    return seen
 
 
 def answer(app: Celery, command: str, worker: str = "w1@test", **arguments: Any) -> Any:

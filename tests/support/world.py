@@ -1,6 +1,5 @@
 """A world for end-to-end tests: a real Redis, the simulated vendors, an accounts file, real worker processes."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from streamstop import Client
 from streamstop_worker.accounts import Account
 from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS, SimulatorClient, run_in_thread
+from tests.support.polling import eventually
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 
 ALIYUN, OTHER_ALIYUN, TENCENT = (account.name for account in DEFAULT_ACCOUNTS)
@@ -49,10 +49,8 @@ class World:
 
     def await_account(self, name: str, timeout: float = 30) -> None:
         """Wait until a worker has told producers of the account."""
-        deadline = time.monotonic() + timeout
-        while name not in self.client.connections.known_accounts.vendors():
-            assert time.monotonic() < deadline, f"no worker published {name!r}"
-            time.sleep(0.02)
+        known = self.client.connections.known_accounts
+        eventually(lambda: name in known.vendors(), f"a worker published {name!r}", timeout)
 
     def write_accounts(self, accounts: Sequence[Account], limits: Mapping[str, float] | None = None) -> None:
         """Write the accounts file; every endpoint is the simulator."""

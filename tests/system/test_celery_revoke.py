@@ -15,7 +15,8 @@ from streamstop.errors import JobFailed
 from streamstop.lanes.names import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopMPUTask, StopStreamIngest
 from tests.support.celery_messages import celery_message
-from tests.support.celery_tools import TIMEOUT_S, answer, celery, eventually, monitor, plain_app
+from tests.support.celery_tools import TIMEOUT_S, answer, celery, monitor, plain_app
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 LANE = Lane(TENCENT, "trtc.StopStreamIngest")

@@ -5,7 +5,6 @@ import os
 import pty
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from redis import Redis
 from streamstop import Client, Command, Result, ShutdownStatus
 from streamstop.operations import Operation, StopMPUTask, StopPublishCdnStream
 from streamstop_worker.demo.embedded_redis import free_port
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World
 from tests.system.test_cli import EXECUTABLE, environ, objects, run, stop_line
 
@@ -45,10 +45,7 @@ def slow_room(world: World, name: str, count: int) -> None:
 
 def await_watcher(redis: Redis) -> None:
     """Return when somebody watches a shutdown."""
-    deadline = time.monotonic() + 30
-    while not redis.pubsub_channels("streamstop.shutdown.*"):
-        assert time.monotonic() < deadline, "nobody watches"
-        time.sleep(0.02)
+    eventually(lambda: redis.pubsub_channels("streamstop.shutdown.*"), "a subscription to a shutdown")
 
 
 def test_a_room_is_registered_stopped_and_shown(served: World, url: str, tmp_path: Path) -> None:

@@ -33,10 +33,11 @@ from streamstop.operations import StopMPUTask, StopPublishCdnStream, StopStreamI
 from streamstop_worker.demo.embedded_redis import redis_server
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS, Call, FaultKind, TaskState
 from tests.support.loopback import Connection, LoopbackServer
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 from tests.system.test_cli import EXECUTABLE, environ, objects, run
 from tests.system.test_lifecycle import message
-from tests.system.test_rooms_under_fire import assert_whole, eventually
+from tests.system.test_rooms_under_fire import assert_whole
 
 TIMEOUT = 60
 STOP = "trtc.StopStreamIngest"

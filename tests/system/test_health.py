@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +13,7 @@ from redis import Redis
 from streamstop import Client, Command
 from streamstop.operations import StopStreamIngest
 from streamstop_worker.health import takes_jobs
+from tests.support.polling import eventually
 from tests.support.world import TENCENT, world
 
 SOON = timedelta(seconds=2)
@@ -26,19 +25,10 @@ def health(redis_url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, env=environ, capture_output=True, text=True, timeout=30)
 
 
-def becomes(expected: bool, look: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while look() is not expected:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def test_a_worker_is_healthy_while_it_waits_and_works_and_not_when_it_hangs_or_is_gone(tmp_path: Path) -> None:
     with world(tmp_path) as made:
         worker = made.workers[0]
-        assert becomes(True, lambda: takes_jobs(made.client, SOON))
+        eventually(lambda: takes_jobs(made.client, SOON), "healthy", 20)
         assert health(made.server.url).returncode == 0
 
         made.simulator.settings(auto_start=True, latency_ms=300)
@@ -48,12 +38,12 @@ def test_a_worker_is_healthy_while_it_waits_and_works_and_not_when_it_hangs_or_i
             assert takes_jobs(made.client, SOON)
 
         worker.signal(signal.SIGSTOP)
-        assert becomes(False, lambda: takes_jobs(made.client, SOON))
+        eventually(lambda: not takes_jobs(made.client, SOON), "unhealthy", 20)
         worker.signal(signal.SIGCONT)
-        assert becomes(True, lambda: takes_jobs(made.client, SOON))
+        eventually(lambda: takes_jobs(made.client, SOON), "healthy", 20)
 
         worker.kill()
-        assert becomes(False, lambda: takes_jobs(made.client, timedelta(hours=1)))
+        eventually(lambda: not takes_jobs(made.client, timedelta(hours=1)), "unhealthy", 20)
         unhealthy = health(made.server.url)
         assert unhealthy.returncode == 1
         assert unhealthy.stderr.strip() == "streamstop: no worker on this machine takes jobs"
@@ -67,7 +57,7 @@ def test_who_waits_for_something_in_another_database_is_no_worker(client: Client
     with Redis.from_url(elsewhere) as other, ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(other.blpop, ["theirs"], 60)
         try:
-            assert becomes(True, waits)
+            eventually(waits, "a client that waits", 20)
             assert not takes_jobs(client, timedelta(hours=1))
         finally:
             with Redis.from_url(elsewhere) as another:

@@ -18,6 +18,7 @@ from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_worker.demo.embedded_redis import RedisServer, free_port, redis_server
 from tests.support.bad_network import BadNetwork, bad_network
 from tests.support.loopback import LoopbackServer
+from tests.support.polling import eventually
 from tests.support.redis_content import everything_in
 
 BRIEF = timedelta(seconds=1)
@@ -208,10 +209,7 @@ def test_a_redis_that_became_a_replica_takes_nothing_and_the_new_primary_is_foun
 ) -> None:
     call(away)
     with redis_server("--replicaof", "127.0.0.1", str(redis_process.port)) as other, other.client() as promoted:
-        deadline = time.monotonic() + HANGS_S
-        while promoted.info("replication")["master_link_status"] != "up":
-            assert time.monotonic() < deadline, "the replica did not connect"
-            time.sleep(0.02)
+        eventually(lambda: promoted.info("replication")["master_link_status"] == "up", "the replica connected")
         promoted.replicaof("NO", "ONE")
         real_redis.replicaof("127.0.0.1", str(other.port))
         try:
@@ -238,10 +236,7 @@ def test_what_a_killed_redis_had_accepted_is_there_and_no_call_hangs(tmp_path: P
                 over.wait(0.02)
 
     def await_accepted(count: int) -> None:
-        deadline = time.monotonic() + HANGS_S
-        while len(accepted) < count:
-            assert time.monotonic() < deadline, "the producers did not go on"
-            time.sleep(0.01)
+        eventually(lambda: len(accepted) >= count, f"{count} jobs accepted", HANGS_S)
 
     with (
         ExitStack() as stack,

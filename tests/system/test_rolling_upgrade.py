@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from streamstop.lanes.names import READY
 from streamstop.operations import StopMPUTask
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS
 from streamstop_worker.simulator.journal import Call
+from tests.support.polling import eventually
 from tests.support.previous import SAYS_WHERE, NoHistory, Version, present_version, previous_version, write_says_where
 from tests.support.workers import WorkerProcess, worker
 from tests.support.world import World, world
@@ -204,13 +204,6 @@ def fleet(versions: dict[str, Version], tmp_path: Path) -> Iterator[Fleet]:
                     # The vendor counts, and drops nothing: that would change how often a job is called.
                     made.simulator.set_limit(account.name, operation, 10 * LIMIT)
         yield Fleet(made, versions, stack)
-
-
-def eventually(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, f"not {what} within {TIMEOUT} s"
-        time.sleep(0.02)
 
 
 def ends_told(one: WorkerProcess) -> Counter[str]:
