@@ -1,6 +1,6 @@
-"""Fixtures that all tests share: a real Redis server, the simulator, clients; and how tests are distributed."""
+"""Fixtures that all tests share: a real Redis server, the simulator, clients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 from redis import Redis
@@ -13,20 +13,10 @@ from streamstop_worker.simulator import SimulatorClient, run_in_thread
 LONG_TIMEOUT_S = 900
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Keep tests that share a module's fixture in one xdist worker, and give long tests more time."""
-    for item in items:
-        if _uses_module_fixture(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(LONG_TIMEOUT_S))
-
-
-def _uses_module_fixture(item: pytest.Item) -> bool:
-    assert isinstance(item, pytest.Function)
-    definitions = item._fixtureinfo.name2fixturedefs.values()
-    return any(definition.scope == "module" for overriding in definitions for definition in overriding[-1:])
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give long tests more time."""
+    if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+        item.add_marker(pytest.mark.timeout(LONG_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")

@@ -82,25 +82,20 @@ class Heard:
 def monitor(app: Celery) -> Iterator[Heard]:
     """Receive events, as Flower does. One worker at least must run: its heartbeat shows that the monitor hears."""
     heard = Heard()
-    over = threading.Event()
+    with app.connection_for_read() as connection:
+        receiver: Any = EventReceiver(connection, handlers={"*": heard.events.append}, app=app)
 
-    def listen() -> None:
-        with app.connection_for_read() as connection:
-            receiver: Any = EventReceiver(connection, handlers={"*": heard.events.append}, app=app)
-            while not over.is_set():
-                try:
-                    for _ in receiver.consume(limit=None, timeout=0.2, wakeup=False):
-                        if over.is_set():
-                            break
-                except TimeoutError:
-                    continue
+        def listen() -> None:
+            # One subscription for the whole time: events that are sent between two subscriptions are lost.
+            for _ in receiver.consume(limit=None, timeout=None, safety_interval=0.2, wakeup=False):
+                pass
 
-    thread = threading.Thread(target=listen)
-    thread.start()
-    control: Any = app.control
-    try:
-        eventually(lambda: heard.events or (control.broadcast("heartbeat"), [])[1], "a heartbeat")
-        yield heard
-    finally:
-        over.set()
-        thread.join()
+        thread = threading.Thread(target=listen)
+        thread.start()
+        control: Any = app.control
+        try:
+            eventually(lambda: heard.events or (control.broadcast("heartbeat"), [])[1], "a heartbeat")
+            yield heard
+        finally:
+            receiver.should_stop = True
+            thread.join()

@@ -174,7 +174,7 @@ def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served: World, url:
 
 
 def test_what_is_not_over_in_time_exits_3_and_can_be_cancelled(served: World, url: str) -> None:
-    slow_room(served, "long", 200)
+    slow_room(served, "long", 2000)  # so that it is open still when the third command has started
     done = run(url, "room", "stop", "long", "--wait", "0.1")
     assert done.returncode == 3
     assert done.stderr.startswith("Error: not everything ended in time: the shutdown goes on; ")

@@ -266,6 +266,7 @@ def test_poisoned_messages_are_letters_with_their_text_and_the_lane_goes_on(ward
     assert told(ward, "drop", "--all", "--yes").returncode == 0
 
 
+@pytest.mark.long
 def test_no_letter_is_lost_or_doubled_where_redis_is_killed_among_many(tmp_path: Path) -> None:
     kept = ("--appendonly", "yes", "--appendfsync", "always")
     quick = ENVIRON | {"STREAMSTOP_REDIS_TIMEOUT": "1"}

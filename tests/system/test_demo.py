@@ -104,6 +104,7 @@ def processes_of(environ: dict[str, str]) -> list[str]:
     return found
 
 
+@pytest.mark.paced
 def test_the_demo_stops_every_task_and_no_call_is_over_a_limit(environ: dict[str, str]) -> None:
     code, output = run(environ=environ)
     assert code == 0, output

@@ -20,6 +20,8 @@ from streamstop_worker.simulator.tasks import TaskState
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
+pytestmark = pytest.mark.long
+
 LIMIT = 64 * 2**20
 FULL = ("--maxmemory", str(LIMIT), "--maxmemory-policy", "noeviction")
 KEPT = timedelta(seconds=5)

@@ -26,6 +26,8 @@ from tests.support.polling import eventually
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
 
+pytestmark = pytest.mark.long
+
 BRIEF = timedelta(seconds=1)
 TIMEOUT = 60
 KEPT = ("--appendonly", "yes")  # a killed process loses nothing of what it has written; only a power cut would

@@ -64,6 +64,7 @@ def enqueue_as_soon_as_possible(client: Client, task_id: str) -> Job:
     return job
 
 
+@pytest.mark.long
 def test_behind_sentinels_one_of_them_silent_the_same_client_and_worker_go_on_after_a_failover(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, black_hole: int
 ) -> None:

@@ -18,6 +18,8 @@ from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
 from tests.support.bad_network import bad_network
 from tests.support.polling import eventually
 
+pytestmark = pytest.mark.long
+
 STOP = StopMPUTask(app_id="a", task_id="t")
 MANY = [
     Command(operation=STOP, account="acc"),

@@ -30,6 +30,8 @@ from tests.support.previous import SAYS_WHERE, NoHistory, Version, present_versi
 from tests.support.workers import WorkerProcess, worker
 from tests.support.world import World, world
 
+pytestmark = [pytest.mark.long, pytest.mark.paced]
+
 TIMEOUT = 60
 LIMIT = 40
 LIMITS = dict.fromkeys(

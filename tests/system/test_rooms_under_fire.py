@@ -21,6 +21,8 @@ from tests.support.loopback import Connection, LoopbackServer
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
 
+pytestmark = pytest.mark.long
+
 TIMEOUT = 60
 SECRET = "of-callbacks"
 PACED = 100
@@ -208,6 +210,7 @@ for n in range(first, first + number):
     assert running(fire, "race") == []
 
 
+@pytest.mark.paced
 def test_a_small_room_and_a_single_stop_go_ahead_of_a_big_room_whose_tail_still_moves(fire: World) -> None:
     big = started(fire, paced("big", 600))
     fire.client.register_many("big", big)

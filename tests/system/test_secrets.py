@@ -93,8 +93,9 @@ def listening(redis: Redis) -> Iterator[list[str]]:
             if over.is_set() and "end of the test" in command["command"]:
                 return
 
-    raw: Any = redis  # its types do not know these
-    with raw.monitor() as monitor:
+    port = redis.connection_pool.connection_kwargs["port"]
+    patient: Any = Redis(port=port, socket_timeout=None)  # without commands there is nothing to read, for however long
+    with patient, patient.monitor() as monitor:
         thread = threading.Thread(target=listen, args=[monitor])
         thread.start()
         try:
