@@ -8,6 +8,7 @@ from redis import Redis
 from streamstop import Client
 from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.simulator import SimulatorClient, run_in_thread
+from tests.support.redis_content import endless
 
 #: For a test marked `long`, instead of the timeout in pyproject.toml.
 LONG_TIMEOUT_S = 900
@@ -27,11 +28,12 @@ def redis_process() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def redis_url(redis_process: RedisServer) -> str:
-    """Return the url of an empty real Redis."""
+def redis_url(redis_process: RedisServer) -> Iterator[str]:
+    """Return the url of an empty real Redis; fail where the test leaves a key in it that would stay for ever."""
     with redis_process.client() as client:
         client.flushall()
-    return redis_process.url
+        yield redis_process.url
+        assert endless(client) == []
 
 
 @pytest.fixture

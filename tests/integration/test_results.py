@@ -138,7 +138,7 @@ def record_of(lane: LaneHands, result: Result | None) -> str:
 def test_everything_that_asyncresult_tells_of_a_record_is_there(
     lane: LaneHands, app: Celery, real_redis: Redis, state: str, result: Result | None
 ) -> None:
-    real_redis.set(result_key(lane.job_id("a")), record_of(lane, result))
+    real_redis.set(result_key(lane.job_id("a")), record_of(lane, result), ex=60)
     shown = app.AsyncResult(lane.job_id("a"))
     assert (shown.state, shown.status, shown.ready()) == (state, state, state != "RETRY")
     assert (shown.traceback, shown.children) == (None, None)
@@ -183,7 +183,7 @@ def test_celery_finds_a_record_that_was_written_while_its_connection_was_gone(
     waiting = app.AsyncResult(lane.job_id("a"))
     backend: Any = app.backend  # its types know only the base
     backend.add_pending_result(waiting)
-    real_redis.set(result_key(waiting.id), record_of(lane, Result.STOPPED))
+    real_redis.set(result_key(waiting.id), record_of(lane, Result.STOPPED), ex=60)
     real_redis.client_kill_filter(_type="pubsub")
     assert waiting.get(timeout=10)["result"] == "stopped"
 
@@ -192,6 +192,6 @@ def test_a_set_of_results_is_read_at_once(lane: LaneHands, app: Celery, real_red
     ids = [lane.job_id(name) for name in ("a", "b", "c")]
     for job_id in ids:
         written = outcome(lane, Result.STOPPED).model_copy(update={"job_id": job_id})
-        real_redis.set(result_key(job_id), outcome_record(written))
+        real_redis.set(result_key(job_id), outcome_record(written), ex=60)
     shown = ResultSet([app.AsyncResult(job_id) for job_id in ids], app=app)
     assert [told["job_id"] for told in shown.join_native(timeout=10)] == ids

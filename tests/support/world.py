@@ -12,6 +12,7 @@ from streamstop_worker.accounts import Account
 from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS, SimulatorClient, run_in_thread
 from tests.support.polling import eventually
+from tests.support.redis_content import endless
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 
 ALIYUN, OTHER_ALIYUN, TENCENT = (account.name for account in DEFAULT_ACCOUNTS)
@@ -67,7 +68,10 @@ def world(
     environ: Mapping[str, str] | None = None,
     redis_options: Sequence[str] = (),
 ) -> Iterator[World]:
-    """Make a world of its own; with `limits`, calls per second by operation, for its accounts and at the vendors."""
+    """Make a world of its own; with `limits`, calls per second by operation, for its accounts and at the vendors.
+
+    At its end none of our keys may be in its Redis that would stay for ever.
+    """
     with ExitStack() as stack:
         server = stack.enter_context(redis_server(*redis_options))
         simulator = stack.enter_context(run_in_thread(accounts))
@@ -89,3 +93,4 @@ def world(
         for _ in range(workers):
             made.start_worker()
         yield made
+        assert endless(made.redis) == []

@@ -49,19 +49,19 @@ def stop(task_id: str) -> StopMPUTask:
     return StopMPUTask(app_id="a", task_id=task_id)
 
 
-def rules(readme: str | None = None) -> dict[str, list[str]]:
+def rules() -> dict[str, list[str]]:
     """Return the README's rules by user."""
-    lines = re.findall(r"^user (\S+) (.+)$", readme or README.read_text(), flags=re.MULTILINE)
+    lines = re.findall(r"^user (\S+) (.+)$", README.read_text(), flags=re.MULTILINE)
     return {user: rule.replace("<password>", PASSWORD).split() for user, rule in lines}
 
 
 def narrowed() -> list[str]:
     """Return the rule for rooms as the README narrows it from Redis 7 on."""
-    found = re.search(r"From Redis 7 on, `(\S+)` instead of\s+`(\S+)`[^`]*`(\S+)`", README.read_text())
+    found = re.search(r"From Redis 7 on, `(\S+)` instead of\s+`(\S+)`[^`]*`([^`]+)`", README.read_text())
     assert found is not None
     records, instead_of, work = found.groups()
     rule = rules()[ROOMS]
-    return [*(records if word == instead_of else word for word in rule), work]
+    return [*(records if word == instead_of else word for word in rule), *work.split()]
 
 
 @dataclass(frozen=True)

@@ -153,18 +153,23 @@ def test_tasks_that_end_otherwise_exit_1_and_are_listed(served: World, url: str)
 
 def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served: World, url: str) -> None:
     slow_room(served, "left", 30)
-    with subprocess.Popen(
-        [EXECUTABLE, "room", "stop", "left", "--watch"],
-        env=environ(url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as watching:
-        try:
-            await_watcher(served.redis)
-        finally:
-            watching.send_signal(signal.SIGINT)
-        _, stderr = watching.communicate(timeout=30)
+    (worker,) = served.workers
+    worker.signal(signal.SIGSTOP)  # the shutdown is open for as long as the command takes
+    try:
+        with subprocess.Popen(
+            [EXECUTABLE, "room", "stop", "left", "--watch"],
+            env=environ(url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as watching:
+            try:
+                await_watcher(served.redis)
+            finally:
+                watching.send_signal(signal.SIGINT)
+            _, stderr = watching.communicate(timeout=30)
+    finally:
+        worker.signal(signal.SIGCONT)
     assert watching.returncode == 130
     back = "streamstop room show left --watch"
     assert stderr == f"Error: interrupted: the shutdown goes on; come back to it with `{back}`\n"
