@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from redis import Redis
 
 from streamstop import Client
@@ -18,6 +19,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Give long tests more time."""
     if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
         item.add_marker(pytest.mark.timeout(LONG_TIMEOUT_S))
+
+
+@pytest.fixture(autouse=True)
+def _structlog_as_it_was() -> Iterator[None]:
+    """Undo what a test configures: with it, other tests would log to a stream that has been closed or is not theirs."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
