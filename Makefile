@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check fmt bench lock torture
+.PHONY: help demo test test-all test-servers check fmt bench lock torture
 
 help:
 	@echo "make demo    stop ~200 simulated stream tasks with real Celery workers"
-	@echo "make test    every test, those on a real Redis server included"
+	@echo "make test    the tests of every change, in minutes; those on a real Redis server included"
+	@echo "make test-all     every test: torture, fuzzing, upgrade, failures of Redis, packaging too"
+	@echo "make test-servers SERVERS=\"folder...\"    what depends on Redis, on each folder's redis-server"
 	@echo "make check   formatting, lint, types, import directions, the Lua scripts"
 	@echo "make fmt     format the code"
 	@echo "make bench   measure; tables, figures and plots go to docs/. With QUICK=1, a look of three minutes"
@@ -25,10 +27,27 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/python -m streamstop_worker.demo
 
-# Branch coverage is of what runs in the tests' own process; the system tests run real worker processes.
+# System tests mostly wait for real processes: twice as many at once as there are cores. A file's tests stay together,
+# for they share its workers; the others go wherever there is room. What is `paced` measures calls in a second, and
+# runs alone. Branch coverage is of what runs in the tests' own processes.
+PYTEST := $(BIN)/python -m pytest -q
+SYSTEM_JOBS ?= $(shell expr 2 '*' `getconf _NPROCESSORS_ONLN`)
+SYSTEM := -n $(SYSTEM_JOBS) --maxprocesses 8 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest tests/unit tests/integration --cov
-	$(BIN)/python -m pytest tests/system
+	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal --cov
+	$(PYTEST) tests/system -m "not long and not paced" $(SYSTEM)
+	$(PYTEST) tests/system -m "paced and not long"
+
+test-all: $(READY)
+	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal --cov
+	$(PYTEST) tests/system -m "not paced" $(SYSTEM)
+	$(PYTEST) tests/system -m "paced"
+
+# Each folder of SERVERS holds a redis-server, which goes before every other.
+SERVERS ?=
+test-servers: $(READY)
+	$(BIN)/python -m tests.support.servers $(SERVERS) -- -m "not paced" $(SYSTEM)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

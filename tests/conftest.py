@@ -3,11 +3,30 @@
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from redis import Redis
 
 from streamstop import Client
 from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.simulator import SimulatorClient, run_in_thread
+from tests.support.redis_content import endless
+
+#: For a test marked `long`, instead of the timeout in pyproject.toml.
+LONG_TIMEOUT_S = 900
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give long tests more time."""
+    if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+        item.add_marker(pytest.mark.timeout(LONG_TIMEOUT_S))
+
+
+@pytest.fixture(autouse=True)
+def _structlog_as_it_was() -> Iterator[None]:
+    """Undo what a test configures: with it, other tests would log to a stream that has been closed or is not theirs."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
@@ -18,11 +37,12 @@ def redis_process() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def redis_url(redis_process: RedisServer) -> str:
-    """Return the url of an empty real Redis."""
+def redis_url(redis_process: RedisServer) -> Iterator[str]:
+    """Return the url of an empty real Redis; fail where the test leaves a key in it that would stay for ever."""
     with redis_process.client() as client:
         client.flushall()
-    return redis_process.url
+        yield redis_process.url
+        assert endless(client) == []
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Celery's own view of a job, on a real Redis: what ``AsyncResult`` and Flower show is what the scripts recorded."""
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +18,7 @@ from streamstop.settings import RedisSettings
 from streamstop_worker.settings import celery_options
 from tests.support.lane_hands import JUDGED_ONCE, KEPT, LaneHands
 from tests.support.moved_clock import MovedClock
+from tests.support.polling import eventually
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -139,7 +139,7 @@ def record_of(lane: LaneHands, result: Result | None) -> str:
 def test_everything_that_asyncresult_tells_of_a_record_is_there(
     lane: LaneHands, app: Celery, real_redis: Redis, state: str, result: Result | None
 ) -> None:
-    real_redis.set(result_key(lane.job_id("a")), record_of(lane, result))
+    real_redis.set(result_key(lane.job_id("a")), record_of(lane, result), ex=60)
     shown = app.AsyncResult(lane.job_id("a"))
     assert (shown.state, shown.status, shown.ready()) == (state, state, state != "RETRY")
     assert (shown.traceback, shown.children) == (None, None)
@@ -167,12 +167,13 @@ def test_a_record_that_is_published_ends_a_wait_through_celery(
     backend: Any = app.backend  # its types know only the base
     backend.add_pending_result(waiting)  # subscribes
     key, record = result_key(waiting.id), record_of(lane, RECORDS[state])
-    deadline = time.monotonic() + 10
-    while not real_redis.publish(key, record):
-        assert time.monotonic() < deadline, "nobody subscribed"
-    while not waiting.ready():
-        assert time.monotonic() < deadline, "Celery did not read what was published"
+    eventually(lambda: real_redis.publish(key, record), "a subscription")
+
+    def read() -> bool:
         backend.result_consumer.drain_events(timeout=1)
+        return bool(waiting.ready())
+
+    eventually(read, "Celery read what was published")
     assert not real_redis.exists(key), "what is known was told by the channel alone"
     assert waiting.state == state
 
@@ -183,7 +184,7 @@ def test_celery_finds_a_record_that_was_written_while_its_connection_was_gone(
     waiting = app.AsyncResult(lane.job_id("a"))
     backend: Any = app.backend  # its types know only the base
     backend.add_pending_result(waiting)
-    real_redis.set(result_key(waiting.id), record_of(lane, Result.STOPPED))
+    real_redis.set(result_key(waiting.id), record_of(lane, Result.STOPPED), ex=60)
     real_redis.client_kill_filter(_type="pubsub")
     assert waiting.get(timeout=10)["result"] == "stopped"
 
@@ -192,6 +193,6 @@ def test_a_set_of_results_is_read_at_once(lane: LaneHands, app: Celery, real_red
     ids = [lane.job_id(name) for name in ("a", "b", "c")]
     for job_id in ids:
         written = outcome(lane, Result.STOPPED).model_copy(update={"job_id": job_id})
-        real_redis.set(result_key(job_id), outcome_record(written))
+        real_redis.set(result_key(job_id), outcome_record(written), ex=60)
     shown = ResultSet([app.AsyncResult(job_id) for job_id in ids], app=app)
     assert [told["job_id"] for told in shown.join_native(timeout=10)] == ids

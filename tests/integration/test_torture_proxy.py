@@ -68,5 +68,5 @@ def test_a_slow_connection_delays_each_way(proxy: Proxy) -> None:
 
 
 def test_where_the_target_is_away_connections_are_cut() -> None:
-    with proxies() as made, connected(made.to(free_port())) as sock, pytest.raises(ConnectionResetError):
+    with proxies() as made, pytest.raises(ConnectionResetError), connected(made.to(free_port())) as sock:
         ask(sock, b"/one")

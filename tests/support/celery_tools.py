@@ -4,19 +4,17 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from celery import Celery
 from celery.events import EventReceiver
 
+from tests.support.polling import eventually
 from tests.support.world import World
 
 TIMEOUT_S = 30
-
-T = TypeVar("T")
 
 
 def celery(made: World, *arguments: str, code: int | None = 0, app: bool = True) -> str:
@@ -47,15 +45,6 @@ def plain_app(made: World) -> Iterator[Celery]:
             backend: Any = app.backend  # its types know only the base
             backend.result_consumer.stop()
             backend.client.connection_pool.disconnect()
-
-
-def eventually(look: Callable[[], T], what: str = "it", timeout: float = TIMEOUT_S) -> T:
-    """Return what `look` sees as soon as it sees something."""
-    deadline = time.monotonic() + timeout
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"{what} did not come: {seen!r}"
-        time.sleep(0.02)
-    return seen
 
 
 def answer(app: Celery, command: str, worker: str = "w1@test", **arguments: Any) -> Any:
@@ -93,25 +82,20 @@ class Heard:
 def monitor(app: Celery) -> Iterator[Heard]:
     """Receive events, as Flower does. One worker at least must run: its heartbeat shows that the monitor hears."""
     heard = Heard()
-    over = threading.Event()
+    with app.connection_for_read() as connection:
+        receiver: Any = EventReceiver(connection, handlers={"*": heard.events.append}, app=app)
 
-    def listen() -> None:
-        with app.connection_for_read() as connection:
-            receiver: Any = EventReceiver(connection, handlers={"*": heard.events.append}, app=app)
-            while not over.is_set():
-                try:
-                    for _ in receiver.consume(limit=None, timeout=0.2, wakeup=False):
-                        if over.is_set():
-                            break
-                except TimeoutError:
-                    continue
+        def listen() -> None:
+            # One subscription for the whole time: events that are sent between two subscriptions are lost.
+            for _ in receiver.consume(limit=None, timeout=None, safety_interval=0.2, wakeup=False):
+                pass
 
-    thread = threading.Thread(target=listen)
-    thread.start()
-    control: Any = app.control
-    try:
-        eventually(lambda: heard.events or (control.broadcast("heartbeat"), [])[1], "a heartbeat")
-        yield heard
-    finally:
-        over.set()
-        thread.join()
+        thread = threading.Thread(target=listen)
+        thread.start()
+        control: Any = app.control
+        try:
+            eventually(lambda: heard.events or (control.broadcast("heartbeat"), [])[1], "a heartbeat")
+            yield heard
+        finally:
+            receiver.should_stop = True
+            thread.join()

@@ -4,9 +4,8 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from streamstop.lanes import Lane, LaneView
 from streamstop.operations import StopMPUTask
 from streamstop.shutdown import Shutdown
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS
+from tests.support.polling import eventually
 from tests.support.versions import SAYS_WHERE, Version, write_says_where
 from tests.support.workers import WorkerProcess, worker
 from tests.support.world import World, world
@@ -221,14 +221,6 @@ def mixed_fleet(versions: dict[str, Version], folder: Path) -> Iterator[Fleet]:
                     # The vendor counts, and drops nothing: that would change how often a job is called.
                     made.simulator.set_limit(account.name, operation, 10 * LIMIT)
         yield Fleet(made, versions, stack)
-
-
-def eventually(condition: Callable[[], object], what: str) -> None:
-    """Wait until `condition` holds."""
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, f"not {what} within {TIMEOUT} s"
-        time.sleep(0.02)
 
 
 def ends_told(one: WorkerProcess) -> Counter[str]:

@@ -1,8 +1,20 @@
-"""What a Redis holds, as bytes to search in."""
+"""What a Redis holds: as bytes to search in, and what of it would stay for ever."""
 
+import re
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import TimeoutError as NoAnswer
+
+#: The keys that are ours.
+_OURS = re.compile(rb"streamstop|celery-task-meta-")
+#: Those of them that stay while something uses them: the registry of accounts, dead letters, and jobs that have not
+#: ended, with the indexes of their lanes.
+_MAY_STAY = re.compile(
+    rb"streamstop\.(accounts|dead(\..*)?|schedule|arrivals|wake|ready|batches|batch\..*|lane\..*"
+    rb"|work\.(leased|.*:(jobs|leases|due)))$"
+)
 
 
 def everything_in(redis: Redis) -> bytes:
@@ -27,3 +39,12 @@ def everything_in(redis: Redis) -> bytes:
             case other:
                 raise AssertionError(f"{key!r} is of type {other!r}")
     return b"\n".join(held)
+
+
+def endless(redis: Redis) -> list[bytes]:
+    """Return our keys that have no time to live and should have one; none where Redis is gone."""
+    try:
+        keys = [key for key in redis.scan_iter(count=1000) if _OURS.match(key) and not _MAY_STAY.match(key)]
+        return sorted(key for key in keys if redis.ttl(key) == -1)
+    except (NoConnection, NoAnswer):
+        return []

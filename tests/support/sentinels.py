@@ -1,7 +1,6 @@
 """A Redis master, a replica of it, and the sentinels that make the replica the master when the master is gone."""
 
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from streamstop_worker.demo.embedded_redis import RedisServer, find_redis_server, free_port, redis_server
+from tests.support.polling import eventually
 
 MASTER = "lanes"
 _CONFIG = """\
@@ -39,10 +39,7 @@ class Guarded:
 
     def await_agreement(self, timeout: float = 20) -> None:
         """Wait until every sentinel knows the replica and the two others."""
-        deadline = time.monotonic() + timeout
-        while not all(self._knows_all(port) for port in self.sentinel_ports):
-            assert time.monotonic() < deadline, "the sentinels did not find each other"
-            time.sleep(0.05)
+        eventually(lambda: all(map(self._knows_all, self.sentinel_ports)), "each sentinel knows the others", timeout)
 
     def _knows_all(self, port: int) -> bool:
         with Redis(port=port) as sentinel:

@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from streamstop_worker.accounts import Account
+from tests.support.polling import eventually
 
 READY_TIMEOUT_S = 60
 
@@ -54,11 +54,14 @@ class WorkerProcess:
 
     def await_line(self, text: str, timeout: float = READY_TIMEOUT_S) -> None:
         """Wait until it has written `text`."""
-        deadline = time.monotonic() + timeout
-        while text not in self.text():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the worker did not write {text!r}:\n{self.text()}")
-            time.sleep(0.02)
+
+        def written() -> bool:
+            ended = self.process.poll() is not None
+            found = text in self.text()
+            assert found or not ended, f"the worker ended without writing {text!r}:\n{self.text()}"
+            return found
+
+        eventually(written, lambda: f"the worker wrote {text!r}:\n{self.text()}", timeout)
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

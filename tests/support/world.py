@@ -1,6 +1,5 @@
 """A world for end-to-end tests: a real Redis, the simulated vendors, an accounts file, real worker processes."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from streamstop import Client
 from streamstop_worker.accounts import Account
 from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS, SimulatorClient, run_in_thread
+from tests.support.polling import eventually
+from tests.support.redis_content import endless
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 
 ALIYUN, OTHER_ALIYUN, TENCENT = (account.name for account in DEFAULT_ACCOUNTS)
@@ -49,10 +50,7 @@ class World:
 
     def await_account(self, name: str, timeout: float = 30) -> None:
         """Wait until a worker has told producers of the account."""
-        deadline = time.monotonic() + timeout
-        while name not in self.client.accounts():
-            assert time.monotonic() < deadline, f"no worker published {name!r}"
-            time.sleep(0.02)
+        eventually(lambda: name in self.client.accounts(), f"a worker published {name!r}", timeout)
 
     def write_accounts(self, accounts: Sequence[Account], limits: Mapping[str, float] | None = None) -> None:
         """Write the accounts file; every endpoint is the simulator."""
@@ -69,7 +67,10 @@ def world(
     environ: Mapping[str, str] | None = None,
     redis_options: Sequence[str] = (),
 ) -> Iterator[World]:
-    """Make a world of its own; with `limits`, calls per second by operation, for its accounts and at the vendors."""
+    """Make a world of its own; with `limits`, calls per second by operation, for its accounts and at the vendors.
+
+    At its end none of our keys may be in its Redis that would stay for ever.
+    """
     with ExitStack() as stack:
         server = stack.enter_context(redis_server(*redis_options))
         simulator = stack.enter_context(run_in_thread(accounts))
@@ -91,3 +92,4 @@ def world(
         for _ in range(workers):
             made.start_worker()
         yield made
+        assert endless(made.redis) == []

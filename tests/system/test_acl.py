@@ -55,6 +55,15 @@ def rules() -> dict[str, list[str]]:
     return {user: rule.replace("<password>", PASSWORD).split() for user, rule in lines}
 
 
+def narrowed() -> list[str]:
+    """Return the rule for rooms as the README narrows it from Redis 7 on."""
+    found = re.search(r"From Redis 7 on, `(\S+)` instead of\s+`(\S+)`[^`]*`([^`]+)`", README.read_text())
+    assert found is not None
+    records, instead_of, work = found.groups()
+    rule = rules()[ROOMS]
+    return [*(records if word == instead_of else word for word in rule), *work.split()]
+
+
 @dataclass(frozen=True)
 class Guarded:
     """A Redis with the README's users; the default user is off."""
@@ -222,6 +231,35 @@ def test_a_user_for_rooms_registers_stops_and_watches(
     assert (late.status, late.total) == (ShutdownStatus.DONE, 8)
     assert client.reopen_room("acl")
     assert not shutdown.cancel()
+
+
+def test_from_redis_7_on_a_user_for_rooms_may_be_kept_from_changing_records(
+    guarded_alone: Guarded, simulator: SimulatorClient, tmp_path: Path
+) -> None:
+    admin: Any = guarded_alone.admin
+    if int(admin.info("server")["redis_version"].partition(".")[0]) < 7:
+        with pytest.raises(ResponseError, match="Syntax error"):
+            admin.execute_command("ACL", "SETUSER", ROOMS, *narrowed())
+        return
+    admin.execute_command("ACL", "SETUSER", ROOMS, *narrowed())
+    with Client(guarded_alone.url(ROOMS)) as client, guarded_alone.redis(ROOMS) as redis:
+        commands = [Command(operation=stop(f"narrow-{n}"), account=ALIYUN) for n in range(40)]
+        assert client.register_many("narrow", commands[:30]) is None
+        shutdown = client.stop_room("narrow", commands[30:])
+        (tmp_path / "accounts.toml").write_text(accounts_toml(DEFAULT_ACCOUNTS, simulator.url))
+        with worker(guarded_alone.url(WORKER), tmp_path / "accounts.toml", folder=tmp_path):
+            seen = list(shutdown.watch(TIMEOUT))
+        assert seen[-1].results == {Result.STOPPED: 40}
+        assert any(lane.pace for progress in seen for lane in progress.lanes), "it reads the lane's pace"
+        outcomes = list(shutdown.outcomes())
+        assert len(outcomes) == 40
+        record = result_key(outcomes[0].job_id)
+        assert redis.get(record) is not None
+        call: Any = redis.execute_command  # redis-py gives it no types
+        for command in (["EXPIRE", record, "1"], ["HSET", record, "field", "1"], ["LPUSH", record, "1"]):
+            with pytest.raises(NoPermissionError):
+                call(*command)
+        assert admin.ttl(record) > 1
 
 
 def test_a_task_that_is_registered_again_while_its_stop_waits_leaves_nothing_half_done() -> None:

@@ -11,7 +11,8 @@ from celery import Celery
 
 from streamstop import Outcome, Result
 from streamstop.operations import StopMPUTask, StopStreamIngest
-from tests.support.celery_tools import TIMEOUT_S, Heard, answer, celery, eventually, monitor, plain_app
+from tests.support.celery_tools import TIMEOUT_S, Heard, answer, celery, monitor, plain_app
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 

@@ -15,7 +15,8 @@ from streamstop.errors import JobFailed
 from streamstop.lanes.names import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopMPUTask, StopStreamIngest
 from tests.support.celery_messages import celery_message
-from tests.support.celery_tools import TIMEOUT_S, answer, celery, eventually, monitor, plain_app
+from tests.support.celery_tools import TIMEOUT_S, answer, celery, monitor, plain_app
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 LANE = Lane(TENCENT, "trtc.StopStreamIngest")
@@ -24,7 +25,7 @@ SLOW = "live.StopMPUTask"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("world"), workers=0, limits={SLOW: 0.2}) as made:
+    with world(tmp_path_factory.mktemp("world"), workers=0, limits={SLOW: 0.05}) as made:
         made.simulator.settings(auto_start=True)
         made.start_worker("-E")
         made.await_account(ALIYUN)
@@ -60,10 +61,10 @@ def test_a_revoked_job_ends_cancelled_when_a_worker_takes_it(made: World, app: C
 
 def test_a_job_that_is_revoked_while_it_waits_in_its_lane_is_never_called(made: World, app: Celery) -> None:
     first = made.client.enqueue(StopMPUTask(app_id="a", task_id="first"), account=ALIYUN)
-    assert first.outcome(TIMEOUT_S).result is Result.STOPPED  # the next slot is five seconds from here
+    assert first.outcome(TIMEOUT_S).result is Result.STOPPED  # the next slot is 20 seconds from here
     waiting = made.client.enqueue(StopMPUTask(app_id="a", task_id="second"), account=ALIYUN)
     assert waiting.id in celery(made, "control", "revoke", waiting.id, "-t", "5")
-    assert waiting.outcome(TIMEOUT_S).result is Result.CANCELLED
+    assert waiting.outcome(2 * TIMEOUT_S).result is Result.CANCELLED
     assert [call.params["TaskId"] for call in made.simulator.calls(ALIYUN, SLOW)] == ["first"]
 
 

@@ -14,7 +14,8 @@ from streamstop import Command, Result
 from streamstop.errors import JobFailed
 from streamstop.lanes.names import WAKE
 from streamstop.operations import OPERATIONS, StopEdgeTranscodeJob, StopMPUTask, StopStreamIngest
-from tests.support.celery_tools import TIMEOUT_S, answer, celery, eventually, plain_app
+from tests.support.celery_tools import TIMEOUT_S, answer, celery, plain_app
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 
@@ -71,7 +72,7 @@ def test_inspect_stats_tells_of_the_pool_and_counts_calls_by_operation(made: Wor
         stats = answer(app, "stats")
         return stats["total"].get("live.StopEdgeTranscodeJob") == 5 and stats
 
-    assert eventually(all_counted)["pool"]["under-way"] == 0
+    assert eventually(all_counted, "every job counted")["pool"]["under-way"] == 0
 
 
 def test_a_job_is_active_while_its_call_is_out_and_not_before(made: World, app: Celery) -> None:

@@ -9,7 +9,8 @@ import pytest
 from streamstop import Outcome, Result
 from streamstop.lanes.names import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopStreamIngest
-from tests.support.celery_tools import TIMEOUT_S, answer, celery, eventually, plain_app
+from tests.support.celery_tools import TIMEOUT_S, answer, celery, plain_app
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 #: What somebody hangs on Celery's signals, in a module of their own.

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from streamstop import Client, Command
 from streamstop.operations import GetMPUTaskStatus, StopMPUTask, StopStreamIngest
 from streamstop_worker.demo.embedded_redis import free_port
 from streamstop_worker.simulator import FaultKind
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World
 
 EXECUTABLE = Path(sys.executable).with_name("streamstop")
@@ -248,10 +248,7 @@ def test_ctrl_c_while_it_waits_leaves_the_jobs_and_tells_their_ids(redis_url: st
 
 def await_subscribers(redis: Redis, count: int) -> None:
     """Return when somebody waits for that many jobs."""
-    deadline = time.monotonic() + 30
-    while len(redis.pubsub_channels("celery-task-meta-*")) != count:
-        assert time.monotonic() < deadline, "nobody waits"
-        time.sleep(0.02)
+    eventually(lambda: len(redis.pubsub_channels("celery-task-meta-*")) == count, f"{count} subscriptions")
 
 
 def test_a_reader_that_leaves_early_is_no_error(redis_url: str) -> None:

@@ -5,7 +5,6 @@ import os
 import pty
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from redis import Redis
 from streamstop import Client, Command, Result, ShutdownStatus
 from streamstop.operations import Operation, StopMPUTask, StopPublishCdnStream
 from streamstop_worker.demo.embedded_redis import free_port
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World
 from tests.system.test_cli import EXECUTABLE, environ, objects, run, stop_line
 
@@ -45,10 +45,7 @@ def slow_room(world: World, name: str, count: int) -> None:
 
 def await_watcher(redis: Redis) -> None:
     """Return when somebody watches a shutdown."""
-    deadline = time.monotonic() + 30
-    while not redis.pubsub_channels("streamstop.shutdown.*"):
-        assert time.monotonic() < deadline, "nobody watches"
-        time.sleep(0.02)
+    eventually(lambda: redis.pubsub_channels("streamstop.shutdown.*"), "a subscription to a shutdown")
 
 
 def test_a_room_is_registered_stopped_and_shown(served: World, url: str, tmp_path: Path) -> None:
@@ -156,18 +153,23 @@ def test_tasks_that_end_otherwise_exit_1_and_are_listed(served: World, url: str)
 
 def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served: World, url: str) -> None:
     slow_room(served, "left", 30)
-    with subprocess.Popen(
-        [EXECUTABLE, "room", "stop", "left", "--watch"],
-        env=environ(url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as watching:
-        try:
-            await_watcher(served.redis)
-        finally:
-            watching.send_signal(signal.SIGINT)
-        _, stderr = watching.communicate(timeout=30)
+    (worker,) = served.workers
+    worker.signal(signal.SIGSTOP)  # the shutdown is open for as long as the command takes
+    try:
+        with subprocess.Popen(
+            [EXECUTABLE, "room", "stop", "left", "--watch"],
+            env=environ(url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as watching:
+            try:
+                await_watcher(served.redis)
+            finally:
+                watching.send_signal(signal.SIGINT)
+            _, stderr = watching.communicate(timeout=30)
+    finally:
+        worker.signal(signal.SIGCONT)
     assert watching.returncode == 130
     back = "streamstop room show left --watch"
     assert stderr == f"Error: interrupted: the shutdown continues; watch it with `{back}`\n"
@@ -177,7 +179,7 @@ def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served: World, url:
 
 
 def test_what_is_not_over_in_time_exits_3_and_can_be_cancelled(served: World, url: str) -> None:
-    slow_room(served, "long", 200)
+    slow_room(served, "long", 2000)  # so that it is open still when the third command has started
     done = run(url, "room", "stop", "long", "--wait", "0.1")
     assert done.returncode == 3
     assert done.stderr.startswith("Error: some tasks did not end in time: the shutdown continues; ")

@@ -32,10 +32,11 @@ from streamstop.operations import StopMPUTask, StopPublishCdnStream, StopStreamI
 from streamstop_worker.demo.embedded_redis import redis_server
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS, Call, FaultKind, TaskState
 from tests.support.loopback import Connection, LoopbackServer
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 from tests.system.test_cli import EXECUTABLE, environ, objects, run
 from tests.system.test_lifecycle import message
-from tests.system.test_rooms_under_fire import assert_whole, eventually
+from tests.system.test_rooms_under_fire import assert_whole
 
 TIMEOUT = 60
 STOP = "trtc.StopStreamIngest"
@@ -264,6 +265,7 @@ def test_poisoned_messages_are_letters_with_their_text_and_the_lane_goes_on(ward
     assert told(ward, "drop", "--all", "--yes").returncode == 0
 
 
+@pytest.mark.long
 def test_no_letter_is_lost_or_doubled_where_redis_is_killed_among_many(tmp_path: Path) -> None:
     kept = ("--appendonly", "yes", "--appendfsync", "always")
     quick = ENVIRON | {"STREAMSTOP_REDIS_TIMEOUT": "1"}

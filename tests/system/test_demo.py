@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from redis import Redis
 
 from streamstop import Client
 from streamstop.operations import StopMPUTask
+from tests.support.polling import eventually
 from tests.support.redis_content import everything_in
 
 DEMO = [sys.executable, "-m", "streamstop_worker.demo"]
@@ -72,10 +72,12 @@ def assert_nothing_is_left(output: str, environ: dict[str, str], *, folder: bool
     """Assert that no process of the demo runs, none listens, and its folder is gone."""
     ports = {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", click.unstyle(output))}
     assert ports
-    deadline = time.monotonic() + 10
-    while left := [*processes_of(environ), *filter(listens, ports)]:  # after SIGKILL the kernel may still be at it
-        assert time.monotonic() < deadline, f"still there: {left}"
-        time.sleep(0.02)
+
+    def left() -> list[object]:
+        return [*processes_of(environ), *filter(listens, ports)]
+
+    # After SIGKILL the kernel may still be at it.
+    eventually(lambda: not left(), lambda: f"the end of processes or of ports: {left()}", 10)
     if folder:
         assert list(Path(environ["TMPDIR"]).glob("streamstop-*")) == []
 
@@ -102,6 +104,7 @@ def processes_of(environ: dict[str, str]) -> list[str]:
     return found
 
 
+@pytest.mark.paced
 def test_the_demo_stops_every_task_and_no_call_is_over_a_limit(environ: dict[str, str]) -> None:
     code, output = run(environ=environ)
     assert code == 0, output

@@ -3,9 +3,8 @@
 What fills it is what fills it in use: records of jobs that have ended, until they expire.
 """
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,10 @@ from streamstop.lanes.names import Lane, result_key
 from streamstop.operations import Operation, StopLivePullToPush, StopStreamIngest
 from streamstop.results import outcome_record
 from streamstop_worker.simulator.tasks import TaskState
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
+
+pytestmark = pytest.mark.long
 
 LIMIT = 64 * 2**20
 FULL = ("--maxmemory", str(LIMIT), "--maxmemory-policy", "noeviction")
@@ -54,7 +56,7 @@ def full(made: World, wanted: Sequence[Command]) -> Iterator[Sequence[Job]]:
         for key in keys:
             pipeline.expire(key, KEPT)
         pipeline.execute()
-        until(lambda: used(made) < LIMIT / 2, "the records did not expire")
+        eventually(lambda: used(made) < LIMIT / 2, "the records expire", HANGS_S)
 
 
 def used(made: World) -> int:
@@ -79,14 +81,6 @@ def ended_elsewhere() -> Outcome:
         ended_at=now,
         reply={"Description": "x" * 4000},
     )
-
-
-def until(holds: Callable[[], object], otherwise: str) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + HANGS_S
-    while not holds():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.05)
 
 
 def commands(name: str, count: int) -> list[Command]:
@@ -149,8 +143,8 @@ def test_what_was_accepted_is_called_while_redis_is_full_and_all_recovers_as_rec
         ):
             with pytest.raises(QueueUnavailable, match=r"Redis is out of memory.*\(OOM\): nothing was changed"):
                 call()
-        until(lambda: not ids_of(wanted) & running(made), "accepted jobs did not end while Redis was full")
-        until(lambda: is_idle(made), "the lanes did not hear of the ends while Redis was full")
+        eventually(lambda: not ids_of(wanted) & running(made), "accepted jobs end while Redis is full", HANGS_S)
+        eventually(lambda: is_idle(made), "the lanes hear of the ends while Redis is full", HANGS_S)
     ended = list(made.client.outcomes(made.client.enqueue_many(after), timeout=HANGS_S))
     assert [outcome.result for outcome in ended] == [Result.STOPPED] * len(after)
     assert ids_of(refused) <= running(made), "a command that was refused was called"
@@ -160,7 +154,7 @@ def test_what_was_accepted_is_called_while_redis_is_full_and_all_recovers_as_rec
         answers += Counter(lane.answers)
     assert answers["ok"] == len(wanted) + len(after), answers
     assert not [answer for answer in answers if answer.endswith(("HasStopped", "TaskFinished"))], answers
-    until(lambda: not list(made.redis.scan_iter("celery-task-meta-*")), "records stay longer than they are kept")
+    eventually(lambda: not list(made.redis.scan_iter("celery-task-meta-*")), "every record expires", HANGS_S)
 
 
 def test_the_outcome_of_a_job_that_ends_while_redis_is_full_is_told(full_world: World) -> None:
@@ -180,7 +174,7 @@ def test_a_job_that_met_a_fault_is_called_again_while_redis_is_full(full_world: 
         made.simulator.add_fault("500", account=command.account, task=command.operation.params, times=2)
     with full(made, wanted):
         assert ids_of(wanted[-1:]) <= running(made), "every job had ended before Redis was full"
-        until(lambda: not ids_of(wanted) & running(made), "a deferred job was not called while Redis was full")
+        eventually(lambda: not ids_of(wanted) & running(made), "deferred jobs are called while Redis is full", HANGS_S)
 
 
 def test_a_worker_that_is_killed_while_redis_is_full_loses_nothing(tmp_path: Path) -> None:
@@ -192,7 +186,7 @@ def test_a_worker_that_is_killed_while_redis_is_full_loses_nothing(tmp_path: Pat
         with full(made, wanted):
             assert running(made), "every job had ended before Redis was full"
             made.workers[0].kill()
-            until(lambda: not running(made), "jobs were lost with a worker that was killed while Redis was full")
+            eventually(lambda: not running(made), "the jobs of a worker killed while Redis was full end", HANGS_S)
 
 
 def test_a_worker_that_starts_while_redis_is_full_serves_when_there_is_room_again(tmp_path: Path) -> None:
@@ -202,5 +196,5 @@ def test_a_worker_that_starts_while_redis_is_full_serves_when_there_is_room_agai
         with full(made, wanted):
             late = made.start_worker(ready=False)
             late.await_line("accounts are loaded")
-        until(lambda: not running(made), "the worker that started while Redis was full does not serve")
+        eventually(lambda: not running(made), "the worker that started while Redis was full serves", HANGS_S)
         assert late.process.poll() is None

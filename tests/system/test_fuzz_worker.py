@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from streamstop import Result
 from streamstop.lanes import Lane
 from streamstop.operations import StopMPUTask
 from tests.support.hostile import hostile_messages
 from tests.support.world import ALIYUN, World, world
+
+pytestmark = pytest.mark.long
 
 STOP = "live.StopMPUTask"
 #: So that the jobs that are well all the same do not make the test as long as their lane.

@@ -5,8 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,6 +19,7 @@ from streamstop.lanes.names import WAKE
 from streamstop.operations import StopStreamIngest
 from streamstop_worker.health import takes_jobs
 from streamstop_worker.settings import client_name
+from tests.support.polling import eventually
 from tests.support.world import TENCENT, world
 
 SOON = timedelta(seconds=2)
@@ -32,19 +32,10 @@ def health(redis_url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, env=environ, capture_output=True, text=True, timeout=30)
 
 
-def becomes(expected: bool, look: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while look() is not expected:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def test_a_worker_is_healthy_while_it_waits_and_works_and_not_when_it_hangs_or_is_gone(tmp_path: Path) -> None:
     with world(tmp_path) as made, made.server.client() as redis:
         worker = made.workers[0]
-        assert becomes(True, lambda: takes_jobs(redis, SOON))
+        eventually(lambda: takes_jobs(redis, SOON), "healthy", 20)
         assert health(made.server.url).returncode == 0
 
         made.simulator.settings(auto_start=True, latency_ms=300)
@@ -54,12 +45,12 @@ def test_a_worker_is_healthy_while_it_waits_and_works_and_not_when_it_hangs_or_i
             assert takes_jobs(redis, SOON)
 
         worker.signal(signal.SIGSTOP)
-        assert becomes(False, lambda: takes_jobs(redis, SOON))
+        eventually(lambda: not takes_jobs(redis, SOON), "unhealthy", 20)
         worker.signal(signal.SIGCONT)
-        assert becomes(True, lambda: takes_jobs(redis, SOON))
+        eventually(lambda: takes_jobs(redis, SOON), "healthy", 20)
 
         worker.kill()
-        assert becomes(False, lambda: takes_jobs(redis, HOURS))
+        eventually(lambda: not takes_jobs(redis, HOURS), "unhealthy", 20)
         unhealthy = health(made.server.url)
         assert unhealthy.returncode == 1
         assert unhealthy.stderr.strip() == "streamstop: no worker on this machine takes jobs"
@@ -104,7 +95,7 @@ def test_who_else_waits_at_this_address_or_in_another_database_is_no_worker_of_t
 def test_a_worker_is_known_by_its_machine_and_its_database(real_redis: Redis, redis_url: str) -> None:
     with waiter(redis_url, client_name()):
         assert takes_jobs(real_redis, HOURS)
-    assert becomes(False, lambda: takes_jobs(real_redis, HOURS))
+    eventually(lambda: not takes_jobs(real_redis, HOURS), "unhealthy", 20)
 
 
 @pytest.mark.parametrize("host", ["worker-7f9c", "a host\nwith spaces", "höst"])

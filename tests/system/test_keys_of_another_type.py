@@ -11,7 +11,7 @@ from streamstop import Command, DeadLetter, InternalError, Matching, Result, Shu
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.rooms import CONTROL
 from streamstop_worker.simulator import FaultKind
-from tests.support.celery_tools import eventually
+from tests.support.polling import eventually
 from tests.support.world import TENCENT, World, world
 
 TIMEOUT = 60

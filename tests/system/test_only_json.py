@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import pickle
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from streamstop.lanes import Lane
 from streamstop.lanes.names import READY
 from streamstop.operations import StopMPUTask
 from tests.support.celery_messages import envelope
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, world
 
 LANE = Lane(ALIYUN, "live.StopMPUTask")
@@ -84,10 +84,8 @@ def test_nothing_but_json_is_deserialised(tmp_path: Path, folder: Path) -> None:
             made.redis.publish("/0.celery.pidbox", message)
         outcome = made.client.enqueue(StopMPUTask(app_id="a", task_id="t"), account=ALIYUN).outcome(120)
         assert outcome.result is Result.STOPPED
-        deadline = time.monotonic() + 60
-        while made.redis.exists(READY):  # a sweep each second looks at some of it
-            assert time.monotonic() < deadline, "the queue of the version before is not emptied"
-            time.sleep(0.05)
+        # A sweep each second looks at some of it.
+        eventually(lambda: not made.redis.exists(READY), "the queue of the version before emptied")
         assert made.workers[0].process.poll() is None
         assert not folder.exists()
         assert len(made.simulator.calls()) == 1

@@ -10,6 +10,8 @@ from streamstop import Command, Result
 from streamstop.operations import StopLivePullToPush, StopMPUTask, StopStreamIngest
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
 
+pytestmark = pytest.mark.paced
+
 
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:

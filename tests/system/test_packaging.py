@@ -12,6 +12,8 @@ import pytest
 from streamstop.operations import OPERATIONS
 from tests.support.lock import blocks
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 #: What only the machines that call vendors need.
 WORKER_ONLY = ["celery", "kombu", "httpx", "aiohttp", "yarl", "hiredis", "uvloop", "structlog", "h11"]

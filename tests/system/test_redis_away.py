@@ -19,6 +19,7 @@ from streamstop_worker.demo.embedded_redis import RedisServer, free_port, redis_
 from tests.support.bad_network import BadNetwork, bad_network
 from tests.support.below import connections
 from tests.support.loopback import LoopbackServer
+from tests.support.polling import eventually
 from tests.support.redis_content import everything_in
 
 BRIEF = timedelta(seconds=1)
@@ -209,10 +210,7 @@ def test_a_redis_that_became_a_replica_takes_nothing_and_the_new_primary_is_foun
 ) -> None:
     call(away)
     with redis_server("--replicaof", "127.0.0.1", str(redis_process.port)) as other, other.client() as promoted:
-        deadline = time.monotonic() + HANGS_S
-        while promoted.info("replication")["master_link_status"] != "up":
-            assert time.monotonic() < deadline, "the replica did not connect"
-            time.sleep(0.02)
+        eventually(lambda: promoted.info("replication")["master_link_status"] == "up", "the replica connected")
         promoted.replicaof("NO", "ONE")
         real_redis.replicaof("127.0.0.1", str(other.port))
         try:
@@ -239,10 +237,7 @@ def test_what_a_killed_redis_had_accepted_is_there_and_no_call_hangs(tmp_path: P
                 over.wait(0.02)
 
     def await_accepted(count: int) -> None:
-        deadline = time.monotonic() + HANGS_S
-        while len(accepted) < count:
-            assert time.monotonic() < deadline, "the producers did not go on"
-            time.sleep(0.01)
+        eventually(lambda: len(accepted) >= count, f"{count} jobs accepted", HANGS_S)
 
     with (
         ExitStack() as stack,

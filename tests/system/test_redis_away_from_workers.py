@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,8 +22,11 @@ from streamstop.rooms import ShutdownStatus
 from streamstop_worker.demo.embedded_redis import RedisServer, find_redis_server, free_port, redis_server
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS, SimulatorClient, run_in_thread
 from tests.support.bad_network import BadNetwork, bad_network
+from tests.support.polling import eventually
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
+
+pytestmark = pytest.mark.long
 
 BRIEF = timedelta(seconds=1)
 TIMEOUT = 60
@@ -33,13 +36,6 @@ LIMITS = {"live.StopMPUTask": 20.0}
 
 def stop(task_id: str) -> StopMPUTask:
     return StopMPUTask(app_id="a", task_id=task_id)
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.01)
 
 
 @dataclass
@@ -65,13 +61,14 @@ class Scene:
 
     def enqueue(self, name: str, count: int) -> list[Job]:
         commands = [Command(operation=stop(f"{name}-{n}"), account=ALIYUN) for n in range(count)]
-        deadline = time.monotonic() + TIMEOUT
-        while True:
+
+        def enqueued() -> list[Job]:
             try:
                 return self.client.enqueue_many(commands)
             except QueueUnavailable:
-                assert time.monotonic() < deadline, "the queue stayed unavailable"
-                time.sleep(0.05)
+                return []
+
+        return eventually(enqueued, "the queue available")
 
     def all_end(self, jobs: list[Job], *, but: Result | None = None) -> bool:
         """Wait for the good end of all, or the end `but`, over as many losses of Redis as there are."""
@@ -122,7 +119,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def await_calls(scene: Scene, count: int) -> None:
-    until(lambda: len(scene.simulator.calls()) >= count, f"{count} calls")
+    eventually(lambda: len(scene.simulator.calls()) >= count, f"{count} calls")
 
 
 def test_a_worker_that_is_there_before_its_redis_serves_when_that_comes(tmp_path: Path) -> None:
@@ -160,10 +157,10 @@ def test_a_redis_that_is_killed_during_a_rooms_fan_out(scene: Scene) -> None:
     commands = [Command(operation=stop(f"room-{n}"), account=ALIYUN) for n in range(1500)]
     scene.client.register_many("room", commands)
     shutdown = scene.client.stop_room("room")
-    until(lambda: jobs(scene, shutdown) > 0, "the fan-out began")
+    eventually(lambda: jobs(scene, shutdown) > 0, "the fan-out began")
     scene.kill()
     scene.restart()
-    until(lambda: jobs(scene, shutdown) == 1500, "the fan-out ended")
+    eventually(lambda: jobs(scene, shutdown) == 1500, "the fan-out ended")
     assert shutdown.cancel()
     progress = shutdown.wait(TIMEOUT)
     assert (progress.status, progress.total, progress.ended) == (ShutdownStatus.CANCELLED, 1500, 1500)
@@ -209,9 +206,9 @@ def test_a_redis_that_loads_its_data_for_a_while(scene: Scene) -> None:
     process = subprocess.Popen([str(find_redis_server()), *options, *slow], stdout=subprocess.DEVNULL)
     try:
         with Redis(port=scene.server.port, retry=Retry(NoBackoff(), 0)) as redis:
-            until(lambda: _is_loading(redis), "it loads")
-            until(lambda: "is loading its data" in _refusal(scene.client), "a producer is told")
-            until(lambda: _answers(redis), "it has loaded")
+            eventually(lambda: _is_loading(redis), "it loads")
+            eventually(lambda: "is loading its data" in _refusal(scene.client), "a producer is told")
+            eventually(lambda: _answers(redis), "it has loaded")
         assert scene.all_end(jobs)
         assert scene.serves("after")
     finally:
@@ -246,7 +243,7 @@ def _answers(redis: Redis) -> bool:
 def test_a_primary_that_became_a_replica_and_a_name_that_leads_to_the_new_one(scene: Scene, tmp_path: Path) -> None:
     jobs = scene.enqueue("failover", 60)
     with redis_server("--replicaof", "127.0.0.1", str(scene.server.port)) as other, other.client() as promoted:
-        until(lambda: promoted.info("replication")["master_link_status"] == "up", "the replica connected")
+        eventually(lambda: promoted.info("replication")["master_link_status"] == "up", "the replica connected")
         with scene.server.client() as demoted:
             promoted.replicaof("NO", "ONE")
             demoted.replicaof("127.0.0.1", str(other.port))

@@ -16,6 +16,7 @@ from streamstop.operations import StopMPUTask
 from streamstop_worker.demo.embedded_redis import free_port, redis_server
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS, SimulatorClient, run_in_thread
 from tests.support.certificates import make_authority
+from tests.support.polling import eventually
 from tests.support.sentinels import MASTER, guarded_redis
 from tests.support.tls_proxy import tls_proxy
 from tests.support.workers import WorkerProcess, accounts_toml, worker
@@ -51,16 +52,19 @@ def pair(url: str, folder: Path, environ: Mapping[str, str] | None = None) -> It
             yield Pair(client, w, simulator)
 
 
-def enqueue_as_soon_as_possible(client: Client, task_id: str, timeout: float = 30) -> Job:
-    deadline = time.monotonic() + timeout
-    while True:
+def enqueue_as_soon_as_possible(client: Client, task_id: str) -> Job:
+    def enqueued() -> Job | None:
         try:
             return client.enqueue(stop(task_id), account=ALIYUN)
         except QueueUnavailable:
-            assert time.monotonic() < deadline, "the queue stayed unavailable"
-            time.sleep(0.1)
+            return None
+
+    job = eventually(enqueued, "the queue available", 30)
+    assert job is not None
+    return job
 
 
+@pytest.mark.long
 def test_behind_sentinels_one_of_them_silent_the_same_client_and_worker_go_on_after_a_failover(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, black_hole: int
 ) -> None:

@@ -1,7 +1,6 @@
 """Replicas: with STREAMSTOP_REDIS_REPLICAS, what a call wrote is in that many when it returns, as a real one shows."""
 
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,9 @@ from streamstop.lanes.names import BATCHES
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
 from tests.support.bad_network import bad_network
+from tests.support.polling import eventually
+
+pytestmark = pytest.mark.long
 
 STOP = StopMPUTask(app_id="a", task_id="t")
 MANY = [
@@ -45,10 +47,7 @@ class Replicated:
         return len(lanes) == len(jobs) and all(job.id.encode() in held for job in jobs)
 
     def await_replica(self) -> None:
-        deadline = time.monotonic() + 30
-        while self.replica.info("replication")["master_link_status"] != "up":
-            assert time.monotonic() < deadline, "the replica did not connect"
-            time.sleep(0.02)
+        eventually(lambda: self.replica.info("replication")["master_link_status"] == "up", "the replica connected")
 
 
 @pytest.fixture

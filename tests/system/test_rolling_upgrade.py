@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from streamstop import Result
-from tests.support.mixed_fleet import Fleet, ends_told, eventually, mixed_fleet
+from tests.support.mixed_fleet import Fleet, ends_told, mixed_fleet
+from tests.support.polling import eventually
 from tests.support.versions import LANES, earlier_version, present_version
 from tests.support.workers import WorkerProcess
+
+pytestmark = [pytest.mark.long, pytest.mark.paced]
 
 #: How many jobs each producer enqueues at once: five seconds of work.
 BACKLOG = 800

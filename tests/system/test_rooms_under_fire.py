@@ -5,9 +5,8 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,10 @@ from streamstop.operations import StopLiveMPUTask, StopMPUTask, StopStreamIngest
 from streamstop_worker.demo.embedded_redis import redis_server
 from streamstop_worker.simulator import Call, TaskState
 from tests.support.loopback import Connection, LoopbackServer
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
+
+pytestmark = pytest.mark.long
 
 TIMEOUT = 60
 SECRET = "of-callbacks"
@@ -80,13 +82,6 @@ def running(fire: World, room: str) -> list[TaskId]:
     return [task_id for task_id in ids if task_id.startswith(f"{room}-")]
 
 
-def eventually(condition: Callable[[], object], what: str, timeout: float = TIMEOUT) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not {what} within {timeout} s"
-        time.sleep(0.002)
-
-
 def assert_whole(shutdown: Shutdown, size: int, timeout: float = TIMEOUT) -> Progress:
     """Wait for the end, and hold every count to every other."""
     progress = shutdown.wait(timeout)
@@ -144,7 +139,7 @@ def test_a_worker_that_is_killed_in_the_fan_out_leaves_no_task_out_and_none_twic
         commands = started(fire, ingests(room, 1500))
         fire.client.register_many(room, commands)
         rooms[room] = shutdown = fire.client.stop_room(room)
-        eventually(lambda s=shutdown, n=reached: jobs_of(fire, s) >= n, f"{reached} jobs")  # type: ignore[misc]
+        eventually(lambda s=shutdown, n=reached: jobs_of(fire, s) >= n, f"{reached} jobs", interval=0.002)  # type: ignore[misc]
         for one in fire.workers:
             one.kill()
         fire.start_worker()
@@ -215,6 +210,7 @@ for n in range(first, first + number):
     assert running(fire, "race") == []
 
 
+@pytest.mark.paced
 def test_a_small_room_and_a_single_stop_go_ahead_of_a_big_room_whose_tail_still_moves(fire: World) -> None:
     big = started(fire, paced("big", 600))
     fire.client.register_many("big", big)

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +30,7 @@ from streamstop_worker.accounts import Account
 from streamstop_worker.demo.embedded_redis import redis_server
 from streamstop_worker.simulator import FaultKind
 from tests.support.loopback import Connection, LoopbackServer
+from tests.support.polling import eventually
 from tests.support.redis_content import everything_in
 from tests.support.workers import WorkerProcess, accounts_toml
 from tests.support.world import World, world
@@ -93,8 +93,9 @@ def listening(redis: Redis) -> Iterator[list[str]]:
             if over.is_set() and "end of the test" in command["command"]:
                 return
 
-    raw: Any = redis  # its types do not know these
-    with raw.monitor() as monitor:
+    port = redis.connection_pool.connection_kwargs["port"]
+    patient: Any = Redis(port=port, socket_timeout=None)  # without commands there is nothing to read, for however long
+    with patient, patient.monitor() as monitor:
         thread = threading.Thread(target=listen, args=[monitor])
         thread.start()
         try:
@@ -246,10 +247,7 @@ def test_no_secret_is_written_shown_or_sent_whatever_goes_wrong(tmp_path: Path) 
 
 def await_more(running: WorkerProcess, text: str, times: int) -> None:
     """Wait until the worker has written `text` more than `times` times."""
-    deadline = time.monotonic() + 30
-    while running.text().count(text) <= times:
-        assert time.monotonic() < deadline, running.text()
-        time.sleep(0.02)
+    eventually(lambda: running.text().count(text) > times, running.text)
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "WARNING"])

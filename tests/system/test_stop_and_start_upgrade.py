@@ -15,8 +15,11 @@ from streamstop.lanes import Lane, LaneView
 from streamstop.lanes.names import READY
 from streamstop.operations import StopMPUTask
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS
-from tests.support.mixed_fleet import Fleet, ends_told, eventually, mixed_fleet
+from tests.support.mixed_fleet import Fleet, ends_told, mixed_fleet
+from tests.support.polling import eventually
 from tests.support.versions import ONE_QUEUE, NoHistory, Version, earlier_version, present_version
+
+pytestmark = [pytest.mark.long, pytest.mark.paced]
 
 #: A stop that a worker died with is called once more.
 STOPPED = {Result.STOPPED, Result.ALREADY_STOPPED, Result.NOT_FOUND}

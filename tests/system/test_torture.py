@@ -1,8 +1,12 @@
 """The torture, for as long as a test may take; ``make torture`` runs it for as long as one likes."""
 
+import pytest
+
 from tests.torture.report import summary
 from tests.torture.run import plan, run
 from tests.torture.schedule import ALL
+
+pytestmark = [pytest.mark.long, pytest.mark.paced]
 
 
 def test_every_invariant_holds_under_faults_of_every_kind() -> None:

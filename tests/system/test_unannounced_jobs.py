@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from redis import Redis
@@ -15,6 +14,7 @@ from streamstop.operations import StopMPUTask
 from streamstop_worker.accounts import Account
 from streamstop_worker.simulator import DEFAULT_ACCOUNTS
 from tests.support.celery_messages import celery_message
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, world
 
 #: Far beyond what the sweep takes to find a job, far below a hang.
@@ -100,10 +100,8 @@ def test_jobs_of_an_account_that_no_worker_has_wait_for_it_and_are_served_once_a
         by_hand = made.client.job(push_by_hand(made.redis, lane, "late"))
         made.start_worker().await_line("left to another worker")
         assert send_from_plain_celery(made.server.url, ALIYUN, "meanwhile") == ["stopped", "[]"]
-        deadline = time.monotonic() + TIMEOUT
-        while not all(isinstance(job.peek(), Deferral) for job in (*jobs, by_hand)):
-            assert time.monotonic() < deadline, "a job that no worker can call does not say so"
-            time.sleep(0.05)
+        waiting = (*jobs, by_hand)
+        eventually(lambda: all(isinstance(job.peek(), Deferral) for job in waiting), "each job says that it waits")
         assert {call.account for call in made.simulator.calls()} == {ALIYUN}
         made.simulator.add_accounts([late])
         made.write_accounts([*DEFAULT_ACCOUNTS, late])

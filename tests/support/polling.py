@@ -1,0 +1,22 @@
+"""Waiting for what another process or thread does: a condition is looked at again and again, within a bound."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Far beyond what anything takes on a busy machine, so that only what never comes fails.
+TIMEOUT_S = 60.0
+
+
+def eventually(
+    look: Callable[[], T], what: str | Callable[[], str], timeout: float = TIMEOUT_S, *, interval: float = 0.01
+) -> T:
+    """Return what `look` returns as soon as it is true; fail after `timeout` seconds, and say what did not come."""
+    deadline = time.monotonic() + timeout
+    while not (seen := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout:g} s: {what if isinstance(what, str) else what()}")
+        time.sleep(interval)
+    return seen
