@@ -4,6 +4,7 @@ WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY producers producers
 COPY worker worker
+COPY simulator simulator
 RUN python -m venv .venv
 RUN sed '/^# Development/,$d' constraints.txt > image.txt
 RUN .venv/bin/python -m pip install --quiet --require-hashes --only-binary :all: --requirement image.txt

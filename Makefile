@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/python -m streamstop_worker.demo
+	$(BIN)/python -m streamstop_simulator.demo
 
 # Branch coverage is of what runs in the tests' own process; the system tests run real worker processes.
 test: $(READY)

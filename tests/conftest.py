@@ -6,8 +6,8 @@ import pytest
 from redis import Redis
 
 from streamstop import Client
-from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
-from streamstop_worker.simulator import SimulatorClient, run_in_thread
+from streamstop_simulator import SimulatorClient, run_in_thread
+from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 
 
 @pytest.fixture(scope="session")

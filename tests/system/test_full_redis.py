@@ -17,7 +17,7 @@ from streamstop import Command, Job, Outcome, QueueUnavailable, Result
 from streamstop.lanes.names import Lane, result_key
 from streamstop.operations import Operation, StopLivePullToPush, StopStreamIngest
 from streamstop.results import outcome_record
-from streamstop_worker.simulator.tasks import TaskState
+from streamstop_simulator.tasks import TaskState
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 LIMIT = 64 * 2**20

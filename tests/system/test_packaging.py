@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from streamstop.operations import OPERATIONS
+from streamstop import Result
+from streamstop.operations import OPERATIONS, StopMPUTask
 from tests.support.lock import blocks
+from tests.support.world import ALIYUN, world
 
 ROOT = Path(__file__).parents[2]
 #: What only the machines that call vendors need.
@@ -83,7 +85,27 @@ def test_the_rooms_scripts_are_installed_with_the_client(bin_folder: Path, tmp_p
     assert scripts == set(run(bin_folder / "python", "-c", program, cwd=tmp_path).split())
 
 
-def test_without_the_extra_the_workers_programs_say_what_to_install(bin_folder: Path, tmp_path: Path) -> None:
+def test_without_its_extra_the_simulator_says_in_one_line_what_to_install(bin_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        run(bin_folder / "streamstop-simulator", "--help", cwd=tmp_path)
+        run(bin_folder / "streamstop-simulator", "--port", "0", cwd=tmp_path)
+    assert failed.value.stdout == ""
+    assert failed.value.stderr == "Error: h11 is not installed: pip install 'streamstop[simulator]'\n"
+
+
+def test_without_its_extra_the_worker_says_what_to_install(bin_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(bin_folder / "python", "-c", "import streamstop_worker", cwd=tmp_path)
     assert failed.value.stderr.splitlines()[-1].endswith("pip install 'streamstop[worker]'")
+
+
+def test_a_worker_calls_vendors_without_the_simulator_and_its_extra(tmp_path: Path) -> None:
+    # httpx depends on a package that installs h11, so the import is blocked instead.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules.update(h11=None, streamstop_simulator=None)\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-c", "import sys; print([sys.modules['h11'], sys.modules['streamstop_simulator']])"]
+    blocked = subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE)
+    assert blocked.stdout == b"[None, None]\n"
+    stop = StopMPUTask(app_id="app", task_id="relay-1")
+    with world(tmp_path, environ={"PYTHONPATH": path}) as made:
+        made.simulator.start_tasks(ALIYUN, [stop])
+        assert made.client.enqueue(stop, account=ALIYUN).outcome(timeout=30).result is Result.STOPPED

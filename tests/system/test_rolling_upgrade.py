@@ -24,8 +24,8 @@ from streamstop import Outcome, Result
 from streamstop.lanes import Lane, LaneView
 from streamstop.lanes.names import READY
 from streamstop.operations import StopMPUTask
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS
-from streamstop_worker.simulator.journal import Call
+from streamstop_simulator.journal import Call
+from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.previous import SAYS_WHERE, NoHistory, Version, present_version, previous_version, write_says_where
 from tests.support.workers import WorkerProcess, worker
 from tests.support.world import World, world

@@ -13,7 +13,7 @@ from streamstop.lanes import Lane, Tries
 from streamstop.lanes.names import ARRIVALS, WAKE
 from streamstop.operations import StopMPUTask
 from streamstop_worker.accounts import Account
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS
+from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
 from tests.support.celery_messages import celery_message
 from tests.support.world import ALIYUN, world
 
@@ -105,7 +105,7 @@ def test_jobs_of_an_account_that_no_worker_has_wait_for_it_and_are_served_once_a
             assert time.monotonic() < deadline, "a job that no worker can call does not say so"
             time.sleep(0.05)
         assert {call.account for call in made.simulator.calls()} == {ALIYUN}
-        made.simulator.add_accounts([late])
+        made.simulator.add_accounts(at_vendors([late]))
         made.write_accounts([*DEFAULT_ACCOUNTS, late])
         made.start_worker()
         ends = [job.outcome(TIMEOUT) for job in (*jobs, by_hand)]

@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from streamstop.settings import RedisSettings
+from streamstop_simulator import DEFAULT_ACCOUNTS
 from streamstop_worker.accounts import load_accounts
 from streamstop_worker.settings import WorkerSettings
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS
 from tests.support import lock
 from tests.support.lock import part
 
