@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What each set of requirements leaves in the environment when it is installed; the later sets add to the earlier.
+# Stamps of installed sets of requirements. The sets share the environment, and agree on versions.
 READY := $(VENV)/.dev-ready
 DEMO_READY := $(VENV)/.demo-ready
 
