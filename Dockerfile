@@ -1,14 +1,17 @@
-# The image of the worker, and of the simulator: the Makefile's steps, without what only developers need.
+# The image of the worker, and of the simulator: what they need, and nothing to build or install with.
 FROM python:3.12-slim AS build
 WORKDIR /app
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY requirements requirements
+RUN python -m venv tools
+RUN tools/bin/python -m pip install --quiet --require-hashes --only-binary :all: --requirement requirements/build.txt
+RUN python -m venv --without-pip .venv
+RUN tools/bin/python -m pip --python .venv install --quiet --require-hashes --only-binary :all: --requirement requirements/worker.txt
+COPY pyproject.toml README.md LICENSE ./
 COPY producers producers
 COPY worker worker
-RUN python -m venv .venv
-RUN sed '/^# Development/,$d' constraints.txt > image.txt
-RUN .venv/bin/python -m pip install --quiet --require-hashes --only-binary :all: --requirement image.txt
-RUN .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation .
-RUN .venv/bin/python -m pip uninstall --quiet --yes hatchling pathspec pluggy tomlkit trove-classifiers pip
+COPY simulator simulator
+RUN tools/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheels .
+RUN tools/bin/python -m pip --python .venv install --quiet --no-deps wheels/*.whl
 
 FROM python:3.12-slim
 # A user with an entry: Celery warns of one without. 1000 is who owns accounts.toml on most machines of one person.

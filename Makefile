@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+# Stamps of installed sets of requirements. The sets share the environment, and agree on versions.
+READY := $(VENV)/.dev-ready
+DEMO_READY := $(VENV)/.demo-ready
 
 .PHONY: help demo test test-all test-servers check fmt bench lock torture
 
@@ -15,17 +17,17 @@ help:
 	@echo "make fmt     format the code"
 	@echo "make bench   measure; tables, figures and plots go to docs/. With QUICK=1, a look of three minutes"
 	@echo "make torture SEED=1 MINUTES=5    real workers under kills, cuts, outages and jumping clocks"
-	@echo "make lock    write constraints.txt anew after a change of pyproject.toml; what is locked stays"
+	@echo "make lock    write requirements/ anew after a change of pyproject.toml; UPGRADE=1 takes newer versions"
 
-$(READY): pyproject.toml constraints.txt
+$(VENV)/.%-ready: requirements/%.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "streamstop needs Python 3.11 or later, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: --requirement constraints.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: --requirement $<
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(READY)
-	$(BIN)/python -m streamstop_worker.demo
+demo: $(DEMO_READY)
+	$(BIN)/python -m streamstop_simulator.demo
 
 # System tests mostly wait for real processes: twice as many at once as there are cores. A file's tests stay together,
 # for they share its workers; the others go wherever there is room. What is `paced` measures calls in a second, and
@@ -63,9 +65,15 @@ fmt: $(READY)
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(if $(QUICK),--quick)
 
-# To take newer versions: python -m tests.support.lock --upgrade
+# Wheels alone: a build from source would use tools that no hash vouches for.
+COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \
+	--no-annotate --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+# The versions in dev.txt, which is everything, hold for the other sets.
 lock: $(READY)
-	$(BIN)/python -m tests.support.lock
+	$(COMPILE) pyproject.toml --all-extras --group dev --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --all-extras --group build --group demo --constraint requirements/dev.txt --output-file requirements/demo.txt
+	$(COMPILE) pyproject.toml --all-extras --constraint requirements/dev.txt --output-file requirements/worker.txt
+	$(COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 
 SEED ?= 1
 MINUTES ?= 5

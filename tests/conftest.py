@@ -7,8 +7,8 @@ import structlog
 from redis import Redis
 
 from streamstop import Client
-from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
-from streamstop_worker.simulator import SimulatorClient, run_in_thread
+from streamstop_simulator import SimulatorClient, run_in_thread
+from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from tests.support.redis_content import endless
 
 #: For a test marked `long`, instead of the timeout in pyproject.toml.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from streamstop_worker.demo.embedded_redis import redis_server
+from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.bench import crowd, growing_rooms, growth, high_limit, idle, results, soak, tables, throughput
 from tests.bench.lanes import LanesWay
 from tests.bench.metering import environment

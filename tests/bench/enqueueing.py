@@ -13,7 +13,7 @@ from redis import Redis
 
 from streamstop import Client, Command
 from streamstop.operations.aliyun import StopMPUTask
-from streamstop_worker.demo.embedded_redis import redis_server
+from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.bench.metering import machine
 from tests.bench.plain_celery import producer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streamstop import Client, Command
 from streamstop.operations.aliyun import StopMPUTask
-from streamstop_worker.demo.embedded_redis import RedisServer
+from streamstop_simulator.demo.embedded_redis import RedisServer
 from tests.bench.scenario import WORKERS, Scenario
 from tests.support.workers import accounts_toml, worker
 

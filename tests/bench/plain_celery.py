@@ -25,8 +25,8 @@ from redis import Redis
 
 from streamstop.operations import Meaning, find
 from streamstop.operations.aliyun import StopMPUTask
+from streamstop_simulator.demo.embedded_redis import RedisServer
 from streamstop_worker.accounts import Account
-from streamstop_worker.demo.embedded_redis import RedisServer
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Request, Response
 from tests.bench.scenario import LIMIT, THREADS, WORKERS, Scenario

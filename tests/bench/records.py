@@ -14,7 +14,7 @@ from streamstop.lanes.names import Lane, result_key
 from streamstop.outcomes import Outcome, Result
 from streamstop.results import outcome_record
 from streamstop.settings import OUTCOMES_KEPT
-from streamstop_worker.demo.embedded_redis import redis_server
+from streamstop_simulator.demo.embedded_redis import redis_server
 
 #: So many that Redis' tables, which double, weigh on each record as they do in use.
 _RECORDS = 50_000

@@ -15,11 +15,12 @@ from redis import Redis
 
 from streamstop import Client, Command, Shutdown
 from streamstop.operations.aliyun import StopMPUTask
-from streamstop_worker.demo.embedded_redis import redis_server
-from streamstop_worker.simulator import run_in_process
+from streamstop_simulator import run_in_process
+from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.bench.lanes import LanesWay
 from tests.bench.metering import machine, read
 from tests.bench.scenario import SPARSE, Scenario
+from tests.support.accounts import at_vendors
 
 _PATIENCE_S = 60
 _READS = 300
@@ -63,7 +64,7 @@ def measure(tasks: int, turns: int) -> RoomFigures:
         Client(server.url) as client,
     ):
         vendor.settings(auto_start=True)
-        vendor.add_accounts(_SCENARIO.accounts)
+        vendor.add_accounts(at_vendors(_SCENARIO.accounts))
         figures = RoomFigures(machine(redis), tasks)
         small = _stop(redis, client, _SMALL, "small", 100)
         big = small

@@ -16,10 +16,11 @@ from typing import Protocol
 from redis import Redis
 
 from streamstop.operations.aliyun import StopMPUTask
+from streamstop_simulator import Call, SimulatorClient, run_in_process
+from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.accounts import Account
-from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
-from streamstop_worker.simulator import Call, SimulatorClient, run_in_process
 from tests.bench.metering import Reading, machine, read
+from tests.support.accounts import at_vendors
 
 WORKERS = 2
 #: Of each plain Celery worker; ours run as many jobs at once as they do by default.
@@ -222,7 +223,7 @@ def measure(way: Way, scenario: Scenario) -> Figures:
 def _vendor(scenario: Scenario) -> Iterator[SimulatorClient]:
     with run_in_process() as vendor:
         vendor.settings(latency_ms=VENDOR_LATENCY_MS, auto_start=True)
-        vendor.add_accounts(scenario.accounts)
+        vendor.add_accounts(at_vendors(scenario.accounts))
         yield vendor
 
 

@@ -22,7 +22,7 @@ from redis import Redis
 
 from streamstop.lanes import Lane, Lanes
 from streamstop.lanes.pace import HEADROOM
-from streamstop_worker.demo.embedded_redis import redis_server
+from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.bench.metering import cpu_seconds, machine
 from tests.bench.soak_load import Book, accounts_for, lanes_of, load, operation_ids
 from tests.bench.soak_report import Sample

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 from streamstop.lanes.names import Lane
+from streamstop_simulator import SimulatorClient, run_in_process
 from streamstop_worker.accounts import Account
-from streamstop_worker.simulator import SimulatorClient, run_in_process
 from tests.bench.answering import Answering, answering
 from tests.bench.soak_load import enqueued_at
+from tests.support.accounts import at_vendors
 
 SIMULATOR, ANSWERING = VENDORS = ("simulator", "answering")
 LATENCY_MS = 50
@@ -55,7 +56,7 @@ def soak_vendor(name: str, accounts: Sequence[Account], lanes: Sequence[Lane], l
     with run_in_process() as simulator:
         (pid,) = set(_children()) - others
         simulator.settings(latency_ms=LATENCY_MS, auto_start=True)
-        simulator.add_accounts(accounts)
+        simulator.add_accounts(at_vendors(accounts))
         for lane in lanes:
             simulator.set_limit(lane.account, lane.operation, limit)
         yield _Simulator(simulator, pid)

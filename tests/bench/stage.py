@@ -13,8 +13,8 @@ from typing import Any
 from redis import Redis
 
 from streamstop.lanes.names import Lane
+from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.accounts import Account
-from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
 from tests.bench import plain_celery
 from tests.bench.answering import Answering, answering
 from tests.bench.metering import Reading, read

@@ -4,12 +4,12 @@ import io
 from collections.abc import Mapping, Sequence
 
 from streamstop import Client, Job, Result
-from streamstop_worker.demo.display import PlainDisplay
-from streamstop_worker.demo.ending import Ending, ending
-from streamstop_worker.demo.interrupt import Interrupt
-from streamstop_worker.demo.scene import LANES, LaneScene, set_up
-from streamstop_worker.demo.watch import Watch
-from streamstop_worker.simulator import SimulatorClient
+from streamstop_simulator import SimulatorClient
+from streamstop_simulator.demo.display import PlainDisplay
+from streamstop_simulator.demo.ending import Ending, ending
+from streamstop_simulator.demo.interrupt import Interrupt
+from streamstop_simulator.demo.scene import LANES, LaneScene, set_up
+from streamstop_simulator.demo.watch import Watch
 
 PULLED = next(scene for scene in LANES if scene.operation.spec.id == "live.StopLivePullToPush")
 

@@ -10,9 +10,9 @@ from streamstop import Client, Command
 from streamstop.lanes import Book, Lane, Pace, Schedule
 from streamstop.lanes.names import WAKE
 from streamstop.operations import StopMPUTask
-from streamstop_worker.demo.broker import InUse, broker, clear, refuse_if_used
-from streamstop_worker.demo.interrupt import Interrupt
-from streamstop_worker.demo.scene import ACCOUNTS, LANES
+from streamstop_simulator.demo.broker import InUse, broker, clear, refuse_if_used
+from streamstop_simulator.demo.interrupt import Interrupt
+from streamstop_simulator.demo.scene import ACCOUNTS, LANES
 from tests.support.below import connections
 
 NAMES = [account.name for account in ACCOUNTS]

@@ -5,7 +5,7 @@ import os
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from streamstop_worker.demo.embedded_redis import RedisServer
+from streamstop_simulator.demo.embedded_redis import RedisServer
 from tests.support.lane_machine import LaneMachine
 from tests.support.moved_clock import ClockedRedis
 

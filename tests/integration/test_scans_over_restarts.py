@@ -12,7 +12,7 @@ from streamstop import Command
 from streamstop.lanes import Lanes
 from streamstop.operations import StopMPUTask
 from streamstop.rooms import Rooms
-from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
+from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.shutdowns import Shutdowns
 
 KEPT = ("--appendonly", "yes")

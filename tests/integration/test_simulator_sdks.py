@@ -16,7 +16,8 @@ from streamstop.operations import (
     StopStreamIngest,
     StopWebRecord,
 )
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS, SimulatorClient, TaskState, run_in_thread
+from streamstop_simulator import SimulatorClient, TaskState, run_in_thread
+from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
 from tests.support.sdks import (
     ClientException,
     ServerException,
@@ -39,7 +40,7 @@ ODD = "a+/=.~* é漢"
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[SimulatorClient]:
-    with run_in_thread((*DEFAULT_ACCOUNTS, LIVE_STS, TRTC_STS)) as simulator:
+    with run_in_thread(at_vendors((*DEFAULT_ACCOUNTS, LIVE_STS, TRTC_STS))) as simulator:
         yield simulator
 
 

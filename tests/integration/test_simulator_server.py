@@ -21,9 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from streamstop.operations import GetMPUTaskStatus, Operation, StopMPUTask, StopStreamIngest
-from streamstop_worker.accounts import Account
-from streamstop_worker.simulator import (
-    DEFAULT_ACCOUNTS,
+from streamstop_simulator import (
     ControlError,
     LaneSummary,
     Phase,
@@ -32,9 +30,11 @@ from streamstop_worker.simulator import (
     run_in_process,
     run_in_thread,
 )
-from streamstop_worker.simulator.__main__ import main
-from streamstop_worker.simulator.sockets import Listener
+from streamstop_simulator.__main__ import main
+from streamstop_simulator.sockets import Listener
+from streamstop_worker.accounts import Account
 from streamstop_worker.vendors import PROTOCOLS
+from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
 
 LIVE, OTHER, TRTC = DEFAULT_ACCOUNTS
 STOP = StopMPUTask(app_id="app", task_id="t")
@@ -343,7 +343,7 @@ def test_an_account_that_is_added_may_call_at_once_under_limits_of_its_own(simul
     added = Account("added", "aliyun", "added-key", "added-secret", "token", limits={STOP.spec.id: 0.01})
     assert b"InvalidAccessKeyId.NotFound" in call(simulator, added)[1]
 
-    simulator.add_accounts([added])
+    simulator.add_accounts(at_vendors([added]))
 
     assert b"InvalidTask.NotFound" in call(simulator, added)[1]
     assert b"Throttling.User" in call(simulator, added)[1]
@@ -410,7 +410,7 @@ def test_the_command_serves_the_accounts_of_a_file(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_says_where_it_listens_and_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "streamstop_worker.simulator", "--port", "0", "--auto-start"]
+    command = [sys.executable, "-m", "streamstop_simulator", "--port", "0", "--auto-start"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamstop_worker.demo.embedded_redis import free_port
+from streamstop_simulator.demo.embedded_redis import free_port
 from tests.support.loopback import Connection, LoopbackServer
 from tests.torture.proxy import Proxy, proxies
 

@@ -16,7 +16,7 @@ from streamstop import Outcome, Result
 from streamstop.lanes import Lane, LaneView
 from streamstop.operations import StopMPUTask
 from streamstop.shutdown import Shutdown
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS
+from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.polling import eventually
 from tests.support.versions import SAYS_WHERE, Version, write_says_where
 from tests.support.workers import WorkerProcess, worker

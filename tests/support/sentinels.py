@@ -10,7 +10,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from streamstop_worker.demo.embedded_redis import RedisServer, find_redis_server, free_port, redis_server
+from streamstop_simulator.demo.embedded_redis import RedisServer, find_redis_server, free_port, redis_server
 from tests.support.polling import eventually
 
 MASTER = "lanes"

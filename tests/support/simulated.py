@@ -8,13 +8,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from streamstop.operations import Operation
+from streamstop_simulator.clock import Clock
+from streamstop_simulator.simulation import Settings, Simulation
+from streamstop_simulator.tasks import TaskStart
+from streamstop_simulator.wire import Answer, Arrival
 from streamstop_worker.accounts import Account
-from streamstop_worker.simulator.clock import Clock
-from streamstop_worker.simulator.simulation import Settings, Simulation
-from streamstop_worker.simulator.tasks import TaskStart
-from streamstop_worker.simulator.wire import Answer, Arrival
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Request
+from tests.support.accounts import at_vendors
 
 LIVE = Account("live-cn", "aliyun", "live-key", "live-secret")
 LIVE_V1 = replace(LIVE, name="live-v1", access_key_id="live-v1-key", signature="v1")
@@ -42,7 +43,7 @@ class Vendors:
     def __post_init__(self) -> None:
         self._nonces = (f"nonce-{number}" for number in itertools.count())
         clock = Clock(epoch=lambda: self.epoch, monotonic=lambda: self.monotonic)
-        self.simulation = Simulation(ACCOUNTS, self.settings, clock)
+        self.simulation = Simulation(at_vendors(ACCOUNTS), self.settings, clock)
 
     def turn(self, seconds: float) -> None:
         """Let time pass."""

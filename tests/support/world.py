@@ -8,9 +8,10 @@ from pathlib import Path
 from redis import Redis
 
 from streamstop import Client
+from streamstop_simulator import SimulatorClient, run_in_thread
+from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.accounts import Account
-from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS, SimulatorClient, run_in_thread
+from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
 from tests.support.polling import eventually
 from tests.support.redis_content import endless
 from tests.support.workers import WorkerProcess, accounts_toml, worker
@@ -73,7 +74,7 @@ def world(
     """
     with ExitStack() as stack:
         server = stack.enter_context(redis_server(*redis_options))
-        simulator = stack.enter_context(run_in_thread(accounts))
+        simulator = stack.enter_context(run_in_thread(at_vendors(accounts)))
         made = World(
             server=server,
             redis=stack.enter_context(server.client()),

@@ -32,8 +32,9 @@ from streamstop.lanes.names import (
 from streamstop.messages import celery_message
 from streamstop.operations import StopMPUTask
 from streamstop.rooms import ShutdownStatus
-from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS, SimulatorClient, run_in_thread
+from streamstop_simulator import SimulatorClient, run_in_thread
+from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
+from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.redis_content import everything_in
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN

@@ -14,8 +14,8 @@ from redis import Redis
 
 from streamstop import Client, Command
 from streamstop.operations import GetMPUTaskStatus, StopMPUTask, StopStreamIngest
-from streamstop_worker.demo.embedded_redis import free_port
-from streamstop_worker.simulator import FaultKind
+from streamstop_simulator import FaultKind
+from streamstop_simulator.demo.embedded_redis import free_port
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World
 

@@ -29,8 +29,9 @@ from streamstop import (
 )
 from streamstop.lanes.names import DEAD, Lane
 from streamstop.operations import StopMPUTask, StopPublishCdnStream, StopStreamIngest
-from streamstop_worker.demo.embedded_redis import redis_server
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS, Call, FaultKind, TaskState
+from streamstop_simulator import Call, FaultKind, TaskState
+from streamstop_simulator.demo.embedded_redis import redis_server
+from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.loopback import Connection, LoopbackServer
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world

@@ -19,7 +19,7 @@ from streamstop.operations import StopMPUTask
 from tests.support.polling import eventually
 from tests.support.redis_content import everything_in
 
-DEMO = [sys.executable, "-m", "streamstop_worker.demo"]
+DEMO = [sys.executable, "-m", "streamstop_simulator.demo"]
 #: Its first and its last line before stops are on their way.
 FIRST, LAST = "  Redis", "  producer"
 WITHIN_S = 120

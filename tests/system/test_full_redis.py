@@ -16,7 +16,7 @@ from streamstop import Command, Job, Outcome, QueueUnavailable, Result
 from streamstop.lanes.names import Lane, result_key
 from streamstop.operations import Operation, StopLivePullToPush, StopStreamIngest
 from streamstop.results import outcome_record
-from streamstop_worker.simulator.tasks import TaskState
+from streamstop_simulator.tasks import TaskState
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 

@@ -10,7 +10,7 @@ import pytest
 from streamstop import Command, DeadLetter, InternalError, Matching, Result, ShutdownStatus
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.rooms import CONTROL
-from streamstop_worker.simulator import FaultKind
+from streamstop_simulator import FaultKind
 from tests.support.polling import eventually
 from tests.support.world import TENCENT, World, world
 

@@ -25,7 +25,7 @@ from streamstop import (
 from streamstop.lanes import Lane, Pace
 from streamstop.operations import StopEdgeTranscodeJob, StopLivePullToPush, StopMPUTask, StopStreamIngest
 from streamstop_worker.accounts import Account
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS
+from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, world
 
@@ -84,7 +84,7 @@ def test_sighup_takes_over_a_changed_accounts_file_and_keeps_the_old_one_for_a_m
         running = made.workers[0]
         new = Account("brand-new", "aliyun", "fake-new-key", "fake-new-secret")
         stop = StopMPUTask(app_id="a", task_id="t")
-        made.simulator.add_accounts([new])
+        made.simulator.add_accounts(at_vendors([new]))
         with pytest.raises(UnknownAccount, match="brand-new"):
             made.client.enqueue(stop, account="brand-new")
 
@@ -111,7 +111,7 @@ def test_a_command_for_an_account_that_no_worker_knows_waits_for_one_that_does(t
         assert "no running worker has account 'late'" in left.reason
         late = Account("late", "aliyun", "fake-late-key", "fake-late-secret")
         made.simulator.settings(auto_start=True)
-        made.simulator.add_accounts([late])
+        made.simulator.add_accounts(at_vendors([late]))
         made.write_accounts([*DEFAULT_ACCOUNTS, late])
         made.start_worker()
         assert job.outcome(30).result is Result.STOPPED

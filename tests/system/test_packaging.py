@@ -1,16 +1,23 @@
-"""What a backend service installs: the package without its extra, in an environment of its own, from the index."""
+"""What is installed, in environments of their own, from the index: for a backend service, and for the image."""
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from streamstop.operations import OPERATIONS
-from tests.support.lock import blocks
+from streamstop import Result
+from streamstop.operations import OPERATIONS, StopMPUTask
+from tests.support.requirements import pins
+from tests.support.world import ALIYUN, world
 
 pytestmark = pytest.mark.long
 
@@ -25,9 +32,7 @@ def bin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("service")
     venv, versions = folder / "venv", folder / "versions.txt"
     # pip takes no hashes for what a folder asks for.
-    versions.write_text(
-        "".join(f"{block.split()[0]}\n" for block in blocks((ROOT / "constraints.txt").read_text()).values())
-    )
+    versions.write_text("\n".join(pins("dev")))
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run(
@@ -104,7 +109,56 @@ def test_the_rooms_scripts_are_installed_with_the_client(bin_folder: Path, tmp_p
     assert scripts == set(run(bin_folder / "python", "-c", program, cwd=tmp_path).split())
 
 
-def test_without_the_extra_the_workers_programs_say_what_to_install(bin_folder: Path, tmp_path: Path) -> None:
+def test_without_its_extra_the_simulator_says_in_one_line_what_to_install(bin_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        run(bin_folder / "streamstop-simulator", "--help", cwd=tmp_path)
+        run(bin_folder / "streamstop-simulator", "--port", "0", cwd=tmp_path)
+    assert failed.value.stdout == ""
+    assert failed.value.stderr == "Error: h11 is not installed: pip install 'streamstop[simulator]'\n"
+
+
+def test_without_its_extra_the_worker_says_what_to_install(bin_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(bin_folder / "python", "-c", "import streamstop_worker", cwd=tmp_path)
     assert failed.value.stderr.splitlines()[-1].endswith("pip install 'streamstop[worker]'")
+
+
+def test_the_images_steps_make_an_environment_for_workers_and_the_simulator_alone(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    stage = (ROOT / "Dockerfile").read_text().partition("WORKDIR /app\n")[2].partition("\nFROM ")[0]
+    for instruction, _, rest in (line.partition(" ") for line in stage.splitlines() if line):
+        if instruction == "COPY":
+            *sources, target = shlex.split(rest)
+            for source in sources:
+                ours = ROOT / source
+                folder = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ours, app / target, ignore=folder) if ours.is_dir() else shutil.copy(ours, app / target)
+        else:
+            assert instruction == "RUN"
+            environ = {**os.environ, "PATH": path}
+            subprocess.run(rest, shell=True, check=True, cwd=app, env=environ)
+    program = (
+        "import streamstop_worker.transport, streamstop_worker.health, streamstop_simulator.server\n"
+        "from importlib.metadata import distributions\n"
+        "print(*(f'{one.name}=={one.version}' for one in distributions()))"
+    )
+    installed = run(app / ".venv/bin/python", "-W", "error", "-c", program, cwd=tmp_path).split()
+    present = {
+        f"{canonicalize_name(name)}=={version}" for name, _, version in (one.partition("==") for one in installed)
+    }
+    locked = [one for one in map(Requirement, pins("worker")) if one.marker is None or one.marker.evaluate()]
+    assert present == {f"{one.name}{one.specifier}" for one in locked} | {f"streamstop=={version('streamstop')}"}
+
+
+def test_a_worker_calls_vendors_without_the_simulator_and_its_extra(tmp_path: Path) -> None:
+    # httpx depends on a package that installs h11, so the import is blocked instead.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules.update(h11=None, streamstop_simulator=None)\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-c", "import sys; print([sys.modules['h11'], sys.modules['streamstop_simulator']])"]
+    blocked = subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE)
+    assert blocked.stdout == b"[None, None]\n"
+    stop = StopMPUTask(app_id="app", task_id="relay-1")
+    with world(tmp_path, environ={"PYTHONPATH": path}) as made:
+        made.simulator.start_tasks(ALIYUN, [stop])
+        assert made.client.enqueue(stop, account=ALIYUN).outcome(timeout=30).result is Result.STOPPED

@@ -15,7 +15,7 @@ from redis import Redis
 from streamstop import AsyncClient, Client, Command, QueueUnavailable
 from streamstop.lanes.names import ARRIVALS, WAKE
 from streamstop.operations import StopMPUTask, StopStreamIngest
-from streamstop_worker.demo.embedded_redis import RedisServer, free_port, redis_server
+from streamstop_simulator.demo.embedded_redis import RedisServer, free_port, redis_server
 from tests.support.bad_network import BadNetwork, bad_network
 from tests.support.below import connections
 from tests.support.loopback import LoopbackServer

@@ -19,8 +19,9 @@ from redis.retry import Retry
 from streamstop import Client, Command, Job, QueueUnavailable, Result, Shutdown
 from streamstop.operations import StopMPUTask
 from streamstop.rooms import ShutdownStatus
-from streamstop_worker.demo.embedded_redis import RedisServer, find_redis_server, free_port, redis_server
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS, SimulatorClient, run_in_thread
+from streamstop_simulator import SimulatorClient, run_in_thread
+from streamstop_simulator.demo.embedded_redis import RedisServer, find_redis_server, free_port, redis_server
+from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.bad_network import BadNetwork, bad_network
 from tests.support.polling import eventually
 from tests.support.workers import WorkerProcess, accounts_toml, worker

@@ -9,9 +9,9 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 from structlog.testing import capture_logs
 
-from streamstop_worker.demo.embedded_redis import free_port, redis_server
+from streamstop_simulator.demo.embedded_redis import free_port, redis_server
 from streamstop_worker.redis_check import check
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS
+from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.workers import accounts_toml, worker
 
 SAFE = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec", "save": ""}

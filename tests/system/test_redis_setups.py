@@ -13,8 +13,9 @@ import pytest
 from streamstop import Client, Job, QueueUnavailable, Result
 from streamstop.errors import InvalidSettings
 from streamstop.operations import StopMPUTask
-from streamstop_worker.demo.embedded_redis import free_port, redis_server
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS, SimulatorClient, run_in_thread
+from streamstop_simulator import SimulatorClient, run_in_thread
+from streamstop_simulator.demo.embedded_redis import free_port, redis_server
+from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.certificates import make_authority
 from tests.support.polling import eventually
 from tests.support.sentinels import MASTER, guarded_redis

@@ -14,7 +14,7 @@ from streamstop.errors import InvalidSettings
 from streamstop.lanes import Lane
 from streamstop.lanes.names import BATCHES
 from streamstop.operations import StopMPUTask, StopStreamIngest
-from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
+from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from tests.support.bad_network import bad_network
 from tests.support.polling import eventually
 

@@ -14,7 +14,7 @@ from streamstop.operations import (
     StopPublishCdnStream,
     StopStreamIngest,
 )
-from streamstop_worker.simulator import TaskState
+from streamstop_simulator import TaskState
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
 
 FAST = {

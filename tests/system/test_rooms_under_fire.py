@@ -15,8 +15,8 @@ import pytest
 
 from streamstop import Command, Outcome, Progress, Result, Shutdown, ShutdownStatus, callbacks
 from streamstop.operations import StopLiveMPUTask, StopMPUTask, StopStreamIngest
-from streamstop_worker.demo.embedded_redis import redis_server
-from streamstop_worker.simulator import Call, TaskState
+from streamstop_simulator import Call, TaskState
+from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.support.loopback import Connection, LoopbackServer
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
@@ -103,7 +103,7 @@ def produce(fire: World, script: str, *arguments: object) -> "subprocess.Popen[s
 import sys
 from streamstop import Client, Command
 from streamstop.operations import StopStreamIngest
-from streamstop_worker.simulator import SimulatorClient
+from streamstop_simulator import SimulatorClient
 client, simulator = Client(sys.argv[1]), SimulatorClient(sys.argv[2])
 client.accounts()
 client._backend.connections.redis.blpop(["test.go"], 60)

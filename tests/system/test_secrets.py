@@ -26,9 +26,10 @@ from redis import Redis
 
 from streamstop import Client
 from streamstop.operations import GetMPUTaskStatus, Operation, StopMPUTask, StopStreamIngest
+from streamstop_simulator import FaultKind
+from streamstop_simulator.demo.embedded_redis import redis_server
 from streamstop_worker.accounts import Account
-from streamstop_worker.demo.embedded_redis import redis_server
-from streamstop_worker.simulator import FaultKind
+from tests.support.accounts import at_vendors
 from tests.support.loopback import Connection, LoopbackServer
 from tests.support.polling import eventually
 from tests.support.redis_content import everything_in
@@ -206,7 +207,7 @@ def test_no_secret_is_written_shown_or_sent_whatever_goes_wrong(tmp_path: Path) 
             "STREAMSTOP_CALL_TIMEOUT": "1",
         }
         made.simulator.settings(auto_start=True)
-        made.simulator.add_accounts([replace(WRONG, access_key_secret="another")])
+        made.simulator.add_accounts(at_vendors([replace(WRONG, access_key_secret="another")]))
         toml = accounts_toml([account for account in ACCOUNTS if account is not ECHO], made.simulator.url)
         made.accounts.write_text(toml + accounts_toml([ECHO], echo.origin))
         with Client(url) as client, listening(made.redis) as heard:

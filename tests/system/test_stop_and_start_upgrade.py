@@ -14,7 +14,7 @@ from streamstop import Result
 from streamstop.lanes import Lane, LaneView
 from streamstop.lanes.names import READY
 from streamstop.operations import StopMPUTask
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS
+from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.mixed_fleet import Fleet, ends_told, mixed_fleet
 from tests.support.polling import eventually
 from tests.support.versions import ONE_QUEUE, NoHistory, Version, earlier_version, present_version

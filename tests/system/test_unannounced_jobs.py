@@ -12,7 +12,7 @@ from streamstop.lanes import Lane, Tries
 from streamstop.lanes.names import ARRIVALS, WAKE
 from streamstop.operations import StopMPUTask
 from streamstop_worker.accounts import Account
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS
+from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
 from tests.support.celery_messages import celery_message
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, world
@@ -103,7 +103,7 @@ def test_jobs_of_an_account_that_no_worker_has_wait_for_it_and_are_served_once_a
         waiting = (*jobs, by_hand)
         eventually(lambda: all(isinstance(job.peek(), Deferral) for job in waiting), "each job says that it waits")
         assert {call.account for call in made.simulator.calls()} == {ALIYUN}
-        made.simulator.add_accounts([late])
+        made.simulator.add_accounts(at_vendors([late]))
         made.write_accounts([*DEFAULT_ACCOUNTS, late])
         made.start_worker()
         ends = [job.outcome(TIMEOUT) for job in (*jobs, by_hand)]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamstop_worker.simulator import Call
+from streamstop_simulator import Call
 from tests.torture.chronicle import Happened
 from tests.torture.schedule import Kind
 

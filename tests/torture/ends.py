@@ -6,8 +6,8 @@ from streamstop import Outcome, Result
 from streamstop.lanes import MOST_LAPSES
 from streamstop.operations import OPERATIONS
 from streamstop.operations import Kind as OperationKind
+from streamstop_simulator import Call, TaskState
 from streamstop_worker.pipeline.backoff import Backoff
-from streamstop_worker.simulator import Call, TaskState
 from tests.torture.causes import Causes, Made, Notes
 from tests.torture.evidence import Evidence
 from tests.torture.load import name_of

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from streamstop import Command, Outcome
 from streamstop.lanes.names import result_key
 from streamstop.results import read_record
-from streamstop_worker.simulator import Call, SeenTask
+from streamstop_simulator import Call, SeenTask
 from tests.torture.chronicle import Happened
 from tests.torture.producer import Accepted, LateStart, Unsure
 

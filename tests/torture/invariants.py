@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from streamstop import Outcome, Result
-from streamstop_worker.simulator import Call, TaskState
+from streamstop_simulator import Call, TaskState
 from tests.torture.causes import Causes, Made, Notes
 from tests.torture.ends import Ends, Key
 from tests.torture.evidence import Evidence, ShutdownFacts, member_of

@@ -13,9 +13,9 @@ from redis import Redis
 
 from streamstop import Client, Command
 from streamstop.operations import StopStreamIngest
+from streamstop_simulator import SimulatorClient, TaskState, run_in_process
+from streamstop_simulator.demo.embedded_redis import redis_server
 from streamstop_worker.accounts import Account
-from streamstop_worker.demo.embedded_redis import redis_server
-from streamstop_worker.simulator import SimulatorClient, TaskState, run_in_process
 from tests.support.redis_content import everything_in
 from tests.support.workers import accounts_toml
 from tests.torture.chronicle import Chronicle

@@ -10,9 +10,9 @@ from typing import Any
 
 from redis import Redis
 
+from streamstop_simulator import SimulatorClient, run_in_process
+from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.accounts import Account
-from streamstop_worker.demo.embedded_redis import RedisServer, redis_server
-from streamstop_worker.simulator import SimulatorClient, run_in_process
 from tests.support.workers import accounts_toml
 from tests.torture.chronicle import Chronicle
 from tests.torture.fleet import Fleet

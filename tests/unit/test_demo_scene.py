@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from streamstop import Result
+from streamstop_simulator.demo.broker import without_password
+from streamstop_simulator.demo.interrupt import Interrupted, interrupts
+from streamstop_simulator.demo.scene import ACCOUNTS, LANES, Fate, accounts_toml, quick
 from streamstop_worker.accounts import load_accounts
-from streamstop_worker.demo.broker import without_password
-from streamstop_worker.demo.interrupt import Interrupted, interrupts
-from streamstop_worker.demo.scene import ACCOUNTS, LANES, Fate, accounts_toml, quick
 
 
 def test_the_scene_is_some_200_tasks_over_three_accounts_at_two_vendors() -> None:

@@ -7,8 +7,8 @@ import click
 import pytest
 
 from streamstop import Result
-from streamstop_worker.demo.scene import LANES, quick
-from streamstop_worker.demo.screen import (
+from streamstop_simulator.demo.scene import LANES, quick
+from streamstop_simulator.demo.screen import (
     LaneEnd,
     LaneNow,
     Totals,

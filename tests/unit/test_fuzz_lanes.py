@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from streamstop.lanes import Ended, Lane, LastCall, Pace, Released, Report, Schedule
-from streamstop_worker.demo.embedded_redis import RedisServer
+from streamstop_simulator.demo.embedded_redis import RedisServer
 from streamstop_worker.pipeline.deliveries import deliveries
 from tests.support.celery_messages import celery_message, envelope
 from tests.support.hostile import hostile_messages

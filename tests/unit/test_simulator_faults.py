@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from streamstop.operations import GetMPUTaskStatus, Operation, StopMPUTask, StopStreamIngest
+from streamstop_simulator.faults import Fault
+from streamstop_simulator.simulation import Settings
+from streamstop_simulator.wire import Answer, Spoil
 from streamstop_worker.accounts import Account
-from streamstop_worker.simulator.faults import Fault
-from streamstop_worker.simulator.simulation import Settings
-from streamstop_worker.simulator.wire import Answer, Spoil
 from tests.support.simulated import LIVE, LIVE_STS, TRTC, Vendors, code
 
 STOP = StopMPUTask(app_id="app", task_id="t")

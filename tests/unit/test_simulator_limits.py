@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop.operations import OPERATIONS, GetMPUTaskStatus, StopMPUTask, StopStreamIngest
-from streamstop_worker.simulator.limits import SlidingWindow
+from streamstop_simulator.limits import SlidingWindow
 from tests.support.simulated import LIVE, LIVE_STS, TRTC, Vendors, code
 
 

@@ -31,10 +31,10 @@ from streamstop.operations import (
     StopWebRecord,
 )
 from streamstop.outcomes import State
+from streamstop_simulator.simulation import Settings
+from streamstop_simulator.tasks import Phase, family_of
+from streamstop_simulator.wire import Answer, Arrival
 from streamstop_worker.accounts import Account
-from streamstop_worker.simulator.simulation import Settings
-from streamstop_worker.simulator.tasks import Phase, family_of
-from streamstop_worker.simulator.wire import Answer, Arrival
 from tests.support import oracles
 from tests.support.simulated import LIVE, LIVE_STS, TRTC, Vendors, code
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop.operations import Operation, StopLivePullToPush, StopMPUTask, StopStreamIngest
+from streamstop_simulator.wire import Answer, Arrival
 from streamstop_worker.accounts import Account
-from streamstop_worker.simulator.wire import Answer, Arrival
 from tests.support import oracles
+from tests.support.accounts import at_vendors
 from tests.support.simulated import LIVE, LIVE_STS, LIVE_V1, TRTC, TRTC_STS, Vendors, code
 
 MPU = StopMPUTask(app_id="app", task_id="t 1+/=*~é")
@@ -314,7 +315,7 @@ def test_the_vector_of_the_official_sdk_is_accepted_and_a_byte_of_difference_is_
         f"ACS3-HMAC-SHA256 Credential=testid,SignedHeaders={';'.join(sorted(headers))},Signature={signature}"
     )
     vendors = Vendors()
-    vendors.simulation.add_accounts([Account("vector", "aliyun", "testid", "testsecret")])
+    vendors.simulation.add_accounts(at_vendors([Account("vector", "aliyun", "testid", "testsecret")]))
     call = Arrival(
         "GET", "/", "Region=cn-shanghai&TaskId=t%201", headers | {"authorization": authorization}, b"", vendors.epoch, 0
     )

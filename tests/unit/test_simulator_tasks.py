@@ -11,8 +11,8 @@ from streamstop.operations import (
     StopMPUTask,
     StopStreamIngest,
 )
-from streamstop_worker.simulator.simulation import Settings
-from streamstop_worker.simulator.tasks import TaskStart, TaskState, family_of, identifying
+from streamstop_simulator.simulation import Settings
+from streamstop_simulator.tasks import TaskStart, TaskState, family_of, identifying
 from tests.support.simulated import LIVE, TRTC, Vendors, code
 
 STOP = StopMPUTask(app_id="app", task_id="t")

@@ -8,7 +8,7 @@ import pytest
 
 from streamstop import Command, Outcome, Result
 from streamstop.operations import StopStreamIngest
-from streamstop_worker.simulator import Call, Phase, SeenTask, TaskState
+from streamstop_simulator import Call, Phase, SeenTask, TaskState
 from tests.torture.chronicle import Happened
 from tests.torture.evidence import Evidence, Seen, ShutdownFacts, member_of
 from tests.torture.invariants import Finding, Judge

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from celery import Celery
 
-for _needed in ("httpx", "structlog", "h11"):
+for _needed in ("httpx", "structlog"):
     if find_spec(_needed) is None:
         raise ModuleNotFoundError(
             f"{_needed} is not installed: workers need the extra, pip install 'streamstop[worker]'"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from streamstop import Job
-from streamstop_worker.demo.scene import LaneScene
-from streamstop_worker.demo.screen import LaneEnd
-from streamstop_worker.demo.watch import Watch
-from streamstop_worker.simulator import Call, SimulatorClient, Summary, TaskState
+from streamstop_simulator import Call, SimulatorClient, Summary, TaskState
+from streamstop_simulator.demo.scene import LaneScene
+from streamstop_simulator.demo.screen import LaneEnd
+from streamstop_simulator.demo.watch import Watch
 
 _TOLD = 5
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from streamstop_worker.simulator.aliyun import Aliyun
-from streamstop_worker.simulator.faults import Fault, FaultKind
-from streamstop_worker.simulator.tencent import Tencent
-from streamstop_worker.simulator.wire import Answer, Refusal, Spoil
+from streamstop_simulator.aliyun import Aliyun
+from streamstop_simulator.faults import Fault, FaultKind
+from streamstop_simulator.tencent import Tencent
+from streamstop_simulator.wire import Answer, Refusal, Spoil
 
 _HTML = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body><h1>502 Bad Gateway</h1></body>\r\n</html>\r\n"
 _ERRORS: Mapping[FaultKind, tuple[str, str, int | None]] = {

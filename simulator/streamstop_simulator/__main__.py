@@ -3,16 +3,17 @@
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import structlog
 
 from streamstop.errors import InvalidSettings
-from streamstop_worker.accounts import load_accounts
-from streamstop_worker.simulator.server import Server
-from streamstop_worker.simulator.simulation import DEFAULT_ACCOUNTS, Settings, Simulation
+from streamstop_simulator.accounts import DEFAULT_ACCOUNTS, load_accounts
+from streamstop_simulator.simulation import Settings, Simulation
+
+if TYPE_CHECKING:
+    from streamstop_simulator.server import Server
 
 _DEFAULT_ACCOUNTS = "\n".join(
     f"  {account.name:<15} {account.vendor:<8} {account.access_key_id:<18} {account.access_key_secret}"
@@ -39,7 +40,7 @@ Examples:
     "--accounts",
     "accounts_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The worker's accounts file, in place of the accounts below.",
+    help="The workers' accounts file, in place of the accounts below.",
 )
 @click.option("--auto-start", is_flag=True, help="Take every unknown task for one that runs.")
 @click.option(
@@ -51,9 +52,12 @@ def main(port: int, host: str, accounts_file: Path | None, auto_start: bool, lat
     It checks signatures, keeps tasks, enforces the vendors' limits, injects faults and tells all it saw under
     /_control/. It prints its address when it listens, and ends on SIGTERM or SIGINT.
     """
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # the address alone goes to stdout
     try:
-        accounts = load_accounts(accounts_file, os.environ).values() if accounts_file else DEFAULT_ACCOUNTS
+        from streamstop_simulator.server import Server
+    except ModuleNotFoundError as missing:
+        raise click.ClickException(f"{missing.name} is not installed: pip install 'streamstop[simulator]'") from None
+    try:
+        accounts = load_accounts(accounts_file, os.environ) if accounts_file else DEFAULT_ACCOUNTS
     except InvalidSettings as error:
         raise click.ClickException(str(error)) from None
     settings = Settings(auto_start=auto_start, latency_ms=latency_ms)
@@ -63,7 +67,7 @@ def main(port: int, host: str, accounts_file: Path | None, auto_start: bool, lat
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
 
 
-async def _serve(server: Server) -> None:
+async def _serve(server: "Server") -> None:
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)

@@ -2,16 +2,16 @@
 
 ======  =====================  =======================================================================================
 GET     ``/_control/``         what there is
-PUT     ``/_control/accounts`` add or replace accounts: a list of ``{"name", "vendor", "access_key_id", …}``
+PUT     ``/_control/accounts`` add or replace accounts: a list of :class:`~streamstop_simulator.accounts.Account`
 GET     ``/_control/accounts`` names, vendors, access key ids
 PUT     ``/_control/limits``   a list of ``{"account", "operation", "limit"}``; null returns to the page's limit
-POST    ``/_control/tasks``    start tasks: one :class:`~streamstop_worker.simulator.tasks.TaskStart` or a list
+POST    ``/_control/tasks``    start tasks: one :class:`~streamstop_simulator.tasks.TaskStart` or a list
 GET     ``/_control/tasks``    every task with its state
 DELETE  ``/_control/tasks``    forget them
-POST    ``/_control/faults``   add one :class:`~streamstop_worker.simulator.faults.Fault` or a list
+POST    ``/_control/faults``   add one :class:`~streamstop_simulator.faults.Fault` or a list
 GET     ``/_control/faults``   the rules, with how many calls met each and how many still may
 DELETE  ``/_control/faults``   drop them
-GET     ``/_control/settings`` :class:`~streamstop_worker.simulator.simulation.Settings`
+GET     ``/_control/settings`` :class:`~streamstop_simulator.simulation.Settings`
 PUT     ``/_control/settings`` change the settings that are named
 GET     ``/_control/calls``    calls from index ``since`` on, of ``account``, of ``operation``, at most ``limit``; with
                                ``at_least`` and ``wait_ms`` the answer waits until so many are there
@@ -33,33 +33,17 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from streamstop.operations import find
-from streamstop_worker.accounts import Account
-from streamstop_worker.simulator.faults import Fault
-from streamstop_worker.simulator.simulation import Settings, Simulation
-from streamstop_worker.simulator.tasks import TaskStart
-from streamstop_worker.simulator.wire import Answer, Arrival
+from streamstop_simulator.accounts import accounts_from_json
+from streamstop_simulator.faults import Fault
+from streamstop_simulator.simulation import Settings, Simulation
+from streamstop_simulator.tasks import TaskStart
+from streamstop_simulator.wire import Answer, Arrival
 
 PREFIX = "/_control/"
 
 
 class _Edge(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class AccountEntry(_Edge):
-    """An account in ``PUT /_control/accounts``."""
-
-    name: str
-    vendor: str = Field(pattern="^(aliyun|tencent)$")
-    access_key_id: str
-    access_key_secret: str
-    security_token: str | None = None
-    #: Calls per second by operation id.
-    limits: dict[str, float] = Field(default_factory=dict)
-
-    def to_account(self) -> Account:
-        """Return the worker's account with these credentials."""
-        return Account(**self.model_dump())
 
 
 class LimitEntry(_Edge):
@@ -79,7 +63,6 @@ class _CallsQuery(_Edge):
     wait_ms: float = Field(default=0, ge=0, le=600_000)
 
 
-_ACCOUNTS = TypeAdapter(list[AccountEntry])
 _LIMITS = TypeAdapter(list[LimitEntry])
 _TASKS = TypeAdapter(list[TaskStart])
 _FAULTS = TypeAdapter(list[Fault])
@@ -127,7 +110,7 @@ class Control:
         return {"routes": [f"{method} {PREFIX}{name}" for method, name in self._routes]}
 
     def _put_accounts(self, arrival: Arrival) -> None:
-        self._simulation.add_accounts(entry.to_account() for entry in _ACCOUNTS.validate_json(arrival.body))
+        self._simulation.add_accounts(accounts_from_json(arrival.body))
 
     def _accounts(self, _: Arrival) -> Any:
         return {

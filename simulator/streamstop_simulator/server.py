@@ -9,10 +9,10 @@ import struct
 
 import h11
 
-from streamstop_worker.simulator.control import PREFIX, Control
-from streamstop_worker.simulator.simulation import Simulation
-from streamstop_worker.simulator.sockets import Listener
-from streamstop_worker.simulator.wire import Answer, Arrival, Spoil
+from streamstop_simulator.control import PREFIX, Control
+from streamstop_simulator.simulation import Simulation
+from streamstop_simulator.sockets import Listener
+from streamstop_simulator.wire import Answer, Arrival, Spoil
 
 _CHUNK = 64 * 1024
 _LARGEST_BODY = 64 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""``python -m streamstop_worker.demo.fake_redis``: fakeredis' server, for machines without a redis-server.
+"""``python -m streamstop_simulator.demo.fake_redis``: fakeredis' server, for machines without a redis-server.
 
 It keeps everything in memory, on loopback, and runs the lanes' Lua scripts; a production queue is never put on it.
 """

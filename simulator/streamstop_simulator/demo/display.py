@@ -10,7 +10,7 @@ from typing import Protocol, TextIO
 
 import click
 
-from streamstop_worker.demo.screen import LaneNow, Totals, progress_lines, state, totals_line
+from streamstop_simulator.demo.screen import LaneNow, Totals, progress_lines, state, totals_line
 
 _PLAIN_EVERY = timedelta(seconds=2)
 _LEAST_LINES = 12

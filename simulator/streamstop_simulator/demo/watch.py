@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from streamstop import Client, Job, Outcome, QueueUnavailable
-from streamstop_worker.demo.display import Display
-from streamstop_worker.demo.interrupt import Interrupt
-from streamstop_worker.demo.processes import Process
-from streamstop_worker.demo.scene import LaneScene
-from streamstop_worker.demo.screen import LaneNow, Totals
-from streamstop_worker.simulator import SimulatorClient
+from streamstop_simulator import SimulatorClient
+from streamstop_simulator.demo.display import Display
+from streamstop_simulator.demo.interrupt import Interrupt
+from streamstop_simulator.demo.processes import Process
+from streamstop_simulator.demo.scene import LaneScene
+from streamstop_simulator.demo.screen import LaneNow, Totals
 
 #: Several times what the longest lane takes.
 _ALL_END_WITHIN = timedelta(seconds=60)
@@ -44,8 +44,8 @@ class Watch:
     def follow(self, display: Display, interrupt: Interrupt, workers: Iterable[Process]) -> None:
         """Show the progress until every job has ended, or a minute is over.
 
-        Raises :class:`~streamstop_worker.demo.interrupt.Interrupted`,
-        :class:`~streamstop_worker.demo.processes.ProcessFailed` and :class:`~streamstop.errors.QueueUnavailable`.
+        Raises :class:`~streamstop_simulator.demo.interrupt.Interrupted`,
+        :class:`~streamstop_simulator.demo.processes.ProcessFailed` and :class:`~streamstop.errors.QueueUnavailable`.
         """
         listening = True
         while listening:

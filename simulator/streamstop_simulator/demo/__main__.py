@@ -1,4 +1,4 @@
-"""``python -m streamstop_worker.demo``: real Celery workers stop simulated stream tasks, each account at its own limit.
+"""``python -m streamstop_simulator.demo``: Celery workers stop simulated stream tasks, each account at its own limit.
 
 It leaves nothing behind: no process, no file, and nothing in a Redis that it found running.
 """
@@ -15,15 +15,15 @@ import click
 from streamstop import Client, Command, Job, QueueUnavailable, StreamstopError
 from streamstop.refusals import ERRORS, failure
 from streamstop.rooms import Membership, task_of
-from streamstop_worker.demo import scene
-from streamstop_worker.demo.broker import InUse, broker, clear, refuse_if_used
-from streamstop_worker.demo.display import display_on
-from streamstop_worker.demo.ending import Ending, ending
-from streamstop_worker.demo.interrupt import Interrupt, Interrupted, interrupts
-from streamstop_worker.demo.processes import Process, ProcessFailed, simulator, workers
-from streamstop_worker.demo.screen import over_limit_line, plot_lines, table_lines
-from streamstop_worker.demo.watch import Watch
-from streamstop_worker.simulator import ControlError
+from streamstop_simulator import ControlError
+from streamstop_simulator.demo import scene
+from streamstop_simulator.demo.broker import InUse, broker, clear, refuse_if_used
+from streamstop_simulator.demo.display import display_on
+from streamstop_simulator.demo.ending import Ending, ending
+from streamstop_simulator.demo.interrupt import Interrupt, Interrupted, interrupts
+from streamstop_simulator.demo.processes import Process, ProcessFailed, simulator, workers
+from streamstop_simulator.demo.screen import over_limit_line, plot_lines, table_lines
+from streamstop_simulator.demo.watch import Watch
 
 _WORKERS = 2
 _EXPECTED = (ProcessFailed, InUse, QueueUnavailable, StreamstopError, ControlError, OSError)

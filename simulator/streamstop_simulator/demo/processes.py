@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamstop_worker.demo.interrupt import Interrupt
-from streamstop_worker.simulator import SimulatorClient
+from streamstop_simulator import SimulatorClient
+from streamstop_simulator.demo.interrupt import Interrupt
 
 _STARTS_WITHIN_S = 60.0
 _STOPS_WITHIN_S = 10.0
@@ -45,7 +45,7 @@ class Process:
     def await_line(self, text: str, interrupt: Interrupt) -> str:
         """Return the first line that holds `text`, as soon as it was written.
 
-        Raises :class:`ProcessFailed`, and :class:`~streamstop_worker.demo.interrupt.Interrupted`.
+        Raises :class:`ProcessFailed`, and :class:`~streamstop_simulator.demo.interrupt.Interrupted`.
         """
         deadline = time.monotonic() + _STARTS_WITHIN_S
         while True:
@@ -92,7 +92,7 @@ def processes(
 @contextmanager
 def simulator(folder: Path, interrupt: Interrupt) -> Iterator[SimulatorClient]:
     """Run the simulated vendors, with their default accounts."""
-    command = [sys.executable, "-m", "streamstop_worker.simulator", "--port", "0"]
+    command = [sys.executable, "-m", "streamstop_simulator", "--port", "0"]
     with processes({"simulator": command}, folder) as (running,):
         line = running.await_line("simulator on ", interrupt)
         yield SimulatorClient(line.removeprefix("simulator on "))

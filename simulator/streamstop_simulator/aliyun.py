@@ -16,9 +16,9 @@ from typing import Any, get_args
 from urllib.parse import parse_qsl
 
 from streamstop.operations import Operation
-from streamstop_worker.accounts import Account
-from streamstop_worker.simulator.signatures import acs3_signature, rpc_signature
-from streamstop_worker.simulator.wire import Answer, Arrival, Claim, Refusal
+from streamstop_simulator.accounts import Account
+from streamstop_simulator.signatures import acs3_signature, rpc_signature
+from streamstop_simulator.wire import Answer, Arrival, Claim, Refusal
 
 _WINDOW = 15 * 60.0
 _AUTHORIZATION = re.compile(r"ACS3-HMAC-SHA256\s+Credential=([^,\s]+),\s*SignedHeaders=([^,\s]+),\s*Signature=(\S+)")

@@ -11,14 +11,13 @@ from enum import Enum
 from streamstop import Command, Operation, Result
 from streamstop.lanes import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopLivePullToPush, StopMPUTask, StopStreamIngest
-from streamstop_worker.accounts import Account
-from streamstop_worker.simulator import DEFAULT_ACCOUNTS, FaultKind, SimulatorClient
+from streamstop_simulator import DEFAULT_ACCOUNTS, Account, FaultKind, SimulatorClient
 
 ACCOUNTS = DEFAULT_ACCOUNTS
-#: Of a smaller scene, for tests: one task in four.
 #: The room that all tasks run in, and how many of each lane start while it closes already.
 ROOM = "demo-room"
 LATE = 3
+#: Of a smaller scene, for tests: one task in four.
 _QUICK = 4
 #: How long a lane that was throttled is told to rest.
 _HINT = timedelta(seconds=2)
@@ -160,7 +159,7 @@ def accounts_toml(accounts: Collection[Account], endpoint: str) -> str:
             f'endpoint = "{endpoint}"',
             f'access_key_id = "{account.access_key_id}"',
             f'access_key_secret = "{account.access_key_secret}"',
-            *([f'region = "{account.region}"'] if account.region else []),
+            *(['region = "ap-singapore"'] if account.vendor == "tencent" else []),
             "",
         )
     )

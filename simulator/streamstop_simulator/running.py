@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from streamstop_worker.accounts import Account
-from streamstop_worker.simulator.client import SimulatorClient
-from streamstop_worker.simulator.clock import Clock
-from streamstop_worker.simulator.server import Server
-from streamstop_worker.simulator.simulation import DEFAULT_ACCOUNTS, Settings, Simulation
+from streamstop_simulator.accounts import DEFAULT_ACCOUNTS, Account
+from streamstop_simulator.client import SimulatorClient
+from streamstop_simulator.clock import Clock
+from streamstop_simulator.simulation import Settings, Simulation
 
 _STOPS_WITHIN = timedelta(seconds=10)
 
@@ -28,6 +27,8 @@ def run_in_thread(
     port: int = 0,
 ) -> Iterator[SimulatorClient]:
     """Run a simulator in a thread with an event loop of its own; port 0 takes a free one."""
+    from streamstop_simulator.server import Server  # it needs h11, which the client does without
+
     server = Server(Simulation(accounts, settings, clock), port=port)
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
@@ -58,7 +59,7 @@ def run_in_process(*, accounts_file: Path | None = None, port: int = 0) -> Itera
 
     Raises :class:`ChildProcessError` if it does not start; what it says goes to this process' stderr.
     """
-    command = [sys.executable, "-m", "streamstop_worker.simulator", "--port", str(port)]
+    command = [sys.executable, "-m", "streamstop_simulator", "--port", str(port)]
     if accounts_file is not None:
         command += ["--accounts", str(accounts_file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603

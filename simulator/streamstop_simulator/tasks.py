@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from streamstop.operations import Operation, find
-from streamstop_worker.simulator.clock import Clock
+from streamstop_simulator.clock import Clock
 
 _LISTED = {
     "live.DescribeLivePullToPushList": "live.DescribeLivePullToPush",

@@ -24,8 +24,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from streamstop.operations import Kind, Operation
-from streamstop_worker.simulator.tasks import Phase, Task, TaskState, family_of
-from streamstop_worker.simulator.wire import Refusal
+from streamstop_simulator.tasks import Phase, Task, TaskState, family_of
+from streamstop_simulator.wire import Refusal
 
 Fields = dict[str, Any]
 Params = Mapping[str, Any]

@@ -19,10 +19,10 @@ from streamstop.lanes.names import ACCOUNTS, ARRIVALS, BOOK, LEASED, SCHEDULE, S
 from streamstop.redis_pool import close_redis, open_redis
 from streamstop.rooms import CONTROL
 from streamstop.settings import RedisSettings
-from streamstop_worker.accounts import Account
-from streamstop_worker.demo.embedded_redis import NoRedisServer, find_redis_server, redis_server
-from streamstop_worker.demo.interrupt import Interrupt
-from streamstop_worker.demo.processes import ProcessFailed, die_with_the_demo, processes
+from streamstop_simulator import Account
+from streamstop_simulator.demo.embedded_redis import NoRedisServer, find_redis_server, redis_server
+from streamstop_simulator.demo.interrupt import Interrupt
+from streamstop_simulator.demo.processes import ProcessFailed, die_with_the_demo, processes
 
 
 class InUse(Exception):
@@ -55,7 +55,7 @@ def broker(folder: Path, interrupt: Interrupt, *, fake: bool) -> Iterator[Broker
                 raise ProcessFailed(str(error)) from None
             yield Broker(server.url, f"{_version(executable)} on 127.0.0.1:{server.port}, for this demo only")
         return
-    command = [sys.executable, "-m", "streamstop_worker.demo.fake_redis"]
+    command = [sys.executable, "-m", "streamstop_simulator.demo.fake_redis"]
     with processes({"fakeredis": command}, folder) as (running,):
         url = running.await_line("fakeredis on ", interrupt).removeprefix("fakeredis on ")
         yield Broker(url, f"fakeredis on {urlsplit(url).netloc}, for this demo only")

@@ -8,15 +8,17 @@
         assert simulator.summary().over_limit == 0
 """
 
-from streamstop_worker.simulator.client import ControlError, LaneSummary, SeenTask, SimulatorClient, Summary
-from streamstop_worker.simulator.faults import Fault, FaultKind
-from streamstop_worker.simulator.journal import Call
-from streamstop_worker.simulator.running import run_in_process, run_in_thread
-from streamstop_worker.simulator.simulation import DEFAULT_ACCOUNTS, Settings
-from streamstop_worker.simulator.tasks import Phase, TaskState
+from streamstop_simulator.accounts import DEFAULT_ACCOUNTS, Account
+from streamstop_simulator.client import ControlError, LaneSummary, SeenTask, SimulatorClient, Summary
+from streamstop_simulator.faults import Fault, FaultKind
+from streamstop_simulator.journal import Call
+from streamstop_simulator.running import run_in_process, run_in_thread
+from streamstop_simulator.simulation import Settings
+from streamstop_simulator.tasks import Phase, TaskState
 
 __all__ = [
     "DEFAULT_ACCOUNTS",
+    "Account",
     "Call",
     "ControlError",
     "Fault",

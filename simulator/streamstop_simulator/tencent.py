@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from streamstop.operations import Operation
-from streamstop_worker.accounts import Account
-from streamstop_worker.simulator.signatures import tc3_signature
-from streamstop_worker.simulator.wire import Answer, Arrival, Claim, Refusal
+from streamstop_simulator.accounts import Account
+from streamstop_simulator.signatures import tc3_signature
+from streamstop_simulator.wire import Answer, Arrival, Claim, Refusal
 
 #: What ``X-TC-Region`` may be, on the China and on the international site.
 REGIONS = frozenset(

@@ -5,19 +5,18 @@ Every method is one HTTP request on a connection of its own, so one client serve
 
 import http.client
 import json
-import operator
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
 
 from streamstop.operations import Operation
-from streamstop_worker.accounts import Account
-from streamstop_worker.simulator.faults import Fault, FaultKind
-from streamstop_worker.simulator.journal import Call
-from streamstop_worker.simulator.simulation import Settings
-from streamstop_worker.simulator.tasks import Phase, TaskStart, TaskState
+from streamstop_simulator.accounts import Account
+from streamstop_simulator.faults import Fault, FaultKind
+from streamstop_simulator.journal import Call
+from streamstop_simulator.simulation import Settings
+from streamstop_simulator.tasks import Phase, TaskStart, TaskState
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -153,7 +152,7 @@ class SimulatorClient:
         reply: Mapping[str, Any] | None = None,
         retry_after: timedelta | None = None,
     ) -> None:
-        """Let calls meet a fault; :class:`~streamstop_worker.simulator.faults.Fault` tells what each part means.
+        """Let calls meet a fault; :class:`~streamstop_simulator.faults.Fault` tells what each part means.
 
         Raises :class:`ValueError` for a rule that makes no sense.
         """
@@ -189,12 +188,7 @@ class SimulatorClient:
 
     def add_accounts(self, accounts: Iterable[Account]) -> None:
         """Add accounts; one with a name that is known replaces it."""
-        names = ("name", "vendor", "access_key_id", "access_key_secret", "security_token")
-        entries = [
-            dict(zip(names, operator.attrgetter(*names)(account), strict=True)) | {"limits": dict(account.limits)}
-            for account in accounts
-        ]
-        self._send("PUT", "accounts", entries)
+        self._send("PUT", "accounts", [asdict(account) for account in accounts])
 
     def set_limit(self, account: str, operation: str, limit: float | None) -> None:
         """Set a lane's limit in calls per second; None returns to the page's."""

@@ -13,24 +13,18 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop.operations import OPERATIONS, Operation
-from streamstop_worker.accounts import Account
-from streamstop_worker.simulator import actions
-from streamstop_worker.simulator.aliyun import Aliyun
-from streamstop_worker.simulator.clock import Clock
-from streamstop_worker.simulator.faults import Fault, Faults
-from streamstop_worker.simulator.injection import Said, Teller
-from streamstop_worker.simulator.journal import Call, Journal
-from streamstop_worker.simulator.limits import SlidingWindow
-from streamstop_worker.simulator.tasks import Task, Tasks, TaskStart, TaskState, family_of, identifying
-from streamstop_worker.simulator.tencent import Tencent
-from streamstop_worker.simulator.wire import Answer, Arrival, Claim, Refusal
+from streamstop_simulator import actions
+from streamstop_simulator.accounts import DEFAULT_ACCOUNTS, Account
+from streamstop_simulator.aliyun import Aliyun
+from streamstop_simulator.clock import Clock
+from streamstop_simulator.faults import Fault, Faults
+from streamstop_simulator.injection import Said, Teller
+from streamstop_simulator.journal import Call, Journal
+from streamstop_simulator.limits import SlidingWindow
+from streamstop_simulator.tasks import Task, Tasks, TaskStart, TaskState, family_of, identifying
+from streamstop_simulator.tencent import Tencent
+from streamstop_simulator.wire import Answer, Arrival, Claim, Refusal
 
-#: The accounts of a simulator that was given none. The keys are no vendor's: they say what they are.
-DEFAULT_ACCOUNTS = (
-    Account("demo-aliyun-1", "aliyun", "fake-aliyun-key-1", "fake-aliyun-secret-1"),
-    Account("demo-aliyun-2", "aliyun", "fake-aliyun-key-2", "fake-aliyun-secret-2"),
-    Account("demo-tencent", "tencent", "fake-tencent-key", "fake-tencent-secret", region="ap-singapore"),
-)
 _BY_ACTION = {
     (cls.spec.product.vendor.name, cls.spec.product.version, cls.spec.action): cls for cls in OPERATIONS.values()
 }

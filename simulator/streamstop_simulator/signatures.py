@@ -9,7 +9,7 @@ import hmac
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote
 
-from streamstop_worker.simulator.wire import Arrival, Claim
+from streamstop_simulator.wire import Arrival, Claim
 
 
 def acs3_signature(arrival: Arrival, claim: Claim, secret: str) -> str:
