@@ -8,7 +8,7 @@ import click
 from streamstop.cli.exits import Exit, Failure
 from streamstop.cli.reading import KEYS, Defaults, InvalidLines, Line, read_lines, read_words
 from streamstop.client import Client
-from streamstop.errors import InvalidCommand, UnknownAccount
+from streamstop.errors import InvalidCommand, QueueUnavailable, UnknownAccount
 from streamstop.known_accounts import check_vendor, vendor_among
 from streamstop.operations import Kind
 
@@ -43,7 +43,10 @@ def check_accounts(client: Client, lines: Sequence[Line], source: BinaryIO, *, n
     """Let the client's own check run line by line, for its error does not know of lines."""
     first = {(line.command.account, line.command.operation.spec.product.vendor.name): line for line in reversed(lines)}
     problems: dict[int, InvalidCommand] = {}
-    known = client.accounts()
+    try:
+        known = client.accounts()
+    except QueueUnavailable as away:
+        raise QueueUnavailable(f"{away}; {nothing}") from away
     for (account, vendor), line in first.items():
         try:
             check_vendor(account, vendor_among(known, account), vendor)
