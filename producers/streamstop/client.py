@@ -179,7 +179,8 @@ class Client:
     def lanes(self, lanes: Iterable[Lane] | None = None) -> list[LaneView]:
         """Return what `lanes` hold now; None: what every lane holds that has a job, sorted by account and operation.
 
-        The lanes of shutdowns' own steps, whose accounts begin with an underscore, are among these.
+        Among these are the lanes of shutdowns' own steps, whose accounts begin with an underscore. To list them all,
+        a Redis user must be allowed to read the workers' schedule; one who may only enqueue is not.
         """
         with self._backend.reaching("the lanes could not be looked at"):
             return self._backend.lanes(None if lanes is None else list(lanes))

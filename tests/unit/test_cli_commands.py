@@ -191,6 +191,14 @@ def test_an_id_on_standard_input_that_is_not_text_exits_2_and_nothing_is_cancell
     assert "An ID must be UTF-8 text." in result.stderr
 
 
+def test_a_file_whose_accounts_cannot_be_looked_up_says_that_nothing_was_enqueued(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.jsonl"
+    file.write_text(STOP)
+    result = run(f"stop --from {file}")
+    assert result.exit_code == 4
+    assert result.stderr.endswith("the accounts could not be looked up; nothing was enqueued\n")
+
+
 def test_the_option_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMSTOP_REDIS_URL", "http://nothing")
     assert run("job x").exit_code == 2

@@ -16,7 +16,7 @@ from streamstop.cli._shared.parsing import (
     parse_words,
 )
 from streamstop.client import Client
-from streamstop.errors import InvalidCommand, UnknownAccount
+from streamstop.errors import InvalidCommand, QueueUnavailable, UnknownAccount
 from streamstop.known_accounts import check_vendor, vendor_among
 from streamstop.operations import Kind
 
@@ -53,7 +53,10 @@ def check_accounts(client: Client, lines: Sequence[NumberedCommand], source: Bin
     """Check the accounts of `lines` here, because the client's own error does not name lines."""
     first = {(line.command.account, line.command.operation.spec.product.vendor.name): line for line in reversed(lines)}
     problems: dict[int, InvalidCommand] = {}
-    known = client.accounts()
+    try:
+        known = client.accounts()
+    except QueueUnavailable as error:
+        raise QueueUnavailable(f"{error}; {nothing}") from error
     for (account, vendor), line in first.items():
         try:
             check_vendor(account, vendor_among(known, account), vendor)
