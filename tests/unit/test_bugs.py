@@ -17,7 +17,7 @@ from streamstop.dead import Letters
 from streamstop.lanes import Tries
 from streamstop.lanes.names import DEAD
 from streamstop.messages import celery_message
-from streamstop.rooms import CONTROL, Rooms
+from streamstop.rooms import CONTROL, Rooms, ShutdownStatus
 from streamstop_worker.pipeline import execute
 from streamstop_worker.pipeline.bugs import EVENT
 from streamstop_worker.pipeline.deliveries import Delivery
@@ -127,12 +127,12 @@ def test_a_call_that_met_a_bug_may_have_stopped_what_the_vendor_then_does_not_kn
     assert (outcome.result, outcome.calls) == (Result.ALREADY_STOPPED, 2)
 
 
-@pytest.mark.parametrize("part", ["outcomes", "lanes"])
+@pytest.mark.parametrize("name", ["shutdown.{}:outcomes", "shutdown.{}:lanes", "room.r:tasks", "room.r:state"])
 def test_an_end_that_its_shutdown_cannot_count_is_recorded_and_its_letter_counts_it_later(
-    bench: Pipeline, part: str
+    bench: Pipeline, name: str
 ) -> None:
     shutdown, delivery = member(bench)
-    key = f"streamstop.shutdown.{shutdown}:{part}"
+    key = f"streamstop.{name.format(shutdown)}"
     kept = bench.redis.dump(key)
     bench.redis.set(key, FOREIGN)
     outcome, line = carried(bench, delivery)
@@ -151,7 +151,9 @@ def test_an_end_that_its_shutdown_cannot_count_is_recorded_and_its_letter_counts
     bench.execute(bench.take_of(delivery.taken.lane))
     progress = Rooms(bench.redis, bench.lanes).progress(shutdown)
     assert progress is not None
-    assert (progress.ended, len(bench.requests)) == (1, 2)
+    assert (progress.ended, progress.status) == (1, ShutdownStatus.DONE)
+    assert bench.redis.hget(f"streamstop.shutdown.{shutdown}", "attention") in {None, b"0"}
+    assert len(bench.requests) == 2
 
 
 def test_an_end_whose_dead_letter_redis_fails_over_is_recorded_without_it(bench: Pipeline) -> None:

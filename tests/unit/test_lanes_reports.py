@@ -179,7 +179,8 @@ def test_a_history_of_another_version_is_read_as_far_as_it_is_known(text: str, h
 
 
 def test_a_version_before_reads_the_numbers_that_it_knows_of_a_history() -> None:
-    assert str(Tries(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1)).split()[:6] == [
+    text = str(Tries(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1))
+    assert text.split()[:6] == [
         "2",
         "3",
         "1",

@@ -125,10 +125,11 @@ def test_a_report_that_redis_never_takes_fails_in_the_end_and_the_next_one_is_ma
     assert report_all(bench, unsteady_reporter, [ended(well)]) == [timedelta(0)]
 
 
-def test_of_a_batch_that_redis_fails_over_each_job_is_reported_by_itself(bench: Work) -> None:
+@pytest.mark.parametrize("kind", [ResponseError, TypeError])
+def test_of_a_batch_that_meets_a_bug_each_job_is_reported_by_itself(bench: Work, kind: type[Exception]) -> None:
     schedule, unsteady_reporter = unsteady(bench)
     jobs = [job(bench, lane) for lane in LANES]
-    schedule.before = [ResponseError("a fault of one of them"), ResponseError("its own"), None]
+    schedule.before = [kind("a fault of one of them"), kind("its own"), None]
 
     async def together() -> list[Any]:
         waiting = [reporter._Waiting(ended(one), asyncio.get_running_loop().create_future()) for one in jobs]
@@ -136,7 +137,7 @@ def test_of_a_batch_that_redis_fails_over_each_job_is_reported_by_itself(bench: 
         return await asyncio.gather(*(one.answer for one in waiting), return_exceptions=True)
 
     broken, well = bench.run(together())
-    assert isinstance(broken, ResponseError)
+    assert isinstance(broken, kind)
     assert (well, schedule.batches) == (timedelta(0), [2, 1, 1])
 
 

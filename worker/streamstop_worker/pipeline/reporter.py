@@ -93,8 +93,8 @@ class Reporter:
         try:
             answers = self._answers([waiting.report for waiting in batch])
         except Exception as error:  # noqa: BLE001  # whatever it is, the jobs' own tasks must hear of it
-            if isinstance(error, ResponseError) and len(batch) > 1:
-                # One of them may be what Redis fails over; the others must not fail with it.
+            if len(batch) > 1 and (isinstance(error, ResponseError) or not is_unreachable(error)):
+                # One of them may be the cause; the others must not fail with it.
                 for one in batch:
                     self._make([one])
                 return
