@@ -1,9 +1,12 @@
 """streamstop stops stream tasks at cloud vendors: producers enqueue, workers call, at each account's own pace."""
 
+from streamstop._core.commands import Command
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView
+from streamstop._core.letters import DeadLetter, Matching
+from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
 from streamstop.aio import AsyncClient, AsyncDeadLetters, AsyncJob, AsyncShutdown
 from streamstop.client import Client
-from streamstop.commands import Command
-from streamstop.dead import DeadLetter, Matching
 from streamstop.dead_letters import DeadLetters
 from streamstop.errors import (
     InternalError,
@@ -22,12 +25,9 @@ from streamstop.errors import (
     UnknownShutdown,
 )
 from streamstop.jobs import Job
-from streamstop.lanes import Lane, LaneView
 from streamstop.operations import Operation
-from streamstop.outcomes import Outcome, Result, State, Status
-from streamstop.results import Deferral
-from streamstop.rooms import LaneProgress, Progress, RoomView, ShutdownStatus
-from streamstop.shutdown import Shutdown
+from streamstop.outcomes import Deferral, Outcome, Result, State, Status
+from streamstop.shutdowns import Shutdown
 
 __all__ = [
     "AsyncClient",

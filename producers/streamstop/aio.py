@@ -15,18 +15,18 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
+from streamstop._core.commands import Command
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView
+from streamstop._core.letters import DeadLetter, Matching
+from streamstop._core.progress import Progress, RoomView, ShutdownStatus
 from streamstop.client import Client
-from streamstop.commands import Command
-from streamstop.dead import DeadLetter, Matching
 from streamstop.dead_letters import DeadLetters
 from streamstop.errors import OutcomeTimeout, QueueUnavailable
 from streamstop.jobs import Job, duration
-from streamstop.lanes import Lane, LaneView
 from streamstop.operations import Operation
-from streamstop.outcomes import Outcome
-from streamstop.results import Deferral
-from streamstop.rooms import Progress, RoomView, ShutdownStatus
-from streamstop.shutdown import Shutdown
+from streamstop.outcomes import Deferral, Outcome
+from streamstop.shutdowns import Shutdown
 
 _T = TypeVar("_T")
 

@@ -8,19 +8,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from streamstop.backend import Backend
-from streamstop.commands import Command
+from streamstop._core.backend import Backend
+from streamstop._core.commands import Command
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView
+from streamstop._core.membership import check_callback, check_room
+from streamstop._core.progress import RoomView
+from streamstop._redis.accounts import check_vendor
+from streamstop._redis.backend import RedisBackend
 from streamstop.dead_letters import DeadLetters
 from streamstop.errors import InvalidCommand
 from streamstop.jobs import Job, duration
-from streamstop.known_accounts import check_vendor
-from streamstop.lanes import Lane, LaneView
 from streamstop.operations import Kind, Operation
 from streamstop.outcomes import Outcome
-from streamstop.redis_backend import RedisBackend
-from streamstop.rooms import RoomView, check_callback, check_room
 from streamstop.settings import RedisSettings, RoomSettings
-from streamstop.shutdown import Shutdown
+from streamstop.shutdowns import Shutdown
 
 
 class Client:

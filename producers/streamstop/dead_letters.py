@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from streamstop.backend import Backend
-from streamstop.dead import DeadLetter, Matching
+from streamstop._core.backend import Backend
+from streamstop._core.letters import DeadLetter, Matching
 from streamstop.jobs import Job
 
 _ALL = Matching()

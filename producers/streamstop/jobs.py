@@ -4,11 +4,10 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from streamstop.backend import Backend
+from streamstop._core.backend import Backend
+from streamstop._core.lane import Lane
 from streamstop.errors import NotCancellable, OutcomeTimeout
-from streamstop.lanes import Lane
-from streamstop.outcomes import Outcome, Result
-from streamstop.results import Deferral
+from streamstop.outcomes import Deferral, Outcome, Result
 
 
 @dataclass(frozen=True)

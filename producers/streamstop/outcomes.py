@@ -1,5 +1,6 @@
 """How a job ended: :class:`Outcome`, the one shape in which workers record it and producers read it."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -103,3 +104,11 @@ class Outcome(BaseModel):
     def ok(self) -> bool:
         """Whether the producer got what it asked for."""
         return self.result.ok
+
+
+@dataclass(frozen=True)
+class Deferral:
+    """Why a job is waiting to be called again, and until when."""
+
+    reason: str
+    due: datetime

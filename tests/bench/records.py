@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from streamstop.lanes.names import Lane, result_key
+from streamstop._core.lane import Lane, result_key
+from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome, Result
-from streamstop.results import outcome_record
 from streamstop.settings import OUTCOMES_KEPT
 from streamstop_simulator.demo.embedded_redis import redis_server
 

@@ -20,8 +20,9 @@ from typing import Any
 import click
 from redis import Redis
 
-from streamstop.lanes import Lane, Lanes
-from streamstop.lanes.pace import HEADROOM
+from streamstop._core.lane import Lane
+from streamstop._core.pace import HEADROOM
+from streamstop._redis.lanes import Lanes
 from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.bench.metering import cpu_seconds, machine
 from tests.bench.soak_load import Book, accounts_for, lanes_of, load, operation_ids

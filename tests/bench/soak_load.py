@@ -17,7 +17,8 @@ from typing import Any
 from redis import Redis
 
 from streamstop import Client, Command
-from streamstop.lanes.names import Lane, result_key
+from streamstop._core.lane import Lane, result_key
+from streamstop._wire.results import read_record
 from streamstop.operations import (
     DeleteCloudRecording,
     DescribeStreamIngest,
@@ -32,7 +33,6 @@ from streamstop.operations import (
     StopWebRecord,
 )
 from streamstop.outcomes import Outcome
-from streamstop.results import read_record
 from streamstop_worker.accounts import Account
 
 _REPOSITORY = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from streamstop.lanes.names import Lane
+from streamstop._core.lane import Lane
 from streamstop_simulator import SimulatorClient, run_in_process
 from streamstop_worker.accounts import Account
 from tests.bench.answering import Answering, answering

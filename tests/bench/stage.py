@@ -12,7 +12,7 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop.lanes.names import Lane
+from streamstop._core.lane import Lane
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.accounts import Account
 from tests.bench import plain_celery

@@ -13,18 +13,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from streamstop import callbacks
+from streamstop._core.commands import ReceivedCommand
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Tries
+from streamstop._core.letters import letter_of
+from streamstop._core.membership import Membership, check_callback, check_room, task_of
+from streamstop._redis.pool import open_redis
+from streamstop._wire.results import outcome_record, read_record
 from streamstop.cli._shared.parsing import LINE_KEYS, Defaults, InvalidLines, parse_lines
-from streamstop.commands import ReceivedCommand
-from streamstop.dead import letter_of
 from streamstop.errors import InvalidCommand, InvalidSettings
-from streamstop.lanes import Tries
-from streamstop.lanes.names import Lane
 from streamstop.operations import OPERATIONS, Kind, Operation
 from streamstop.outcomes import Outcome, Result
-from streamstop.redis_pool import open_redis
-from streamstop.results import outcome_record, read_record
-from streamstop.rooms import Membership
-from streamstop.rooms.membership import check_callback, check_room, task_of
 from streamstop.settings import RedisSettings, RoomSettings, outcomes_kept
 from streamstop_worker.accounts import load_accounts
 from streamstop_worker.pipeline.deliveries import argument_of

@@ -7,10 +7,10 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Command, QueueUnavailable, Result, ShutdownStatus
-from streamstop.batches import Batches
-from streamstop.lanes.names import BATCH, BATCHES, WAKE
+from streamstop._core.constants import BATCH, BATCHES, WAKE
+from streamstop._redis import rooms as rooms_module
+from streamstop._redis.batches import Batches
 from streamstop.operations import StopMPUTask
-from streamstop.rooms import rooms as rooms_module
 from tests.integration.test_rooms_step_by_step import LANE, ROOM, Hands, stops
 from tests.support.below import connections
 from tests.support.mortal import die

@@ -9,12 +9,15 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Progress, Result, Shutdown, ShutdownStatus
-from streamstop.dead import letter_of
-from streamstop.lanes import Ended, Lane, LastCall, Released, Taken
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LastCall, Taken
+from streamstop._core.letters import letter_of
+from streamstop._core.membership import Membership
+from streamstop._redis.rooms import CALLBACKS
+from streamstop._wire.reports import Ended, Released
+from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome
-from streamstop.results import outcome_record
-from streamstop.rooms import CALLBACKS, Membership
-from streamstop_worker.shutdowns import settlement_of
+from streamstop_worker.shutdowns.fan_out import settlement_of
 from tests.integration.test_rooms_step_by_step import LANE, ROOM, Hands
 from tests.support.below import connections
 

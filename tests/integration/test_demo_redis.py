@@ -7,8 +7,10 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Command
-from streamstop.lanes import Book, Lane, Pace, Schedule
-from streamstop.lanes.names import WAKE
+from streamstop._core.constants import WAKE
+from streamstop._core.lane import Lane
+from streamstop._core.pace import Pace
+from streamstop._redis.schedule import Book, Schedule
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.demo.broker import InUse, broker, clear, refuse_if_used
 from streamstop_simulator.demo.interrupt import Interrupt

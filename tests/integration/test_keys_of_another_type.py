@@ -10,16 +10,20 @@ from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
 from streamstop import Client, Command, InternalError
-from streamstop.batches import Batches, entry_of
-from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import Lane, Lanes, Queued, Schedule
-from streamstop.lanes.names import ACCOUNTS, BATCH, LEASED
-from streamstop.messages import celery_message
+from streamstop._core.constants import ACCOUNTS, BATCH, LEASED
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Queued
+from streamstop._redis.accounts import KnownAccounts
+from streamstop._redis.batches import Batches
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.schedule import Schedule
+from streamstop._redis.staging import entry_of
+from streamstop._wire.messages import celery_message
 from streamstop.operations import StopMPUTask
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.pipeline.bugs import EVENT
 from streamstop_worker.pipeline.pacing import book_of
-from streamstop_worker.sweep import Sweeper
+from streamstop_worker.upkeep.sweep import Sweeper
 
 STOP = StopMPUTask(app_id="a", task_id="t")
 LANE, SOUND = Lane("live-cn", "live.StopMPUTask"), Lane("live-cn", "rtc.StopMPUTask")

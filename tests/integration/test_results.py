@@ -9,11 +9,12 @@ from celery import Celery
 from celery.result import ResultSet
 from redis import Redis
 
+from streamstop._core.lane import result_key
+from streamstop._core.lane_types import LastCall
+from streamstop._wire.reports import Ended, Retried
+from streamstop._wire.results import deferral_record, outcome_record
 from streamstop.errors import JobDeferred, JobFailed
-from streamstop.lanes import Ended, LastCall, Retried
-from streamstop.lanes.names import result_key
-from streamstop.outcomes import Outcome, Result
-from streamstop.results import Deferral, deferral_record, outcome_record
+from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop.settings import RedisSettings
 from streamstop_worker.settings import celery_options
 from tests.support.lane_hands import JUDGED_ONCE, KEPT, LaneHands

@@ -10,13 +10,18 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Command, Result, Shutdown, ShutdownStatus
-from streamstop.lanes import Lane, Lanes, Retried, Schedule, Take, Tries
-from streamstop.lanes.names import ARRIVALS, WAKE
+from streamstop._core.constants import ARRIVALS, WAKE
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Take, Tries
+from streamstop._core.membership import Membership
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
+from streamstop._redis.schedule import Schedule
+from streamstop._wire.reports import Retried
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome
-from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
-from streamstop_worker import shutdowns
-from streamstop_worker.shutdowns import Shutdowns
+from streamstop_worker.shutdowns import fan_out as shutdowns
+from streamstop_worker.shutdowns.fan_out import Shutdowns
 from tests.support.below import connections
 
 LANE = Lane("trtc-intl", "trtc.StopPublishCdnStream")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from streamstop import Command
-from streamstop.lanes import Lanes
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.rooms import Rooms
 from streamstop.operations import StopMPUTask
-from streamstop.rooms import Rooms
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
-from streamstop_worker.shutdowns import Shutdowns
+from streamstop_worker.shutdowns.fan_out import Shutdowns
 
 KEPT = ("--appendonly", "yes")
 TASKS = 1500

@@ -1,8 +1,8 @@
 """What lies below a client, for tests that look into Redis by the same means."""
 
 from streamstop import Client
-from streamstop.connections import Connections
-from streamstop.redis_backend import RedisBackend
+from streamstop._redis.backend import RedisBackend
+from streamstop._redis.connections import Connections
 
 
 def connections(client: Client) -> Connections:

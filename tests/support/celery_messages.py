@@ -4,7 +4,7 @@ import base64
 import json
 from typing import Any
 
-from streamstop.lanes import Lane
+from streamstop._core.lane import Lane
 
 
 def celery_message(lane: Lane, job_id: str, *, priority: object = 0, task: str = "streamstop.execute") -> bytes:

@@ -11,7 +11,8 @@ from celery.worker import state
 from kombu.asynchronous import Hub
 from kombu.transport.virtual import Message
 
-from streamstop.lanes import Lane, Taken, Tries
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Taken, Tries
 from streamstop_worker.celery_parts.consumer import Consumer
 from streamstop_worker.celery_parts.pool import EventLoopPool
 from streamstop_worker.celery_parts.tasks import register

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from streamstop.lanes import Lane
+from streamstop._core.lane import Lane
 from tests.support.celery_messages import envelope
 
 _TEXTS = (

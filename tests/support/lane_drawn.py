@@ -6,19 +6,9 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from streamstop.lanes import (
-    Ended,
-    Lane,
-    LastCall,
-    Lateness,
-    Released,
-    Renewed,
-    Report,
-    Retried,
-    Taken,
-    Throttled,
-    Tries,
-)
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LastCall, Lateness, Taken, Tries
+from streamstop._wire.reports import Ended, Released, Renewed, Report, Retried, Throttled
 from tests.support.celery_messages import celery_message
 from tests.support.lane_hands import ENDED, KEPT, LEASE, WAITS_AGAIN
 from tests.support.lane_promises import SECOND

@@ -7,26 +7,13 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop.lanes import (
-    Book,
-    Ended,
-    Lane,
-    Lanes,
-    LastCall,
-    Lateness,
-    Pace,
-    Released,
-    Report,
-    Reported,
-    Retried,
-    Schedule,
-    Swept,
-    Take,
-    Taken,
-    Throttled,
-    Tries,
-)
-from streamstop.lanes.names import ARRIVALS, DEAD, LEASED, PRIORITY_STEPS, SCHEDULE, WAKE, result_key
+from streamstop._core.constants import ARRIVALS, DEAD, LEASED, SCHEDULE, WAKE
+from streamstop._core.lane import PRIORITY_STEPS, Lane, result_key
+from streamstop._core.lane_types import LastCall, Lateness, Swept, Take, Taken, Tries
+from streamstop._core.pace import Pace
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.schedule import Book, Reported, Schedule
+from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
 from tests.support.celery_messages import celery_message
 from tests.support.moved_clock import MovedClock
 

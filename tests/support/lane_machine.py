@@ -11,11 +11,9 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streamstop.lanes import (
-    Lane,
-    LastCall,
-)
-from streamstop.lanes.names import DEAD, LEASED, SCHEDULE
+from streamstop._core.constants import DEAD, LEASED, SCHEDULE
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LastCall
 from tests.support.celery_messages import celery_message
 from tests.support.lane_drawn import (
     GARBAGE,

@@ -5,7 +5,9 @@ What a lane holds needs no model: :mod:`tests.support.lane_promises` tells what 
 
 from dataclasses import dataclass, field
 
-from streamstop.lanes import Ended, LastCall, Pace, Released, Renewed, Report, Retried, Taken, Throttled
+from streamstop._core.lane_types import LastCall, Taken
+from streamstop._core.pace import Pace
+from streamstop._wire.reports import Ended, Released, Renewed, Report, Retried, Throttled
 from tests.support.lane_promises import SECOND, LaneHolds
 
 #: How far ahead of its slot a job is given.

@@ -7,8 +7,8 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop.lanes import Lane
-from streamstop.lanes.names import ARRIVALS, LEASED, SCHEDULE, WAKE
+from streamstop._core.constants import ARRIVALS, LEASED, SCHEDULE, WAKE
+from streamstop._core.lane import Lane
 
 SECOND = 1_000_000
 

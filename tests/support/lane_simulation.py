@@ -8,7 +8,11 @@ from datetime import timedelta
 
 from redis import Redis
 
-from streamstop.lanes import Ended, Lane, LastCall, Pace, Schedule, Taken
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LastCall, Taken
+from streamstop._core.pace import Pace
+from streamstop._redis.schedule import Schedule
+from streamstop._wire.reports import Ended
 from tests.support.celery_messages import celery_message
 from tests.support.lane_hands import ENDED, KEPT, LEASE, announce, book_for
 from tests.support.moved_clock import MovedClock

@@ -5,20 +5,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from streamstop.lanes import (
-    Book,
-    Ended,
-    Lane,
-    Lanes,
-    LastCall,
-    Pace,
-    Released,
-    Renewed,
-    Report,
-    Schedule,
-    Taken,
-    Throttled,
-)
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LastCall, Taken
+from streamstop._core.pace import Pace
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.schedule import Book, Schedule
+from streamstop._wire.reports import Ended, Released, Renewed, Report, Throttled
 from tests.support.lane_drawn import (
     LANES,
     LONGEST_LEASE,

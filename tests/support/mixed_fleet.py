@@ -13,9 +13,10 @@ from itertools import count
 from pathlib import Path
 
 from streamstop import Outcome, Result
-from streamstop.lanes import Lane, LaneView
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView
 from streamstop.operations import StopMPUTask
-from streamstop.shutdown import Shutdown
+from streamstop.shutdowns import Shutdown
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.polling import eventually
 from tests.support.versions import SAYS_WHERE, Version, write_says_where

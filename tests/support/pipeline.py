@@ -11,13 +11,15 @@ import httpx
 from fakeredis import FakeRedis, FakeServer
 
 from streamstop import Command, Deferral, Outcome
-from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import Lane, Lanes, Schedule
-from streamstop.lanes.names import LEASED, SCHEDULE
-from streamstop.messages import celery_message
+from streamstop._core.constants import LEASED, SCHEDULE
+from streamstop._core.lane import Lane
+from streamstop._redis.accounts import KnownAccounts
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.rooms import Rooms
+from streamstop._redis.schedule import Schedule
+from streamstop._wire.messages import celery_message
+from streamstop._wire.results import read_record
 from streamstop.operations import Operation, RtcStopMPUTask
-from streamstop.results import read_record
-from streamstop.rooms import Rooms
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.pipeline.backoff import Backoff
 from streamstop_worker.pipeline.deliveries import Delivery, deliveries
@@ -26,7 +28,7 @@ from streamstop_worker.pipeline.execute import Executor
 from streamstop_worker.pipeline.pacing import book_of
 from streamstop_worker.pipeline.reporter import Reporter
 from streamstop_worker.pipeline.slots import Slots
-from streamstop_worker.shutdowns import Shutdowns
+from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 
 ACCOUNTS = '[accounts.live-cn]\nvendor = "aliyun"\naccess_key_id = "id"\naccess_key_secret = "hush"\n'

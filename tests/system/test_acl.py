@@ -14,24 +14,13 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from streamstop import Client, Command, QueueUnavailable, Result
-from streamstop.batches import STAGED, Batches
-from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import Lane
-from streamstop.lanes.names import (
-    ACCOUNTS,
-    ARRIVALS,
-    BATCH,
-    BATCHES,
-    DEAD,
-    LEASED,
-    READY,
-    SCHEDULE,
-    WAKE,
-    result_key,
-)
-from streamstop.messages import celery_message
+from streamstop._core.constants import ACCOUNTS, ARRIVALS, BATCH, BATCHES, DEAD, LEASED, READY, SCHEDULE, STAGED, WAKE
+from streamstop._core.lane import Lane, result_key
+from streamstop._core.progress import ShutdownStatus
+from streamstop._redis.accounts import KnownAccounts
+from streamstop._redis.batches import Batches
+from streamstop._wire.messages import celery_message
 from streamstop.operations import StopMPUTask
-from streamstop.rooms import ShutdownStatus
 from streamstop_simulator import SimulatorClient, run_in_thread
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from tests.support.accounts import DEFAULT_ACCOUNTS

@@ -11,8 +11,8 @@ from celery import Celery
 from celery.result import AsyncResult
 
 from streamstop import Outcome, Result
+from streamstop._core.lane import Lane
 from streamstop.errors import JobFailed
-from streamstop.lanes.names import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopMPUTask, StopStreamIngest
 from tests.support.celery_messages import celery_message
 from tests.support.celery_tools import TIMEOUT_S, answer, celery, monitor, plain_app

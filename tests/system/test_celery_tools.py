@@ -11,8 +11,8 @@ from celery import Celery
 from celery.result import AsyncResult
 
 from streamstop import Command, Result
+from streamstop._core.constants import WAKE
 from streamstop.errors import JobFailed
-from streamstop.lanes.names import WAKE
 from streamstop.operations import OPERATIONS, StopEdgeTranscodeJob, StopMPUTask, StopStreamIngest
 from tests.support.celery_tools import TIMEOUT_S, answer, celery, plain_app
 from tests.support.polling import eventually

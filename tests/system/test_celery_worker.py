@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamstop import Outcome, Result
-from streamstop.lanes.names import Lane
+from streamstop._core.lane import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopStreamIngest
 from tests.support.celery_tools import TIMEOUT_S, answer, celery, plain_app
 from tests.support.polling import eventually

@@ -27,7 +27,8 @@ from streamstop import (
     UnknownDeadLetter,
     UnknownShutdown,
 )
-from streamstop.lanes.names import DEAD, Lane
+from streamstop._core.constants import DEAD
+from streamstop._core.lane import Lane
 from streamstop.operations import StopMPUTask, StopPublishCdnStream, StopStreamIngest
 from streamstop_simulator import Call, FaultKind, TaskState
 from streamstop_simulator.demo.embedded_redis import redis_server

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from streamstop import Result
-from streamstop.lanes.names import Lane
+from streamstop._core.lane import Lane
 from tests.support.celery_tools import TIMEOUT_S, answer, plain_app
 from tests.support.world import TENCENT, World, world
 

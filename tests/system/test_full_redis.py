@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from streamstop import Command, Job, Outcome, QueueUnavailable, Result
-from streamstop.lanes.names import Lane, result_key
+from streamstop._core.lane import Lane, result_key
+from streamstop._wire.results import outcome_record
 from streamstop.operations import Operation, StopLivePullToPush, StopStreamIngest
-from streamstop.results import outcome_record
 from streamstop_simulator.tasks import TaskState
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streamstop import Result
-from streamstop.lanes import Lane
+from streamstop._core.lane import Lane
 from streamstop.operations import StopMPUTask
 from tests.support.hostile import hostile_messages
 from tests.support.world import ALIYUN, World, world

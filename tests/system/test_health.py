@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from streamstop import Command
-from streamstop.lanes.names import WAKE
+from streamstop._core.constants import WAKE
 from streamstop.operations import StopStreamIngest
 from streamstop_worker.health import takes_jobs
 from streamstop_worker.settings import client_name

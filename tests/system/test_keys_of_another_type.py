@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from streamstop import Command, DeadLetter, InternalError, Matching, Result, ShutdownStatus
+from streamstop._redis.rooms import CONTROL
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
-from streamstop.rooms import CONTROL
 from streamstop_simulator import FaultKind
 from tests.support.polling import eventually
 from tests.support.world import TENCENT, World, world

@@ -22,7 +22,8 @@ from streamstop import (
     Result,
     UnknownAccount,
 )
-from streamstop.lanes import Lane, Pace
+from streamstop._core.lane import Lane
+from streamstop._core.pace import Pace
 from streamstop.operations import StopEdgeTranscodeJob, StopLivePullToPush, StopMPUTask, StopStreamIngest
 from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streamstop import Result
-from streamstop.lanes import Lane
-from streamstop.lanes.names import READY
+from streamstop._core.constants import READY
+from streamstop._core.lane import Lane
 from streamstop.operations import StopMPUTask
 from tests.support.celery_messages import envelope
 from tests.support.polling import eventually

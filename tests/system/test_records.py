@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from streamstop import Result
-from streamstop.lanes.names import result_key
+from streamstop._core.lane import result_key
 from streamstop.operations import StopStreamIngest
 from tests.support.world import TENCENT, world
 

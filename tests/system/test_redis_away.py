@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from streamstop import AsyncClient, Client, Command, QueueUnavailable
-from streamstop.lanes.names import ARRIVALS, WAKE
+from streamstop._core.constants import ARRIVALS, WAKE
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_simulator.demo.embedded_redis import RedisServer, free_port, redis_server
 from tests.support.bad_network import BadNetwork, bad_network

@@ -17,8 +17,8 @@ from redis.exceptions import BusyLoadingError, RedisError
 from redis.retry import Retry
 
 from streamstop import Client, Command, Job, QueueUnavailable, Result, Shutdown
+from streamstop._core.progress import ShutdownStatus
 from streamstop.operations import StopMPUTask
-from streamstop.rooms import ShutdownStatus
 from streamstop_simulator import SimulatorClient, run_in_thread
 from streamstop_simulator.demo.embedded_redis import RedisServer, find_redis_server, free_port, redis_server
 from tests.support.accounts import DEFAULT_ACCOUNTS

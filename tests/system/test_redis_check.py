@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError
 from structlog.testing import capture_logs
 
 from streamstop_simulator.demo.embedded_redis import free_port, redis_server
-from streamstop_worker.redis_check import check
+from streamstop_worker.upkeep.redis_check import check
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.workers import accounts_toml, worker
 

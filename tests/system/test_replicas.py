@@ -10,9 +10,9 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Command, Job, QueueUnavailable
+from streamstop._core.constants import BATCHES
+from streamstop._core.lane import Lane
 from streamstop.errors import InvalidSettings
-from streamstop.lanes import Lane
-from streamstop.lanes.names import BATCHES
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from tests.support.bad_network import bad_network

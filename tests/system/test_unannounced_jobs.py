@@ -8,8 +8,9 @@ from pathlib import Path
 from redis import Redis
 
 from streamstop import Client, Deferral, Result
-from streamstop.lanes import Lane, Tries
-from streamstop.lanes.names import ARRIVALS, WAKE
+from streamstop._core.constants import ARRIVALS, WAKE
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Tries
 from streamstop.operations import StopMPUTask
 from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors

@@ -8,10 +8,9 @@ from typing import Any
 from redis import Redis
 
 from streamstop import Client, Command, QueueUnavailable
-from streamstop.batches import STAGED
-from streamstop.lanes import Lane
-from streamstop.lanes.names import ACCOUNTS, ARRIVALS, BATCH, BATCHES, LANES, LEASED, READY, SCHEDULE, WAKE
-from streamstop.rooms import CALLBACKS, CONTROL
+from streamstop._core.constants import ACCOUNTS, ARRIVALS, BATCH, BATCHES, LANES, LEASED, READY, SCHEDULE, STAGED, WAKE
+from streamstop._core.lane import Lane
+from streamstop._redis.rooms import CALLBACKS, CONTROL
 from tests.support.redis_content import everything_in
 from tests.torture.clock import SHIFT_KEY
 from tests.torture.evidence import Evidence, Recorder, open_shutdowns, shutdowns

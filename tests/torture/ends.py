@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from streamstop import Outcome, Result
-from streamstop.lanes import MOST_LAPSES
+from streamstop._redis.schedule import MOST_LAPSES
 from streamstop.operations import OPERATIONS
 from streamstop.operations import Kind as OperationKind
 from streamstop_simulator import Call, TaskState

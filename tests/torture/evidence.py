@@ -11,8 +11,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from streamstop import Command, Outcome
-from streamstop.lanes.names import result_key
-from streamstop.results import read_record
+from streamstop._core.lane import result_key
+from streamstop._wire.results import read_record
 from streamstop_simulator import Call, SeenTask
 from tests.torture.chronicle import Happened
 from tests.torture.producer import Accepted, LateStart, Unsure

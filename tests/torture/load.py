@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from streamstop import Command
-from streamstop.lanes import Lane
+from streamstop._core.lane import Lane
+from streamstop._redis.publishing import AT_ONCE
 from streamstop.operations import (
     DeleteCloudRecording,
     DescribeStreamIngest,
@@ -19,7 +20,6 @@ from streamstop.operations import (
     StopMPUTask,
     StopStreamIngest,
 )
-from streamstop.publishing import AT_ONCE
 from streamstop_worker.accounts import Account
 
 #: Their secrets are searched for in every log and in Redis.

@@ -9,7 +9,7 @@ from typing import TypeVar
 from unittest import mock
 
 from streamstop import Client, Command, QueueUnavailable, Shutdown
-from streamstop.publishing import Publisher
+from streamstop._redis.publishing import Publisher
 from tests.torture.load import Load, Room
 
 _T = TypeVar("_T")

@@ -18,13 +18,15 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop.batches import Batches
-from streamstop.lanes import Ended, Report, Retried, Schedule
-from streamstop.rooms import Rooms
-from streamstop_worker import control, shutdowns
+from streamstop._redis.batches import Batches
+from streamstop._redis.rooms import Rooms
+from streamstop._redis.schedule import Schedule
+from streamstop._wire.reports import Ended, Report, Retried
 from streamstop_worker.app import app
 from streamstop_worker.pipeline import execute
 from streamstop_worker.pipeline.execute import Executor
+from streamstop_worker.shutdowns import control
+from streamstop_worker.shutdowns import fan_out as shutdowns
 from streamstop_worker.transport import Transport, TransportFault
 from tests.torture.clock import register_script
 

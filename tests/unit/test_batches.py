@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from streamstop.batches import STAGED, Batches, batches, entry_of
-from streamstop.lanes import Lane, Queued
-from streamstop.lanes.names import ARRIVALS, BATCH, BATCHES, WAKE
-from streamstop.refusals import StagingLost
+from streamstop._core.constants import ARRIVALS, BATCH, BATCHES, STAGED, WAKE
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Queued
+from streamstop._redis import batches
+from streamstop._redis.batches import Batches
+from streamstop._redis.errors import StagingLost
+from streamstop._redis.staging import entry_of
 from tests.support.moved_clock import MovedClock, fake_redis
 
 LANES = [Lane("a", "live.StopMPUTask"), Lane("b", "trtc.StopPublishCdnStream")]

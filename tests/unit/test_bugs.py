@@ -13,11 +13,12 @@ from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
 from streamstop import Command, DeadLetter, Outcome, Result
-from streamstop.dead import Letters
-from streamstop.lanes import Tries
-from streamstop.lanes.names import DEAD
-from streamstop.messages import celery_message
-from streamstop.rooms import CONTROL, Rooms, ShutdownStatus
+from streamstop._core.constants import DEAD
+from streamstop._core.lane_types import Tries
+from streamstop._core.progress import ShutdownStatus
+from streamstop._redis.dead import Letters
+from streamstop._redis.rooms import CONTROL, Rooms
+from streamstop._wire.messages import celery_message
 from streamstop_worker.pipeline import execute
 from streamstop_worker.pipeline.bugs import EVENT
 from streamstop_worker.pipeline.deliveries import Delivery

@@ -11,11 +11,11 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
+from streamstop._redis.connections import Connections
+from streamstop._redis.dead import Letters
 from streamstop.cli import main
 from streamstop.cli.dead_filters import Duration
 from streamstop.client import Client
-from streamstop.connections import Connections
-from streamstop.dead import Letters
 from streamstop.jobs import Job
 from streamstop.operations import OPERATIONS
 from streamstop.outcomes import Outcome, Result

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop import Command, Deferral, Operation, Outcome, Result, State, Status
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView
 from streamstop.cli._shared.exit_codes import Exit
 from streamstop.cli._shared.output import printable
 from streamstop.cli.job_output import JobRow, job_json, job_page, job_table, results_summary
 from streamstop.cli.operations import operation_facts, operation_page
-from streamstop.lanes import Lane, LaneView
 from streamstop.operations import OPERATIONS, GetMPUTaskStatus, ListRtcMPUTaskDetail, StopMPUTask
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

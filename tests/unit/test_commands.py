@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop import Command, InvalidCommand
-from streamstop.commands import LONGEST_EXPIRY, VERSION, ReceivedCommand
+from streamstop._core.commands import LONGEST_EXPIRY, VERSION, ReceivedCommand
 from streamstop.operations import (
     OPERATIONS,
     AnyRegion,

@@ -13,17 +13,16 @@ import pytest
 from redis import Redis
 
 from streamstop import callbacks
-from streamstop.dead import Letters
-from streamstop.lanes import Lane
-from streamstop.lanes.names import ARRIVALS
-from streamstop.messages import celery_message
-from streamstop.outcomes import Outcome, Result
-from streamstop.results import Deferral
-from streamstop.rooms import CALLBACKS, CONTROL, Rooms
-from streamstop_worker.control import THREADS, Control
+from streamstop._core.constants import ARRIVALS
+from streamstop._core.lane import Lane
+from streamstop._redis.dead import Letters
+from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
+from streamstop._wire.messages import celery_message
+from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import LONGEST_LEFT, NEWER, End, GivenBack, StepDone
-from streamstop_worker.shutdowns import Shutdowns
+from streamstop_worker.shutdowns.control import THREADS, Control
+from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 from tests.support.moved_clock import MovedClock, fake_redis
 from tests.support.pipeline import LEASE, Work, work

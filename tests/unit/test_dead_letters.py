@@ -8,13 +8,19 @@ from typing import Any
 import pytest
 from fakeredis import FakeRedis
 
-from streamstop.dead import Letters, Matching, letter_of, store
+from streamstop._core.constants import DEAD
+from streamstop._core.lane import Lane, result_key
+from streamstop._core.lane_types import Letter, Settlement, Take
+from streamstop._core.letters import Matching, letter_of
+from streamstop._core.membership import Follow, Membership
+from streamstop._redis import dead as store
+from streamstop._redis.dead import Letters
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.schedule import Schedule
+from streamstop._wire.reports import Ended
+from streamstop._wire.results import outcome_record
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
-from streamstop.lanes import Ended, Lane, Lanes, Letter, Schedule, Settlement, Take
-from streamstop.lanes.names import DEAD, result_key
 from streamstop.outcomes import Outcome, Result
-from streamstop.results import outcome_record
-from streamstop.rooms import Follow, Membership
 from tests.support.celery_messages import celery_message
 from tests.support.moved_clock import MovedClock, fake_redis
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from streamstop.lanes import Lane, Take, Taken, Tries
-from streamstop.messages import celery_message
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Take, Taken, Tries
+from streamstop._wire.messages import celery_message
 from streamstop_worker.pipeline.deliveries import Delivery, argument_of, deliveries
 from tests.support.celery_messages import envelope
 from tests.support.hostile import hostile_messages

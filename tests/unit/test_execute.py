@@ -12,8 +12,8 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streamstop import Deferral, Outcome, Result
-from streamstop.dead import Letters
-from streamstop.lanes import Tries
+from streamstop._core.lane_types import Tries
+from streamstop._redis.dead import Letters
 from streamstop.operations import GetMPUTaskStatus, ListRtcMPUTaskDetail
 from streamstop_worker.pipeline import execute
 from streamstop_worker.pipeline.ends import LONGEST_LEFT, GivenBack

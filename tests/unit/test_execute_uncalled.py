@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from streamstop import Outcome, Result
-from streamstop.lanes import Tries
-from streamstop.lanes.names import DEAD
+from streamstop._core.constants import DEAD
+from streamstop._core.lane_types import Tries
 from streamstop_worker.pipeline import execute
 from streamstop_worker.pipeline.ends import GivenBack
 from tests.support.celery_messages import envelope

@@ -9,8 +9,8 @@ import httpx
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from streamstop._core.membership import check_callback
 from streamstop.errors import InvalidCommand
-from streamstop.rooms import check_callback
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors.protocol import Request
 

@@ -10,7 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from streamstop.lanes import Ended, Lane, LastCall, Pace, Released, Report, Schedule
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LastCall
+from streamstop._core.pace import Pace
+from streamstop._redis.schedule import Schedule
+from streamstop._wire.reports import Ended, Released, Report
 from streamstop_simulator.demo.embedded_redis import RedisServer
 from streamstop_worker.pipeline.deliveries import deliveries
 from tests.support.celery_messages import celery_message, envelope

@@ -11,9 +11,11 @@ from kombu.asynchronous import Hub
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from streamstop.lanes import Lane, Schedule, Take
-from streamstop.lanes.names import ARRIVALS
-from streamstop.messages import celery_message
+from streamstop._core.constants import ARRIVALS
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Take
+from streamstop._redis.schedule import Schedule
+from streamstop._wire.messages import celery_message
 from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.pacing import book_of

@@ -2,8 +2,8 @@
 
 import pytest
 
+from streamstop._redis.accounts import vendor_among
 from streamstop.errors import UnknownAccount
-from streamstop.known_accounts import vendor_among
 
 KNOWN = {"live-sg": "aliyun", "live-cn": "aliyun", "trtc-sg": "tencent"}
 

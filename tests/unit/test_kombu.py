@@ -18,7 +18,8 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from redis import Redis
 
-from streamstop.lanes.names import QUEUE, WAKE
+from streamstop._core.constants import WAKE
+from streamstop._core.lane import QUEUE
 from streamstop_worker.celery_parts.transport import Channel, SentinelChannel, SentinelTransport, Transport
 
 OPTIONS = {"ack_emulation": False}

@@ -9,8 +9,11 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from streamstop.lanes import Book, Ended, Lane, LastCall, Queued, Retried
-from streamstop.lanes.names import ARRIVALS, BOOK
+from streamstop._core.constants import ARRIVALS, BOOK
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LastCall, Queued
+from streamstop._redis.schedule import Book
+from streamstop._wire.reports import Ended, Retried
 from tests.support.celery_messages import celery_message, envelope
 from tests.support.lane_hands import (
     ENDED,

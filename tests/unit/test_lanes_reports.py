@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 from redis import Redis
 
-from streamstop.lanes import Dropped, Ended, LastCall, Queued, Released, Renewed, Tries
-from streamstop.lanes.names import Lane, result_key
+from streamstop._core.lane import Lane, result_key
+from streamstop._core.lane_types import LastCall, Queued, Tries
+from streamstop._wire.reports import Dropped, Ended, Released, Renewed
 from tests.support.celery_messages import celery_message
 from tests.support.lane_hands import CANCELLED, ENDED, KEPT, LEASE, WAITS_AGAIN, LaneHands
 from tests.support.moved_clock import MovedClock

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from redis import Redis
 
-from streamstop.lanes import LastCall, Tries
+from streamstop._core.lane_types import LastCall, Tries
 from tests.support.lane_hands import LEASE, LaneHands
 from tests.support.moved_clock import MovedClock
 

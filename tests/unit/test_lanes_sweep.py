@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 from redis import Redis
 
-from streamstop.lanes import Schedule, Tries
-from streamstop.lanes.names import LANES, LEASED, READY
+from streamstop._core.constants import LANES, LEASED, READY
+from streamstop._core.lane_types import Tries
+from streamstop._redis.schedule import Schedule
 from tests.support.celery_messages import celery_message, envelope
 from tests.support.lane_hands import LEASE, LaneHands
 from tests.support.moved_clock import MovedClock

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from redis import Redis
 
-from streamstop.lanes import Lane
-from streamstop.lanes.names import ARRIVALS, WAKE
+from streamstop._core.constants import ARRIVALS, WAKE
+from streamstop._core.lane import Lane
 from tests.support.celery_messages import celery_message
 from tests.support.lane_hands import LEASE, LaneHands, announce, book_for
 from tests.support.lane_simulation import LaneSimulation

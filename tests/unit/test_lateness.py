@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from streamstop.lanes import Ended, LastCall, Lateness
+from streamstop._core.lane_types import LastCall, Lateness
+from streamstop._wire.reports import Ended
 from tests.support.lane_hands import ENDED, KEPT, LaneHands
 
 MILLISECOND = timedelta(milliseconds=1)

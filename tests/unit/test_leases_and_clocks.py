@@ -7,14 +7,19 @@ from datetime import timedelta
 import pytest
 from redis import Redis
 
-from streamstop.lanes import Book, Lane, Lanes, LastCall, Pace, Report, Retried, Schedule, Tries
-from streamstop.lanes.names import ARRIVALS
-from streamstop.messages import celery_message as celery_message_of
-from streamstop.rooms import CONTROL, CONTROL_PACE, Rooms
-from streamstop_worker.control import LEASE, Control
+from streamstop._core.constants import ARRIVALS
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LastCall, Tries
+from streamstop._core.pace import Pace
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.rooms import CONTROL, CONTROL_PACE, Rooms
+from streamstop._redis.schedule import Book, Schedule
+from streamstop._wire.messages import celery_message as celery_message_of
+from streamstop._wire.reports import Report, Retried
 from streamstop_worker.pipeline.deliveries import deliveries
 from streamstop_worker.pipeline.slots import Slots
-from streamstop_worker.shutdowns import Shutdowns
+from streamstop_worker.shutdowns.control import LEASE, Control
+from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 from tests.support.celery_messages import celery_message
 from tests.support.moved_clock import MovedClock, fake_redis

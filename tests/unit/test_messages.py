@@ -7,9 +7,9 @@ import pytest
 from kombu import Connection
 from kombu.transport.virtual import Message
 
-from streamstop.commands import TASK
-from streamstop.lanes import Lane
-from streamstop.messages import celery_message
+from streamstop._core.commands import TASK
+from streamstop._core.lane import Lane
+from streamstop._wire.messages import celery_message
 from streamstop_worker.pipeline.deliveries import argument_of
 
 LANE = Lane("live-cn", "live.StopMPUTask")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamstop.lanes.pace import HEADROOM, Pace
+from streamstop._core.pace import HEADROOM, Pace
 
 LIMITS = st.integers(1, 10_000) | st.floats(0.001, 10_000, allow_nan=False)
 

@@ -7,8 +7,8 @@ from celery import Celery
 from redis.connection import SSLConnection
 from redis.sentinel import SentinelConnectionPool
 
+from streamstop._redis.pool import close_redis, open_redis
 from streamstop.errors import InvalidSettings
-from streamstop.redis_pool import close_redis, open_redis
 from streamstop.settings import RedisSettings
 from streamstop_worker.settings import celery_options
 

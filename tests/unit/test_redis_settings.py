@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop import Client
+from streamstop._redis.pool import open_redis
 from streamstop.errors import InvalidSettings
-from streamstop.redis_pool import open_redis
 from streamstop.settings import RedisSettings, RoomSettings, outcomes_kept
 from streamstop_worker.settings import celery_options
 

@@ -5,7 +5,7 @@ from redis import exceptions
 from redis._parsers.base import BaseParser
 
 from streamstop import InternalError, QueueUnavailable
-from streamstop.refusals import StagingLost, bug, code_of, failure, is_unreachable, reason
+from streamstop._redis.errors import StagingLost, bug, code_of, failure, is_unreachable, reason
 
 AS_IN_SCRIPTS = [
     "{code} it is so",

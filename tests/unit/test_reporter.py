@@ -11,10 +11,13 @@ from fakeredis import FakeRedis, FakeServer
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError, OutOfMemoryError, ResponseError
 
-from streamstop.lanes import Ended, Lane, LastCall, Released, Report, Reported, Retried, Schedule, Tries
-from streamstop.lanes.names import SCHEDULE, result_key
-from streamstop.messages import celery_message
-from streamstop.results import step_record
+from streamstop._core.constants import SCHEDULE
+from streamstop._core.lane import Lane, result_key
+from streamstop._core.lane_types import LastCall, Tries
+from streamstop._redis.schedule import Reported, Schedule
+from streamstop._wire.messages import celery_message
+from streamstop._wire.reports import Ended, Released, Report, Retried
+from streamstop._wire.results import step_record
 from streamstop_worker.pipeline import reporter
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.reporter import Reporter

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamstop._redis.constants import RETRY_RECORD
-from streamstop.outcomes import Outcome, Result, State, Status
-from streamstop.results import Deferral, deferral_record, outcome_record, read_record, step_record
+from streamstop._core.constants import RETRY_RECORD
+from streamstop._wire.results import deferral_record, outcome_record, read_record, step_record
+from streamstop.outcomes import Deferral, Outcome, Result, State, Status
 
 JOB_ID = "live-cn.live.StopMPUTask.1"
 MOMENTS = st.datetimes(datetime(2026, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # naive bounds

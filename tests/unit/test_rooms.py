@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from streamstop.commands import Command, ReceivedCommand
+from streamstop._core.commands import Command, ReceivedCommand
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView
+from streamstop._core.membership import Membership, check_callback, check_room, task_of
+from streamstop._core.progress import LaneProgress, Progress, ShutdownStatus, progress_of
 from streamstop.errors import InvalidCommand
-from streamstop.lanes import Lane, LaneView
 from streamstop.operations import StopMPUTask, StopPublishCdnStream
 from streamstop.outcomes import Result
-from streamstop.rooms import LaneProgress, Membership, Progress, ShutdownStatus, check_callback, check_room, task_of
-from streamstop.rooms.progress import progress_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LANE = Lane("trtc", "trtc.StopPublishCdnStream")

@@ -8,7 +8,7 @@ import pytest
 from fakeredis import FakeRedis
 from redis.exceptions import ResponseError
 
-from streamstop._redis import constants
+from streamstop._core import constants
 from streamstop._redis.assembly import InvalidScript, assemble, assemble_from, names
 from streamstop._redis.scripts import Script, load
 

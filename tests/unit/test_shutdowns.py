@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from streamstop.commands import Command, ReceivedCommand
-from streamstop.lanes import Lane, Queued
+from streamstop._core.commands import Command, ReceivedCommand
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Queued
+from streamstop._core.membership import Follow, Membership
 from streamstop.operations import Operation, StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome, Result, State, Status
-from streamstop.rooms import Follow, Membership
-from streamstop_worker import shutdowns
-from streamstop_worker.shutdowns import After, after, settlement_of, still_running
+from streamstop_worker.shutdowns import fan_out as shutdowns
+from streamstop_worker.shutdowns.fan_out import After, after, settlement_of, still_running
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 INGEST = StopStreamIngest(sdk_app_id=1, task_id="t")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamstop.publishing import AT_ONCE
+from streamstop._redis.publishing import AT_ONCE
 from tests.torture import schedule
 from tests.torture.load import name_of
 from tests.torture.run import plan

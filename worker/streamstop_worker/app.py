@@ -21,14 +21,18 @@ from celery.worker import state
 from kombu import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 
-from streamstop.batches import Batches
-from streamstop.bounded import bound
+from streamstop._core.lane import QUEUE, Lane
+from streamstop._core.lane_types import Take, Taken
+from streamstop._core.membership import Membership
+from streamstop._redis.accounts import KnownAccounts
+from streamstop._redis.batches import Batches
+from streamstop._redis.deadline import bound
+from streamstop._redis.errors import is_unreachable
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
+from streamstop._redis.schedule import BATCH, Schedule
+from streamstop._wire.reports import Dropped
 from streamstop.errors import InvalidSettings
-from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import BATCH, Dropped, Lane, Lanes, Schedule, Take, Taken
-from streamstop.lanes.names import QUEUE
-from streamstop.refusals import is_unreachable
-from streamstop.rooms import CALLBACKS, CONTROL, Membership, Rooms
 from streamstop.settings import RedisSettings
 from streamstop_worker import telemetry
 from streamstop_worker.accounts import Accounts
@@ -37,7 +41,6 @@ from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.celery_parts.not_applicable import leave, refuse_options
 from streamstop_worker.celery_parts.pool import EventLoopPool
 from streamstop_worker.celery_parts.tasks import register
-from streamstop_worker.control import LEASE, Control
 from streamstop_worker.pipeline.bugs import tell, tell_broken
 from streamstop_worker.pipeline.deliveries import Delivery, argument_of, deliveries
 from streamstop_worker.pipeline.ends import End
@@ -45,11 +48,12 @@ from streamstop_worker.pipeline.execute import Executor
 from streamstop_worker.pipeline.pacing import book_of
 from streamstop_worker.pipeline.reporter import Reporter
 from streamstop_worker.pipeline.slots import Slots
-from streamstop_worker.redis_check import check
 from streamstop_worker.settings import WorkerSettings, celery_options
-from streamstop_worker.shutdowns import Shutdowns
-from streamstop_worker.sweep import Sweeper
+from streamstop_worker.shutdowns.control import LEASE, Control
+from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
+from streamstop_worker.upkeep.redis_check import check
+from streamstop_worker.upkeep.sweep import Sweeper
 
 _log = structlog.get_logger("streamstop")
 

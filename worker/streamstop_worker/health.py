@@ -10,10 +10,10 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop.bounded import at_most
+from streamstop._redis.deadline import at_most
+from streamstop._redis.errors import ERRORS, failure
+from streamstop._redis.pool import close_redis, open_redis
 from streamstop.errors import InvalidSettings
-from streamstop.redis_pool import close_redis, open_redis
-from streamstop.refusals import ERRORS, failure
 from streamstop.settings import RedisSettings
 from streamstop_worker.settings import WorkerSettings, client_name
 

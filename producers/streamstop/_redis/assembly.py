@@ -3,7 +3,7 @@
 Each file of ``lua/`` begins with comment lines that this module reads::
 
     --! include lib/clock lib/lane              the parts that stand before it, each once; parts include others
-    --! const MOST_DEAD WAKE                    constants of streamstop._redis.constants, as locals
+    --! const MOST_DEAD WAKE                    constants of streamstop._core.constants, as locals
     --! args owner most:int full:flag lanes...  the arguments, as locals
 
 An argument is text; an ``int`` becomes a number, a ``flag`` true or false. The last one can be a list: ``lanes...`` of
@@ -17,7 +17,7 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
-from streamstop._redis import constants
+from streamstop._core import constants
 
 _LUA = resources.files("streamstop._redis") / "lua"
 _DIRECTIVE = re.compile(r"--! (include|const|args) (\S.*)")

@@ -11,6 +11,8 @@ from typing import NoReturn, TypeVar
 
 import click
 
+from streamstop._core.lane import Lane
+from streamstop._core.letters import DeadLetter
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.output import (
     aligned,
@@ -22,10 +24,8 @@ from streamstop.cli._shared.output import (
     printable,
 )
 from streamstop.cli.dead_output import LetterKind, count_letters, kind_of, letter_json, letter_table
-from streamstop.dead import DeadLetter
 from streamstop.errors import NotRequeueable, QueueUnavailable, UnknownDeadLetter
 from streamstop.jobs import Job
-from streamstop.lanes import Lane
 from streamstop.outcomes import Outcome, Result
 
 _T = TypeVar("_T")

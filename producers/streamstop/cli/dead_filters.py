@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
+from streamstop._core.letters import Matching
 from streamstop.cli._shared.completers import complete_account, complete_any_operation
 from streamstop.cli._shared.options import combine
-from streamstop.dead import Matching
 from streamstop.outcomes import Result
 
 _F = TypeVar("_F", bound=Callable[..., Any])

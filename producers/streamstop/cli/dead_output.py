@@ -4,10 +4,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from streamstop._core.lane import Lane
+from streamstop._core.letters import DeadLetter
 from streamstop.cli._shared.output import aligned, aligned_facts, clip, counted, params_text, printable
 from streamstop.cli.dead_filters import UNREADABLE
-from streamstop.dead import DeadLetter
-from streamstop.lanes import Lane
 
 _HEADER = ("DIED AT", "RESULT", "CODE", "ACCOUNT", "OPERATION", "PARAMETERS", "ID")
 _NARROW_HEADER = ("DIED AT", "RESULT", "CODE", "PARAMETERS")

@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 import click
 
+from streamstop._core.letters import DeadLetter, Matching
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.input import read_ids
 from streamstop.cli._shared.options import combine
 from streamstop.cli._shared.output import join_lines
 from streamstop.cli.dead_filters import build_matching, filter_options
 from streamstop.cli.dead_output import LetterKind, count_letters, kind_of, kinds_table
-from streamstop.dead import DeadLetter, Matching
 from streamstop.dead_letters import DeadLetters
 from streamstop.errors import UnknownDeadLetter
 

@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from streamstop._core.commands import Command
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView
 from streamstop.cli._shared.output import (
     aligned_facts,
     counted,
@@ -12,10 +15,7 @@ from streamstop.cli._shared.output import (
     params_text,
     printable,
 )
-from streamstop.commands import Command
-from streamstop.lanes import Lane, LaneView
-from streamstop.outcomes import Outcome, Result
-from streamstop.results import Deferral
+from streamstop.outcomes import Deferral, Outcome, Result
 
 _OPEN = "open"
 

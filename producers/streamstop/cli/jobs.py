@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from streamstop._core.lane import Lane
 from streamstop.cli._shared.exit_codes import Exit
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.input import read_ids
@@ -12,7 +13,6 @@ from streamstop.cli._shared.output import join_lines, printable
 from streamstop.cli.job_output import job_json, job_page
 from streamstop.client import Client
 from streamstop.errors import NotCancellable
-from streamstop.lanes import Lane
 from streamstop.outcomes import Outcome
 
 _ID = "live-cn.live.StopMPUTask.0f8b5c2e9d7a4b31a6c0d4e8f1b29375"

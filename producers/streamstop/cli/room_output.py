@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
+from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
 from streamstop.cli._shared.output import clip, counted, outcome_detail, params_text, printable
 from streamstop.outcomes import Outcome, Result
-from streamstop.rooms import LaneProgress, Progress, RoomView, ShutdownStatus
 
 _WIDTH = 80
 _ACCOUNT, _OPERATION, _BAR, _COUNT, _PACE = 13, 25, 9, 11, 6

@@ -7,6 +7,8 @@ from typing import Any, BinaryIO, TypeVar
 
 import click
 
+from streamstop._core.commands import Command
+from streamstop._core.membership import check_room
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.input import check_accounts, read_commands
 from streamstop.cli._shared.options import (
@@ -21,9 +23,7 @@ from streamstop.cli._shared.options import (
 from streamstop.cli._shared.output import counted, printable
 from streamstop.cli._shared.parsing import Defaults
 from streamstop.client import Client
-from streamstop.commands import Command
 from streamstop.operations import Kind
-from streamstop.rooms import check_room
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 #: The keys of a line. Priority and expiry are the shutdown's own.

@@ -15,11 +15,11 @@ from typing import TextIO
 
 import click
 
+from streamstop._core.progress import Progress, ShutdownStatus
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli.room_output import progress_line, progress_view
 from streamstop.errors import QueueUnavailable
-from streamstop.rooms import Progress, ShutdownStatus
-from streamstop.shutdown import Shutdown
+from streamstop.shutdowns import Shutdown
 
 _LINE_INTERVAL = timedelta(seconds=2)
 #: Lines of the view that are not lanes, and the prompt below the view.

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from streamstop._core.membership import check_callback, check_room
+from streamstop._core.progress import Progress
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page, PageGroup
 from streamstop.cli._shared.options import Seconds, json_option, redis_option
@@ -27,8 +29,7 @@ from streamstop.cli.room_tasks import (
 from streamstop.cli.room_watch import continues_message, open_display, raise_unless_done, watch_hint, watch_shutdown
 from streamstop.client import Client
 from streamstop.errors import UnknownShutdown
-from streamstop.rooms import Progress, check_callback, check_room
-from streamstop.shutdown import Shutdown
+from streamstop.shutdowns import Shutdown
 
 _STOP_EXIT_CODES = (
     "0    every task is stopped (without --wait or --watch: the room is closing)",

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from streamstop._core.commands import Command
 from streamstop.cli._shared.exit_codes import EXIT_CODES, Exit, Failure
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.input import check_accounts, read_commands
@@ -26,7 +27,6 @@ from streamstop.cli._shared.parsing import Defaults
 from streamstop.cli._shared.waiting import JOB_HINT, wait_for_outcomes
 from streamstop.cli.job_output import JobRow, job_table, results_summary
 from streamstop.client import Client
-from streamstop.commands import Command
 from streamstop.jobs import Job
 from streamstop.operations import Kind
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from streamstop.commands import Command
-from streamstop.lanes import Lane
+from streamstop._core.commands import Command
+from streamstop._core.lane import Lane
 from streamstop.operations import Kind, Operation, StatusField
 from streamstop.outcomes import Outcome, Result, State, Status
 

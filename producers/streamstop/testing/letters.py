@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-from streamstop.commands import Command
-from streamstop.dead import DeadLetter, Matching
+from streamstop._core.commands import Command
+from streamstop._core.letters import DeadLetter, Matching
 from streamstop.errors import UnknownDeadLetter
 from streamstop.outcomes import Outcome
 
 
 class RecordedLetters:
-    """See :class:`~streamstop.backend.DeadLetterBackend`. A requeued job is not part of a shutdown again."""
+    """See :class:`~streamstop._core.backend.DeadLetterBackend`. A requeued job is not part of a shutdown again."""
 
     def __init__(self, enqueue: Callable[[Command], str]) -> None:
         self._enqueue = enqueue

@@ -7,19 +7,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from streamstop.commands import Command
+from streamstop._core.commands import Command
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView
+from streamstop._core.progress import Progress, RoomView, ShutdownStatus
+from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
-from streamstop.known_accounts import vendor_among
-from streamstop.lanes import Lane, LaneView
 from streamstop.outcomes import Outcome
-from streamstop.rooms import Progress, RoomView, ShutdownStatus
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
 from streamstop.testing.letters import RecordedLetters
 from streamstop.testing.rooms import RecordedRooms
 
 
 class RecordedQueue:
-    """See :class:`~streamstop.backend.Backend`. Nothing waits here: a time that is given is over at once."""
+    """See :class:`~streamstop._core.backend.Backend`. Nothing waits here: a time that is given is over at once."""
 
     timeout = timedelta(0)
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from streamstop._core.commands import Command
 from streamstop.client import Client
-from streamstop.commands import Command
 from streamstop.errors import StreamstopError
 from streamstop.jobs import Job
 from streamstop.outcomes import Result

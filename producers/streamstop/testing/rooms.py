@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from streamstop.commands import Command
+from streamstop._core.commands import Command
+from streamstop._core.membership import task_of
+from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
 from streamstop.outcomes import Outcome
-from streamstop.rooms import LaneProgress, Progress, RoomView, ShutdownStatus, task_of
 
 
 @dataclass

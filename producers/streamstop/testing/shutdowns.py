@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from streamstop.commands import Command
+from streamstop._core.commands import Command
 from streamstop.errors import UnknownShutdown
-from streamstop.shutdown import Shutdown
+from streamstop.shutdowns import Shutdown
 from streamstop.testing.queue import RecordedQueue
 from streamstop.testing.rooms import RecordedShutdown
 

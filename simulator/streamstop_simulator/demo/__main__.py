@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 
 from streamstop import Client, Command, Job, QueueUnavailable, StreamstopError
-from streamstop.refusals import ERRORS, failure
-from streamstop.rooms import Membership, task_of
+from streamstop._core.membership import Membership, task_of
+from streamstop._redis.errors import ERRORS, failure
 from streamstop_simulator import ControlError
 from streamstop_simulator.demo import scene
 from streamstop_simulator.demo.broker import InUse, broker, clear, refuse_if_used

@@ -14,10 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from streamstop import Client, Job, Matching
-from streamstop.lanes import Lane
-from streamstop.lanes.names import ACCOUNTS, ARRIVALS, BOOK, LEASED, SCHEDULE, SWEPT, WAKE, result_key
-from streamstop.redis_pool import close_redis, open_redis
-from streamstop.rooms import CONTROL
+from streamstop._core.constants import ACCOUNTS, ARRIVALS, BOOK, LEASED, SCHEDULE, SWEPT, WAKE
+from streamstop._core.lane import Lane, result_key
+from streamstop._redis.pool import close_redis, open_redis
+from streamstop._redis.rooms import CONTROL
 from streamstop.settings import RedisSettings
 from streamstop_simulator import Account
 from streamstop_simulator.demo.embedded_redis import NoRedisServer, find_redis_server, redis_server

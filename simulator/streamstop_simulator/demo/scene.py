@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import Enum
 
 from streamstop import Command, Operation, Result
-from streamstop.lanes import Lane
+from streamstop._core.lane import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopLivePullToPush, StopMPUTask, StopStreamIngest
 from streamstop_simulator import DEFAULT_ACCOUNTS, Account, FaultKind, SimulatorClient
 

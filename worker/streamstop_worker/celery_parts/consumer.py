@@ -9,7 +9,7 @@ from celery import signals
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-from streamstop.commands import TASK
+from streamstop._core.commands import TASK
 from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.celery_parts.request import JobRequest
 from streamstop_worker.pipeline.deliveries import Delivery

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from streamstop.lanes import BATCH, Book, Schedule, Take
-from streamstop.refusals import code_of, reason
+from streamstop._core.lane_types import Take
+from streamstop._redis.errors import code_of, reason
+from streamstop._redis.schedule import BATCH, Book, Schedule
 from streamstop_worker.pipeline.bugs import tell_broken
 from streamstop_worker.pipeline.deliveries import Delivery, deliveries
 from streamstop_worker.pipeline.slots import Slots

@@ -11,7 +11,7 @@ import click
 import structlog
 from click.core import ParameterSource
 
-from streamstop.lanes.names import QUEUE
+from streamstop._core.lane import QUEUE
 from streamstop_worker.settings import MOST_CONCURRENCY
 
 _log = structlog.get_logger("streamstop")

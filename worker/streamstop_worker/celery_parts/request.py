@@ -6,8 +6,7 @@ from typing import Any
 from celery.worker import state
 from celery.worker.request import Request
 
-from streamstop.outcomes import Outcome, Result
-from streamstop.results import Deferral
+from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End, StepDone
 

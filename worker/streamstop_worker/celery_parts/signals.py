@@ -18,8 +18,7 @@ from billiard.einfo import ExceptionInfo
 from celery import signals, states
 
 from streamstop.errors import JobDeferred, JobFailed
-from streamstop.outcomes import Outcome, Result
-from streamstop.results import Deferral
+from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop_worker.celery_parts.request import JobRequest
 from streamstop_worker.pipeline.ends import End, StepDone
 

@@ -5,10 +5,10 @@ from typing import NoReturn
 from celery import Celery, Task
 from celery.backends.base import DisabledBackend
 
-from streamstop.commands import TASK
+from streamstop._core.commands import TASK
+from streamstop._redis.rooms import CALLBACKS, CONTROL
 from streamstop.errors import JobFailed
 from streamstop.operations import OPERATIONS
-from streamstop.rooms import CALLBACKS, CONTROL
 
 
 class LaneTask(Task):  # type: ignore[type-arg]  # it takes whatever a foreign producer sends

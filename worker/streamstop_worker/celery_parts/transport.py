@@ -13,7 +13,8 @@ from typing import Any
 from celery.exceptions import CeleryCommandException
 from kombu.transport import redis
 
-from streamstop.lanes.names import QUEUE, WAKE
+from streamstop._core.constants import WAKE
+from streamstop._core.lane import QUEUE
 from streamstop_worker.celery_parts.not_applicable import not_applicable
 
 

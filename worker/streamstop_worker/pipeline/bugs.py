@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from streamstop.dead import letter_of
-from streamstop.lanes import Ended, Lane, Letter, Released, Report
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Letter
+from streamstop._core.letters import letter_of
+from streamstop._redis.errors import bug, is_unreachable, reason
+from streamstop._wire.reports import Ended, Released, Report
+from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome, Result
-from streamstop.refusals import bug, is_unreachable, reason
-from streamstop.results import outcome_record
 from streamstop_worker.pipeline.conclude import Handling, Reporting, ended_of, outcome_of
 from streamstop_worker.pipeline.ends import End, GivenBack, uncalled
-from streamstop_worker.shutdowns import settlement_of
+from streamstop_worker.shutdowns.fan_out import settlement_of
 
 #: How often a job's handling may meet a bug before the job is set aside.
 MOST_BUGS = 2

@@ -7,13 +7,14 @@ from typing import Any, assert_never
 
 import structlog
 
-from streamstop.commands import ReceivedCommand
-from streamstop.dead import letter_of
-from streamstop.lanes import ON_TIME, Ended, Lateness, Released, Report, Retried, Throttled, Tries
+from streamstop._core.commands import ReceivedCommand
+from streamstop._core.lane_types import ON_TIME, Lateness, Tries
+from streamstop._core.letters import letter_of
+from streamstop._core.membership import Membership
+from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
+from streamstop._wire.results import deferral_record, outcome_record, step_record
 from streamstop.operations import Operation
-from streamstop.outcomes import Outcome, Result
-from streamstop.results import Deferral, deferral_record, outcome_record, step_record
-from streamstop.rooms import Membership
+from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import (
     Done,
@@ -26,7 +27,7 @@ from streamstop_worker.pipeline.ends import (
     StepDone,
     Throttle,
 )
-from streamstop_worker.shutdowns import after
+from streamstop_worker.shutdowns.fan_out import after
 from streamstop_worker.vendors.protocol import Answer
 
 #: Tells Redis what became of a job; returns how long its lane rests for it, None where it is another worker's by now.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from streamstop.commands import TASK
-from streamstop.lanes import Take, Taken
+from streamstop._core.commands import TASK
+from streamstop._core.lane_types import Take, Taken
 
 #: Headers of Celery's that lanes do not serve, with the values that ask for nothing.
 _NOT_SERVED: Mapping[str, tuple[object, ...]] = {

@@ -7,9 +7,8 @@ What Redis has taken down is an :data:`End`.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from streamstop.lanes import LastCall, Tries
-from streamstop.outcomes import Outcome, Result
-from streamstop.results import Deferral
+from streamstop._core.lane_types import LastCall, Tries
+from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop_worker.vendors.protocol import Answer
 
 #: How long a job waits whose account this worker does not have, and another has.

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from streamstop.commands import ReceivedCommand
+from streamstop._core.commands import ReceivedCommand
+from streamstop._core.lane_types import LastCall, Lateness
+from streamstop._core.membership import Membership
+from streamstop._redis.accounts import KnownAccounts
+from streamstop._redis.errors import is_unreachable
+from streamstop._redis.schedule import MOST_LAPSES
 from streamstop.errors import InvalidCommand, NewerMessage, UnknownOperation
-from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import MOST_LAPSES, LastCall, Lateness
 from streamstop.outcomes import Result
-from streamstop.refusals import is_unreachable
-from streamstop.rooms import Membership
 from streamstop_worker.accounts import Account, Accounts
 from streamstop_worker.pipeline.backoff import Backoff
 from streamstop_worker.pipeline.bugs import contain
@@ -31,7 +32,7 @@ from streamstop_worker.pipeline.serving import NobodysAccount, serving
 from streamstop_worker.pipeline.slots import Once, Slots
 from streamstop_worker.pipeline.verdicts import judge
 from streamstop_worker.settings import SPARE
-from streamstop_worker.shutdowns import ASK_AGAIN, Shutdowns, still_running
+from streamstop_worker.shutdowns.fan_out import ASK_AGAIN, Shutdowns, still_running
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Answer

@@ -1,8 +1,10 @@
 """Which pace a lane has: the account's own limit, else the vendor's; and the book in which a worker says so."""
 
-from streamstop.lanes import Book, Lane, Pace
+from streamstop._core.lane import Lane
+from streamstop._core.pace import Pace
+from streamstop._redis.rooms import CALLBACKS, CONTROL, CONTROL_PACE
+from streamstop._redis.schedule import Book
 from streamstop.operations import OPERATIONS
-from streamstop.rooms import CALLBACKS, CONTROL, CONTROL_PACE
 from streamstop_worker.accounts import Accounts
 
 #: For lanes of operations that this version does not know; their jobs end as refused.

@@ -15,8 +15,10 @@ from datetime import timedelta
 import structlog
 from redis.exceptions import ResponseError
 
-from streamstop.lanes import BATCH, Ended, Lanes, Report, Schedule
-from streamstop.refusals import ERRORS, is_unreachable, reason
+from streamstop._redis.errors import ERRORS, is_unreachable, reason
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.schedule import BATCH, Schedule
+from streamstop._wire.reports import Ended, Report
 
 #: How long reports are gathered while many jobs are under way; a batch costs little more than one.
 GATHER_S = 0.003

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from streamstop.commands import ReceivedCommand
+from streamstop._core.commands import ReceivedCommand
+from streamstop._core.lane import Lane
+from streamstop._redis.accounts import KnownAccounts
 from streamstop.errors import InvalidCommand, UnknownAccount
-from streamstop.known_accounts import KnownAccounts
-from streamstop.lanes import Lane
 from streamstop_worker.accounts import Account, Accounts
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
-from streamstop.lanes import LastCall, Tries
+from streamstop._core.lane_types import LastCall, Tries
 from streamstop.operations import Kind, Meaning
 from streamstop.outcomes import Result
 from streamstop_worker.pipeline.backoff import Backoff

@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 import click
 
+from streamstop._redis.accounts import check_vendor, vendor_among
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.parsing import (
     LINE_KEYS,
@@ -17,7 +18,6 @@ from streamstop.cli._shared.parsing import (
 )
 from streamstop.client import Client
 from streamstop.errors import InvalidCommand, QueueUnavailable, UnknownAccount
-from streamstop.known_accounts import check_vendor, vendor_among
 from streamstop.operations import Kind
 
 _STDIN = "-"

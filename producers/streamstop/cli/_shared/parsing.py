@@ -15,8 +15,8 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from streamstop import operations
+from streamstop._core.commands import Command
 from streamstop.cli._shared.output import printable
-from streamstop.commands import Command
 from streamstop.errors import InvalidCommand
 from streamstop.operations import AnyRegion, Kind, Operation
 

@@ -1,0 +1,152 @@
+"""Command: one operation for one account, and the JSON contract in which it travels.
+
+The contract, version 1, is the only argument of the Celery task ``streamstop.execute``::
+
+    {"v": 1, "operation": "live.StopMPUTask", "account": "live-cn", "params": {"AppId": "…", "TaskId": "…"},
+     "enqueued_at": 1767225600.123, "expires_at": 1767229200.0}
+
+Times are seconds since the epoch; both are optional, ``expires_at`` by Redis' clock. Unknown keys are ignored, so that
+a newer producer can add one. A command never carries a credential.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from streamstop import operations
+from streamstop._core import constants
+from streamstop._core.lane import Lane
+from streamstop.errors import InvalidCommand, NewerMessage, quoted
+from streamstop.operations import Operation
+
+VERSION = 1
+#: The Celery task that executes commands.
+TASK = constants.TASK
+#: The longest expiry: any moment within it is one that Redis' and Lua's numbers hold.
+LONGEST_EXPIRY = timedelta(days=3650)
+
+_ACCOUNT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def check_account(name: object) -> str:
+    """Return `name` if it can be an account's; raise :class:`~streamstop.errors.InvalidCommand` if not."""
+    if not isinstance(name, str) or not _ACCOUNT.fullmatch(name):
+        raise InvalidCommand(
+            f"account {quoted(name)} must be 1 to 63 of a-z, 0-9, _ and -, starting with a letter or digit",
+            field="account",
+        )
+    return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What a producer enqueues: ``Command(operation=StopMPUTask(…), account="live-cn")``.
+
+    Raises :class:`~streamstop.errors.InvalidCommand` when a field is wrong.
+    """
+
+    operation: Operation
+    account: str
+    #: 0 (first) to 9; within a lane only, and in steps of three as Celery's Redis transport has them.
+    priority: int = 0
+    #: How long after the enqueueing the command may still be sent; None: for ever.
+    expires_in: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.operation, Operation):
+            raise InvalidCommand(
+                f"operation must be an object such as StopMPUTask(…), not {type(self.operation).__name__}",
+                field="operation",
+            )
+        check_account(self.account)
+        if isinstance(self.priority, bool) or not isinstance(self.priority, int) or not 0 <= self.priority <= 9:
+            raise InvalidCommand(
+                f"priority must be a whole number from 0 (first) to 9, not {self.priority!r}", field="priority"
+            )
+        if self.expires_in is not None and (
+            not isinstance(self.expires_in, timedelta) or not timedelta(0) < self.expires_in <= LONGEST_EXPIRY
+        ):
+            raise InvalidCommand(
+                f"expires_in must be a positive timedelta of at most {LONGEST_EXPIRY.days} days, "
+                f"not {self.expires_in!r}",
+                field="expires_in",
+            )
+
+    @property
+    def lane(self) -> Lane:
+        """The lane that the command waits in."""
+        return Lane(self.account, self.operation.spec.id)
+
+    def to_message(self, *, now: datetime) -> dict[str, Any]:
+        """Return the contract's JSON data; `now` is the moment of the enqueueing."""
+        message: dict[str, Any] = {
+            "v": VERSION,
+            "operation": self.operation.spec.id,
+            "account": self.account,
+            "params": self.operation.params,
+            "enqueued_at": now.timestamp(),
+        }
+        if self.expires_in is not None:
+            message["expires_at"] = (now + self.expires_in).timestamp()
+        return message
+
+
+@dataclass(frozen=True)
+class ReceivedCommand:
+    """A command as a worker reads it from a message."""
+
+    operation: Operation
+    account: str
+    enqueued_at: datetime | None
+    expires_at: datetime | None
+
+    @property
+    def lane(self) -> Lane:
+        """The lane that the command came from."""
+        return Lane(self.account, self.operation.spec.id)
+
+    @classmethod
+    def from_message(cls, message: object) -> Self:
+        """Read the contract's JSON data.
+
+        Regions are taken as they are: the producer has judged them, maybe by a newer list.
+        Raises :class:`~streamstop.errors.InvalidCommand`, which names the field:
+        :class:`~streamstop.errors.NewerMessage` or :class:`~streamstop.errors.UnknownOperation` where a newer worker
+        may know more.
+        """
+        if not isinstance(message, Mapping):
+            raise InvalidCommand("a command must be a JSON object")
+        version = message.get("v", VERSION)
+        if version != VERSION:
+            newer = isinstance(version, int) and version > VERSION
+            raise (NewerMessage if newer else InvalidCommand)(
+                f"v: this worker reads version {VERSION} of the contract, not {quoted(version)}", field="v"
+            )
+        params = message.get("params", {})
+        if not isinstance(params, Mapping):
+            raise InvalidCommand("params must be a JSON object", field="params")
+        return cls(
+            operation=operations.parse(_text(message, "operation"), params, any_region=True),
+            account=check_account(message.get("account")),
+            enqueued_at=_moment(message, "enqueued_at"),
+            expires_at=_moment(message, "expires_at"),
+        )
+
+
+def _text(message: Mapping[str, Any], key: str) -> str:
+    value = message.get(key)
+    if not isinstance(value, str):
+        raise InvalidCommand(f"{key} is required, as text", field=key)
+    return value
+
+
+def _moment(message: Mapping[str, Any], key: str) -> datetime | None:
+    value = message.get(key)
+    if value is None:
+        return None
+    try:
+        return datetime.fromtimestamp(float(value), UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise InvalidCommand(f"{key} must be seconds since the epoch", field=key) from None

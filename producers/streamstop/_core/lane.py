@@ -1,0 +1,89 @@
+"""Names of lanes, of their keys in Redis, and of jobs.
+
+Whoever holds a job's id knows its lane: ``<account>.<product>.<Action>.<unique>``.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+from uuid import uuid4
+
+from streamstop._core.constants import LANE, PRIORITY_SEPARATOR, RESULT, WORK
+
+#: The one queue that workers consume; nothing lies in it: a worker takes jobs out of the lanes.
+QUEUE = "streamstop"
+#: Celery's message priorities on Redis, first to last: a list each, named by kombu's rule.
+PRIORITY_STEPS = (0, 3, 6, 9)
+
+
+def result_key(job_id: str) -> str:
+    """Return the key of a job's record in Celery's result backend; also the channel where it is published."""
+    return f"{RESULT}{job_id}"
+
+
+@dataclass(frozen=True, order=True)
+class Lane:
+    """Account and operation: the unit of routing, pacing, pausing and fairness."""
+
+    account: str
+    operation: str
+
+    @property
+    def name(self) -> str:
+        """``<account>.<product>.<Action>``."""
+        return f"{self.account}.{self.operation}"
+
+    @property
+    def queue(self) -> str:
+        """The Celery queue in which the lane's jobs wait."""
+        return f"{LANE}{self.name}"
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The queue's lists, one a priority."""
+        first, *rest = PRIORITY_STEPS
+        assert first == 0  # kombu gives priority 0 the queue's own name  # noqa: S101
+        return (self.queue, *(f"{self.queue}{PRIORITY_SEPARATOR}{step}" for step in rest))
+
+    @property
+    def leases(self) -> str:
+        """The sorted set of its jobs in flight, by the end of their leases."""
+        return f"{WORK}{self.name}:leases"
+
+    @property
+    def due(self) -> str:
+        """The sorted set of its jobs that are to be tried again, by their moment."""
+        return f"{WORK}{self.name}:due"
+
+    @property
+    def pace(self) -> str:
+        """The hash of its pace."""
+        return f"{WORK}{self.name}:pace"
+
+    @property
+    def jobs(self) -> str:
+        """The hash of its jobs in flight, and of those that are to be tried again."""
+        return f"{WORK}{self.name}:jobs"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key that is its own."""
+        return (*self.waiting, self.leases, self.jobs, self.due, self.pace)
+
+    def new_job_id(self) -> str:
+        """Return the id of a new job in this lane."""
+        return f"{self.name}.{uuid4().hex}"
+
+    @classmethod
+    def of_job(cls, job_id: str) -> Self | None:
+        """Return the lane that `job_id` names, or None if it is not an id of ours."""
+        match job_id.split("."):
+            case [account, product, action, unique] if account and product and action and unique:
+                return cls(account, f"{product}.{action}")
+            case _:
+                return None
+
+    @classmethod
+    def from_name(cls, name: str) -> Self:
+        """Return the lane called `name`."""
+        account, _, operation = name.partition(".")
+        return cls(account, operation)

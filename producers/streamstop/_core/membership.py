@@ -1,0 +1,123 @@
+"""Membership: what the message of a job says of the shutdown that the job is part of.
+
+It is the key ``shutdown`` of a command's JSON contract; a job without it belongs to no shutdown.
+"""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict
+
+from streamstop._core.commands import Command, ReceivedCommand
+from streamstop._core.lane import Lane
+from streamstop.errors import InvalidCommand
+from streamstop.outcomes import Outcome
+
+
+def check_room(room: object) -> str:
+    """Return `room` if it can be a room's name; raise :class:`~streamstop.errors.InvalidCommand` if not."""
+    if not isinstance(room, str) or not room.strip():
+        raise InvalidCommand("room must be a text that is not empty", field="room")
+    if len(room.encode(errors="surrogatepass")) > 256:
+        raise InvalidCommand("room must not be longer than 256 bytes", field="room")
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in room):
+        raise InvalidCommand("room must not contain control characters", field="room")
+    return room
+
+
+def check_callback(callback: object) -> dict[str, Any] | None:
+    """Return a callback as the control lane's message has it: ``{"url": …}`` or a Celery signature.
+
+    Raises :class:`~streamstop.errors.InvalidCommand` where it is neither, or not JSON.
+    """
+    if callback is None:
+        return None
+    if isinstance(callback, str):
+        try:
+            parts = urlsplit(callback)
+            _ = parts.port
+        except ValueError:
+            raise InvalidCommand("callback must be a URL that can be read", field="callback") from None
+        loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        if not parts.hostname or parts.scheme not in ({"https", "http"} if loopback else {"https"}):
+            raise InvalidCommand("callback must be an https:// URL (http:// on loopback)", field="callback")
+        if parts.username is not None or parts.password is not None:
+            raise InvalidCommand("callback must not carry credentials: it is signed instead", field="callback")
+        return {"url": callback}
+    if not isinstance(callback, Mapping) or not isinstance(callback.get("task"), str):
+        raise InvalidCommand("callback must be a URL or a Celery signature", field="callback")
+    try:
+        signature: dict[str, Any] = json.loads(json.dumps(dict(callback)))
+    except (TypeError, ValueError):
+        raise InvalidCommand("callback must be a signature whose arguments are JSON", field="callback") from None
+    return signature
+
+
+def task_of(command: Command | ReceivedCommand) -> str:
+    """Return what makes two commands the same stream task: account, operation and parameters."""
+    parts = [command.account, command.operation.spec.id, dict(sorted(command.operation.params.items()))]
+    return json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+
+
+class Follow(BaseModel):
+    """For a status job that verifies a stop: what it follows."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    #: The stop's outcome, to be told in the end.
+    stopped: Outcome
+    #: The stop's parameters, to make it once more.
+    params: dict[str, str | int]
+    #: When the vendor acknowledged the stop, in seconds since the epoch.
+    since: float
+
+
+class Membership(BaseModel):
+    """Which stream task of which shutdown a job is for."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    shutdown: str
+    #: The task, and a number where it was started again while its room closed.
+    member: str
+    verify: bool = False
+    #: How many seconds a stopped task may still be running at the vendor before it is stopped again, or given up.
+    patience: float = 30.0
+    #: Which stop of the task this is, or follows: the second is the last.
+    round: int = 1
+    #: How often the task's dead letter was requeued.
+    requeued: int = 0
+    follow: Follow | None = None
+
+    @classmethod
+    def of_message(cls, message: object) -> Self | None:
+        """Return what `message`, a command's JSON data, says; None: it belongs to no shutdown."""
+        data = message.get("shutdown") if isinstance(message, Mapping) else None
+        if data is None:
+            return None
+        try:
+            json.dumps(data, ensure_ascii=False).encode()  # a text that is none can be in no key of Redis
+            return cls.model_validate(data)
+        except (ValueError, TypeError, RecursionError):
+            return None
+
+    def in_message(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return `message`, a command's JSON data, as this member's."""
+        return {**message, "shutdown": self.model_dump(mode="json", exclude_none=True)}
+
+    def job_id(self, lane: Lane) -> str:
+        """Return the id of the job that does this step for the member: the same whenever it is asked for."""
+        step = f"{self.shutdown} {self.member} {self.round} {self.follow is not None}"
+        if self.requeued:
+            step += f" {self.requeued}"
+        return f"{lane.name}.{hashlib.sha256(step.encode()).hexdigest()[:32]}"
+
+
+def moment(seconds: object) -> datetime | None:
+    """Return the moment of a field of a shutdown's hash, seconds since the epoch as text; None for none."""
+    return None if not seconds else datetime.fromtimestamp(float(str(seconds)), UTC)

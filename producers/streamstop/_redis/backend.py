@@ -1,0 +1,139 @@
+"""Redis backend: the queue in Redis, as a client asks it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import Any
+
+from streamstop._core.commands import Command
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView, Queued
+from streamstop._core.progress import Progress, RoomView
+from streamstop._redis.connections import Connections
+from streamstop._redis.dead import Letters
+from streamstop._redis.rooms import shutdown_channel
+from streamstop._redis.waiting import news, wait
+from streamstop._wire.messages import celery_message
+from streamstop._wire.results import outcome_record, read_record
+from streamstop.outcomes import Deferral, Outcome
+from streamstop.settings import RedisSettings, RoomSettings
+
+
+class RedisBackend:
+    """See :class:`~streamstop._core.backend.Backend`."""
+
+    def __init__(self, settings: RedisSettings, rooms: RoomSettings) -> None:
+        self.connections = Connections(settings, rooms)
+
+    def __repr__(self) -> str:
+        return repr(self.connections.settings)
+
+    @property
+    def timeout(self) -> timedelta:
+        """How long one call may wait for Redis."""
+        return self.connections.settings.timeout
+
+    @property
+    def dead(self) -> Letters:
+        """The dead letters."""
+        return self.connections.dead
+
+    def close(self) -> None:
+        """Close the connections; the next use opens others."""
+        self.connections.close()
+
+    def reaching(self, consequence: str, *, commands: int = 0) -> AbstractContextManager[None]:
+        """See :meth:`streamstop._redis.connections.Connections.reaching`."""
+        return self.connections.reaching(consequence, commands=commands)
+
+    def following(self, consequence: str) -> AbstractContextManager[None]:
+        """See :meth:`streamstop._redis.connections.Connections.following`."""
+        return self.connections.following(consequence)
+
+    def now(self) -> datetime:
+        """Return the moment by Redis' clock."""
+        return self.connections.now()
+
+    def accounts(self) -> Mapping[str, str]:
+        """Return the accounts of running workers: names to vendors."""
+        return self.connections.known_accounts.vendors()
+
+    def vendor_of(self, account: str) -> str | None:
+        """See :meth:`streamstop._redis.accounts.KnownAccounts.vendor_of`."""
+        return self.connections.known_accounts.vendor_of(account)
+
+    def lanes(self, lanes: Sequence[Lane] | None) -> list[LaneView]:
+        """Return what `lanes` hold; None: what each lane holds that is not empty."""
+        if lanes is not None:
+            return self.connections.lanes.views(lanes)
+        views = self.connections.lanes.views(sorted(self.connections.lanes.holding()))
+        return [view for view in views if view.waiting or view.in_flight or view.deferred]
+
+    def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> None:
+        """Put jobs into their lanes: all, or none."""
+        self.connections.publish([_queued(job_id, command, now) for job_id, command in jobs], perhaps=perhaps)
+
+    def record(self, job_id: str) -> Outcome | Deferral | None:
+        """Return what the job's record says."""
+        record = self.connections.lanes.record_of(job_id)
+        return None if record is None else read_record(record)
+
+    def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome]:
+        """Yield how jobs end, by one subscribed connection."""
+        return wait(self.connections.redis, job_ids, timeout)
+
+    def cancel(self, lane: Lane, outcome: Outcome) -> str:
+        """See :meth:`streamstop.lanes.Lanes.cancel`."""
+        return self.connections.lanes.cancel(lane, outcome.job_id, record=outcome_record(outcome))
+
+    def register(self, room: str, commands: Sequence[Command], *, now: datetime, again: str) -> str | None:
+        """Note stream tasks, and wait for the replicas."""
+        with self.connections.confirmed("the tasks were registered", again) as rooms:
+            return rooms.register(room, commands, now=now)
+
+    def unregister(self, room: str, commands: Sequence[Command]) -> int:
+        """Take stream tasks out of a room; return how many were in."""
+        return self.connections.rooms.unregister(room, commands)
+
+    def room(self, room: str) -> RoomView:
+        """Return a room as it is now."""
+        return self.connections.rooms.view(room)
+
+    def stop_room(
+        self,
+        room: str,
+        commands: Sequence[Command],
+        *,
+        now: datetime,
+        verify: bool,
+        callback: Mapping[str, Any] | None,
+        again: str,
+    ) -> str:
+        """Open the room's shutdown, or join the open one, and wait for the replicas."""
+        with self.connections.confirmed("the room is closing", again) as rooms:
+            return rooms.open(room, commands, now=now, verify=verify, callback=callback)
+
+    def reopen_room(self, room: str) -> bool:
+        """See :meth:`streamstop.rooms.Rooms.reopen`."""
+        return self.connections.rooms.reopen(room)
+
+    def progress(self, shutdown: str) -> Progress | None:
+        """Return how far a shutdown is."""
+        return self.connections.rooms.progress(shutdown)
+
+    def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[None]:
+        """Yield now, and whenever a shutdown has changed, at most ten times a second."""
+        return news(self.connections.redis, shutdown_channel(shutdown), timeout)
+
+    def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
+        """Yield how the stream tasks of a shutdown ended, a page at a time."""
+        return self.connections.rooms.outcomes(shutdown)
+
+    def cancel_shutdown(self, shutdown: str) -> bool:
+        """See :meth:`streamstop.rooms.Rooms.cancel`."""
+        return self.connections.rooms.cancel(shutdown)
+
+
+def _queued(job_id: str, command: Command, now: datetime) -> Queued:
+    message = celery_message(job_id, command.lane, command.to_message(now=now), priority=command.priority)
+    return Queued(command.lane, command.priority, message)

@@ -1,0 +1,135 @@
+"""Store: the typed wrapper of the dead letters in Redis; nothing else reads them, or moves them on."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from redis import Redis
+
+from streamstop._core.constants import DEAD
+from streamstop._core.lane_types import Queued
+from streamstop._core.letters import DeadLetter, Kept, Matching, lane_of, requeued_command, requeued_id
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.scripts import Script, load
+from streamstop._wire.messages import celery_message
+from streamstop.errors import NotRequeueable, UnknownDeadLetter
+
+#: Requeued jobs wait behind what producers enqueue, and before the tail of a big room.
+PRIORITY = 3
+_PAGE = 1000
+#: How many letters are held at once; one can quote much.
+_READ = 100
+_ALL = Matching()
+
+
+class Letters:
+    """Every dead letter of one Redis. Raises redis-py's errors where Redis does not answer."""
+
+    def __init__(self, redis: Redis, lanes: Lanes) -> None:
+        self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
+        self._lanes = lanes
+
+    def count(self) -> int:
+        """Return how many letters there are."""
+        return self._lanes.dead()
+
+    def letters(self, matching: Matching = _ALL) -> Iterator[DeadLetter]:
+        """Yield the letters that fit and are there now, oldest first. They can be requeued and dropped meanwhile."""
+        newest = self._redis.zrange(DEAD, 0, 0, desc=True, withscores=True)
+        if not newest:
+            return
+        now_us = _microseconds(self._redis.time())
+        since = "-inf" if matching.younger_than is None else now_us - _us(matching.younger_than)
+        # What is requeued and dies again meanwhile is another letter; else this might never end.
+        until = int(newest[0][1]) if matching.older_than is None else now_us - _us(matching.older_than)
+        seen: set[bytes] = set()
+        # By moments, not by places: what is requeued meanwhile moves the places of those behind it.
+        while page := self._redis.zrange(DEAD, since, until, byscore=True, offset=0, num=_PAGE, withscores=True):
+            new = [(letter_id.decode(), died) for letter_id, died in page if letter_id not in seen]
+            for start in range(0, len(new), _READ):
+                yield from filter(matching.fits, self._read(new[start : start + _READ]))
+            if len(page) < _PAGE:
+                return
+            last = page[-1][1]
+            # Of one moment there can be as many as a whole page.
+            since = int(last) if new else f"({int(last)}"
+            seen = {letter_id for letter_id, died in page if died == last}
+
+    def get(self, letter_id: str) -> DeadLetter:
+        """Return one letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
+        return self._kept(letter_id).letter
+
+    def requeue(self, letter_id: str) -> str:
+        """Put the command of a letter into its lane again, as a new job; return the job's id. The letter is gone then.
+
+        It is sent whatever expiry it had. The stream task of a shutdown is open in it again, and counted when it ends.
+        Raises :class:`~streamstop.errors.UnknownDeadLetter`, also where somebody else was faster, and
+        :class:`~streamstop.errors.NotRequeueable` where the message could not be read.
+        """
+        kept = self._kept(letter_id)
+        letter, membership = kept.letter, kept.membership
+        if letter.command is None:
+            raise NotRequeueable(f"dead letter {letter_id} has no command: {letter.reason}")
+        lane = lane_of(letter)
+        job_id = requeued_id(letter, lane)
+        command = requeued_command(letter.command, datetime.now(UTC))
+        plain = as_member = Queued(lane, PRIORITY, celery_message(job_id, lane, command, priority=PRIORITY))
+        shutdown = member = ""
+        if membership is not None:
+            shutdown, member = membership.shutdown, membership.member
+            again = membership.model_copy(update={"round": 1, "requeued": membership.requeued + 1})
+            message = celery_message(job_id, lane, again.in_message(command), priority=PRIORITY)
+            as_member = Queued(lane, PRIORITY, message)
+        requeued = self._scripts["requeue"](
+            keys=[DEAD, _key(letter_id), plain.list],
+            letter_id=letter_id,
+            lane=lane.name,
+            list=plain.list,
+            job_id=job_id,
+            message=plain.message,
+            shutdown=shutdown,
+            member=member,
+            member_message=as_member.message,
+        )
+        if not requeued:
+            raise UnknownDeadLetter(letter_id)
+        return job_id
+
+    def drop(self, letter_id: str) -> None:
+        """Forget a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
+        if not self._scripts["drop"](keys=[DEAD, _key(letter_id)], id=letter_id):
+            raise UnknownDeadLetter(letter_id)
+
+    def _read(self, found: list[tuple[str, float]]) -> Iterator[DeadLetter]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for letter_id, _died in found:
+            pipeline.hgetall(_key(letter_id))
+        for (letter_id, died), fields in zip(found, pipeline.execute(), strict=True):
+            if fields:
+                yield Kept.read(letter_id, died, fields).letter
+
+    def _kept(self, letter_id: str) -> Kept:
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.zscore(DEAD, letter_id)
+        pipeline.hgetall(_key(letter_id))
+        died, fields = pipeline.execute()
+        if died is None or not fields:
+            raise UnknownDeadLetter(letter_id)
+        return Kept.read(letter_id, died, fields)
+
+    @cached_property
+    def _scripts(self) -> dict[str, Script]:
+        return load(self._redis, "dead")
+
+
+def _key(letter_id: str) -> str:
+    return f"{DEAD}.{letter_id}"
+
+
+def _us(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
+
+
+def _microseconds(time: tuple[int, int]) -> int:
+    return time[0] * 1_000_000 + time[1]

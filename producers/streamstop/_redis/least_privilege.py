@@ -1,0 +1,39 @@
+"""Restricted: the lanes as they are to a producer whose Redis user may only put jobs into them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from redis import Redis
+
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView
+from streamstop._redis.errors import ERRORS, is_forbidden
+from streamstop._redis.lanes import Lanes
+
+
+class ProducersLanes(Lanes):
+    """Lanes for any Redis user. What Redis forbids this one, and it can do without, is not asked for again."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis)
+        self._may_look = True
+
+    def views(self, lanes: Sequence[Lane]) -> list[LaneView]:
+        """Return what `lanes` hold now; where this user may not see what workers hold, what waits, and no pace."""
+        if self._may_look:
+            try:
+                return super().views(lanes)
+            except ERRORS as error:
+                if not is_forbidden(error):
+                    raise
+                self._may_look = False
+        pipeline = self._redis.pipeline(transaction=False)
+        for lane in lanes:
+            for waiting in lane.waiting:
+                pipeline.llen(waiting)
+        lengths = pipeline.execute()
+        each = (sum(lengths[start : start + 4]) for start in range(0, len(lengths), 4))
+        return [
+            LaneView(lane=lane, waiting=waiting, in_flight=0, deferred=0, rest=timedelta(0), pace=None)
+            for lane, waiting in zip(lanes, each, strict=True)
+        ]

@@ -1,0 +1,68 @@
+"""Redis pool: the connections that the settings describe, opened by redis-py alone."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis import ConnectionPool, Redis, connection, sentinel
+
+from streamstop._redis.deadline import bound
+from streamstop.errors import InvalidSettings
+from streamstop.settings import RedisSettings
+
+_SENTINEL_PORT = 26379
+#: redis-py gives these no types.
+_parse_url: Any = connection.parse_url
+_Sentinel: Any = sentinel.Sentinel
+
+
+def open_redis(settings: RedisSettings) -> Redis:
+    """Return a client with a pool of its own; nothing is connected before the first command.
+
+    No command is retried: a script that ran although its reply was lost would publish a message twice.
+
+    Raises :class:`~streamstop.errors.InvalidSettings` where the url has an option that redis-py does not know.
+    """
+    try:
+        pool = _pool(settings)
+        pool.connection_class(**pool.connection_kwargs)  # connects nothing, and refuses unknown options
+    except (TypeError, ValueError):  # the message may quote the url
+        raise InvalidSettings("STREAMSTOP_REDIS_URL has an option after its ? that redis-py does not take") from None
+    return bound(Redis(connection_pool=pool))
+
+
+def close_redis(redis: Redis) -> None:
+    """Close the idle connections, those to the sentinels included; one that is in use ends with its command."""
+    pool: Any = redis.connection_pool  # redis-py does not type what a pool for sentinels has
+    pool.disconnect(inuse_connections=False)
+    if isinstance(pool, sentinel.SentinelConnectionPool):
+        for one in pool.sentinel_manager.sentinels:
+            one.connection_pool.disconnect(inuse_connections=False)
+
+
+def _pool(settings: RedisSettings) -> ConnectionPool:
+    timeout_s = settings.timeout.total_seconds()
+    sockets: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "socket_keepalive": True,
+    }
+    if settings.master is not None:
+        return _sentinel_pool(settings, settings.master, sockets)
+    options: dict[str, Any] = sockets | _parse_url(settings.url)
+    if "ssl_cert_reqs" in options:  # Celery's names are longer than redis-py's
+        options["ssl_cert_reqs"] = options["ssl_cert_reqs"].removeprefix("CERT_").lower()
+    return ConnectionPool(**options)
+
+
+def _sentinel_pool(settings: RedisSettings, master: str, sockets: dict[str, Any]) -> ConnectionPool:
+    """Return a pool for the Redis that the sentinels name.
+
+    The first address has the password and the database of that Redis. The sentinels are asked without a password.
+    """
+    addresses = [urlsplit(url) for url in settings.url.split(";")]
+    sentinels = [(address.hostname or "localhost", address.port or _SENTINEL_PORT) for address in addresses]
+    first = _parse_url(settings.url.split(";")[0].replace("sentinel://", "redis://", 1))
+    of_master = {name: first[name] for name in ("username", "password", "db") if name in first}
+    manager = _Sentinel(sentinels, sentinel_kwargs=settings.sentinel_options, **sockets, **of_master)
+    pool: ConnectionPool = manager.master_for(master).connection_pool
+    return pool

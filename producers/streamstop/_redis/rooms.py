@@ -1,0 +1,289 @@
+"""Rooms: the typed wrapper of the rooms' scripts; nothing else calls them, or reads what they keep."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from streamstop._core.commands import Command, ReceivedCommand
+from streamstop._core.constants import CALLBACKS_LANE, CONTROL_LANE
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Queued, Settlement
+from streamstop._core.membership import task_of
+from streamstop._core.pace import Pace
+from streamstop._core.progress import Progress, RoomView, progress_of
+from streamstop._redis.errors import ERRORS, StagingLost
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.scripts import Script, load
+from streamstop._redis.staging import stage_pairs
+from streamstop._wire.messages import celery_message
+from streamstop.outcomes import Outcome
+from streamstop.settings import RoomSettings
+
+CONTROL = Lane.from_name(CONTROL_LANE)
+CALLBACKS = Lane.from_name(CALLBACKS_LANE)
+#: No vendor is called; a few shutdowns are fanned out side by side.
+CONTROL_PACE = Pace(interval_us=1000, window=4)
+#: How many tasks one script takes; more are staged as a batch.
+AT_ONCE = 200
+#: How many tasks of a batch one script applies.
+PIECE = 100
+#: How many fields one command reads of a hash.
+_PAGE = 250
+_DEFAULTS = RoomSettings()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stream task of a shutdown on its way into its lane."""
+
+    member: str
+    #: The command's JSON data, as the registry keeps it.
+    command: str
+    job_id: str
+    queued: Queued
+
+
+class Rooms:
+    """Every room and shutdown of one Redis. Raises redis-py's errors where Redis does not answer."""
+
+    def __init__(self, redis: Redis, lanes: Lanes, settings: RoomSettings = _DEFAULTS) -> None:
+        self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
+        self._lanes = lanes
+        self._kept_s = int(settings.kept.total_seconds())
+        self._closed_for_s = int(settings.closed_for.total_seconds())
+
+    def register(self, room: str, commands: Iterable[Command], *, now: datetime) -> str | None:
+        """Note stream tasks; return the id of the shutdown that they joined at once, None in an open room."""
+        fan_out = _step("fan_out", "@shutdown@")
+        joined = self._decide("register", room, _pairs(commands, now), ttl=self._kept_s, fan_out=fan_out)
+        return joined.decode() or None
+
+    def unregister(self, room: str, commands: Iterable[Command]) -> int:
+        """Take stream tasks out; return how many were in."""
+        tasks = [task_of(command) for command in commands]
+        return sum(int(self._decide("unregister", room, tasks=some)) for some in _slices(tasks, AT_ONCE))
+
+    def view(self, room: str) -> RoomView:
+        """Return what is registered in a room, and its open or latest shutdown."""
+        state = f"streamstop.room.{room}:state"
+        while True:
+            shutdown, pending = self._redis.hmget(state, "shutdown", "batch")
+            if pending is None:
+                break
+            self.apply(room)
+        registered: dict[str, str] = {}
+        cursor: int | None = None
+        while cursor != 0:
+            cursor, tasks = self.scan(room, cursor or 0, _PAGE)
+            registered.update(tasks)  # a page may hold again what one before it did
+        received = (ReceivedCommand.from_message(json.loads(command)) for command in registered.values())
+        tasks_ = tuple(Command(operation=command.operation, account=command.account) for command in received)
+        return RoomView(room, tasks_, None if shutdown is None else shutdown.decode())
+
+    def open(
+        self,
+        room: str,
+        commands: Iterable[Command],
+        *,
+        now: datetime,
+        verify: bool,
+        callback: Mapping[str, Any] | None,
+    ) -> str:
+        """Open a room's shutdown, or join the open one with `commands`; return its id."""
+        message = "" if callback is None else _step("callback", "@shutdown@", job="callback-@call@", to=callback)
+        shutdown = self._decide(
+            "open",
+            room,
+            _pairs(commands, now),
+            ttl=self._kept_s,
+            id=uuid4().hex,
+            verify=verify,
+            callback=message,
+            closed_for=self._closed_for_s,
+            fan_out=_step("fan_out", "@shutdown@"),
+        )
+        return str(shutdown.decode())
+
+    def reopen(self, room: str) -> bool:
+        """End the time in which registering stops at once; False where the shutdown is open and goes on."""
+        return bool(self._decide("reopen", room))
+
+    def cancel(self, shutdown: str) -> bool:
+        """Begin to take back what no worker has claimed; False where the shutdown is not open."""
+        return bool(self._scripts["cancel"](id=shutdown, message=_step("cancel", shutdown)))
+
+    def apply(self, room: str) -> None:
+        """Apply the batch of a room that is accepted, if there is one, to its end."""
+        for _ in self.applying(room):
+            pass
+
+    def applying(self, room: str) -> Iterator[int]:
+        """Apply the batch of a room that is accepted, if there is one; yield after each piece that leaves some.
+
+        Its producer does so, and where it was killed the next operation on the room, or the worker that fans out.
+        """
+        while self._scripts["apply"](room=room, most=PIECE):
+            yield PIECE
+
+    def progress(self, shutdown: str) -> Progress | None:
+        """Return how far a shutdown is; None where there is none by that id."""
+        held = self.facts(shutdown)
+        if not held:
+            return None
+        counts: dict[Lane, list[int]] = {}
+        for name, count in self._hash(f"streamstop.shutdown.{shutdown}:lanes").items():
+            lane, _, part = name.rpartition(":")
+            counts.setdefault(Lane.from_name(lane), [0, 0])[part == "ended"] = int(count)
+        by_lane = {lane: (total, ended) for lane, (total, ended) in sorted(counts.items())}
+        return progress_of(shutdown, held, by_lane, self._lanes.views(list(by_lane)))
+
+    def facts(self, shutdown: str) -> dict[str, str]:
+        """Return a shutdown's hash."""
+        return self._hash(f"streamstop.shutdown.{shutdown}")
+
+    def outcomes(self, shutdown: str) -> Iterator[Outcome]:
+        """Yield how the stream tasks of a shutdown ended, a page at a time."""
+        for _member, outcome in self._redis.hscan_iter(f"streamstop.shutdown.{shutdown}:outcomes", count=_PAGE):
+            yield Outcome.model_validate_json(outcome)
+
+    def todo(self, shutdown: str, most: int) -> list[tuple[str, str]]:
+        """Return members whose job is not in its lane yet, with their commands."""
+        members = self._redis.lrange(f"streamstop.shutdown.{shutdown}:todo", 0, most - 1)
+        if not members:
+            return []
+        commands = self._redis.hmget(f"streamstop.shutdown.{shutdown}:tasks", members)
+        return [
+            (member.decode(), command.decode())
+            for member, command in zip(members, commands, strict=True)
+            if command is not None
+        ]
+
+    def server(self) -> str:
+        """Return which run of which server answers. Only to that one, the cursor of a scan means anything.
+
+        Return an empty text where the server does not tell.
+        """
+        try:
+            return str(self._redis.info("server").get("run_id", ""))
+        except ResponseError:
+            return ""
+
+    def scan(self, room: str, cursor: int, most: int) -> tuple[int, list[tuple[str, str]]]:
+        """Return the next cursor, 0 after the last page, and a page of the registry: tasks and commands."""
+        after, page = self._redis.hscan(f"streamstop.room.{room}:tasks", cursor, count=most)
+        return after, [(task.decode(), command.decode()) for task, command in page.items()]
+
+    def members(self, shutdown: str) -> Iterator[tuple[str, str, str | None]]:
+        """Yield every member of a shutdown that has not ended: member, command, and its job's id if it has one."""
+        key = f"streamstop.shutdown.{shutdown}"
+        cursor: int | None = None
+        while cursor != 0:
+            cursor, page = self._redis.hscan(f"{key}:tasks", cursor or 0, count=_PAGE)
+            if not page:
+                continue
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.hmget(f"{key}:outcomes", list(page))
+            pipeline.hmget(f"{key}:jobs", list(page))
+            for (member, command), outcome, job_id in zip(page.items(), *pipeline.execute(), strict=True):
+                if outcome is None:
+                    yield member.decode(), command.decode(), None if job_id is None else job_id.decode()
+
+    def lane_counts(self, shutdown: str) -> dict[str, int]:
+        """Return how many jobs of a shutdown each lane has been given, by the lane's name."""
+        counts = self._hash(f"streamstop.shutdown.{shutdown}:lanes")
+        return {name.removesuffix(":total"): int(count) for name, count in counts.items() if name.endswith(":total")}
+
+    def without_job(self, shutdown: str, tasks: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return those of a page of tasks that no job of the shutdown is for yet."""
+        if not tasks:
+            return []
+        jobs = self._redis.hmget(f"streamstop.shutdown.{shutdown}:jobs", [member for member, _command in tasks])
+        return [task for task, job_id in zip(tasks, jobs, strict=True) if job_id is None]
+
+    def push(self, shutdown: str, entries: Sequence[Entry], *, passed: int = 0) -> bool:
+        """Put jobs into their lanes, each once; False where the shutdown was cancelled, and nothing was put.
+
+        `passed`: how many beside them were found to have their job already.
+        """
+        fields = [
+            {
+                "member": entry.member,
+                "command": entry.command,
+                "lane": entry.queued.lane.name,
+                "list": entry.queued.list,
+                "job_id": entry.job_id,
+                "message": entry.queued.message,
+            }
+            for entry in entries
+        ]
+        return bool(self._scripts["push"](id=shutdown, passed=passed, entries=fields))
+
+    def scanned(self, shutdown: str) -> None:
+        """Note that everything registered has been put into lanes."""
+        self._scripts["scanned"](id=shutdown)
+
+    def settle(self, lane: Lane, settlement: Settlement) -> None:
+        """Count a stream task whose job ended elsewhere, or which never had one."""
+        self.settle_many([(lane, settlement)])
+
+    def settle_many(self, settlements: Sequence[tuple[Lane, Settlement]]) -> None:
+        """Count several; a hundred are a few milliseconds of Redis' time."""
+        self._scripts["settle"](settlements=[{"lane": lane.name, **one.fields} for lane, one in settlements])
+
+    def _decide(self, script: str, room: str, pairs: Sequence[str] | None = None, **arguments: Any) -> Any:
+        """Run a script that decides something about a room; return what it says.
+
+        `pairs`: the tasks and commands for it; too many for one script are staged, and accepted by it whole.
+        """
+        batch = ""
+        if pairs is not None:
+            entries = [dict(zip(("task", "command"), pair.split("\n", 1), strict=True)) for pair in pairs]
+            if len(pairs) > AT_ONCE:
+                batch, entries = stage_pairs(self._redis, pairs), []
+            arguments |= {"batch": batch, "staged": len(pairs), "entries": entries}
+        while (reply := self._scripts[script](room=room, **arguments))[0] == b"pending":
+            self.apply(room)
+        if reply[0] == b"lost":
+            raise StagingLost("what was staged is gone")
+        if batch:
+            with suppress(*ERRORS):  # it is accepted: whoever comes next applies it, and hears what fails
+                self.apply(room)
+        return reply[1]
+
+    def _hash(self, key: str) -> dict[str, str]:
+        return {field.decode(): value.decode() for field, value in self._redis.hgetall(key).items()}
+
+    @cached_property
+    def _scripts(self) -> dict[str, Script]:
+        return load(self._redis, "room")
+
+
+def shutdown_channel(shutdown: str) -> str:
+    """Return the channel on which every change of a shutdown is told."""
+    return f"streamstop.shutdown.{shutdown}"
+
+
+def _pairs(commands: Iterable[Command], now: datetime) -> list[str]:
+    """Return each command as ``<task>`` and the command's JSON data, with a newline between: JSON holds none."""
+    encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+    return [f"{task_of(command)}\n{encode(command.to_message(now=now))}" for command in commands]
+
+
+def _slices(tasks: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for at in range(0, len(tasks), size):
+        yield tasks[at : at + size]
+
+
+def _step(step: str, shutdown: str, *, job: str | None = None, **details: Any) -> str:
+    """Return the message of a control job."""
+    lane = CALLBACKS if step == "callback" else CONTROL
+    job_id = f"{lane.name}.{step}-{shutdown}-{job or uuid4().hex}"
+    return celery_message(job_id, lane, {"step": step, "shutdown": shutdown, **details})

@@ -1,0 +1,198 @@
+"""Schedule: what workers do with lanes. They take jobs, report what became of them, and mend what others left.
+
+Each script is one file in ``_redis/lua/lane``. It runs atomically in Redis, by Redis' clock, takes a bounded number of
+jobs, and is safe to run twice.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+from redis import Redis
+
+from streamstop._core.constants import BOOK, MOST_FOUND
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Swept, Take, Taken, Tries
+from streamstop._core.pace import Pace
+from streamstop._redis.scripts import Script, load
+from streamstop._wire.reports import Report
+
+#: How often a job's worker may be lost before the job is given up.
+MOST_LAPSES = 5
+#: How many jobs one run of a script takes, reports or mends: no run holds Redis longer than 5 ms.
+BATCH = 50
+#: How long a book is kept that no worker has touched.
+_BOOK_TTL = timedelta(days=1)
+#: How many lanes are looked for in one run, and how often it is made for the same lanes.
+_LANES = 1000
+_MOST_RUNS = 20
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Book:
+    """What a worker knows: the accounts that it has, and the paces of their lanes."""
+
+    accounts: frozenset[str]
+    #: By operation, for every account that says nothing else.
+    operations: Mapping[str, Pace]
+    #: For operations that the worker does not know.
+    otherwise: Pace
+    #: What accounts say of single lanes.
+    lanes: Mapping[Lane, Pace]
+
+    @cached_property
+    def fields(self) -> dict[str, str]:
+        """The book as ``take`` reads it."""
+        return {
+            "*": str(self.otherwise),
+            **dict.fromkeys(sorted(self.accounts), "1"),
+            **{operation: str(pace) for operation, pace in sorted(self.operations.items())},
+            **{lane.name: str(pace) for lane, pace in sorted(self.lanes.items())},
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """The book's name: workers that know the same share one."""
+        return hashlib.sha256(repr(self.fields).encode()).hexdigest()[:16]
+
+
+class Schedule:
+    """Every lane of one Redis, as a worker has to do with them. Raises redis-py's errors."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
+
+    def publish(self, book: Book) -> None:
+        """Say what a worker knows; to be repeated within a day."""
+        key = BOOK + book.digest
+        if not self._redis.expire(key, _BOOK_TTL):
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.hset(key, mapping=book.fields)
+            pipeline.expire(key, _BOOK_TTL)
+            pipeline.execute()
+
+    def take(self, most: int, *, lease: timedelta, book: Book, arrivals: bool = True, full: bool = False) -> Take:
+        """Take up to `most` jobs whose slots are near; `lease` counts from a job's slot.
+
+        With `arrivals`, lanes that producers have put jobs into are looked at too. With `full`, the worker can hold no
+        more than `most`, and another one is woken for what is left.
+        """
+        owner = uuid4().hex
+        arguments: dict[str, Any] = {
+            "owner": owner,
+            "most": min(most, BATCH),
+            "lease": lease // _MICROSECOND,
+            "book": book.digest,
+            "arrivals": arrivals,
+            "full": full,
+            "lanes": [],
+        }
+        reply = self._scripts["take"](**arguments)
+        if reply == b"no book":
+            self.publish(book)
+            reply = self._scripts["take"](**arguments)
+        return _take(reply, owner)
+
+    def take_strangers(self, lanes: Sequence[Lane], most: int, *, lease: timedelta) -> Take:
+        """Take jobs of lanes that no worker can call, without slots."""
+        owner = uuid4().hex
+        reply = self._scripts["take"](
+            owner=owner,
+            most=min(most, BATCH),
+            lease=lease // _MICROSECOND,
+            book="",
+            arrivals=False,
+            full=False,
+            lanes=[lane.name for lane in lanes],
+        )
+        return _take(reply, owner)
+
+    def report(self, reports: Sequence[Report], *, wake: bool = False) -> "Reported":
+        """Take down what became of jobs; with `wake`, for a worker that takes no more, another one is woken."""
+        # The slot of the last job that made no call comes free first, and so the one before it can.
+        order = sorted(range(len(reports)), key=lambda at: -reports[at].job.slot_us)
+        texts = [reports[at].text() for at in order]
+        next_us, answers = self._scripts["report"](wake_another=wake, reports=texts)
+        rests: list[timedelta | None] = [None] * len(reports)
+        for at, answer in zip(order, answers, strict=True):
+            rests[at] = None if int(answer) < 0 else int(answer) * _MICROSECOND
+        return Reported(rests, None if int(next_us) < 0 else int(next_us) * _MICROSECOND)
+
+    def sweep(self, *, longest_lease: timedelta, period: timedelta) -> Swept | None:
+        """Make jobs wait again whose lease ran out.
+
+        Return None where somebody else has swept within the last `period`; with zero, the caller goes on with its turn.
+        """
+        reply = self._scripts["sweep"](most=BATCH, longest=longest_lease // _MICROSECOND, period=period // _MICROSECOND)
+        if reply is None:
+            return None
+        again, moved, batches, lapsed, broken = reply
+        lapses = {Lane.from_name(_text(name)): count for name, count in lapsed}
+        return Swept(bool(again), moved, bool(batches), lapses, _broken(broken))
+
+    def find(self, accounts: Sequence[str], operations: Sequence[str]) -> int:
+        """Note the lanes of `accounts` that hold jobs which nobody has announced; return how many were not noted."""
+        found = 0
+        size = max(1, _LANES // max(1, len(operations)))
+        for start in range(0, len(accounts), size):
+            some = accounts[start : start + size]
+            for _ in range(_MOST_RUNS):
+                new = int(self._scripts["find"](operations=" ".join(operations), accounts=some))
+                found += new
+                if new < MOST_FOUND:
+                    break
+        return found
+
+    @cached_property
+    def _scripts(self) -> dict[str, Script]:
+        return load(self._redis, "lane")
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Redis' answer to a batch of reports."""
+
+    #: For each report: how long its lane rests for this job's sake, None where the job is no longer its owner's.
+    rests: Sequence[timedelta | None]
+    #: How long until a lane is due that can give jobs again; None: no lane is new in the schedule.
+    next_in: timedelta | None
+
+
+def _take(reply: Any, owner: str) -> Take:
+    next_us, now_us, jobs, ended, strangers, broken = reply
+    return Take(
+        now=datetime.fromtimestamp(int(now_us) / 1_000_000, UTC),
+        now_us=int(now_us),
+        jobs=[_taken(job, owner) for job in jobs],
+        ended=[_taken(job, owner) for job in ended],
+        strangers=[Lane.from_name(_text(name)) for name in strangers],
+        broken=_broken(broken),
+        next_in=None if int(next_us) < 0 else int(next_us) * _MICROSECOND,
+    )
+
+
+def _taken(job: Sequence[bytes], owner: str) -> Taken:
+    name, job_id, message, history, slot, moved = job
+    return Taken(
+        lane=Lane.from_name(_text(name)),
+        job_id=_text(job_id),
+        message=message,
+        owner=owner,
+        tries=Tries.parse(_text(history)),
+        slot_us=int(slot),
+        moved_us=int(moved),
+    )
+
+
+def _broken(pairs: Sequence[Sequence[bytes]]) -> dict[Lane, str]:
+    return {Lane.from_name(_text(name)): _text(error) for name, error in pairs}
+
+
+def _text(raw: bytes) -> str:
+    """Return what a key of Redis says, whatever its bytes: producers may name lanes that cannot be."""
+    return raw.decode(errors="replace")

@@ -1,0 +1,1 @@
+"""Formats: Celery messages, Celery result records and workers' reports."""

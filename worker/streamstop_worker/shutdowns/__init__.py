@@ -1,0 +1,1 @@
+"""Shutdowns: how all stream tasks of a room are stopped."""

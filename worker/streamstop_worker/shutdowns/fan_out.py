@@ -1,0 +1,254 @@
+"""Shutdowns: what a worker does for them besides calling the vendors: fan out, verify, cancel, and count outcomes.
+
+A worker may die at any point of a step; another one then runs the step again. This is safe, because each write to Redis
+also records the progress of the step.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from streamstop._core.commands import VERSION, ReceivedCommand
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import Queued, Settlement
+from streamstop._core.membership import Follow, Membership
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.rooms import Entry, Rooms
+from streamstop._wire.messages import celery_message
+from streamstop._wire.results import outcome_record, read_record
+from streamstop.operations import OPERATIONS, Kind
+from streamstop.outcomes import Outcome, Result
+
+#: How many jobs one write puts into lanes.
+BATCH = 100
+#: How many jobs one write cancels.
+TAKEN_BACK = 50
+#: How long to wait until the next status call if the vendor answered that the task still runs.
+ASK_AGAIN = timedelta(seconds=2)
+#: Fair shares: of a shutdown's jobs in a lane, the first 20 have priority 3, the next 200 have 6, and the rest have 9.
+SHARES = ((20, 3), (200 + 20, 6))
+
+
+@dataclass(frozen=True)
+class After:
+    """What is written for the shutdown together with a job's end: a settlement, the next job, or nothing."""
+
+    settlement: Settlement | None = None
+    then: Queued | None = None
+
+
+class Shutdowns:
+    """The worker's side of all shutdowns on one Redis. Raises redis-py's errors."""
+
+    def __init__(self, rooms: Rooms, lanes: Lanes, verify_timeout: timedelta = timedelta(seconds=30)) -> None:
+        self.rooms = rooms
+        self._lanes = lanes
+        self._verify_timeout = verify_timeout
+
+    def fan_out(self, shutdown: str) -> Iterator[int]:
+        """Put a job for every stream task of the shutdown into its lane. Yield the size of each batch."""
+        facts = self.rooms.facts(shutdown)
+        if not facts:
+            return
+        for _piece in self.rooms.applying(facts["room"]):
+            yield 0
+        shares = _Shares(self.rooms.lane_counts(shutdown))
+        patience = self._verify_timeout.total_seconds() if facts["verify"] == "1" else None
+
+        def put(tasks: Sequence[tuple[str, str]], passed: int = 0) -> bool:
+            entries = list(_entries(shutdown, tasks, patience=patience, shares=shares))
+            return self.rooms.push(shutdown, entries, passed=passed)
+
+        while tasks := self.rooms.todo(shutdown, BATCH):
+            fresh = self.rooms.without_job(shutdown, tasks)
+            if not put(fresh, passed=len(tasks) - len(fresh)):
+                yield from self.take_back(shutdown)
+                return
+            yield len(tasks)
+        is_open = True
+
+        def scan() -> Iterator[int]:
+            nonlocal is_open
+            cursor, first = 0, True
+            while first or cursor:
+                first = False
+                cursor, tasks = self.rooms.scan(facts["room"], cursor, BATCH)
+                fresh = self.rooms.without_job(shutdown, tasks)
+                is_open = not fresh or put(fresh)
+                if not is_open:
+                    return
+                yield len(fresh)
+
+        if facts["scanned"] != "1":
+            yield from self._by_one_server(scan)
+        if is_open:
+            self.rooms.scanned(shutdown)
+        else:
+            yield from self.take_back(shutdown)
+
+    def _by_one_server(self, scan: Callable[[], Iterator[int]]) -> Iterator[int]:
+        """Scan, and repeat the scan if Redis was restarted or replaced meanwhile: the scan may have missed members."""
+        while True:
+            server = self.rooms.server()
+            yield from scan()
+            if self.rooms.server() == server:
+                return
+
+    def take_back(self, shutdown: str) -> Iterator[int]:
+        """Cancel the jobs that no worker has claimed. Yield the size of each full batch."""
+        facts = self.rooms.facts(shutdown)
+        if not facts:
+            return
+        for _piece in self.rooms.applying(facts["room"]):
+            yield 0
+        yield from self._by_one_server(lambda: self._take_back(shutdown))
+        self.rooms.scanned(shutdown)
+
+    def _take_back(self, shutdown: str) -> Iterator[int]:
+        jobless: list[tuple[Lane, Settlement]] = []
+        queued: list[tuple[Lane, str, str, Settlement]] = []
+        for member, command, job_id in self.rooms.members(shutdown):
+            lane = _lane_of(json.loads(command))
+            membership = Membership(shutdown=shutdown, member=member)
+            outcome = Outcome(
+                result=Result.CANCELLED,
+                job_id=job_id or membership.job_id(lane),
+                account=lane.account,
+                operation=lane.operation,
+                params=json.loads(command).get("params"),
+                ended_at=datetime.now(UTC),
+            )
+            settlement = settlement_of(membership, outcome)
+            if job_id is None:
+                jobless.append((lane, settlement))
+            else:
+                queued.append((lane, job_id, outcome_record(outcome), settlement))
+            if len(jobless) == TAKEN_BACK:
+                self.rooms.settle_many(jobless)
+                jobless.clear()
+                yield TAKEN_BACK
+            if len(queued) == TAKEN_BACK:
+                self._lanes.cancel_many(queued)
+                queued.clear()
+                yield TAKEN_BACK
+        if jobless:
+            self.rooms.settle_many(jobless)
+        if queued:
+            self._lanes.cancel_many(queued)
+
+    def was_cancelled(self, shutdown: str) -> bool:
+        """Return whether the shutdown was cancelled. Its jobs are then not retried after a fault."""
+        return self.rooms.facts(shutdown).get("cancelled") == "1"
+
+    def settle_ended(self, lane: Lane, membership: Membership, record: bytes | None) -> None:
+        """Count a job that was cancelled before it was claimed; `record` is its outcome in Redis."""
+        outcome = None if record is None else read_record(record)
+        if isinstance(outcome, Outcome) and outcome.result is Result.CANCELLED:
+            self.rooms.settle(lane, settlement_of(membership, outcome))
+
+
+def after(membership: Membership | None, command: ReceivedCommand | None, outcome: Outcome, now: datetime) -> After:
+    """Return what follows when a job has ended with `outcome`. For a job outside of shutdowns, nothing does."""
+    if membership is None:
+        return After()
+    follow = membership.follow
+    if follow is not None:
+        return _after_status(membership, follow, outcome, now)
+    stopped = outcome.result in {Result.STOPPED, Result.ALREADY_STOPPED}
+    if membership.round == 2 and outcome.result is Result.NOT_FOUND:
+        # The vendor acknowledged the first stop, and no longer knows the task.
+        return After(settlement_of(membership, outcome.model_copy(update={"result": Result.VERIFIED})))
+    if not (membership.verify and stopped and command is not None):
+        return After(settlement_of(membership, outcome))
+    twin = command.operation.spec.status_twin
+    if twin is None:
+        return After(settlement_of(membership, outcome.model_copy(update={"result": Result.UNVERIFIABLE})))
+    params = command.operation.params
+    asked = membership.model_copy(update={"follow": Follow(stopped=outcome, params=params, since=now.timestamp())})
+    wire = {field.alias for field in OPERATIONS[twin].model_fields.values()}
+    lane = Lane(command.account, twin)
+    return After(then=_job(asked, lane, {name: value for name, value in params.items() if name in wire}))
+
+
+def still_running(membership: Membership | None, outcome: Outcome, now: datetime) -> bool:
+    """Return whether a status job that verifies a stop must ask again later instead of ending with `outcome`."""
+    if membership is None or membership.follow is None or outcome.result is not Result.STATUS:
+        return False
+    over = outcome.status is not None and outcome.status.over
+    return not over and now.timestamp() - membership.follow.since < membership.patience
+
+
+def settlement_of(membership: Membership, outcome: Outcome) -> Settlement:
+    """Return how `outcome` counts in the shutdown."""
+    return Settlement(
+        shutdown=membership.shutdown,
+        member=membership.member,
+        result=outcome.result.value,
+        outcome=outcome.model_dump_json(exclude_none=True),
+        ok=outcome.result.ok,
+        attention=outcome.result.needs_person,
+    )
+
+
+def _after_status(membership: Membership, follow: Follow, outcome: Outcome, now: datetime) -> After:
+    """Return what follows a status job that has verified a stop, or has failed to."""
+    over = outcome.result is Result.NOT_FOUND or (outcome.status is not None and outcome.status.over)
+    changes: dict[str, Any] = {"status": outcome.status, "ended_at": now}
+    if over:
+        # Vendors that delete ended tasks answer "not found" for them.
+        verified = follow.stopped.model_copy(update={**changes, "result": Result.VERIFIED})
+        return After(settlement_of(membership, verified))
+    if outcome.result is Result.STATUS and membership.round == 1:
+        again = membership.model_copy(update={"round": 2, "follow": None})
+        return After(then=_job(again, Lane(follow.stopped.account, follow.stopped.operation), follow.params))
+    if outcome.result is Result.STATUS:
+        changes["message"] = f"the vendor acknowledged two stops, and the task runs on {membership.patience:g} s later"
+    else:
+        changes |= {"code": outcome.code, "message": f"its status could not be asked for: {outcome.message}"}
+    return After(
+        settlement_of(membership, follow.stopped.model_copy(update={**changes, "result": Result.NOT_VERIFIED}))
+    )
+
+
+def _job(membership: Membership, lane: Lane, params: Mapping[str, Any]) -> Queued:
+    message = {"v": VERSION, "operation": lane.operation, "account": lane.account, "params": dict(params)}
+    priority = 9 if membership.follow is not None else 3
+    argument = membership.in_message(message)
+    return Queued(lane, priority, celery_message(membership.job_id(lane), lane, argument, priority=priority))
+
+
+class _Shares:
+    """Chooses the priority of a shutdown's next job in a lane, by :data:`SHARES`."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = dict(counts)
+
+    def next(self, lane: Lane) -> int:
+        given = self._counts.get(lane.name, 0)
+        self._counts[lane.name] = given + 1
+        return next((priority for most, priority in SHARES if given < most), 9)
+
+
+def _entries(
+    shutdown: str, tasks: Sequence[tuple[str, str]], *, patience: float | None, shares: _Shares
+) -> Iterator[Entry]:
+    """Yield the jobs of `tasks`. With `patience`, in seconds, stops are verified."""
+    now = datetime.now(UTC).timestamp()
+    for member, command in tasks:
+        data = json.loads(command)
+        lane = _lane_of(data)
+        is_stop = OPERATIONS[lane.operation].spec.kind is Kind.STOP if lane.operation in OPERATIONS else True
+        membership = Membership(shutdown=shutdown, member=member)
+        if patience is not None and is_stop:
+            membership = membership.model_copy(update={"verify": True, "patience": patience})
+        job_id, priority = membership.job_id(lane), shares.next(lane)
+        argument = membership.in_message({**data, "enqueued_at": now})
+        message = celery_message(job_id, lane, argument, priority=priority)
+        yield Entry(member, command, job_id, Queued(lane, priority, message))
+
+
+def _lane_of(command: Mapping[str, Any]) -> Lane:
+    """Return the lane of a command. The operation may be one that only newer workers know."""
+    return Lane(command["account"], command["operation"])

@@ -1,0 +1,1 @@
+"""Upkeep: what workers do beside jobs."""
