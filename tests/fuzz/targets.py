@@ -15,8 +15,8 @@ from typing import Any
 from streamstop import callbacks
 from streamstop._core.commands import ReceivedCommand
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import Tries
-from streamstop._core.letters import letter_of
+from streamstop._core.lane_types import AttemptHistory
+from streamstop._core.letters import dead_letter_record
 from streamstop._core.membership import Membership, check_callback, check_room, task_of
 from streamstop._redis.pool import open_redis
 from streamstop._wire.results import outcome_record, read_record
@@ -96,7 +96,7 @@ def _command(message: object) -> None:
         record = outcome_record(outcome)
         assert len(record) < 10_000
         assert isinstance(read_record(record), Outcome)
-        letter = letter_of(message, membership, outcome, None, understood=False)
+        letter = dead_letter_record(message, membership, outcome, None, understood=False)
         assert membership is not None or letter is not None
         if letter is not None:
             letter.text.encode()
@@ -172,7 +172,7 @@ def texts(data: bytes) -> None:
     """What else is one text: a job's history, an id, a room's name, a callback and its signature."""
     text = data.decode(errors="surrogateescape")
     with contextlib.suppress(ValueError):
-        assert Tries.parse(str(Tries.parse(text))) == Tries.parse(text)
+        assert AttemptHistory.parse(str(AttemptHistory.parse(text))) == AttemptHistory.parse(text)
     Lane.of_job(text)
     assert not callbacks.verify("another", text, data)
     for check in (check_room, check_callback):

@@ -11,13 +11,13 @@ from redis import Redis
 from streamstop import Client, Progress, Result, Shutdown, ShutdownStatus
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LastCall, Taken
-from streamstop._core.letters import letter_of
+from streamstop._core.letters import dead_letter_record
 from streamstop._core.membership import Membership
 from streamstop._redis.rooms import CALLBACKS
 from streamstop._wire.reports import Ended, Released
 from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome
-from streamstop_worker.shutdowns.fan_out import settlement_of
+from streamstop_worker.shutdowns.fan_out import member_result_of
 from tests.integration.test_rooms_step_by_step import LANE, ROOM, Hands
 from tests.support.below import connections
 
@@ -58,11 +58,16 @@ class Undertaker(Hands):
             params=argument["params"],
             ended_at=datetime.now(UTC),
         )
-        settlement = None if membership is None else settlement_of(membership, outcome)
-        letter = letter_of(argument, membership, outcome, settlement)
+        member_result = None if membership is None else member_result_of(membership, outcome)
+        letter = dead_letter_record(argument, membership, outcome, member_result)
         record = outcome_record(outcome)
         ended = Ended(
-            job=job, record=record, kept=timedelta(days=1), call=LastCall.WELL, settlement=settlement, letter=letter
+            job=job,
+            record=record,
+            kept=timedelta(days=1),
+            call=LastCall.WELL,
+            member_result=member_result,
+            letter=letter,
         )
         assert self.schedule.report([ended]).rests == [timedelta(0)]
 

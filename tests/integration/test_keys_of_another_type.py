@@ -81,7 +81,7 @@ def sweeper(real_redis: Redis, tmp_path: Path) -> Sweeper:
         accounts,
         KnownAccounts(real_redis),
         longest_lease=2 * LEASE,
-        on_strangers=lambda _lanes: None,
+        on_unserved=lambda _lanes: None,
         finish_batches=Batches(real_redis).finish,
     )
 
@@ -139,6 +139,6 @@ def test_a_strangers_lane_whose_pace_is_another_type_keeps_no_other_strangers_jo
     for lane in (strange, other):
         real_redis.lpush(lane.queue, queued(lane).message)
     real_redis.set(strange.pace, FOREIGN)
-    take = sweeper._schedule.take_strangers([strange, other], 10, lease=LEASE)
+    take = sweeper._schedule.take_unserved([strange, other], 10, lease=LEASE)
     assert [job.lane for job in take.jobs] == [other]
     assert (list(take.broken), "WRONGTYPE" in take.broken[strange]) == ([strange], True)

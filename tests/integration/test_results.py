@@ -92,7 +92,7 @@ def test_a_deferred_job_is_in_retry_with_its_reason_and_when_it_is_due(lane: Lan
         job=lane.held["a"],
         call=LastCall.FAULT,
         delay=timedelta(seconds=1),
-        tries=JUDGED_ONCE,
+        history=JUDGED_ONCE,
         record=deferral_record(lane.job_id("a"), Deferral("ServiceUnavailable", DUE)),
         kept=KEPT,
     )

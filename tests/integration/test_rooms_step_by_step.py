@@ -12,7 +12,7 @@ from redis import Redis
 from streamstop import Client, Command, Result, Shutdown, ShutdownStatus
 from streamstop._core.constants import ARRIVALS, WAKE
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import Take, Tries
+from streamstop._core.lane_types import AttemptHistory, Take
 from streamstop._core.membership import Membership
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
@@ -75,11 +75,11 @@ class Hands:
     def end(self, shutdown: Shutdown, member: str, result: Result = Result.STOPPED) -> None:
         """Let a member's job end, as a worker does."""
         membership = Membership(shutdown=shutdown.id, member=member)
-        self.rooms.settle(LANE, shutdowns.settlement_of(membership, outcome(membership, result)))
+        self.rooms.record_member_result(LANE, shutdowns.member_result_of(membership, outcome(membership, result)))
 
     def take(self, lane: Lane = LANE) -> Take:
         """Let a worker take the lane's next job."""
-        return self.schedule.take_strangers([lane], 1, lease=timedelta(seconds=15))
+        return self.schedule.take_unserved([lane], 1, lease=timedelta(seconds=15))
 
 
 def stops(*names: object) -> list[Command]:
@@ -191,8 +191,8 @@ def test_a_verified_stop_counts_in_the_lane_of_the_stop(hands: Hands) -> None:
     membership = Membership.of_message(message)
     assert membership is not None
     status_lane = Lane(LANE.account, "trtc.DescribeStreamIngest")
-    verified = shutdowns.settlement_of(membership, outcome(membership, Result.VERIFIED))
-    hands.rooms.settle(status_lane, verified)
+    verified = shutdowns.member_result_of(membership, outcome(membership, Result.VERIFIED))
+    hands.rooms.record_member_result(status_lane, verified)
     lanes = [(lane.operation, lane.total, lane.ended) for lane in shutdown.progress().lanes]
     assert lanes == [("trtc.StopStreamIngest", 1, 1)]
 
@@ -266,7 +266,7 @@ def test_a_job_of_a_shutdown_that_is_cancelled_while_it_waits_counts_in_it(hands
     take = hands.take()
     assert take.jobs == []
     assert [ended.job_id for ended in take.ended] == [job_id]
-    hands.worker.settle_ended(LANE, membership, hands.lanes.record_of(job_id))
+    hands.worker.record_ended_member(LANE, membership, hands.lanes.record_of(job_id))
     assert shutdown.progress().results == {Result.CANCELLED: 1}
 
 
@@ -322,12 +322,12 @@ def test_a_deferred_job_of_a_shutdown_that_is_cancelled_counts_in_it(hands: Hand
     member = hands.members()[0]
     (job,) = hands.take().jobs
     later = timedelta(minutes=1)
-    hands.schedule.report([Retried(job=job, delay=later, tries=Tries(1, 1), record=WAITS_AGAIN, kept=later)])
+    hands.schedule.report([Retried(job=job, delay=later, history=AttemptHistory(1, 1), record=WAITS_AGAIN, kept=later)])
     assert hands.client.job(job.job_id).cancel().result is Result.CANCELLED
     assert hands.members() == [member], "a worker meets it once more, to count it"
     take = hands.take()
     assert take.jobs == []
     assert [ended.job_id for ended in take.ended] == [job.job_id]
     membership = Membership(shutdown=shutdown.id, member=member)
-    hands.worker.settle_ended(LANE, membership, hands.lanes.record_of(job.job_id))
+    hands.worker.record_ended_member(LANE, membership, hands.lanes.record_of(job.job_id))
     assert shutdown.progress().results == {Result.CANCELLED: 1}

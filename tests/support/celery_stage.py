@@ -12,7 +12,7 @@ from kombu.asynchronous import Hub
 from kombu.transport.virtual import Message
 
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import Taken, Tries
+from streamstop._core.lane_types import AttemptHistory, Taken
 from streamstop_worker.celery_parts.consumer import Consumer
 from streamstop_worker.celery_parts.pool import EventLoopPool
 from streamstop_worker.celery_parts.tasks import register
@@ -22,7 +22,7 @@ from streamstop_worker.pipeline.slots import Slots
 from tests.support.celery_messages import celery_message
 
 LANE = Lane("live-cn", "live.StopMPUTask")
-Body = Callable[[Delivery, Callable[[], None]], Coroutine[Any, Any, End]]
+DeadLetterBody = Callable[[Delivery, Callable[[], None]], Coroutine[Any, Any, End]]
 
 
 class Events:
@@ -57,7 +57,7 @@ class Channel:
 class Stage:
     """A pool whose hub a test turns."""
 
-    def __init__(self, run: Body) -> None:
+    def __init__(self, run: DeadLetterBody) -> None:
         self.app = Celery("test", set_as_current=False)
         register(self.app)
         self.hub, self.events, self.channel = Hub(), Events(), Channel()
@@ -77,7 +77,7 @@ class Stage:
         """Have Celery's consumer get a job, as the intake does; return its id."""
         job_id = lane.new_job_id()
         headers, argument, problem = _read(message or celery_message(lane, job_id))
-        taken = Taken(lane, job_id, message, "owner", Tries(attempts=2), 0, 0)
+        taken = Taken(lane, job_id, message, "owner", AttemptHistory(attempts=2), 0, 0)
         delivery = Delivery(taken, datetime.now(UTC), 0.0, 0.0, 0.0, headers, argument, problem)
         tag = str(next(self._tags))
         properties = {"delivery_tag": tag, "delivery_info": {"exchange": "", "routing_key": "streamstop"}}
@@ -108,7 +108,7 @@ class Stage:
 
 
 @contextmanager
-def stage(run: Body) -> Iterator[Stage]:
+def stage(run: DeadLetterBody) -> Iterator[Stage]:
     """Give a stage whose jobs are run by `run`."""
     made = Stage(run)
     try:

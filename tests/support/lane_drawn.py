@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import strategies as st
 
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LastCall, Lateness, Taken, Tries
+from streamstop._core.lane_types import AttemptHistory, LastCall, SendDelay, Taken
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Retried, Throttled
 from tests.support.celery_messages import celery_message
 from tests.support.lane_hands import ENDED, KEPT, LEASE, WAITS_AGAIN
@@ -38,14 +38,14 @@ WORKER = st.integers(0, len(WORKERS) - 1)
 #: How late a call was, in µs.
 LATE = st.sampled_from([0, 0, 9_999, 12_345, 50_000, 2 * SECOND])
 COUNT = st.integers(0, 7)
-TRIES = st.builds(Tries, COUNT, COUNT, COUNT, st.booleans(), COUNT, st.booleans())
+TRIES = st.builds(AttemptHistory, COUNT, COUNT, COUNT, st.booleans(), COUNT, st.booleans())
 
 #: Makes a report of a job.
 Make = Callable[[Taken], Report]
 
 
-def _lateness(job: Taken, late: int) -> Lateness:
-    return Lateness(timedelta(microseconds=late), job.moved_us)
+def _send_delay(job: Taken, late: int) -> SendDelay:
+    return SendDelay(timedelta(microseconds=late), job.slots_shifted_us)
 
 
 def us(microseconds: int) -> timedelta:
@@ -53,17 +53,23 @@ def us(microseconds: int) -> timedelta:
 
 
 def ended(call: LastCall, late: int) -> Make:
-    return lambda job: Ended(job=job, call=call, lateness=_lateness(job, late), record=ENDED, kept=KEPT)
+    return lambda job: Ended(job=job, call=call, send_delay=_send_delay(job, late), record=ENDED, kept=KEPT)
 
 
-def _retried(delay: int, tries: Tries, late: int, call: LastCall) -> Make:
+def _retried(delay: int, history: AttemptHistory, late: int, call: LastCall) -> Make:
     return lambda job: Retried(
-        job=job, call=call, lateness=_lateness(job, late), delay=us(delay), tries=tries, record=WAITS_AGAIN, kept=KEPT
+        job=job,
+        call=call,
+        send_delay=_send_delay(job, late),
+        delay=us(delay),
+        history=history,
+        record=WAITS_AGAIN,
+        kept=KEPT,
     )
 
 
-def _throttled(tries: Tries, hint: int, late: int) -> Make:
-    return lambda job: Throttled(job=job, lateness=_lateness(job, late), hint=us(hint) or None, tries=tries)
+def _throttled(history: AttemptHistory, hint: int, late: int) -> Make:
+    return lambda job: Throttled(job=job, send_delay=_send_delay(job, late), hint=us(hint) or None, history=history)
 
 
 REPORT: st.SearchStrategy[Make] = st.one_of(

@@ -9,7 +9,7 @@ from redis import Redis
 
 from streamstop._core.constants import ARRIVALS, DEAD, LEASED, SCHEDULE, WAKE
 from streamstop._core.lane import PRIORITY_STEPS, Lane, result_key
-from streamstop._core.lane_types import LastCall, Lateness, Swept, Take, Taken, Tries
+from streamstop._core.lane_types import AttemptHistory, LastCall, SendDelay, Swept, Take, Taken
 from streamstop._core.pace import Pace
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.schedule import Book, Reported, Schedule
@@ -20,8 +20,8 @@ from tests.support.moved_clock import MovedClock
 LEASE = timedelta(seconds=15)
 ENDED = '{"status": "SUCCESS", "result": null}'
 WAITS_AGAIN = '{"status": "RETRY", "result": null}'
-JUDGED_ONCE = Tries(attempts=1, calls=1)
-CALLED_ONCE = Tries(calls=1)
+JUDGED_ONCE = AttemptHistory(attempts=1, calls=1)
+CALLED_ONCE = AttemptHistory(calls=1)
 CANCELLED = '{"status": "REVOKED", "result": null}'
 KEPT = timedelta(days=1)
 #: The most that one look gives: how many jobs a worker with nothing to do asks for.
@@ -105,11 +105,11 @@ class LaneHands:
         """Move on to a taken job's slot."""
         self.clock.advance(max(timedelta(0), self.slot(name)))
 
-    def finish(self, name: object, *, call: LastCall = LastCall.WELL, lateness: Lateness | None = None) -> bool:
+    def finish(self, name: object, *, call: LastCall = LastCall.WELL, send_delay: SendDelay | None = None) -> bool:
         """Report a job's end; return whether it was believed."""
-        lateness = lateness or Lateness()
+        send_delay = send_delay or SendDelay()
         return (
-            self._told(Ended(job=self.held[str(name)], call=call, lateness=lateness, record=ENDED, kept=KEPT))
+            self._told(Ended(job=self.held[str(name)], call=call, send_delay=send_delay, record=ENDED, kept=KEPT))
             is not None
         )
 
@@ -118,17 +118,19 @@ class LaneHands:
         name: object,
         *,
         delay: timedelta = timedelta(seconds=3),
-        tries: Tries = JUDGED_ONCE,
+        history: AttemptHistory = JUDGED_ONCE,
         fault: bool = True,
     ) -> timedelta | None:
         """Report a transient fault; return how long the lane rests for it."""
         call = LastCall.FAULT if fault else LastCall.WELL
         job = self.held[str(name)]
-        return self._told(Retried(job=job, call=call, delay=delay, tries=tries, record=WAITS_AGAIN, kept=KEPT))
+        return self._told(Retried(job=job, call=call, delay=delay, history=history, record=WAITS_AGAIN, kept=KEPT))
 
-    def throttle(self, name: object, *, hint: timedelta | None = None, tries: Tries = CALLED_ONCE) -> timedelta | None:
+    def throttle(
+        self, name: object, *, hint: timedelta | None = None, history: AttemptHistory = CALLED_ONCE
+    ) -> timedelta | None:
         """Report that the vendor throttled a job's call; return how long the lane rests."""
-        return self._told(Throttled(job=self.held[str(name)], hint=hint, tries=tries))
+        return self._told(Throttled(job=self.held[str(name)], hint=hint, history=history))
 
     def release(self, *names: object) -> list[bool]:
         """Give jobs back, uncalled; return which were taken back."""
@@ -145,9 +147,9 @@ class LaneHands:
         assert swept is not None
         return swept
 
-    def lapsed(self) -> int:
+    def expired_leases(self) -> int:
         """Sweep, and return how many of the lane's leases had run out."""
-        return self.sweep().lapsed.get(self.lane, 0)
+        return self.sweep().expired_leases.get(self.lane, 0)
 
     # What is there
 

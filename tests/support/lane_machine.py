@@ -118,7 +118,7 @@ class LaneMachine(LaneWorld, RuleBasedStateMachine):
     @rule()
     def take_for_nobody(self) -> None:
         """The sweeper takes jobs of accounts that no worker has."""
-        take = self.schedule.take_strangers([LANES[2]], 5, lease=LEASE)
+        take = self.schedule.take_unserved([LANES[2]], 5, lease=LEASE)
         assert all(job.slot_us == 0 for job in take.jobs)
         self.owning += take.jobs
 
@@ -233,6 +233,6 @@ class LaneMachine(LaneWorld, RuleBasedStateMachine):
             self._advance(SECOND)
         self.take_for_nobody()
         assert self.redis.zcard(LEASED) == 0
-        strangers: Any = self.redis.zrange(SCHEDULE, 0, -1)
-        assert {name.decode() for name in strangers} <= {LANES[2].name}
+        unserved_lanes: Any = self.redis.zrange(SCHEDULE, 0, -1)
+        assert {name.decode() for name in unserved_lanes} <= {LANES[2].name}
         assert self.redis.zcard(DEAD) == self.garbage

@@ -62,7 +62,7 @@ class PaceModel:
         slot = max(now_us, self.free_from, self.rests_until)
         assert abs(job.slot_us - slot) <= _ROUNDING, f"the slot is {job.slot_us - slot} µs off"
         assert slot <= now_us + HORIZON + _ROUNDING
-        assert job.moved_us == round(self.moved)
+        assert job.slots_shifted_us == round(self.moved)
         self.free_from = job.slot_us + self.spacing
 
     def takes_down(self, report: Report, *, now_us: int) -> int:
@@ -153,10 +153,10 @@ class PaceModel:
 
     def _make_up(self, report: Report, now_us: int) -> None:
         """Move the open slots on behind a late call, unless they have moved enough since it had its own."""
-        late_us = round(report.lateness.late.total_seconds() * SECOND)
+        late_us = round(report.send_delay.late.total_seconds() * SECOND)
         if late_us <= LATE_COVERED:
             return
-        missing = late_us - LATE_COVERED - max(0, self.moved - report.lateness.moved_us)
+        missing = late_us - LATE_COVERED - max(0, self.moved - report.send_delay.slots_shifted_us)
         free_from = max(self.free_from, now_us)
         # No slot need be further off than a second: that is a second behind any call that has left.
         move = min(missing, now_us + SECOND - free_from)

@@ -63,10 +63,10 @@ class Work:
         self.reporter.close()
         self._runner.close()
 
-    def take(self, most: int, strangers: Sequence[Lane] = ()) -> list[Delivery]:
+    def take(self, most: int, unserved_lanes: Sequence[Lane] = ()) -> list[Delivery]:
         """Take jobs of the lanes that are due, or of strangers'."""
-        if strangers:
-            take = self.schedule.take_strangers(strangers, most, lease=LEASE)
+        if unserved_lanes:
+            take = self.schedule.take_unserved(unserved_lanes, most, lease=LEASE)
         else:
             take = self.schedule.take(most, lease=LEASE, book=book_of(self.accounts))
         for _ in take.jobs:

@@ -39,7 +39,7 @@ def calls_of(made: World, name: str) -> int:
     return sum(call.params["TaskId"] == name for call in made.simulator.calls())
 
 
-def letter_of(made: World, **matching: Any) -> DeadLetter:
+def dead_letter_record(made: World, **matching: Any) -> DeadLetter:
     def found() -> DeadLetter | None:
         return next(iter(made.client.dead_letters.letters(Matching(**matching))), None)
 
@@ -72,7 +72,7 @@ def test_a_job_that_cannot_be_deferred_is_called_twice_and_is_a_dead_letter(made
         assert outcome.message is not None
         assert outcome.message.startswith(f"{EVENT}: ResponseError WRONGTYPE")
         assert outcome.result is Result.GAVE_UP
-        assert letter_of(made, account=TENCENT, operation=command.lane.operation).outcome == outcome
+        assert dead_letter_record(made, account=TENCENT, operation=command.lane.operation).outcome == outcome
         became = [line["became"] for line in bugs(made)[before:]]
         assert became == ["given back to its lane", "set aside as a dead letter"]
         goes_on(made, relay("beside the undeferred"))
@@ -92,7 +92,7 @@ def test_a_stop_that_its_shutdown_cannot_count_is_recorded_and_counted_once_its_
     shutdown = made.client.stop_room("uncounted", [command])
     key = f"streamstop.shutdown.{shutdown.id}:outcomes"
     made.redis.set(key, FOREIGN)  # while the vendor's answer is under way
-    letter = letter_of(made, account=TENCENT)
+    letter = dead_letter_record(made, account=TENCENT)
     assert f"{EVENT}: ResponseError WRONGTYPE" in letter.reason
     assert "it ended stopped, and its shutdown could not count it" in letter.reason
     assert made.client.job(letter.id).outcome(TIMEOUT).result is Result.STOPPED
@@ -118,7 +118,7 @@ def test_a_step_of_a_shutdown_that_redis_fails_over_is_a_dead_letter_and_goes_on
         key = f"streamstop.shutdown.{shutdown.id}:jobs"
         made.redis.set(key, FOREIGN)
         made.start_worker()
-        letter = letter_of(made, account=CONTROL.account)
+        letter = dead_letter_record(made, account=CONTROL.account)
         assert letter.outcome is not None
         assert letter.outcome.result is Result.GAVE_UP
         assert [line["became"] for line in bugs(made)] == ["given back to its lane", "set aside as a dead letter"]

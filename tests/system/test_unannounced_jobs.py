@@ -10,7 +10,7 @@ from redis import Redis
 from streamstop import Client, Deferral, Result
 from streamstop._core.constants import ARRIVALS, WAKE
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import Tries
+from streamstop._core.lane_types import AttemptHistory
 from streamstop.operations import StopMPUTask
 from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
@@ -118,7 +118,7 @@ def test_a_job_of_an_account_that_no_worker_has_had_for_ten_minutes_is_refused_a
         (now_s, _) = made.redis.time()
         # As a worker put it back that left it first; a minute short of ten, and some seconds more than that.
         for name, since_s in (("waits", 540), ("over", 605)):
-            history = Tries(left=int(now_s) - since_s)
+            history = AttemptHistory(left=int(now_s) - since_s)
             entry = b"\x01" + str(history).encode() + b"\n" + celery_message(lane, f"by-hand-{name}")
             made.redis.lpush(lane.queue, entry)
         made.redis.sadd(ARRIVALS, lane.name)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from streamstop import Outcome, Result
-from streamstop._redis.schedule import MOST_LAPSES
+from streamstop._redis.schedule import MOST_LOST_DELIVERIES
 from streamstop.operations import OPERATIONS
 from streamstop.operations import Kind as OperationKind
 from streamstop_simulator import Call, TaskState
@@ -75,7 +75,7 @@ class Ends:
         if outcome.code is None and outcome.attempts < most:  # no vendor said it: its workers were lost
             accepted, seen = self._evidence.accepted.get(job), self._evidence.seen.get(job)
             since = accepted.answered if accepted else 0.0
-            return self._causes.lost_leases(since, seen[0].at if seen else float("inf")) >= MOST_LAPSES
+            return self._causes.lost_leases(since, seen[0].at if seen else float("inf")) >= MOST_LOST_DELIVERIES
         spoiled = sum(one.met is None and one.call.fault not in _HARMLESS for one in self._made.get(job, ()))
         return spoiled + self._notes.lost_answers(job) >= most
 

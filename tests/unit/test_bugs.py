@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 
 from streamstop import Command, DeadLetter, Outcome, Result
 from streamstop._core.constants import DEAD
-from streamstop._core.lane_types import Tries
+from streamstop._core.lane_types import AttemptHistory
 from streamstop._core.progress import ShutdownStatus
-from streamstop._redis.dead import Letters
+from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.rooms import CONTROL, Rooms
 from streamstop._wire.messages import celery_message
 from streamstop_worker.pipeline import execute
@@ -39,7 +39,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]
 
 
 def letters(bench: Pipeline) -> list[DeadLetter]:
-    return list(Letters(bench.redis, bench.lanes).letters())
+    return list(DeadLetterStore(bench.redis, bench.lanes).letters())
 
 
 def carried(bench: Pipeline, delivery: Delivery) -> tuple[End, dict[str, Any]]:
@@ -73,7 +73,7 @@ def test_a_bug_before_the_call_gives_the_job_back_once_and_then_sets_it_aside(be
     assert isinstance(end, GivenBack)
     assert (line["became"], line["bug"], line["bugs"]) == ("given back to its lane", "RuntimeError", 1)
     again = bench.take_of(delivery.taken.lane)
-    assert again.taken.tries == Tries(bugs=1)
+    assert again.taken.history == AttemptHistory(bugs=1)
     outcome, line = carried(bench, again)
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, outcome.message) == (Result.GAVE_UP, 0, f"{EVENT}: RuntimeError")
@@ -102,7 +102,7 @@ def test_a_job_that_cannot_be_deferred_is_called_twice_at_most(bench: Pipeline) 
     end, line = carried(bench, delivery)
     assert (isinstance(end, GivenBack), line["bug"].startswith("ResponseError WRONGTYPE")) == (True, True)
     again = bench.take_of(delivery.taken.lane)
-    assert again.taken.tries == Tries(attempts=1, calls=1, bugs=1)
+    assert again.taken.history == AttemptHistory(attempts=1, calls=1, bugs=1)
     outcome, _line = carried(bench, again)
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, len(bench.requests)) == (Result.GAVE_UP, 2, 2)
@@ -121,7 +121,7 @@ def test_a_call_that_met_a_bug_may_have_stopped_what_the_vendor_then_does_not_kn
     carried(bench, delivery)
     bench.executor = healthy
     again = bench.take_of(delivery.taken.lane)
-    assert again.taken.tries == Tries(calls=1, in_doubt=True, bugs=1)
+    assert again.taken.history == AttemptHistory(calls=1, in_doubt=True, bugs=1)
     bench.answers = [fault("CodeTaskNotExist", 404)]
     outcome = bench.execute(again)
     assert isinstance(outcome, Outcome)
@@ -148,7 +148,7 @@ def test_an_end_that_its_shutdown_cannot_count_is_recorded_and_its_letter_counts
     bench.redis.delete(key)
     if kept is not None:
         bench.redis.restore(key, 0, kept)
-    Letters(bench.redis, bench.lanes).requeue(letter.id)
+    DeadLetterStore(bench.redis, bench.lanes).requeue(letter.id)
     bench.execute(bench.take_of(delivery.taken.lane))
     progress = Rooms(bench.redis, bench.lanes).progress(shutdown)
     assert progress is not None
@@ -206,7 +206,7 @@ def test_a_bug_whose_job_is_anothers_by_now_changes_nothing(bench: Pipeline) -> 
     end, line = carried(bench, delivery)
     assert (isinstance(end, GivenBack), line["became"]) == (True, "another worker's by now")
     again = bench.take_of(delivery.taken.lane)
-    assert again.taken.tries == Tries(lapses=1)
+    assert again.taken.history == AttemptHistory(lost_deliveries=1)
     assert isinstance(bench.execute(again), Outcome)
 
 

@@ -12,7 +12,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from streamstop._redis.connections import Connections
-from streamstop._redis.dead import Letters
+from streamstop._redis.dead import DeadLetterStore
 from streamstop.cli import main
 from streamstop.cli.dead_filters import Duration
 from streamstop.client import Client
@@ -118,7 +118,7 @@ def test_a_narrow_terminal_has_every_id_whole_on_a_line_of_its_own(
 def test_a_long_list_has_one_header(cemetery: Cemetery, monkeypatch: pytest.MonkeyPatch) -> None:
     cemetery.die("a")
     (letter,) = cemetery.dead.letters()
-    monkeypatch.setattr(Letters, "letters", lambda _self, _matching: (letter for _ in range(500)))
+    monkeypatch.setattr(DeadLetterStore, "letters", lambda _self, _matching: (letter for _ in range(500)))
     assert run("list").stdout.count("DIED AT") == 1
 
 
@@ -186,7 +186,7 @@ def test_a_hundred_thousand_letters_are_written_as_they_are_read(
 
     cemetery.die("a")
     (one,) = cemetery.dead.letters()
-    monkeypatch.setattr(Letters, "letters", lambda _self, _matching: (one for _ in range(100_000)))
+    monkeypatch.setattr(DeadLetterStore, "letters", lambda _self, _matching: (one for _ in range(100_000)))
     monkeypatch.setattr(click, "echo", echo)
     result = run("list")
     assert result.stdout.splitlines()[-2:] == ["100000 dead letters", "100000  refused  -  live-cn"]
@@ -332,14 +332,14 @@ def test_a_rehearsal_changes_nothing(letters: Cemetery, command: str) -> None:
 
 
 def test_what_was_done_before_redis_was_lost_is_told(letters: Cemetery, monkeypatch: pytest.MonkeyPatch) -> None:
-    really = Letters.requeue
+    really = DeadLetterStore.requeue
 
-    def fail(self: Letters, letter_id: str) -> str:
+    def fail(self: DeadLetterStore, letter_id: str) -> str:
         if letter_id.endswith(".b"):
             raise ConnectionError
         return really(self, letter_id)
 
-    monkeypatch.setattr(Letters, "requeue", fail)
+    monkeypatch.setattr(DeadLetterStore, "requeue", fail)
     letters.die("d")
     for first, wait in (("a", ""), ("d", "--wait 5")):
         result = run(f"requeue {LANE.name}.{first} {OTHER.name}.b {LANE.name}.c {wait}")
@@ -352,11 +352,11 @@ def test_what_was_done_before_redis_was_lost_is_told(letters: Cemetery, monkeypa
 
 
 def test_ctrl_c_among_many_tells_how_far_it_was(letters: Cemetery, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_self: Letters, letter_id: str) -> None:
+    def interrupt(_self: DeadLetterStore, letter_id: str) -> None:
         if letter_id.endswith(".b"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Letters, "drop", interrupt)
+    monkeypatch.setattr(DeadLetterStore, "drop", interrupt)
     result = run("drop --all --yes")
     assert result.exit_code == 130
     assert result.stderr == "Error: interrupted: 1 dead letter dropped\n"

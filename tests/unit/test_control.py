@@ -15,7 +15,7 @@ from redis import Redis
 from streamstop import callbacks
 from streamstop._core.constants import ARRIVALS
 from streamstop._core.lane import Lane
-from streamstop._redis.dead import Letters
+from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
 from streamstop._wire.messages import celery_message
 from streamstop.outcomes import Deferral, Outcome, Result
@@ -195,7 +195,7 @@ def test_a_step_that_redis_fails_over_is_given_back_once_and_is_then_a_dead_lett
     bench.redis.delete(key)
     if kept is not None:
         bench.redis.restore(key, 0, kept)
-    letters = Letters(bench.redis, bench.lanes)
+    letters = DeadLetterStore(bench.redis, bench.lanes)
     (letter,) = letters.letters()
     assert letter.outcome == outcome
     letters.requeue(letter.id)

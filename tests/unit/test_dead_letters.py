@@ -10,11 +10,11 @@ from fakeredis import FakeRedis
 
 from streamstop._core.constants import DEAD
 from streamstop._core.lane import Lane, result_key
-from streamstop._core.lane_types import Letter, Settlement, Take
-from streamstop._core.letters import Matching, letter_of
-from streamstop._core.membership import Follow, Membership
+from streamstop._core.lane_types import DeadLetterRecord, MemberResult, Take
+from streamstop._core.letters import Matching, dead_letter_record
+from streamstop._core.membership import Membership, Verification
 from streamstop._redis import dead as store
-from streamstop._redis.dead import Letters
+from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.schedule import Schedule
 from streamstop._wire.reports import Ended
@@ -37,7 +37,7 @@ class Cemetery:
         self.clock = clock
         self.lanes = Lanes(redis)
         self.schedule = Schedule(redis)
-        self.dead = Letters(redis, self.lanes)
+        self.dead = DeadLetterStore(redis, self.lanes)
 
     def die(
         self,
@@ -55,7 +55,7 @@ class Cemetery:
         )
         self.redis.lpush(lane.queue, celery_message(lane, job_id))
         (job,) = self.take(lane).jobs
-        letter = letter_of(command, None, outcome, None)
+        letter = dead_letter_record(command, None, outcome, None)
         record = outcome_record(outcome)
         ended = Ended(job=job, record=record, kept=timedelta(days=1), letter=letter)
         assert self.schedule.report([ended]).rests == [timedelta(0)]
@@ -64,7 +64,7 @@ class Cemetery:
 
     def take(self, lane: Lane = LANE) -> Take:
         """Let a worker take the lane's next job; what nobody can read is buried then."""
-        return self.schedule.take_strangers([lane], 1, lease=timedelta(seconds=9))
+        return self.schedule.take_unserved([lane], 1, lease=timedelta(seconds=9))
 
     def ids(self, **matching: Any) -> list[str]:
         """Return the names of the letters that fit, oldest first."""
@@ -158,12 +158,12 @@ def outcome_of(lane: Lane, result: Result) -> Outcome:
     return Outcome(result=result, job_id=f"{lane.name}.x", account=lane.account, operation=lane.operation)
 
 
-def settlement(outcome: Outcome) -> Settlement:
+def member_result(outcome: Outcome) -> MemberResult:
     result = outcome.result
-    return Settlement("s", "m", result.value, outcome.model_dump_json(), result.ok, result.needs_person)
+    return MemberResult("s", "m", result.value, outcome.model_dump_json(), result.ok, result.needs_person)
 
 
-def body(letter: Letter | None) -> Any:
+def body(letter: DeadLetterRecord | None) -> Any:
     assert letter is not None
     return json.loads(letter.text)
 
@@ -171,13 +171,13 @@ def body(letter: Letter | None) -> Any:
 def test_of_a_shutdown_it_is_the_stream_task_that_leaves_a_letter() -> None:
     stop = Membership(shutdown="s", member="m", verify=True)
     stopped = outcome_of(LANE, Result.STOPPED)
-    asks = stop.model_copy(update={"follow": Follow(stopped=stopped, params={"TaskId": "t"}, since=0.0)})
+    asks = stop.model_copy(update={"follow": Verification(stopped=stopped, params={"TaskId": "t"}, since=0.0)})
     twin = Lane(LANE.account, "live.GetMPUTaskStatus")
     refused = outcome_of(twin, Result.REFUSED)
     not_verified = stopped.model_copy(update={"result": Result.NOT_VERIFIED})
 
-    assert letter_of({"v": 1}, stop, stopped, settlement(stopped)) is None
-    letter = letter_of({"v": 1, "shutdown": {}}, asks, refused, settlement(not_verified))
+    assert dead_letter_record({"v": 1}, stop, stopped, member_result(stopped)) is None
+    letter = dead_letter_record({"v": 1, "shutdown": {}}, asks, refused, member_result(not_verified))
     told = body(letter)
     assert letter is not None
     assert letter.id == stopped.job_id
@@ -185,7 +185,7 @@ def test_of_a_shutdown_it_is_the_stream_task_that_leaves_a_letter() -> None:
     assert told["command"] == {"v": 1, "operation": LANE.operation, "account": LANE.account, "params": {"TaskId": "t"}}
     assert told["membership"]["member"] == "m"
     assert "follow" not in told["membership"]
-    assert letter_of({"v": 1}, stop, outcome_of(LANE, Result.CANCELLED), None) is None
+    assert dead_letter_record({"v": 1}, stop, outcome_of(LANE, Result.CANCELLED), None) is None
 
 
 def test_the_oldest_letters_go_before_redis_is_full_of_them(cemetery: Cemetery) -> None:
@@ -229,7 +229,7 @@ def test_what_cannot_be_written_down_ends_its_job_all_the_same_and_is_quoted(cem
     with pytest.raises(NotRequeueable):
         cemetery.dead.requeue(letter_id)
     reason = outcome_of(LANE, Result.REFUSED).model_copy(update={"message": "no \ud800"})
-    assert body(letter_of(COMMAND, None, reason, None))["outcome"]["message"] == "no \\ud800"
+    assert body(dead_letter_record(COMMAND, None, reason, None))["outcome"]["message"] == "no \\ud800"
 
 
 def test_what_came_through_another_lane_is_requeued_in_its_own(cemetery: Cemetery) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import Take, Taken, Tries
+from streamstop._core.lane_types import AttemptHistory, Take, Taken
 from streamstop._wire.messages import celery_message
 from streamstop_worker.pipeline.deliveries import Delivery, argument_of, deliveries
 from tests.support.celery_messages import envelope
@@ -18,9 +18,9 @@ NOW_US = 1_767_225_600_000_000
 
 
 def delivery(message: bytes, *, slot_us: int = 0) -> Delivery:
-    taken = Taken(LANE, f"{LANE.name}.1", message, "owner", Tries(), slot_us, 0)
+    taken = Taken(LANE, f"{LANE.name}.1", message, "owner", AttemptHistory(), slot_us, 0)
     now = datetime.fromtimestamp(NOW_US / 1e6, UTC)
-    empty: Any = {"ended": [], "strangers": [], "broken": {}, "next_in": None}
+    empty: Any = {"ended": [], "unserved_lanes": [], "broken": {}, "next_in": None}
     take = Take(now=now, now_us=NOW_US, jobs=[taken], **empty)
     (made,) = deliveries(take, asked_at=1.0, taken_at=2.0)
     return made

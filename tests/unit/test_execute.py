@@ -12,8 +12,8 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streamstop import Deferral, Outcome, Result
-from streamstop._core.lane_types import Tries
-from streamstop._redis.dead import Letters
+from streamstop._core.lane_types import AttemptHistory
+from streamstop._redis.dead import DeadLetterStore
 from streamstop.operations import GetMPUTaskStatus, ListRtcMPUTaskDetail
 from streamstop_worker.pipeline import execute
 from streamstop_worker.pipeline.ends import LONGEST_LEFT, GivenBack
@@ -105,7 +105,7 @@ def test_what_a_newer_worker_may_know_is_left_to_it_for_a_bounded_time(
     assert isinstance(left, Deferral)
     assert said in left.reason
     lane, job_id = delivery.taken.lane, delivery.taken.job_id
-    since = Tries.parse(bench.redis.hget(lane.jobs, f"{job_id}:tries").decode()).left
+    since = AttemptHistory.parse(bench.redis.hget(lane.jobs, f"{job_id}:tries").decode()).left
     assert since > 0
     long_ago = since - int(LONGEST_LEFT.total_seconds()) - 1
     bench.redis.hset(lane.jobs, f"{job_id}:tries", f"0 0 0 0 {long_ago} 0")
@@ -113,7 +113,7 @@ def test_what_a_newer_worker_may_know_is_left_to_it_for_a_bounded_time(
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, bench.requests) == (Result.REFUSED, 0, [])
     assert said in (outcome.message or "")
-    letter = Letters(bench.redis, bench.lanes).get(job_id)
+    letter = DeadLetterStore(bench.redis, bench.lanes).get(job_id)
     assert json.loads(letter.message or "")["headers"]["id"] == job_id, "its raw text"
     assert letter.command is not None, "it can be requeued when a newer worker has come"
 
@@ -135,7 +135,7 @@ def test_what_ends_so_that_a_person_must_look_is_kept_with_its_command_and_the_l
         end = bench.execute(delivery)
         if isinstance(end, Deferral):
             delivery = bench.again(delivery)
-    letters = list(Letters(bench.redis, bench.lanes).letters())
+    letters = list(DeadLetterStore(bench.redis, bench.lanes).letters())
     assert [letter.result for letter in letters] == ([] if result is None else [result])
     for letter in letters:
         assert letter.outcome == end == bench.recorded(delivery)

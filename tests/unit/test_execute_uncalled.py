@@ -12,7 +12,7 @@ import pytest
 
 from streamstop import Outcome, Result
 from streamstop._core.constants import DEAD
-from streamstop._core.lane_types import Tries
+from streamstop._core.lane_types import AttemptHistory
 from streamstop_worker.pipeline import execute
 from streamstop_worker.pipeline.ends import GivenBack
 from tests.support.celery_messages import envelope
@@ -115,7 +115,9 @@ def test_a_message_that_no_worker_can_begin_is_refused_and_kept_as_it_is(bench: 
 
 def test_a_job_that_was_lost_with_its_worker_again_and_again_gives_up(bench: Pipeline) -> None:
     delivery = bench.publish()
-    lost = replace(delivery, taken=replace(delivery.taken, tries=Tries(attempts=2, calls=3, lapses=5)))
+    lost = replace(
+        delivery, taken=replace(delivery.taken, history=AttemptHistory(attempts=2, calls=3, lost_deliveries=5))
+    )
     outcome = bench.execute(lost)
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.attempts, bench.requests) == (Result.GAVE_UP, 2, [])

@@ -94,7 +94,7 @@ def test_a_history_of_other_numbers_than_ours_ends_no_sweep(lane: LaneHands, his
     for _ in range(3):
         assert lane.take() == ["a"]
         lane.clock.advance(LEASE)
-        assert lane.lapsed() == 1
+        assert lane.expired_leases() == 1
 
 
 @pytest.mark.parametrize("suffix", [":owner", ":tries"])
@@ -121,7 +121,7 @@ def test_a_name_that_is_no_lanes_is_not_noted(lane: LaneHands, name: bytes) -> N
     lane.redis.sadd(ARRIVALS, name)
     lane.publish("a")
     assert lane.take() == ["a"]
-    assert lane.lanes.holding() == {lane.lane}
+    assert lane.lanes.active_lanes() == {lane.lane}
 
 
 def test_an_operation_that_is_called_as_an_account_is_an_unknown_one(lane: LaneHands) -> None:
@@ -149,7 +149,7 @@ def test_a_book_that_is_gone_in_the_middle_of_a_run_loses_no_job(redis: Redis, c
     assert sorted(given) == [first.lane, second.lane]
     looked_after(first, second)
     clock.advance(2 * LEASE)
-    assert dict(first.sweep().lapsed) == {first.lane: 1, second.lane: 1}
+    assert dict(first.sweep().expired_leases) == {first.lane: 1, second.lane: 1}
 
 
 @pytest.mark.parametrize("where", ["due later", "at its window", "in flight"])
@@ -219,7 +219,7 @@ def test_a_report_that_redis_fails_over_keeps_the_job_and_what_other_reports_cha
     broken.take()  # of both lanes
     sound.held |= broken.held
     broken.redis.set(broken.lane.due, "of another program")
-    fault = {"call": LastCall.FAULT, "delay": SECOND, "tries": JUDGED_ONCE, "record": WAITS_AGAIN, "kept": KEPT}
+    fault = {"call": LastCall.FAULT, "delay": SECOND, "history": JUDGED_ONCE, "record": WAITS_AGAIN, "kept": KEPT}
     reports = [Retried(job=job, **fault) for job in (sound.held["x"], broken.held["a"])]  # type: ignore[arg-type]
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         sound.report(*reports)
@@ -242,10 +242,10 @@ def test_a_lane_that_the_sweep_fails_over_keeps_no_other_from_being_mended(pair:
     assert leases is not None
     broken.redis.set(broken.lane.leases, "of another program")
     broken.clock.advance(LEASE)
-    assert dict(broken.sweep().lapsed) == {sound.lane: 1}
+    assert dict(broken.sweep().expired_leases) == {sound.lane: 1}
     broken.redis.restore(broken.lane.leases, 0, leases, replace=True)
     broken.clock.advance(SECOND)
-    assert dict(broken.sweep().lapsed) == {broken.lane: 1}
+    assert dict(broken.sweep().expired_leases) == {broken.lane: 1}
 
 
 def test_a_job_whose_end_redis_fails_over_keeps_its_lease(lane: LaneHands) -> None:

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from streamstop._core.lane import Lane, result_key
-from streamstop._core.lane_types import LastCall, Queued, Tries
+from streamstop._core.lane_types import AttemptHistory, LastCall, Queued
 from streamstop._wire.reports import Dropped, Ended, Released, Renewed
 from tests.support.celery_messages import celery_message
 from tests.support.lane_hands import CANCELLED, ENDED, KEPT, LEASE, WAITS_AGAIN, LaneHands
@@ -107,7 +107,7 @@ def test_the_job_that_follows_is_in_its_lane_in_the_step_that_ends_the_one_befor
     then = Queued(other, 9, celery_message(other, "other.live.DescribeTask.1", priority=9).decode())
     lane.report(Ended(job=lane.held["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
     assert lane.redis.lrange(other.waiting[3], 0, -1) == [then.message.encode()]
-    assert other in lane.lanes.holding()
+    assert other in lane.lanes.active_lanes()
 
 
 # Jobs that are tried again
@@ -145,42 +145,44 @@ def test_jobs_that_are_due_together_wait_again_in_the_order_in_which_they_were_d
 
 @pytest.mark.parametrize("back", ["retry", "throttle"])
 def test_a_job_is_given_with_its_history(lane: LaneHands, back: str) -> None:
-    history = Tries(attempts=3, calls=5, lapses=0, signed_again=True, left=1_767_225_600, in_doubt=True, bugs=1)
+    history = AttemptHistory(
+        attempts=3, calls=5, lost_deliveries=0, signed_again=True, left=1_767_225_600, in_doubt=True, bugs=1
+    )
     lane.publish("a")
     lane.take()
-    getattr(lane, back)("a", tries=history)
+    getattr(lane, back)("a", history=history)
     lane.clock.advance(3 * SECOND)
-    assert lane.look().jobs[0].tries == history
+    assert lane.look().jobs[0].history == history
 
 
 def test_a_job_that_is_given_back_may_have_another_history_which_a_lost_worker_adds_to(lane: LaneHands) -> None:
-    history = Tries(calls=1, in_doubt=True, bugs=1)
+    history = AttemptHistory(calls=1, in_doubt=True, bugs=1)
     lane.publish("a")
     lane.take()
-    lane.report(Released(job=lane.held["a"], tries=history))
-    assert lane.look().jobs[0].tries == history
+    lane.report(Released(job=lane.held["a"], history=history))
+    assert lane.look().jobs[0].history == history
     lane.clock.advance(LEASE)
-    assert lane.lapsed() == 1
-    assert lane.look().jobs[0].tries == replace(history, lapses=1)
+    assert lane.expired_leases() == 1
+    assert lane.look().jobs[0].history == replace(history, lost_deliveries=1)
 
 
 @pytest.mark.parametrize(
     ("text", "history"),
     [
-        ("", Tries()),
-        ("2 3 1", Tries(attempts=2, calls=3, lapses=1)),
-        ("2 3 1 1 9 1", Tries(2, 3, 1, signed_again=True, left=9, in_doubt=True)),
-        ("2 3 1 1 9 1 1", Tries(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1)),
-        ("2 3 1 1 9 1 1 5 of a version to come", Tries()),
-        ("2 3 1 1 9 1 1 5", Tries(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1)),
+        ("", AttemptHistory()),
+        ("2 3 1", AttemptHistory(attempts=2, calls=3, lost_deliveries=1)),
+        ("2 3 1 1 9 1", AttemptHistory(2, 3, 1, signed_again=True, left=9, in_doubt=True)),
+        ("2 3 1 1 9 1 1", AttemptHistory(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1)),
+        ("2 3 1 1 9 1 1 5 of a version to come", AttemptHistory()),
+        ("2 3 1 1 9 1 1 5", AttemptHistory(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1)),
     ],
 )
-def test_a_history_of_another_version_is_read_as_far_as_it_is_known(text: str, history: Tries) -> None:
-    assert Tries.parse(text) == history
+def test_a_history_of_another_version_is_read_as_far_as_it_is_known(text: str, history: AttemptHistory) -> None:
+    assert AttemptHistory.parse(text) == history
 
 
 def test_a_version_before_reads_the_numbers_that_it_knows_of_a_history() -> None:
-    text = str(Tries(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1))
+    text = str(AttemptHistory(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1))
     assert text.split()[:6] == [
         "2",
         "3",
@@ -197,7 +199,7 @@ def test_an_id_may_have_any_characters(lane: LaneHands, name: str) -> None:
     lane.take()
     lane.retry(name, delay=timedelta(0))
     lane.clock.advance(SECOND)
-    assert lane.look().jobs[0].tries == Tries(attempts=1, calls=1)
+    assert lane.look().jobs[0].history == AttemptHistory(attempts=1, calls=1)
     assert lane.finish(name)
     assert (lane.record(name), lane.redis.exists(lane.lane.jobs)) == (ENDED, 0)
 
@@ -265,7 +267,7 @@ def test_a_renewed_job_keeps_its_lease(lane: LaneHands) -> None:
     for _ in range(5):
         lane.clock.advance(LEASE - MILLISECOND)
         assert lane.report(Renewed(job=lane.held["a"], lease=LEASE)).rests == [timedelta(0)]
-        assert lane.lapsed() == 0
+        assert lane.expired_leases() == 0
     assert lane.finish("a")
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from redis import Redis
 
-from streamstop._core.lane_types import LastCall, Tries
+from streamstop._core.lane_types import AttemptHistory, LastCall
 from tests.support.lane_hands import LEASE, LaneHands
 from tests.support.moved_clock import MovedClock
 
@@ -90,10 +90,10 @@ def test_calls_that_were_under_way_when_a_lane_was_throttled_do_not_give_its_pac
 
 def test_a_throttled_job_keeps_its_place_and_its_history(lane: LaneHands) -> None:
     lane.publish("a", "b")
-    lane.throttle(lane.take_next(), tries=Tries(attempts=2, calls=4))
+    lane.throttle(lane.take_next(), history=AttemptHistory(attempts=2, calls=4))
     assert lane.waiting() == ["a", "b"]
     assert lane.take_next() == "a"
-    assert lane.held["a"].tries == Tries(attempts=2, calls=4)
+    assert lane.held["a"].history == AttemptHistory(attempts=2, calls=4)
 
 
 def test_no_hint_makes_a_lane_rest_for_more_than_ten_minutes(lane: LaneHands) -> None:
@@ -161,7 +161,7 @@ def test_a_probe_that_makes_no_call_does_not_close_the_lane_for_ever(lane: LaneH
             lane.release(probe)
         case _:
             lane.clock.advance(LEASE)
-            assert lane.lapsed() == 1
+            assert lane.expired_leases() == 1
     assert lane.take_next()
 
 

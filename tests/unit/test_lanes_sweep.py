@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from streamstop._core.constants import LANES, LEASED, READY
-from streamstop._core.lane_types import Tries
+from streamstop._core.lane_types import AttemptHistory
 from streamstop._redis.schedule import Schedule
 from tests.support.celery_messages import celery_message, envelope
 from tests.support.lane_hands import LEASE, LaneHands
@@ -28,11 +28,11 @@ def test_a_job_whose_worker_was_killed_waits_again_when_its_lease_runs_out(lane:
     lane.take()
     killed = lane.held["a"]
     lane.clock.advance(LEASE - MICROSECOND)
-    assert lane.lapsed() == 0
+    assert lane.expired_leases() == 0
     lane.clock.advance(MICROSECOND)
-    assert lane.lapsed() == 1
+    assert lane.expired_leases() == 1
     assert lane.take() == ["a"]
-    assert lane.held["a"].tries == Tries(lapses=1)
+    assert lane.held["a"].history == AttemptHistory(lost_deliveries=1)
     lane.held["a"] = killed
     assert not lane.finish("a")
 
@@ -40,11 +40,11 @@ def test_a_job_whose_worker_was_killed_waits_again_when_its_lease_runs_out(lane:
 def test_a_history_counts_each_worker_that_was_lost(lane: LaneHands) -> None:
     lane.publish("a")
     lane.take()
-    lane.retry("a", tries=Tries(attempts=2, calls=3, lapses=1, signed_again=True, in_doubt=True))
+    lane.retry("a", history=AttemptHistory(attempts=2, calls=3, lost_deliveries=1, signed_again=True, in_doubt=True))
     lane.clock.advance(3 * SECOND)
-    for lapses in range(1, 4):
+    for lost_deliveries in range(1, 4):
         assert lane.take() == ["a"]
-        assert lane.held["a"].tries == Tries(2, 3, lapses, signed_again=True, in_doubt=True)
+        assert lane.held["a"].history == AttemptHistory(2, 3, lost_deliveries, signed_again=True, in_doubt=True)
         lane.clock.advance(LEASE)
         lane.sweep()
 
@@ -53,7 +53,7 @@ def test_jobs_whose_leases_ran_out_wait_again_in_the_order_in_which_they_were_ta
     quick.publish("c", "a", "b", "d")
     assert quick.take() == ["c", "a", "b"]
     quick.clock.advance(2 * LEASE)
-    assert quick.lapsed() == 3
+    assert quick.expired_leases() == 3
     assert quick.waiting() == ["c", "a", "b", "d"]
 
 
@@ -64,7 +64,7 @@ def test_a_lane_at_its_window_whose_worker_was_killed_goes_on(redis: Redis, cloc
     clock.advance(2 * SECOND)
     assert (lane.take(), lane.scheduled()) == ([], None)
     clock.advance(LEASE)
-    assert lane.lapsed() == 1
+    assert lane.expired_leases() == 1
     assert lane.take() == ["a"]
 
 
@@ -75,7 +75,7 @@ def test_many_leases_that_ran_out_together_are_mended_in_runs_of_fifty(redis: Re
         clock.advance(timedelta(milliseconds=5))
     clock.advance(2 * LEASE)
     runs = [lane.sweep() for _ in range(3)]
-    assert [(swept.lapsed[lane.lane], swept.again) for swept in runs] == [(50, True), (50, True), (20, False)]
+    assert [(swept.expired_leases[lane.lane], swept.again) for swept in runs] == [(50, True), (50, True), (20, False)]
 
 
 def test_one_worker_sweeps_in_any_one_period(lane: LaneHands) -> None:
@@ -115,7 +115,7 @@ def test_a_clock_that_was_set_on_and_back_between_two_sweeps_keeps_no_lane_from_
     lane.clock.advance(1200 * timedelta(milliseconds=1))
     assert lane.take() == ["b"]
     lane.clock.advance(2 * LEASE)
-    assert lane.lapsed() == 2
+    assert lane.expired_leases() == 2
 
 
 @pytest.mark.parametrize("back", [timedelta(milliseconds=10), timedelta(hours=1), timedelta(days=30)])
@@ -137,7 +137,7 @@ def test_a_clock_that_is_set_back_holds_no_job_of_a_killed_worker_for_longer_tha
     lane.clock.advance(-timedelta(days=1))
     lane.sweep()
     lane.clock.advance(2 * LEASE)
-    assert lane.lapsed() == 1
+    assert lane.expired_leases() == 1
 
 
 def test_a_clock_that_is_set_back_begins_no_rest_again_that_is_over(lane: LaneHands) -> None:

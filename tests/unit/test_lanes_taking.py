@@ -188,9 +188,9 @@ def test_a_busy_lane_does_not_keep_one_that_had_nothing_from_its_turn(redis: Red
 def test_a_lane_of_an_account_that_a_worker_does_not_have_stays_due_for_one_that_has(lane: LaneHands) -> None:
     other = book_for(Lane("other", "live.StopMPUTask"), pace=lane.pace)
     lane.publish("a")
-    assert lane.look(book=other).strangers == []
+    assert lane.look(book=other).unserved_lanes == []
     lane.clock.advance(SECOND)  # its workers are busy
-    assert lane.look(book=other).strangers == [lane.lane]
+    assert lane.look(book=other).unserved_lanes == [lane.lane]
     assert lane.take() == ["a"]
 
 
@@ -204,16 +204,16 @@ def test_a_worker_that_can_hold_no_more_wakes_another_for_what_is_left(redis: Re
 
 def test_jobs_of_accounts_that_nobody_has_are_taken_without_slots_all_at_once(lane: LaneHands) -> None:
     lane.publish("a", "b")
-    take = lane.schedule.take_strangers([lane.lane], 50, lease=LEASE)
+    take = lane.schedule.take_unserved([lane.lane], 50, lease=LEASE)
     assert [(job.job_id, job.slot_us) for job in take.jobs] == [(lane.job_id("a"), 0), (lane.job_id("b"), 0)]
 
 
 def test_what_a_producer_has_not_announced_is_found_by_its_lanes_name(lane: LaneHands) -> None:
     lane.push(celery_message(lane.lane, lane.job_id("a")))
-    assert lane.lanes.holding() == set()
+    assert lane.lanes.active_lanes() == set()
     assert lane.take() == []
     assert lane.schedule.find(["other", lane.lane.account], ["live.Other", lane.lane.operation]) == 1
-    assert lane.lanes.holding() == {lane.lane}
+    assert lane.lanes.active_lanes() == {lane.lane}
     assert lane.take() == ["a"]
 
 
@@ -222,7 +222,7 @@ def test_a_crowd_of_lanes_that_nobody_has_announced_is_found_at_once(lane: LaneH
     for one in lanes:
         lane.redis.lpush(one.queue, celery_message(one, f"{one.name}.a"))
     assert lane.schedule.find([one.account for one in lanes], [lane.lane.operation]) == 90
-    assert lane.lanes.holding() == set(lanes)
+    assert lane.lanes.active_lanes() == set(lanes)
 
 
 def test_a_lane_can_be_viewed(lane: LaneHands) -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from streamstop._core.lane_types import LastCall, Lateness
+from streamstop._core.lane_types import LastCall, SendDelay
 from streamstop._wire.reports import Ended
 from tests.support.lane_hands import ENDED, KEPT, LaneHands
 
@@ -19,15 +19,15 @@ def backlog(lane: LaneHands) -> LaneHands:
     return lane
 
 
-def run(lane: LaneHands, lateness: list[timedelta]) -> list[timedelta]:
+def run(lane: LaneHands, send_delay: list[timedelta]) -> list[timedelta]:
     """Run a job for each lateness, one after the other; return when each call left, from the start."""
     start_us, left = lane.clock.now_us, []
-    for late in lateness:
+    for late in send_delay:
         name = lane.take_next()
         job = lane.held[name]
         left.append(timedelta(microseconds=job.slot_us - start_us) + late)
         lane.clock.advance(late + 20 * MILLISECOND)
-        assert lane.finish(name, lateness=Lateness(late, job.moved_us))
+        assert lane.finish(name, send_delay=SendDelay(late, job.slots_shifted_us))
     return left
 
 
@@ -39,10 +39,10 @@ def most_within_a_second(moments: list[timedelta]) -> int:
 def test_however_late_a_call_leaves_no_second_behind_it_has_more_than_the_limit(
     backlog: LaneHands, late_ms: int
 ) -> None:
-    lateness = [timedelta(0)] * 40
+    send_delay = [timedelta(0)] * 40
     for n in (0, 7, 8, 21):
-        lateness[n] = late_ms * MILLISECOND
-    assert most_within_a_second(run(backlog, lateness)) <= 10
+        send_delay[n] = late_ms * MILLISECOND
+    assert most_within_a_second(run(backlog, send_delay)) <= 10
 
 
 def test_a_late_call_that_the_headroom_covers_moves_nothing(backlog: LaneHands) -> None:
@@ -64,7 +64,7 @@ def test_calls_that_were_given_their_slots_together_are_made_up_for_once(backlog
             Ended(
                 job=lane.held[name],
                 call=LastCall.WELL,
-                lateness=Lateness(late, lane.held[name].moved_us),
+                send_delay=SendDelay(late, lane.held[name].slots_shifted_us),
                 record=ENDED,
                 kept=KEPT,
             )

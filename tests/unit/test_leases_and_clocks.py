@@ -9,7 +9,7 @@ from redis import Redis
 
 from streamstop._core.constants import ARRIVALS
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LastCall, Tries
+from streamstop._core.lane_types import AttemptHistory, LastCall
 from streamstop._core.pace import Pace
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import CONTROL, CONTROL_PACE, Rooms
@@ -111,7 +111,12 @@ def test_a_job_that_is_to_be_tried_again_is_though_its_lanes_pace_has_expired_me
     put(redis, LANE, celery_message(LANE, f"{LANE.name}.a"))
     (job,) = schedule.take(1, lease=LEASE_OF_A_CALL, book=BOOK).jobs
     retried = Retried(
-        job=job, call=LastCall.FAULT, delay=60 * SECOND, tries=Tries(1, 1), record=WAITS_AGAIN, kept=timedelta(days=1)
+        job=job,
+        call=LastCall.FAULT,
+        delay=60 * SECOND,
+        history=AttemptHistory(1, 1),
+        record=WAITS_AGAIN,
+        kept=timedelta(days=1),
     )
     schedule.report([retried])
     redis.delete(LANE.pace)

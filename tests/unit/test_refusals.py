@@ -5,7 +5,7 @@ from redis import exceptions
 from redis._parsers.base import BaseParser
 
 from streamstop import InternalError, QueueUnavailable
-from streamstop._redis.errors import StagingLost, bug, code_of, failure, is_unreachable, reason
+from streamstop._redis.errors import StagingLost, bug, error_code, failure, is_unreachable, reason
 
 AS_IN_SCRIPTS = [
     "{code} it is so",
@@ -38,7 +38,7 @@ def answered(text: str) -> Exception:
 @pytest.mark.parametrize("text", AS_IN_SCRIPTS)
 def test_a_refusal_that_passes_is_no_bug_wherever_it_is_quoted(text: str, code: str) -> None:
     error = answered(text.format(code=code))
-    assert (is_unreachable(error), code_of(error)) == (True, code)
+    assert (is_unreachable(error), error_code(error)) == (True, code)
     assert code in reason(error)
     assert "it is so" not in reason(error)
 

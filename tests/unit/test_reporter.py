@@ -13,7 +13,7 @@ from redis.exceptions import DataError, OutOfMemoryError, ResponseError
 
 from streamstop._core.constants import SCHEDULE
 from streamstop._core.lane import Lane, result_key
-from streamstop._core.lane_types import LastCall, Tries
+from streamstop._core.lane_types import AttemptHistory, LastCall
 from streamstop._redis.schedule import Reported, Schedule
 from streamstop._wire.messages import celery_message
 from streamstop._wire.reports import Ended, Released, Report, Retried
@@ -152,7 +152,7 @@ def test_a_key_of_another_type_fails_the_job_that_it_is_of_and_no_other(bench: W
         job=jobs[0].taken,
         call=LastCall.NONE,
         delay=timedelta(seconds=1),
-        tries=Tries(),
+        history=AttemptHistory(),
         record='{"status": "RETRY"}',
         kept=timedelta(days=1),
     )

@@ -9,11 +9,11 @@ import pytest
 from streamstop._core.commands import Command, ReceivedCommand
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
-from streamstop._core.membership import Follow, Membership
+from streamstop._core.membership import Membership, Verification
 from streamstop.operations import Operation, StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome, Result, State, Status
 from streamstop_worker.shutdowns import fan_out as shutdowns
-from streamstop_worker.shutdowns.fan_out import After, after, settlement_of, still_running
+from streamstop_worker.shutdowns.fan_out import NextStep, after, member_result_of, still_running
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 INGEST = StopStreamIngest(sdk_app_id=1, task_id="t")
@@ -37,14 +37,14 @@ def ended(result: Result, lane: Lane = STOP_LANE, **told: Any) -> Outcome:
 
 def asked(*, stops: int = 1, since: datetime = NOW) -> Membership:
     """Return the membership of a status job that verifies the stop with this number."""
-    follow = Follow(stopped=ended(Result.STOPPED), params=INGEST.params, since=since.timestamp())
+    follow = Verification(stopped=ended(Result.STOPPED), params=INGEST.params, since=since.timestamp())
     return VERIFIED.model_copy(update={"round": stops, "follow": follow})
 
 
-def told(follows: After) -> Outcome:
-    assert follows.settlement is not None
+def told(follows: NextStep) -> Outcome:
+    assert follows.member_result is not None
     assert follows.then is None
-    return Outcome.model_validate_json(follows.settlement.outcome)
+    return Outcome.model_validate_json(follows.member_result.outcome)
 
 
 def argument(queued: Queued | None) -> dict[str, Any]:
@@ -54,18 +54,18 @@ def argument(queued: Queued | None) -> dict[str, Any]:
 
 
 def test_a_job_of_no_shutdown_is_followed_by_nothing() -> None:
-    assert after(None, received(), ended(Result.STOPPED), NOW) == After()
+    assert after(None, received(), ended(Result.STOPPED), NOW) == NextStep()
 
 
 @pytest.mark.parametrize("result", [result for result in Result if result is not Result.STATUS])
 def test_a_job_that_is_not_verified_is_counted_as_it_ended(result: Result) -> None:
     outcome = ended(result)
-    assert after(MEMBER, received(), outcome, NOW) == After(settlement_of(MEMBER, outcome))
+    assert after(MEMBER, received(), outcome, NOW) == NextStep(member_result_of(MEMBER, outcome))
 
 
 def test_a_settlement_says_what_is_over_and_what_a_person_should_see() -> None:
     flags = {
-        result: (settlement_of(MEMBER, ended(result)).ok, settlement_of(MEMBER, ended(result)).attention)
+        result: (member_result_of(MEMBER, ended(result)).ok, member_result_of(MEMBER, ended(result)).attention)
         for result in Result
     }
     well, shown, neither = (True, False), (False, True), (False, False)
@@ -87,14 +87,14 @@ def test_a_settlement_says_what_is_over_and_what_a_person_should_see() -> None:
 @pytest.mark.parametrize("result", [Result.STOPPED, Result.ALREADY_STOPPED])
 def test_a_verified_stop_is_followed_by_its_status_in_the_statuss_own_lane(result: Result) -> None:
     follows = after(VERIFIED, received(), ended(result), NOW)
-    assert follows.settlement is None
+    assert follows.member_result is None
     assert follows.then is not None
     assert (follows.then.lane, follows.then.priority) == (STATUS_LANE, 9)
     asks = ReceivedCommand.from_message(argument(follows.then))
     assert (asks.lane, asks.operation.params) == (STATUS_LANE, {"SdkAppId": 1, "TaskId": "t"})
     membership = Membership.of_message(argument(follows.then))
     assert membership is not None
-    assert membership.follow == Follow(stopped=ended(result), params=INGEST.params, since=NOW.timestamp())
+    assert membership.follow == Verification(stopped=ended(result), params=INGEST.params, since=NOW.timestamp())
 
 
 @pytest.mark.parametrize("result", [Result.NOT_FOUND, Result.REFUSED, Result.GAVE_UP, Result.CANCELLED])
@@ -123,7 +123,7 @@ def test_a_task_that_the_vendor_calls_over_is_verified_as_the_stop_that_it_was(a
 def test_a_task_that_runs_on_is_stopped_once_more() -> None:
     follows = after(asked(), None, ended(Result.STATUS, STATUS_LANE, status=RUNNING), NOW)
     again = Membership.of_message(argument(follows.then))
-    assert follows.settlement is None
+    assert follows.member_result is None
     assert follows.then is not None
     assert follows.then.lane == STOP_LANE
     assert again == VERIFIED.model_copy(update={"round": 2})

@@ -29,7 +29,7 @@ def test_a_worker_takes_no_more_than_it_can_send_in_time() -> None:
 
 def test_a_stranger_s_job_is_counted_like_any_other() -> None:
     slots = Slots(concurrency=1)
-    slots.take_stranger()
+    slots.take_unserved()
     assert (slots.room, slots.under_way, slots.unsent) == (0, 1, 1)
     slots.send()
     slots.end()

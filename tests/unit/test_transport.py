@@ -113,7 +113,7 @@ def fault_of(client: Client, request: Request) -> TransportFault:
     return raised.value
 
 
-def code_of(client: Client, request: Request) -> str | None:
+def error_code(client: Client, request: Request) -> str | None:
     return fault_of(client, request).answer.code
 
 
@@ -235,7 +235,7 @@ def test_a_connection_that_the_server_gave_up_is_a_fault_and_the_next_call_opens
 
     with LoopbackServer(converse) as server:
         transport.send(get(server.origin))
-        assert code_of(transport, get(server.origin)) == "RemoteProtocolError"
+        assert error_code(transport, get(server.origin)) == "RemoteProtocolError"
         assert transport.send(get(server.origin)).body == BODY
 
 
@@ -253,7 +253,7 @@ def test_the_environment_names_no_proxy(runner: asyncio.Runner, monkeypatch: pyt
 def test_a_port_where_nobody_listens_is_a_connect_error(transport: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-    assert code_of(transport, get(f"http://127.0.0.1:{port}")) == "ConnectError"
+    assert error_code(transport, get(f"http://127.0.0.1:{port}")) == "ConnectError"
 
 
 @pytest.fixture
@@ -339,7 +339,7 @@ def test_a_server_that_accepts_nobody_is_a_connect_timeout(hurried: Client) -> N
 def test_a_connection_has_a_share_of_the_time(transport: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aiohttp_adapter, "CONNECT_TIMEOUT", SHORT)
     with full_listener("127.0.0.1") as port:
-        assert code_of(transport, get(f"http://127.0.0.1:{port}")) == "ConnectTimeout"
+        assert error_code(transport, get(f"http://127.0.0.1:{port}")) == "ConnectTimeout"
 
 
 def test_a_connection_that_was_made_leaves_the_answer_the_rest_of_the_time(
@@ -511,7 +511,7 @@ def test_an_endless_body_is_a_fault(transport: Client) -> None:
             connection.send(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
 
     with LoopbackServer(converse) as server:
-        assert code_of(transport, get(server.origin)) == "BodyTooLarge"
+        assert error_code(transport, get(server.origin)) == "BodyTooLarge"
 
 
 def test_a_body_that_cannot_be_decompressed_is_a_fault() -> None:

@@ -111,7 +111,7 @@ class Parts(bootsteps.StartStopStep):
             self.accounts,
             self.known_accounts,
             longest_lease=2 * lease_of_step,  # workers need not have the same settings
-            on_strangers=self._take_strangers,
+            on_unserved=self._take_unserved,
             finish_batches=Batches(redis).finish,
         )
         signals.worker_shutting_down.connect(self._drain, weak=False)
@@ -167,11 +167,11 @@ class Parts(bootsteps.StartStopStep):
 
     def _on_ended(self, take: Take) -> None:
         """Count what was cancelled, and remember the lanes that this worker cannot serve."""
-        self.sweeper.met(take.strangers)
+        self.sweeper.met(take.unserved_lanes)
         if take.ended:
-            self.pool.post(partial(self._settle_ended, take.ended))
+            self.pool.post(partial(self._record_ended_member, take.ended))
 
-    async def _settle_ended(self, ended: Sequence[Taken]) -> None:
+    async def _record_ended_member(self, ended: Sequence[Taken]) -> None:
         """Count jobs that had ended before they were taken. Their leases bring back those that could not be counted."""
         try:
             await asyncio.to_thread(self._settle, ended)
@@ -184,7 +184,7 @@ class Parts(bootsteps.StartStopStep):
             membership = Membership.of_message(argument_of(job.message))
             try:
                 if membership is not None:
-                    self.shutdowns.settle_ended(job.lane, membership, self.lanes.record_of(job.job_id))
+                    self.shutdowns.record_ended_member(job.lane, membership, self.lanes.record_of(job.job_id))
             except Exception as error:
                 if is_unreachable(error):
                     raise
@@ -193,17 +193,17 @@ class Parts(bootsteps.StartStopStep):
                 counted.append(Dropped(job=job))
         self.schedule.report(counted)
 
-    def _take_strangers(self, lanes: Sequence[Lane]) -> None:
+    def _take_unserved(self, lanes: Sequence[Lane]) -> None:
         """Take jobs of accounts that no worker has: they wait for one, and end in time."""
         asked_at = time.monotonic()
-        take = self.schedule.take_strangers(lanes, BATCH, lease=self.settings.lease)
+        take = self.schedule.take_unserved(lanes, BATCH, lease=self.settings.lease)
         self._on_ended(take)
         tell_broken(_log, take.broken)
         for delivery in deliveries(take, asked_at=asked_at, taken_at=time.monotonic()):
-            self.pool.post(partial(self._carry_stranger, delivery))
+            self.pool.post(partial(self._carry_unserved, delivery))
 
-    async def _carry_stranger(self, delivery: Delivery) -> None:
-        self.slots.take_stranger()  # here, for the sweep's thread must not count
+    async def _carry_unserved(self, delivery: Delivery) -> None:
+        self.slots.take_unserved()  # here, for the sweep's thread must not count
         await self.pool.carry_unseen(delivery)
 
     def _carry_unseen(self, delivery: Delivery) -> None:

@@ -10,7 +10,7 @@ from streamstop._core.lane import Lane
 
 
 @dataclass(frozen=True)
-class Tries:
+class AttemptHistory:
     """What has happened to a job so far; kept in Redis while it waits."""
 
     #: Calls whose answer was judged.
@@ -18,7 +18,7 @@ class Tries:
     #: Calls that were sent, throttled ones included.
     calls: int = 0
     #: Times that its worker was lost between claim and report.
-    lapses: int = 0
+    lost_deliveries: int = 0
     #: Whether it was signed anew once.
     signed_again: bool = False
     #: When it was first left to a worker that knows more, in seconds since the epoch; 0: never.
@@ -29,7 +29,15 @@ class Tries:
     bugs: int = 0
 
     def __str__(self) -> str:
-        numbers = (self.attempts, self.calls, self.lapses, self.signed_again, self.left, self.in_doubt, self.bugs)
+        numbers = (
+            self.attempts,
+            self.calls,
+            self.lost_deliveries,
+            self.signed_again,
+            self.left,
+            self.in_doubt,
+            self.bugs,
+        )
         return " ".join(str(int(number)) for number in numbers)
 
     @classmethod
@@ -42,8 +50,8 @@ class Tries:
             numbers = [*map(int, text.split()), 0, 0, 0, 0, 0, 0, 0][:7]
         except ValueError:
             return cls()
-        attempts, calls, lapses, signed_again, left, in_doubt, bugs = numbers
-        return cls(attempts, calls, lapses, bool(signed_again), left, bool(in_doubt), bugs)
+        attempts, calls, lost_deliveries, signed_again, left, in_doubt, bugs = numbers
+        return cls(attempts, calls, lost_deliveries, bool(signed_again), left, bool(in_doubt), bugs)
 
 
 class LastCall(enum.Enum):
@@ -58,7 +66,7 @@ class LastCall(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Settlement:
+class MemberResult:
     """How a stream task of a shutdown ended, to be counted once."""
 
     shutdown: str
@@ -78,7 +86,7 @@ class Settlement:
 
 
 @dataclass(frozen=True)
-class Letter:
+class DeadLetterRecord:
     """What is kept of a job that ended so that a person must look."""
 
     id: str
@@ -108,17 +116,17 @@ class Queued:
 
 
 @dataclass(frozen=True)
-class Lateness:
+class SendDelay:
     """How late a call left its worker, for the slots behind it to move on."""
 
     #: After its slot.
     late: timedelta = timedelta(0)
     #: µs by which slots had moved when the call was given its own.
-    moved_us: int = 0
+    slots_shifted_us: int = 0
 
 
 #: A call that left at its slot, or that was not made.
-ON_TIME = Lateness()
+ON_TIME = SendDelay()
 
 
 @dataclass(frozen=True)
@@ -131,11 +139,11 @@ class Taken:
     message: bytes
     #: Who took it: what a report must name.
     owner: str
-    tries: Tries
+    history: AttemptHistory
     #: The moment of its call, µs by Redis' clock; 0: it has none, for no worker can call it.
     slot_us: int
-    #: See :class:`Lateness`.
-    moved_us: int
+    #: See :class:`SendDelay`.
+    slots_shifted_us: int
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ class Take:
     #: that a worker which is lost before it has counted them loses none.
     ended: Sequence[Taken]
     #: Lanes of accounts that this worker does not have, and that nobody has served for a while.
-    strangers: Sequence[Lane]
+    unserved_lanes: Sequence[Lane]
     #: Lanes whose keys Redis fails over, as where another program wrote one of them, and its error.
     broken: Mapping[Lane, str]
     #: How long until a lane is due; None: none will be before something changes.
@@ -168,7 +176,7 @@ class Swept:
     #: Whether there are batches that are not all in their lanes.
     batches: bool
     #: How many leases ran out, by lane.
-    lapsed: Mapping[Lane, int]
+    expired_leases: Mapping[Lane, int]
     #: Lanes whose keys Redis fails over, and its error.
     broken: Mapping[Lane, str]
 

@@ -1,7 +1,7 @@
 """Letters: what is kept of a job that ended ``refused``, ``not_found``, ``gave_up``, ``expired`` or ``not_verified``.
 
 In Redis a letter is the hash ``streamstop.dead.<id>``: ``lane``, ``room``, ``message`` (the raw text, where
-nobody could read it) and ``letter``, the JSON of :class:`Body`, empty for what has not even a job's id.
+nobody could read it) and ``letter``, the JSON of :class:`DeadLetterBody`, empty for what has not even a job's id.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError
 
 from streamstop._core.commands import VERSION, ReceivedCommand
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import Letter, Settlement
+from streamstop._core.lane_types import DeadLetterRecord, MemberResult
 from streamstop._core.membership import Membership
 from streamstop.errors import InvalidCommand
 from streamstop.outcomes import Outcome, Result
@@ -23,7 +23,7 @@ from streamstop.outcomes import Outcome, Result
 _UNREADABLE = "it is no message that a worker can read"
 
 
-class Body(BaseModel):
+class DeadLetterBody(BaseModel):
     """What a worker writes of a job that has ended."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -95,7 +95,7 @@ class Matching:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredDeadLetter:
     """A letter as Redis has it."""
 
     letter: DeadLetter
@@ -105,7 +105,7 @@ class Kept:
     def read(cls, letter_id: str, died_us: float, fields: Mapping[bytes, bytes]) -> Self:
         """Read the fields of a letter's hash."""
         held = {name.decode(): value.decode(errors="backslashreplace") for name, value in fields.items()}
-        body = Body.model_validate_json(held["letter"]) if held.get("letter") else None
+        body = DeadLetterBody.model_validate_json(held["letter"]) if held.get("letter") else None
         lane = Lane.from_name(held.get("lane", ""))
         letter = DeadLetter(
             id=letter_id,
@@ -120,26 +120,26 @@ class Kept:
         return cls(letter, None if body is None else body.membership)
 
 
-def letter_of(
+def dead_letter_record(
     message: object,
     membership: Membership | None,
     outcome: Outcome,
-    settlement: Settlement | None,
+    member_result: MemberResult | None,
     *,
     understood: bool = True,
-) -> Letter | None:
+) -> DeadLetterRecord | None:
     """Return the letter that the end of a job leaves, None for none.
 
     `message` is the command's JSON data, as far as it is some; `understood`: a worker could read it as a command. Of a
     job of a shutdown it is its stream task that has ended, by `settlement`.
     """
-    if settlement is None:
+    if member_result is None:
         if membership is not None or not outcome.result.needs_person:
             return None
-    elif not settlement.attention:
+    elif not member_result.attention:
         return None
     else:
-        outcome = Outcome.model_validate_json(settlement.outcome)
+        outcome = Outcome.model_validate_json(member_result.outcome)
     command = dict(message) if isinstance(message, Mapping) else None
     if membership is not None and membership.follow is not None:  # it asked for a status: requeued is the stop
         stopped, params = membership.follow.stopped, membership.follow.params
@@ -147,14 +147,14 @@ def letter_of(
         membership = membership.model_copy(update={"follow": None})
     if command is not None and isinstance(command.get("shutdown"), Mapping):  # a step of a shutdown keeps its name
         del command["shutdown"]
-    body = Body(outcome=outcome, command=command, membership=membership)
+    body = DeadLetterBody(outcome=outcome, command=command, membership=membership)
     try:
         text = body.model_dump_json(exclude_none=True)
     except PydanticSerializationError:  # half of a surrogate pair, or a thousand brackets
         command = None
         said = (outcome.message or "").encode(errors="backslashreplace").decode()
-        text = Body(outcome=outcome.model_copy(update={"message": said})).model_dump_json(exclude_none=True)
-    return Letter(outcome.job_id, text, quote=not understood or command is None)
+        text = DeadLetterBody(outcome=outcome.model_copy(update={"message": said})).model_dump_json(exclude_none=True)
+    return DeadLetterRecord(outcome.job_id, text, quote=not understood or command is None)
 
 
 def lane_of(letter: DeadLetter) -> Lane:

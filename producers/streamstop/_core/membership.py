@@ -64,7 +64,7 @@ def task_of(command: Command | ReceivedCommand) -> str:
     return json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
 
 
-class Follow(BaseModel):
+class Verification(BaseModel):
     """For a status job that verifies a stop: what it follows."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -92,7 +92,7 @@ class Membership(BaseModel):
     round: int = 1
     #: How often the task's dead letter was requeued.
     requeued: int = 0
-    follow: Follow | None = None
+    follow: Verification | None = None
 
     @classmethod
     def of_message(cls, message: object) -> Self | None:

@@ -10,7 +10,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView, Queued
 from streamstop._core.progress import Progress, RoomView
 from streamstop._redis.connections import Connections
-from streamstop._redis.dead import Letters
+from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import news, wait
 from streamstop._wire.messages import celery_message
@@ -34,7 +34,7 @@ class RedisBackend:
         return self.connections.settings.timeout
 
     @property
-    def dead(self) -> Letters:
+    def dead(self) -> DeadLetterStore:
         """The dead letters."""
         return self.connections.dead
 
@@ -66,7 +66,7 @@ class RedisBackend:
         """Return what `lanes` hold; None: what each lane holds that is not empty."""
         if lanes is not None:
             return self.connections.lanes.views(lanes)
-        views = self.connections.lanes.views(sorted(self.connections.lanes.holding()))
+        views = self.connections.lanes.views(sorted(self.connections.lanes.active_lanes()))
         return [view for view in views if view.waiting or view.in_flight or view.deferred]
 
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> None:
@@ -83,7 +83,7 @@ class RedisBackend:
         return wait(self.connections.redis, job_ids, timeout)
 
     def cancel(self, lane: Lane, outcome: Outcome) -> str:
-        """See :meth:`streamstop.lanes.Lanes.cancel`."""
+        """See :meth:`streamstop._redis.lanes.Lanes.cancel`."""
         return self.connections.lanes.cancel(lane, outcome.job_id, record=outcome_record(outcome))
 
     def register(self, room: str, commands: Sequence[Command], *, now: datetime, again: str) -> str | None:
@@ -114,7 +114,7 @@ class RedisBackend:
             return rooms.open(room, commands, now=now, verify=verify, callback=callback)
 
     def reopen_room(self, room: str) -> bool:
-        """See :meth:`streamstop.rooms.Rooms.reopen`."""
+        """See :meth:`streamstop._redis.rooms.Rooms.reopen`."""
         return self.connections.rooms.reopen(room)
 
     def progress(self, shutdown: str) -> Progress | None:
@@ -130,7 +130,7 @@ class RedisBackend:
         return self.connections.rooms.outcomes(shutdown)
 
     def cancel_shutdown(self, shutdown: str) -> bool:
-        """See :meth:`streamstop.rooms.Rooms.cancel`."""
+        """See :meth:`streamstop._redis.rooms.Rooms.cancel`."""
         return self.connections.rooms.cancel(shutdown)
 
 

@@ -13,11 +13,11 @@ from redis import Redis
 
 from streamstop._core.lane_types import Queued
 from streamstop._redis.accounts import KnownAccounts
-from streamstop._redis.dead import Letters
+from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.deadline import at_most, left
 from streamstop._redis.errors import ERRORS, failure
 from streamstop._redis.lanes import Lanes
-from streamstop._redis.least_privilege import ProducersLanes
+from streamstop._redis.least_privilege import LeastPrivilegeLanes
 from streamstop._redis.pool import close_redis, open_redis
 from streamstop._redis.publishing import AT_ONCE, Publisher
 from streamstop._redis.rooms import Rooms
@@ -36,7 +36,7 @@ class _Open:
     lanes: Lanes
     known_accounts: KnownAccounts
     rooms: Rooms
-    dead: Letters
+    dead: DeadLetterStore
     publisher: Publisher
 
 
@@ -71,7 +71,7 @@ class Connections:
         return self._opened().rooms
 
     @property
-    def dead(self) -> Letters:
+    def dead(self) -> DeadLetterStore:
         """The dead letters."""
         return self._opened().dead
 
@@ -162,10 +162,10 @@ class Connections:
         with self._lock:
             if self._open is None:
                 redis = open_redis(self.settings)
-                lanes = ProducersLanes(redis)
+                lanes = LeastPrivilegeLanes(redis)
                 rooms = Rooms(redis, lanes, self._rooms)
                 publisher = Publisher(redis, self.settings.replicas, self._patience_ms)
-                letters = Letters(redis, lanes)
+                letters = DeadLetterStore(redis, lanes)
                 self._open = _Open(redis, lanes, KnownAccounts(redis), rooms, letters, publisher)
             return self._open
 

@@ -9,7 +9,7 @@ from redis import Redis
 
 from streamstop._core.constants import DEAD
 from streamstop._core.lane_types import Queued
-from streamstop._core.letters import DeadLetter, Kept, Matching, lane_of, requeued_command, requeued_id
+from streamstop._core.letters import DeadLetter, Matching, StoredDeadLetter, lane_of, requeued_command, requeued_id
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
 from streamstop._wire.messages import celery_message
@@ -23,7 +23,7 @@ _READ = 100
 _ALL = Matching()
 
 
-class Letters:
+class DeadLetterStore:
     """Every dead letter of one Redis. Raises redis-py's errors where Redis does not answer."""
 
     def __init__(self, redis: Redis, lanes: Lanes) -> None:
@@ -107,16 +107,16 @@ class Letters:
             pipeline.hgetall(_key(letter_id))
         for (letter_id, died), fields in zip(found, pipeline.execute(), strict=True):
             if fields:
-                yield Kept.read(letter_id, died, fields).letter
+                yield StoredDeadLetter.read(letter_id, died, fields).letter
 
-    def _kept(self, letter_id: str) -> Kept:
+    def _kept(self, letter_id: str) -> StoredDeadLetter:
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.zscore(DEAD, letter_id)
         pipeline.hgetall(_key(letter_id))
         died, fields = pipeline.execute()
         if died is None or not fields:
             raise UnknownDeadLetter(letter_id)
-        return Kept.read(letter_id, died, fields)
+        return StoredDeadLetter.read(letter_id, died, fields)
 
     @cached_property
     def _scripts(self) -> dict[str, Script]:

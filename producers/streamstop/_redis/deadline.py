@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from streamstop._redis.errors import code_of
+from streamstop._redis.errors import error_code
 
 #: The options by which a connection tells Redis what library it is of; older versions of redis-py have two.
 _DRIVER_INFO = ("driver_info",) if hasattr(redis, "DriverInfo") else ("lib_name", "lib_version")
@@ -124,7 +124,7 @@ class _Bounded(Connection):
 
     def _judge(self, error: RedisError) -> None:
         """Note what an error says of the connection, and of those beside it."""
-        is_replica = code_of(error) == "READONLY"
+        is_replica = error_code(error) == "READONLY"
         self._is_stale |= is_replica
         if (is_replica or isinstance(error, ConnectionLost | RedisTimeout)) and (pool := self.pool()) is not None:
             pool.disconnect(inuse_connections=False)

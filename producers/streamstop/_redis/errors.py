@@ -70,7 +70,7 @@ class StagingLost(RedisError):
     """What was staged in pieces is gone before it was accepted: nothing of it was."""
 
 
-def code_of(error: BaseException) -> str | None:
+def error_code(error: BaseException) -> str | None:
     """Return the code of a refusal, such as ``OOM``, where Redis did nothing of what it was asked; None for another."""
     for kind, code in _CODES:
         if isinstance(error, kind):
@@ -95,13 +95,13 @@ def said(error: BaseException, *, consequence: str, refused: str) -> str:
     """
     if isinstance(error, StagingLost):
         return f"{error}: {refused}"
-    code = code_of(error)
+    code = error_code(error)
     return f"{reason(error)}: {consequence if code is None else refused}"
 
 
 def reason(error: BaseException) -> str:
     """Return for people why Redis did not do what it was asked; nothing of what Redis wrote is in it."""
-    code = "NOPERM" if is_forbidden(error) else code_of(error)
+    code = "NOPERM" if is_forbidden(error) else error_code(error)
     return f"Redis did not answer ({type(error).__name__})" if code is None else _SAID[code]
 
 
@@ -111,7 +111,7 @@ def is_unreachable(error: BaseException) -> bool:
     The same request may succeed later, or once the set-up is corrected. Any other error is a bug in streamstop, or a
     key of its own that another program has written: the same request fails again.
     """
-    return isinstance(error, (*_UNREACHABLE, StagingLost)) or code_of(error) is not None or is_forbidden(error)
+    return isinstance(error, (*_UNREACHABLE, StagingLost)) or error_code(error) is not None or is_forbidden(error)
 
 
 def failure(error: BaseException, *, consequence: str, refused: str) -> StreamstopError:

@@ -9,7 +9,7 @@ from redis import Redis
 
 from streamstop._core.constants import ARRIVALS, DEAD, LEASED, SCHEDULE
 from streamstop._core.lane import Lane, result_key
-from streamstop._core.lane_types import LaneView, Settlement
+from streamstop._core.lane_types import LaneView, MemberResult
 from streamstop._redis.scripts import Script, load
 from streamstop.settings import CANCELLED_KEPT
 
@@ -20,20 +20,20 @@ class Lanes:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def cancel(self, lane: Lane, job_id: str, *, record: str, settlement: Settlement | None = None) -> str:
+    def cancel(self, lane: Lane, job_id: str, *, record: str, member_result: MemberResult | None = None) -> str:
         """Take a job back that no worker has claimed: ``cancelled``, or why not: ``claimed`` or ``ended``."""
-        arguments = _cancelling(lane, job_id, record, settlement)
+        arguments = _cancelling(lane, job_id, record, member_result)
         # The key is for Redis alone: so it refuses a user that may not do this before it has begun.
         return str(self._scripts["cancel"](keys=[lane.leases], **arguments).decode())
 
-    def cancel_many(self, jobs: Sequence[tuple[Lane, str, str, Settlement]]) -> None:
+    def cancel_many(self, jobs: Sequence[tuple[Lane, str, str, MemberResult]]) -> None:
         """Take jobs of shutdowns back, each with its id, record and settlement, in one round trip.
 
         Redis runs what one round trip brings without a pause; some tens of jobs take it less than 5 ms.
         """
         pipeline = self._redis.pipeline(transaction=False)
-        for lane, job_id, record, settlement in jobs:
-            arguments = _cancelling(lane, job_id, record, settlement)
+        for lane, job_id, record, member_result in jobs:
+            arguments = _cancelling(lane, job_id, record, member_result)
             self._scripts["cancel"](client=pipeline, **arguments)
         pipeline.execute()
 
@@ -47,7 +47,7 @@ class Lanes:
         """Return how many dead letters there are."""
         return int(self._redis.zcard(DEAD))
 
-    def holding(self) -> frozenset[Lane]:
+    def active_lanes(self) -> frozenset[Lane]:
         """Return the lanes that hold jobs, or lately did; not those of producers that announce nothing."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.zrange(SCHEDULE, 0, -1)
@@ -80,14 +80,14 @@ class Lanes:
         return load(self._redis, "lane")
 
 
-def _cancelling(lane: Lane, job_id: str, record: str, settlement: Settlement | None) -> dict[str, Any]:
+def _cancelling(lane: Lane, job_id: str, record: str, member_result: MemberResult | None) -> dict[str, Any]:
     """Return the arguments of the script that takes a job back."""
     return {
         "name": lane.name,
         "id": job_id,
         "record": record,
         "ttl": int(CANCELLED_KEPT.total_seconds()),
-        "settlements": [settlement.fields] if settlement else [],
+        "member_results": [member_result.fields] if member_result else [],
     }
 
 

@@ -11,7 +11,7 @@ from streamstop._redis.errors import ERRORS, is_forbidden
 from streamstop._redis.lanes import Lanes
 
 
-class ProducersLanes(Lanes):
+class LeastPrivilegeLanes(Lanes):
     """Lanes for any Redis user. What Redis forbids this one, and it can do without, is not asked for again."""
 
     def __init__(self, redis: Redis) -> None:

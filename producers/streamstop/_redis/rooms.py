@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from streamstop._core.commands import Command, ReceivedCommand
 from streamstop._core.constants import CALLBACKS_LANE, CONTROL_LANE
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import Queued, Settlement
+from streamstop._core.lane_types import MemberResult, Queued
 from streamstop._core.membership import task_of
 from streamstop._core.pace import Pace
 from streamstop._core.progress import Progress, RoomView, progress_of
@@ -230,13 +230,13 @@ class Rooms:
         """Note that everything registered has been put into lanes."""
         self._scripts["scanned"](id=shutdown)
 
-    def settle(self, lane: Lane, settlement: Settlement) -> None:
+    def record_member_result(self, lane: Lane, member_result: MemberResult) -> None:
         """Count a stream task whose job ended elsewhere, or which never had one."""
-        self.settle_many([(lane, settlement)])
+        self.record_member_results([(lane, member_result)])
 
-    def settle_many(self, settlements: Sequence[tuple[Lane, Settlement]]) -> None:
+    def record_member_results(self, results: Sequence[tuple[Lane, MemberResult]]) -> None:
         """Count several; a hundred are a few milliseconds of Redis' time."""
-        self._scripts["settle"](settlements=[{"lane": lane.name, **one.fields} for lane, one in settlements])
+        self._scripts["record_results"](member_results=[{"lane": lane.name, **one.fields} for lane, one in results])
 
     def _decide(self, script: str, room: str, pairs: Sequence[str] | None = None, **arguments: Any) -> Any:
         """Run a script that decides something about a room; return what it says.

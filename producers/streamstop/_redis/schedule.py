@@ -16,13 +16,13 @@ from redis import Redis
 
 from streamstop._core.constants import BOOK, MOST_FOUND
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import Swept, Take, Taken, Tries
+from streamstop._core.lane_types import AttemptHistory, Swept, Take, Taken
 from streamstop._core.pace import Pace
 from streamstop._redis.scripts import Script, load
 from streamstop._wire.reports import Report
 
 #: How often a job's worker may be lost before the job is given up.
-MOST_LAPSES = 5
+MOST_LOST_DELIVERIES = 5
 #: How many jobs one run of a script takes, reports or mends: no run holds Redis longer than 5 ms.
 BATCH = 50
 #: How long a book is kept that no worker has touched.
@@ -98,7 +98,7 @@ class Schedule:
             reply = self._scripts["take"](**arguments)
         return _take(reply, owner)
 
-    def take_strangers(self, lanes: Sequence[Lane], most: int, *, lease: timedelta) -> Take:
+    def take_unserved(self, lanes: Sequence[Lane], most: int, *, lease: timedelta) -> Take:
         """Take jobs of lanes that no worker can call, without slots."""
         owner = uuid4().hex
         reply = self._scripts["take"](
@@ -131,9 +131,9 @@ class Schedule:
         reply = self._scripts["sweep"](most=BATCH, longest=longest_lease // _MICROSECOND, period=period // _MICROSECOND)
         if reply is None:
             return None
-        again, moved, batches, lapsed, broken = reply
-        lapses = {Lane.from_name(_text(name)): count for name, count in lapsed}
-        return Swept(bool(again), moved, bool(batches), lapses, _broken(broken))
+        again, moved, batches, expired_leases, broken = reply
+        lost_deliveries = {Lane.from_name(_text(name)): count for name, count in expired_leases}
+        return Swept(bool(again), moved, bool(batches), lost_deliveries, _broken(broken))
 
     def find(self, accounts: Sequence[str], operations: Sequence[str]) -> int:
         """Note the lanes of `accounts` that hold jobs which nobody has announced; return how many were not noted."""
@@ -164,13 +164,13 @@ class Reported:
 
 
 def _take(reply: Any, owner: str) -> Take:
-    next_us, now_us, jobs, ended, strangers, broken = reply
+    next_us, now_us, jobs, ended, unserved_lanes, broken = reply
     return Take(
         now=datetime.fromtimestamp(int(now_us) / 1_000_000, UTC),
         now_us=int(now_us),
         jobs=[_taken(job, owner) for job in jobs],
         ended=[_taken(job, owner) for job in ended],
-        strangers=[Lane.from_name(_text(name)) for name in strangers],
+        unserved_lanes=[Lane.from_name(_text(name)) for name in unserved_lanes],
         broken=_broken(broken),
         next_in=None if int(next_us) < 0 else int(next_us) * _MICROSECOND,
     )
@@ -183,9 +183,9 @@ def _taken(job: Sequence[bytes], owner: str) -> Taken:
         job_id=_text(job_id),
         message=message,
         owner=owner,
-        tries=Tries.parse(_text(history)),
+        history=AttemptHistory.parse(_text(history)),
         slot_us=int(slot),
-        moved_us=int(moved),
+        slots_shifted_us=int(moved),
     )
 
 

@@ -16,7 +16,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from streamstop._core.lane_types import ON_TIME, LastCall, Lateness, Letter, Queued, Settlement, Taken, Tries
+from streamstop._core.lane_types import (
+    ON_TIME,
+    AttemptHistory,
+    DeadLetterRecord,
+    LastCall,
+    MemberResult,
+    Queued,
+    SendDelay,
+    Taken,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +36,7 @@ class Report:
 
     job: Taken
     call: LastCall = LastCall.NONE
-    lateness: Lateness = ON_TIME
+    send_delay: SendDelay = ON_TIME
 
     def text(self) -> str:
         """Return the report as the script reads it: JSON."""
@@ -39,8 +48,8 @@ class Report:
             "owner": job.owner,
             "slot": job.slot_us,
             "call": self.call.value,
-            "late": _us(self.lateness.late),
-            "moved": self.lateness.moved_us,
+            "late": _us(self.send_delay.late),
+            "moved": self.send_delay.slots_shifted_us,
             **self._details(),
         }
         return json.dumps(fields, separators=(",", ":"))
@@ -58,15 +67,15 @@ class Ended(Report):
     #: In Celery's result backend, and how long it can be read there.
     record: str
     kept: timedelta
-    settlement: Settlement | None = None
+    member_result: MemberResult | None = None
     #: The job that follows this one, put into its lane in the same step.
     then: Queued | None = None
-    letter: Letter | None = None
+    letter: DeadLetterRecord | None = None
 
     def _details(self) -> Mapping[str, Any]:
         details: dict[str, Any] = {"record": self.record, "ttl": int(self.kept.total_seconds())}
-        if self.settlement is not None:
-            details["settlement"] = self.settlement.fields
+        if self.member_result is not None:
+            details["member_result"] = self.member_result.fields
         if self.then is not None:
             then = self.then
             details["next"] = {"list": then.list, "lane": then.lane.name, "message": then.message}
@@ -82,14 +91,14 @@ class Retried(Report):
     kind = "retry"
 
     delay: timedelta
-    tries: Tries
+    history: AttemptHistory
     record: str
     kept: timedelta
 
     def _details(self) -> Mapping[str, Any]:
         return {
             "delay": _us(self.delay),
-            "tries": str(self.tries),
+            "history": str(self.history),
             "record": self.record,
             "ttl": int(self.kept.total_seconds()),
         }
@@ -102,10 +111,10 @@ class Throttled(Report):
     kind = "throttle"
 
     hint: timedelta | None
-    tries: Tries
+    history: AttemptHistory
 
     def _details(self) -> Mapping[str, Any]:
-        return {"hint": _us(self.hint or timedelta(0)), "tries": str(self.tries)}
+        return {"hint": _us(self.hint or timedelta(0)), "history": str(self.history)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +124,10 @@ class Released(Report):
     kind = "release"
 
     #: The job's history, where it has changed.
-    tries: Tries | None = None
+    history: AttemptHistory | None = None
 
     def _details(self) -> Mapping[str, Any]:
-        return {} if self.tries is None else {"tries": str(self.tries)}
+        return {} if self.history is None else {"history": str(self.history)}
 
 
 @dataclass(frozen=True, kw_only=True)

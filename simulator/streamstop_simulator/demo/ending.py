@@ -72,8 +72,8 @@ def _wrong_outcomes(watch: Watch, jobs: Mapping[LaneScene, Sequence[Job]]) -> li
                 outcome = ended.outcome
                 reason = f" ({outcome.code}: {outcome.message})" if outcome.code else ""
                 wrong.append(f"job {job.id} ended {outcome.result}{reason}, not {task.expected}")
-    untold = len(wrong) - _TOLD
-    return wrong[:_TOLD] + ([f"more jobs that ended otherwise than they should: {untold}"] if untold > 0 else [])
+    unlisted = len(wrong) - _TOLD
+    return wrong[:_TOLD] + ([f"more jobs that ended otherwise than they should: {unlisted}"] if unlisted > 0 else [])
 
 
 def _wrong_at_the_vendors(summary: Summary, still_running: int) -> list[str]:

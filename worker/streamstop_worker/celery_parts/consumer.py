@@ -85,7 +85,7 @@ class Consumer(CeleryConsumer):
             "shadow": None,
             "argsrepr": f"({taken.lane.account!r},)",
             "kwargsrepr": repr(params),
-            "retries": taken.tries.attempts,
+            "retries": taken.history.attempts,
             "expires": None,
             "eta": None,
             "timelimit": None,
@@ -115,7 +115,7 @@ class Consumer(CeleryConsumer):
                 kwargs=request.kwargsrepr,
                 root_id=request.root_id,
                 parent_id=request.parent_id,
-                retries=taken.tries.attempts,
+                retries=taken.history.attempts,
                 eta=None,
                 expires=None,
             )

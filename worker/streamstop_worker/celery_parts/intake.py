@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import structlog
 
 from streamstop._core.lane_types import Take
-from streamstop._redis.errors import code_of, reason
+from streamstop._redis.errors import error_code, reason
 from streamstop._redis.schedule import BATCH, Book, Schedule
 from streamstop_worker.pipeline.bugs import tell_broken
 from streamstop_worker.pipeline.deliveries import Delivery, deliveries
@@ -105,7 +105,7 @@ class Intake:
             at = self._take(room, channel)
         except Exception as error:
             self._plan(time.monotonic() + _AGAIN_S)  # whoever hears of the error, there is a next time
-            if code_of(error) is None:
+            if error_code(error) is None:
                 raise  # Celery's consumer logs it, and connects anew
             _log.warning("Redis gives no jobs", reason=reason(error))
         else:
@@ -125,7 +125,7 @@ class Intake:
             self._slots.take()
             if not self._is_delivered(delivery, channel):
                 self._on_unseen(delivery)
-        if take.ended or take.strangers:
+        if take.ended or take.unserved_lanes:
             self._on_ended(take)
         if take.jobs:
             self._lost_s = 0.0

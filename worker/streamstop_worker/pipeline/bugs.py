@@ -10,15 +10,15 @@ from datetime import timedelta
 from typing import Any
 
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import Letter
-from streamstop._core.letters import letter_of
+from streamstop._core.lane_types import DeadLetterRecord
+from streamstop._core.letters import dead_letter_record
 from streamstop._redis.errors import bug, is_unreachable, reason
 from streamstop._wire.reports import Ended, Released, Report
 from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome, Result
 from streamstop_worker.pipeline.conclude import Handling, Reporting, ended_of, outcome_of
 from streamstop_worker.pipeline.ends import End, GivenBack, uncalled
-from streamstop_worker.shutdowns.fan_out import settlement_of
+from streamstop_worker.shutdowns.fan_out import member_result_of
 
 #: How often a job's handling may meet a bug before the job is set aside.
 MOST_BUGS = 2
@@ -67,19 +67,19 @@ async def contain(job: Handling, error: Exception, report: Reporting, kept: time
                 became, end = (way.became, way.end) if rest is not None else ("another worker's by now", None)
                 break
     finally:
-        job.log.error(EVENT, became=became, bug=bug(error), bugs=job.tries.bugs + 1, exc_info=error)
+        job.log.error(EVENT, became=became, bug=bug(error), bugs=job.history.bugs + 1, exc_info=error)
     return GivenBack() if end is None else end
 
 
 def _ways(job: Handling, error: Exception, kept: timedelta) -> Iterator[_Way]:
     """Yield the ways to let go of a job, the best first."""
-    tries = replace(job.tries, bugs=job.tries.bugs + 1)
+    history = replace(job.history, bugs=job.history.bugs + 1)
     # A slot that was used is not given to another job.
     taken = replace(job.delivery.taken, slot_us=0) if job.is_called else job.delivery.taken
     named = f"{EVENT}: {bug(error)}"
 
     def bare(outcome: Outcome) -> Ended:
-        return Ended(job=taken, lateness=job.lateness, record=outcome_record(outcome), kept=kept)
+        return Ended(job=taken, send_delay=job.send_delay, record=outcome_record(outcome), kept=kept)
 
     if job.outcome is not None:
         decided = job.outcome
@@ -92,9 +92,9 @@ def _ways(job: Handling, error: Exception, kept: timedelta) -> Iterator[_Way]:
                 decided,
             )
         yield _Way("its end is recorded, and nothing beside it", lambda: bare(decided), decided)
-    if tries.bugs < MOST_BUGS:
-        yield _Way("given back to its lane", lambda: Released(job=taken, tries=tries), GivenBack())
-    gave_up = outcome_of(job, uncalled(Result.GAVE_UP, tries, named))
+    if history.bugs < MOST_BUGS:
+        yield _Way("given back to its lane", lambda: Released(job=taken, history=history), GivenBack())
+    gave_up = outcome_of(job, uncalled(Result.GAVE_UP, history, named))
     yield _Way("set aside as a dead letter", lambda: replace(ended_of(job, gave_up, kept), job=taken), gave_up)
     if job.membership is not None:
         yield _Way(
@@ -106,7 +106,7 @@ def _ways(job: Handling, error: Exception, kept: timedelta) -> Iterator[_Way]:
     yield _Way("given up, and nothing beside it", lambda: bare(plain), plain)
 
 
-def _letter(job: Handling, outcome: Outcome) -> Letter | None:
-    settlement = None if job.membership is None else settlement_of(job.membership, outcome)
+def _letter(job: Handling, outcome: Outcome) -> DeadLetterRecord | None:
+    member_result = None if job.membership is None else member_result_of(job.membership, outcome)
     understood = job.command is not None
-    return letter_of(job.delivery.argument, job.membership, outcome, settlement, understood=understood)
+    return dead_letter_record(job.delivery.argument, job.membership, outcome, member_result, understood=understood)

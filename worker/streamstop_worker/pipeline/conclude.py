@@ -8,8 +8,8 @@ from typing import Any, assert_never
 import structlog
 
 from streamstop._core.commands import ReceivedCommand
-from streamstop._core.lane_types import ON_TIME, Lateness, Tries
-from streamstop._core.letters import letter_of
+from streamstop._core.lane_types import ON_TIME, AttemptHistory, SendDelay
+from streamstop._core.letters import dead_letter_record
 from streamstop._core.membership import Membership
 from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
 from streamstop._wire.results import deferral_record, outcome_record, step_record
@@ -41,10 +41,10 @@ class Handling:
     delivery: Delivery
     log: Any
     #: Its history, this call included once it is sent.
-    tries: Tries
+    history: AttemptHistory
     command: ReceivedCommand | None = None
     membership: Membership | None = None
-    lateness: Lateness = ON_TIME
+    send_delay: SendDelay = ON_TIME
     #: Whether the vendor may have been called. Its slot is used then.
     is_called: bool = False
     #: How it ended, once that is decided; Redis may not have taken it down yet.
@@ -66,9 +66,9 @@ async def conclude(job: Handling, ending: Ending, report: Reporting, kept: timed
             return GivenBack() if rest is None else StepDone(step)
         case Retry():
             return await _retry(job, ending, report, kept)
-        case Throttle(hint, tries, answer):
-            rest = await report(Throttled(job=taken, hint=hint, tries=tries, lateness=job.lateness))
-            log = log_of(job, tries, answer)
+        case Throttle(hint, history, answer):
+            rest = await report(Throttled(job=taken, hint=hint, history=history, send_delay=job.send_delay))
+            log = log_of(job, history, answer)
             log.warning("throttled: the lane rests", rest_s=rest and round(rest.total_seconds(), 3))
             return GivenBack()
         case GiveBack():
@@ -83,12 +83,12 @@ async def _finish(job: Handling, finish: Finish, report: Reporting, kept: timede
     job.outcome = outcome = outcome_of(job, finish)
     ended = ended_of(job, outcome, kept)
     rest = await report(replace(ended, call=finish.call))
-    log = log_of(job, finish.tries, outcome)
+    log = log_of(job, finish.history, outcome)
     if rest is None:
         log.warning("not recorded, for the lease had run out", result=outcome.result.value)
         return GivenBack()
     (log.warning if outcome.result.needs_person else log.info)(outcome.result.value, params=outcome.params)
-    counted = ended.settlement
+    counted = ended.member_result
     if counted is not None and counted.result != outcome.result.value:  # what verifying the stop has shown
         (log.warning if counted.attention else log.info)(counted.result, member=counted.member)
     return outcome
@@ -101,15 +101,15 @@ async def _retry(job: Handling, retry: Retry, report: Reporting, kept: timedelta
         Retried(
             job=taken,
             call=retry.call,
-            lateness=job.lateness,
+            send_delay=job.send_delay,
             delay=retry.delay,
-            tries=retry.tries,
+            history=retry.history,
             record=deferral_record(taken.job_id, deferral),
             kept=kept,
         )
     )
     if answer is not None:
-        log = log_of(job, retry.tries, answer)
+        log = log_of(job, retry.history, answer)
         log.info("deferred", delay_s=round(retry.delay.total_seconds(), 3))
         if rest:
             log.warning("the lane is failing and rests", rest_s=rest.total_seconds())
@@ -122,13 +122,15 @@ def ended_of(job: Handling, outcome: Outcome, kept: timedelta) -> Ended:
     letter = None
     if follows.then is None:
         understood = job.command is not None
-        letter = letter_of(job.delivery.argument, job.membership, outcome, follows.settlement, understood=understood)
+        letter = dead_letter_record(
+            job.delivery.argument, job.membership, outcome, follows.member_result, understood=understood
+        )
     return Ended(
         job=job.delivery.taken,
-        lateness=job.lateness,
+        send_delay=job.send_delay,
         record=outcome_record(outcome),
         kept=kept,
-        settlement=follows.settlement,
+        member_result=follows.member_result,
         then=follows.then,
         letter=letter,
     )
@@ -136,7 +138,7 @@ def ended_of(job: Handling, outcome: Outcome, kept: timedelta) -> Ended:
 
 def outcome_of(job: Handling, finish: Finish) -> Outcome:
     """Return how a job has ended."""
-    taken, command, answer, tries = job.delivery.taken, job.command, finish.answer, finish.tries
+    taken, command, answer, history = job.delivery.taken, job.command, finish.answer, finish.history
     told = _told(command.operation, answer.reply) if command and finish.result is Result.STATUS else {}
     return Outcome(
         result=finish.result,
@@ -147,8 +149,8 @@ def outcome_of(job: Handling, finish: Finish) -> Outcome:
         code=answer.code,
         message=answer.message,
         request_id=answer.request_id,
-        attempts=tries.attempts,
-        calls=tries.calls,
+        attempts=history.attempts,
+        calls=history.calls,
         enqueued_at=command and command.enqueued_at,
         ended_at=job.delivery.now(),
         **told,
@@ -163,10 +165,10 @@ def log_for(delivery: Delivery) -> Any:
     )
 
 
-def log_of(job: Handling, tries: Tries, said: Answer | Outcome) -> Any:
+def log_of(job: Handling, history: AttemptHistory, said: Answer | Outcome) -> Any:
     """Return the log of a job, with what was said in its last answer."""
     texts = {key: value for key, value in (("code", said.code), ("message", said.message)) if value is not None}
-    return job.log.bind(attempt=tries.attempts, calls=tries.calls, request_id=said.request_id, **texts)
+    return job.log.bind(attempt=history.attempts, calls=history.calls, request_id=said.request_id, **texts)
 
 
 def _told(operation: Operation, reply: Mapping[str, Any]) -> dict[str, Any]:

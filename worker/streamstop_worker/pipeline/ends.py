@@ -7,7 +7,7 @@ What Redis has taken down is an :data:`End`.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from streamstop._core.lane_types import LastCall, Tries
+from streamstop._core.lane_types import AttemptHistory, LastCall
 from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop_worker.vendors.protocol import Answer
 
@@ -23,7 +23,7 @@ class Finish:
     """The job has ended."""
 
     result: Result
-    tries: Tries
+    history: AttemptHistory
     call: LastCall
     answer: Answer
 
@@ -40,7 +40,7 @@ class Retry:
     """The job waits in Redis for `delay`, then in its lane again."""
 
     delay: timedelta
-    tries: Tries
+    history: AttemptHistory
     reason: str
     call: LastCall = LastCall.NONE
     #: The vendor's, where it is the reason.
@@ -52,7 +52,7 @@ class Throttle:
     """The job waits at the front of its lane, and the lane rests: for `hint`, where the vendor gave one."""
 
     hint: timedelta | None
-    tries: Tries
+    history: AttemptHistory
     answer: Answer
 
 
@@ -79,15 +79,15 @@ class StepDone:
 End = Outcome | StepDone | Deferral | GivenBack
 
 
-def uncalled(result: Result, tries: Tries, reason: str) -> Finish:
+def uncalled(result: Result, history: AttemptHistory, reason: str) -> Finish:
     """Return the end of a job that is not called, and why."""
-    return Finish(result, tries, LastCall.NONE, Answer(None, message=reason))
+    return Finish(result, history, LastCall.NONE, Answer(None, message=reason))
 
 
-def left(tries: Tries, problem: str, now: datetime) -> Retry | None:
+def left(history: AttemptHistory, problem: str, now: datetime) -> Retry | None:
     """Return how a job waits for a worker that knows more; None where none has come in ten minutes."""
     now_s = int(now.timestamp())
-    since_s = tries.left or now_s
+    since_s = history.left or now_s
     if now_s - since_s > LONGEST_LEFT.total_seconds():
         return None
-    return Retry(NEWER, replace(tries, left=since_s), f"left to another worker: {problem}")
+    return Retry(NEWER, replace(history, left=since_s), f"left to another worker: {problem}")

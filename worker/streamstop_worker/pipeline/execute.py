@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from streamstop._core.commands import ReceivedCommand
-from streamstop._core.lane_types import LastCall, Lateness
+from streamstop._core.lane_types import LastCall, SendDelay
 from streamstop._core.membership import Membership
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.errors import is_unreachable
-from streamstop._redis.schedule import MOST_LAPSES
+from streamstop._redis.schedule import MOST_LOST_DELIVERIES
 from streamstop.errors import InvalidCommand, NewerMessage, UnknownOperation
 from streamstop.outcomes import Result
 from streamstop_worker.accounts import Account, Accounts
@@ -65,7 +65,7 @@ class Executor:
         """
         sent = Once(self.slots.send)
         try:
-            job = Handling(delivery, log_for(delivery), delivery.taken.tries)
+            job = Handling(delivery, log_for(delivery), delivery.taken.history)
             return await self._execute(_Execution(self, job, on_call, sent), job)
         finally:
             sent()
@@ -98,7 +98,7 @@ class _Execution:
         job.membership = Membership.of_message(delivery.argument)
         if delivery.problem is not None:
             job.log.error("a message that workers cannot begin was set aside", reason=delivery.problem)
-            return uncalled(Result.REFUSED, job.tries, f"a worker cannot begin it: {delivery.problem}")
+            return uncalled(Result.REFUSED, job.history, f"a worker cannot begin it: {delivery.problem}")
         if self._is_revoked():
             return self._revoked()
         try:
@@ -107,17 +107,17 @@ class _Execution:
         except (NewerMessage, UnknownOperation, NobodysAccount) as problem:
             return self._left(str(problem))
         except InvalidCommand as problem:
-            return uncalled(Result.REFUSED, job.tries, str(problem))
+            return uncalled(Result.REFUSED, job.history, str(problem))
         if account is None or not taken.slot_us:
             job.log.info("left to another worker: the account is not in this one's file")
-            return Retry(ELSEWHERE, job.tries, "this worker does not have the account, and another has")
+            return Retry(ELSEWHERE, job.history, "this worker does not have the account, and another has")
         return await self._on_time(command) or await self._call(command, account)
 
     async def _on_time(self, command: ReceivedCommand) -> Ending | None:
         """Wait for the slot; return how the delivery ends without a call, None where it is to be called."""
         job, delivery = self._job, self._job.delivery
-        if job.tries.lapses >= MOST_LAPSES:
-            return uncalled(Result.GAVE_UP, job.tries, f"lost with its worker {job.tries.lapses} times")
+        if job.history.lost_deliveries >= MOST_LOST_DELIVERIES:
+            return uncalled(Result.GAVE_UP, job.history, f"lost with its worker {job.history.lost_deliveries} times")
         if command.expires_at is not None and delivery.taken.slot_us >= command.expires_at.timestamp() * 1_000_000:
             return self._expired()
         if not await self._worker.slots.wait(delivery.taken_at + delivery.wait_s):
@@ -142,7 +142,7 @@ class _Execution:
             return GiveBack()
         self._sent()
         self._on_call()
-        job.is_called, job.tries = True, replace(job.tries, calls=job.tries.calls + 1, in_doubt=True)
+        job.is_called, job.history = True, replace(job.history, calls=job.history.calls + 1, in_doubt=True)
         try:
             response = await self._worker.transport.send(request)
             answer, sent_at = protocol.parse(command.operation, response), response.sent_at
@@ -151,23 +151,23 @@ class _Execution:
         if sent_at is not None:
             # Measured from before the take: the slot's exact moment inside that round trip is unknown.
             late = timedelta(seconds=sent_at - delivery.asked_at - delivery.wait_s)
-            job.lateness = Lateness(max(late, timedelta(0)), delivery.taken.moved_us)
+            job.send_delay = SendDelay(max(late, timedelta(0)), delivery.taken.slots_shifted_us)
         return await self._judge(command, answer)
 
     async def _judge(self, command: ReceivedCommand, answer: Answer) -> Ending:
         """Return what becomes of the job after the vendor's answer."""
         job, kind = self._job, command.operation.spec.kind
-        ending = judge(answer, kind, job.delivery.taken.tries, self._worker.backoff, self._worker.random)
-        job.tries = ending.tries
+        ending = judge(answer, kind, job.delivery.taken.history, self._worker.backoff, self._worker.random)
+        job.history = ending.history
         if not answer.known:
-            log_of(job, ending.tries, answer).error("unknown code: treated as transient")
+            log_of(job, ending.history, answer).error("unknown code: treated as transient")
         if not isinstance(ending, Finish):
             if await self._was_cancelled():
-                return Finish(Result.CANCELLED, ending.tries, LastCall.FAULT, answer)
+                return Finish(Result.CANCELLED, ending.history, LastCall.FAULT, answer)
         elif ending.result is Result.STATUS and job.membership is not None:
             outcome = outcome_of(job, ending)
             if still_running(job.membership, outcome, job.delivery.now()):
-                unfailing = replace(ending.tries, attempts=ending.tries.attempts - 1)
+                unfailing = replace(ending.history, attempts=ending.history.attempts - 1)
                 return Retry(ASK_AGAIN, unfailing, "the vendor says that it still runs", LastCall.WELL)
         return ending
 
@@ -182,15 +182,15 @@ class _Execution:
         return self._worker.is_revoked(self._job.delivery.taken.job_id)
 
     def _revoked(self) -> Ending:
-        return uncalled(Result.CANCELLED, self._job.tries, "revoked by Celery's remote control")
+        return uncalled(Result.CANCELLED, self._job.history, "revoked by Celery's remote control")
 
     def _expired(self) -> Ending:
-        return uncalled(Result.EXPIRED, self._job.tries, "the command expired before its call")
+        return uncalled(Result.EXPIRED, self._job.history, "the command expired before its call")
 
     def _left(self, problem: str) -> Ending:
         """Let the job wait for a worker that knows what this one does not; refuse it where none has come."""
-        retry = left(self._job.tries, problem, self._job.delivery.now())
+        retry = left(self._job.history, problem, self._job.delivery.now())
         if retry is None:
-            return uncalled(Result.REFUSED, self._job.tries, problem)
+            return uncalled(Result.REFUSED, self._job.history, problem)
         self._job.log.warning("left to another worker", problem=problem)
         return retry

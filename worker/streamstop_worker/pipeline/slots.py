@@ -19,7 +19,7 @@ class Slots:
     draining: bool = False
     # Each of these is counted in one thread only: Celery's takes, and the event loop's strangers, sends and ends.
     _taken: int = 0
-    _strangers: int = 0
+    _unserved: int = 0
     _sent: int = 0
     _ended: int = 0
     _waiting: set[asyncio.Future[bool]] = field(default_factory=set)
@@ -27,12 +27,12 @@ class Slots:
     @property
     def under_way(self) -> int:
         """How many jobs are taken, and have not ended."""
-        return self._taken + self._strangers - self._ended
+        return self._taken + self._unserved - self._ended
 
     @property
     def unsent(self) -> int:
         """How many jobs are taken, and neither called nor found to need no call."""
-        return self._taken + self._strangers - self._sent
+        return self._taken + self._unserved - self._sent
 
     @property
     def room(self) -> int:
@@ -45,9 +45,9 @@ class Slots:
         """Count a job that was taken."""
         self._taken += 1
 
-    def take_stranger(self) -> None:
+    def take_unserved(self) -> None:
         """Count a job that was taken for a lane that no worker can serve. To be called in the event loop."""
-        self._strangers += 1
+        self._unserved += 1
 
     def send(self) -> None:
         """Count a job that is called now, or that will not be called."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import assert_never
 
-from streamstop._core.lane_types import LastCall, Tries
+from streamstop._core.lane_types import AttemptHistory, LastCall
 from streamstop.operations import Kind, Meaning
 from streamstop.outcomes import Result
 from streamstop_worker.pipeline.backoff import Backoff
@@ -14,22 +14,22 @@ from streamstop_worker.vendors.protocol import Answer
 
 
 def judge(  # noqa: PLR0911  # a return a meaning
-    answer: Answer, kind: Kind, tries: Tries, backoff: Backoff, random: Callable[[], float]
+    answer: Answer, kind: Kind, history: AttemptHistory, backoff: Backoff, random: Callable[[], float]
 ) -> Finish | Retry | Throttle:
     """Return what becomes of a job with the history `tries` after one more call, which got `answer`.
 
     A throttled call is no attempt: waiting for capacity is not failing.
     """
-    in_doubt = tries.in_doubt or (answer.in_doubt and answer.meaning is Meaning.TRANSIENT)
-    called = replace(tries, calls=tries.calls + 1, in_doubt=in_doubt)
-    judged = replace(called, attempts=tries.attempts + 1)
+    in_doubt = history.in_doubt or (answer.in_doubt and answer.meaning is Meaning.TRANSIENT)
+    called = replace(history, calls=history.calls + 1, in_doubt=in_doubt)
+    judged = replace(called, attempts=history.attempts + 1)
     reason = ": ".join(part for part in (answer.code, answer.message) if part)
     match answer.meaning:
         case None:
             return Finish(Result.STOPPED if kind is Kind.STOP else Result.STATUS, judged, LastCall.WELL, answer)
         case Meaning.ALREADY_STOPPED:
             return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL, answer)
-        case Meaning.NOT_FOUND if kind is Kind.STOP and (tries.lapses or tries.in_doubt):
+        case Meaning.NOT_FOUND if kind is Kind.STOP and (history.lost_deliveries or history.in_doubt):
             # An answer was lost, or a worker with it, maybe after the vendor had stopped the task: some then know it no
             # longer.
             return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL, answer)
@@ -39,7 +39,7 @@ def judge(  # noqa: PLR0911  # a return a meaning
             return Finish(Result.REFUSED, judged, LastCall.WELL, answer)
         case Meaning.THROTTLED:
             return Throttle(answer.retry_after, called, answer)
-        case Meaning.SIGN_AGAIN if not tries.signed_again:
+        case Meaning.SIGN_AGAIN if not history.signed_again:
             return Retry(timedelta(0), replace(judged, signed_again=True), reason, LastCall.WELL, answer)
         case Meaning.SIGN_AGAIN | Meaning.TRANSIENT:
             delay = backoff.delay(judged.attempts, random)

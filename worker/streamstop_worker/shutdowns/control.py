@@ -88,7 +88,7 @@ class Control:
         taken = delivery.taken
         step = delivery.argument if isinstance(delivery.argument, Mapping) else {}
         log = _log.bind(job_id=taken.job_id, step=step.get("step"), shutdown=step.get("shutdown"))
-        job = Handling(delivery, log, taken.tries)
+        job = Handling(delivery, log, taken.history)
         try:
             ending = await self._decide(job, step, on_call)
             return await conclude(job, ending, self.report, self.kept)
@@ -102,7 +102,7 @@ class Control:
 
     async def _decide(self, job: Handling, step: Mapping[str, Any], on_call: Callable[[], None]) -> Ending:
         """Carry a step as far as it goes now, and return how its delivery ends. Raises LostStep."""
-        tries, now = job.tries, job.delivery.now
+        history, now = job.history, job.delivery.now
         if self.slots.draining:
             return GiveBack()
         on_call()
@@ -111,17 +111,17 @@ class Control:
         except StoppedStep:
             return GiveBack()
         except UnknownStep as unknown:
-            retry = left(tries, str(unknown), now())
+            retry = left(history, str(unknown), now())
             if retry is not None:
                 job.log.warning("left to another worker", problem=str(unknown))
                 return retry
             job.log.error("the step is given up", problem=str(unknown))  # noqa: TRY400
         except CallbackFailed as failure:
-            attempts = tries.attempts + 1
+            attempts = history.attempts + 1
             delay = self.backoff.delay(attempts, self.random)
             if delay is not None:
                 job.log.warning("the callback failed and is made again", reason=str(failure), attempt=attempts)
-                called = replace(tries, attempts=attempts, calls=attempts)
+                called = replace(history, attempts=attempts, calls=attempts)
                 return Retry(delay, called, str(failure), LastCall.WELL)
             job.log.error("the callback is given up", reason=str(failure), attempt=attempts)  # noqa: TRY400
         return Done(str(step.get("step")))

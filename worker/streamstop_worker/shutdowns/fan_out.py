@@ -12,8 +12,8 @@ from typing import Any
 
 from streamstop._core.commands import VERSION, ReceivedCommand
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import Queued, Settlement
-from streamstop._core.membership import Follow, Membership
+from streamstop._core.lane_types import MemberResult, Queued
+from streamstop._core.membership import Membership, Verification
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import Entry, Rooms
 from streamstop._wire.messages import celery_message
@@ -32,10 +32,10 @@ SHARES = ((20, 3), (200 + 20, 6))
 
 
 @dataclass(frozen=True)
-class After:
+class NextStep:
     """What is written for the shutdown together with a job's end: a settlement, the next job, or nothing."""
 
-    settlement: Settlement | None = None
+    member_result: MemberResult | None = None
     then: Queued | None = None
 
 
@@ -107,8 +107,8 @@ class Shutdowns:
         self.rooms.scanned(shutdown)
 
     def _take_back(self, shutdown: str) -> Iterator[int]:
-        jobless: list[tuple[Lane, Settlement]] = []
-        queued: list[tuple[Lane, str, str, Settlement]] = []
+        jobless: list[tuple[Lane, MemberResult]] = []
+        queued: list[tuple[Lane, str, str, MemberResult]] = []
         for member, command, job_id in self.rooms.members(shutdown):
             lane = _lane_of(json.loads(command))
             membership = Membership(shutdown=shutdown, member=member)
@@ -120,13 +120,13 @@ class Shutdowns:
                 params=json.loads(command).get("params"),
                 ended_at=datetime.now(UTC),
             )
-            settlement = settlement_of(membership, outcome)
+            member_result = member_result_of(membership, outcome)
             if job_id is None:
-                jobless.append((lane, settlement))
+                jobless.append((lane, member_result))
             else:
-                queued.append((lane, job_id, outcome_record(outcome), settlement))
+                queued.append((lane, job_id, outcome_record(outcome), member_result))
             if len(jobless) == TAKEN_BACK:
-                self.rooms.settle_many(jobless)
+                self.rooms.record_member_results(jobless)
                 jobless.clear()
                 yield TAKEN_BACK
             if len(queued) == TAKEN_BACK:
@@ -134,7 +134,7 @@ class Shutdowns:
                 queued.clear()
                 yield TAKEN_BACK
         if jobless:
-            self.rooms.settle_many(jobless)
+            self.rooms.record_member_results(jobless)
         if queued:
             self._lanes.cancel_many(queued)
 
@@ -142,34 +142,36 @@ class Shutdowns:
         """Return whether the shutdown was cancelled. Its jobs are then not retried after a fault."""
         return self.rooms.facts(shutdown).get("cancelled") == "1"
 
-    def settle_ended(self, lane: Lane, membership: Membership, record: bytes | None) -> None:
+    def record_ended_member(self, lane: Lane, membership: Membership, record: bytes | None) -> None:
         """Count a job that was cancelled before it was claimed; `record` is its outcome in Redis."""
         outcome = None if record is None else read_record(record)
         if isinstance(outcome, Outcome) and outcome.result is Result.CANCELLED:
-            self.rooms.settle(lane, settlement_of(membership, outcome))
+            self.rooms.record_member_result(lane, member_result_of(membership, outcome))
 
 
-def after(membership: Membership | None, command: ReceivedCommand | None, outcome: Outcome, now: datetime) -> After:
+def after(membership: Membership | None, command: ReceivedCommand | None, outcome: Outcome, now: datetime) -> NextStep:
     """Return what follows when a job has ended with `outcome`. For a job outside of shutdowns, nothing does."""
     if membership is None:
-        return After()
+        return NextStep()
     follow = membership.follow
     if follow is not None:
         return _after_status(membership, follow, outcome, now)
     stopped = outcome.result in {Result.STOPPED, Result.ALREADY_STOPPED}
     if membership.round == 2 and outcome.result is Result.NOT_FOUND:
         # The vendor acknowledged the first stop, and no longer knows the task.
-        return After(settlement_of(membership, outcome.model_copy(update={"result": Result.VERIFIED})))
+        return NextStep(member_result_of(membership, outcome.model_copy(update={"result": Result.VERIFIED})))
     if not (membership.verify and stopped and command is not None):
-        return After(settlement_of(membership, outcome))
+        return NextStep(member_result_of(membership, outcome))
     twin = command.operation.spec.status_twin
     if twin is None:
-        return After(settlement_of(membership, outcome.model_copy(update={"result": Result.UNVERIFIABLE})))
+        return NextStep(member_result_of(membership, outcome.model_copy(update={"result": Result.UNVERIFIABLE})))
     params = command.operation.params
-    asked = membership.model_copy(update={"follow": Follow(stopped=outcome, params=params, since=now.timestamp())})
+    asked = membership.model_copy(
+        update={"follow": Verification(stopped=outcome, params=params, since=now.timestamp())}
+    )
     wire = {field.alias for field in OPERATIONS[twin].model_fields.values()}
     lane = Lane(command.account, twin)
-    return After(then=_job(asked, lane, {name: value for name, value in params.items() if name in wire}))
+    return NextStep(then=_job(asked, lane, {name: value for name, value in params.items() if name in wire}))
 
 
 def still_running(membership: Membership | None, outcome: Outcome, now: datetime) -> bool:
@@ -180,9 +182,9 @@ def still_running(membership: Membership | None, outcome: Outcome, now: datetime
     return not over and now.timestamp() - membership.follow.since < membership.patience
 
 
-def settlement_of(membership: Membership, outcome: Outcome) -> Settlement:
+def member_result_of(membership: Membership, outcome: Outcome) -> MemberResult:
     """Return how `outcome` counts in the shutdown."""
-    return Settlement(
+    return MemberResult(
         shutdown=membership.shutdown,
         member=membership.member,
         result=outcome.result.value,
@@ -192,23 +194,23 @@ def settlement_of(membership: Membership, outcome: Outcome) -> Settlement:
     )
 
 
-def _after_status(membership: Membership, follow: Follow, outcome: Outcome, now: datetime) -> After:
+def _after_status(membership: Membership, follow: Verification, outcome: Outcome, now: datetime) -> NextStep:
     """Return what follows a status job that has verified a stop, or has failed to."""
     over = outcome.result is Result.NOT_FOUND or (outcome.status is not None and outcome.status.over)
     changes: dict[str, Any] = {"status": outcome.status, "ended_at": now}
     if over:
         # Vendors that delete ended tasks answer "not found" for them.
         verified = follow.stopped.model_copy(update={**changes, "result": Result.VERIFIED})
-        return After(settlement_of(membership, verified))
+        return NextStep(member_result_of(membership, verified))
     if outcome.result is Result.STATUS and membership.round == 1:
         again = membership.model_copy(update={"round": 2, "follow": None})
-        return After(then=_job(again, Lane(follow.stopped.account, follow.stopped.operation), follow.params))
+        return NextStep(then=_job(again, Lane(follow.stopped.account, follow.stopped.operation), follow.params))
     if outcome.result is Result.STATUS:
         changes["message"] = f"the vendor acknowledged two stops, and the task runs on {membership.patience:g} s later"
     else:
         changes |= {"code": outcome.code, "message": f"its status could not be asked for: {outcome.message}"}
-    return After(
-        settlement_of(membership, follow.stopped.model_copy(update={**changes, "result": Result.NOT_VERIFIED}))
+    return NextStep(
+        member_result_of(membership, follow.stopped.model_copy(update={**changes, "result": Result.NOT_VERIFIED}))
     )
 
 

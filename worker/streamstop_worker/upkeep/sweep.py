@@ -43,19 +43,19 @@ class Sweeper:
         known_accounts: KnownAccounts,
         *,
         longest_lease: timedelta,
-        on_strangers: Callable[[Sequence[Lane]], None],
+        on_unserved: Callable[[Sequence[Lane]], None],
         finish_batches: Callable[[], object],
     ) -> None:
-        """`on_strangers` receives lanes of accounts that no worker has; `finish_batches` applies accepted batches."""
+        """`on_unserved` receives lanes of accounts that no worker has; `finish_batches` applies accepted batches."""
         self._schedule = schedule
         self._lanes = lanes
         self._accounts = accounts
         self._known_accounts = known_accounts
         self._longest_lease = longest_lease
-        self._on_strangers = on_strangers
+        self._on_strangers = on_unserved
         self._finish_batches = finish_batches
         self._turn = 0
-        self._strangers: deque[Lane] = deque()  # filled in one thread, emptied in another
+        self._unserved: deque[Lane] = deque()  # filled in one thread, emptied in another
         self._vendors: list[tuple[str, str]] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="streamstop-sweep", daemon=True)
@@ -82,9 +82,9 @@ class Sweeper:
         if self._lanes.dead() >= MOST_DEAD:
             _log.error("there are as many dead letters as are kept: the oldest go", letters=MOST_DEAD)
 
-    def met(self, strangers: Iterable[Lane]) -> None:
+    def met(self, unserved_lanes: Iterable[Lane]) -> None:
         """Note lanes that this worker cannot serve, and that no worker has served for a while."""
-        self._strangers.extend(strangers)
+        self._unserved.extend(unserved_lanes)
 
     def sweep(self) -> None:
         """Sweep every lane in use, unless another worker has done so within the last second.
@@ -97,7 +97,7 @@ class Sweeper:
             swept = self._schedule.sweep(longest_lease=self._longest_lease, period=period)
             if swept is None:
                 return
-            for lane, jobs in swept.lapsed.items():
+            for lane, jobs in swept.expired_leases.items():
                 _log.warning("leases ran out: jobs wait again", lane=lane.name, jobs=jobs)
             tell_broken(_log, swept.broken)
             if swept.moved:
@@ -121,8 +121,8 @@ class Sweeper:
 
     def _look_after_strangers(self) -> None:
         """Pass on the noted lanes whose accounts no worker has."""
-        strangers = {self._strangers.popleft() for _ in range(len(self._strangers))}
-        nobodys = [lane for lane in strangers if self._is_nobodys(lane)]
+        unserved_lanes = {self._unserved.popleft() for _ in range(len(self._unserved))}
+        nobodys = [lane for lane in unserved_lanes if self._is_nobodys(lane)]
         if nobodys:
             self._on_strangers(nobodys)
 

@@ -1,4 +1,4 @@
---! include lib/clock lib/lane lib/schedule lib/jobs lib/record lib/dead lib/announce lib/shutdown lib/settle lib/writing
+--! include lib/clock lib/lane lib/schedule lib/jobs lib/record lib/dead lib/announce lib/shutdown lib/member_result lib/writing
 --! args wake_another:flag reports...
 -- Take down what became of jobs that a worker took. Each is judged by itself: one that is no longer its owner's changes
 -- nothing.
@@ -12,12 +12,12 @@
 --           made, and the slot is free again
 --   late    µs after its slot at which the call left its worker
 --   moved   µs, as it was taken with
---   end:      record and ttl (s) of Celery's result backend; settlement (see lib/settle), or nothing;
+--   end:      record and ttl (s) of Celery's result backend; member_result (see lib/member_result), or nothing;
 --             next: {list, lane, message} of the job that follows, or nothing;
 --             dead: {id, text, quote} of a letter, or nothing; quote: keep the message too
---   retry:    delay (µs), tries (the history), record, ttl
---   throttle: hint (µs that the vendor asks for; 0: it did not say), tries
---   release:  tries, where it changed
+--   retry:    delay (µs), history (of attempts), record, ttl
+--   throttle: hint (µs that the vendor asks for; 0: it did not say), history
+--   release:  history, where it changed
 --   drop:     nothing; the job had ended before it was taken
 --   renew:    lease (µs from now)
 -- Returns  {µs until a lane that can give jobs again is due, or -1; a number for each job}
@@ -42,7 +42,7 @@ end
 -- A call left its worker late: the slots that are not given yet move on, by as much as the headroom does not cover and
 -- they have not moved since the call was given its own, so that a whole second behind the call has no more than the
 -- limit.
-local function compensate(lane, job)
+local function compensate_late_send(lane, job)
     if (job.late or 0) <= LATE_COVERED then return end
     local needed = job.late - LATE_COVERED - math.max(0, lane.moved - job.moved)
     local tat = math.max(lane.tat, now)
@@ -78,7 +78,7 @@ local function judge_call(lane, job)
     else
         refund(lane, job.slot)
     end
-    compensate(lane, job)
+    compensate_late_send(lane, job)
     return rest
 end
 
@@ -98,13 +98,13 @@ local kinds = {}
 
 kinds['end'] = function(lane, job)
     write_record(job.id, job.record, job.ttl)
-    local settlement = job.settlement
+    local member_result = job.member_result
     if job.dead then
-        local room = settlement and redis.call('HGET', shutdown_key(settlement.shutdown), 'room')
+        local room = member_result and redis.call('HGET', shutdown_key(member_result.shutdown), 'room')
         local message = job.dead.quote and redis.call('HGET', lane.jobs, job.id)
         bury(lane, job.dead.id, job.dead.text, message or '', room or '')
     end
-    if settlement then settle(settlement, lane.name) end
+    if member_result then record_member_result(member_result, lane.name) end
     local following = job['next']
     if following then
         redis.call('LPUSH', following.list, following.message)
@@ -119,7 +119,7 @@ kinds['retry'] = function(lane, job)
     local due = now + math.min(job.delay, FARTHEST)
     redis.call('ZADD', lane.due_key, integer(due), job.id)  -- first: if Redis fails over it, the job keeps its lease
     redis.call('HDEL', lane.jobs, job.id .. ':owner')
-    redis.call('HSET', lane.jobs, job.id .. ':tries', job.tries)
+    redis.call('HSET', lane.jobs, job.id .. ':tries', job.history)
     redis.call('ZREM', lane.leases, job.id)
     if lane.due == 0 or due < lane.due then set(lane, 'due', due) end
     write_record(job.id, job.record, job.ttl)
@@ -131,10 +131,10 @@ end
 kinds['throttle'] = function(lane, job)
     local message = redis.call('HGET', lane.jobs, job.id)
     begin_writing()
-    if message then put_back(lane, message, job.tries) end
+    if message then put_back(lane, message, job.history) end
     forget(lane, job.id)
     local rest = rest_throttled(lane, job.hint)
-    compensate(lane, job)
+    compensate_late_send(lane, job)
     lane.changes = true
     return rest
 end
@@ -142,7 +142,7 @@ end
 kinds['release'] = function(lane, job)
     local held = redis.call('HMGET', lane.jobs, job.id, job.id .. ':tries')
     begin_writing()
-    if held[1] then put_back(lane, held[1], job.tries or held[2] or '') end
+    if held[1] then put_back(lane, held[1], job.history or held[2] or '') end
     forget(lane, job.id)
     refund(lane, job.slot)
     lane.changes = true

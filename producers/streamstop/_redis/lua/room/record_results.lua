@@ -1,0 +1,10 @@
+--! include lib/member_result
+--! args member_results(lane shutdown member result outcome ok:flag attention:flag)...
+-- Settle members whose jobs ended elsewhere, or which never had one.
+--
+-- member_results  see lib/member_result
+-- Returns      1
+for _, member_result in ipairs(member_results) do
+    record_member_result(member_result, member_result.lane)
+end
+return 1
