@@ -17,7 +17,7 @@ from streamstop._redis.rooms import CALLBACKS
 from streamstop._wire.reports import Ended, Released
 from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome
-from streamstop_worker.shutdowns.fan_out import member_result_of
+from streamstop_worker.shutdowns.verify import member_result_of
 from tests.integration.test_rooms_step_by_step import LANE, ROOM, Hands
 from tests.support.below import connections
 

@@ -21,6 +21,7 @@ from streamstop._wire.reports import Retried
 from streamstop.operations import StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome
 from streamstop_worker.shutdowns import fan_out as shutdowns
+from streamstop_worker.shutdowns import verify
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from tests.support.below import connections
 
@@ -75,7 +76,7 @@ class Hands:
     def end(self, shutdown: Shutdown, member: str, result: Result = Result.STOPPED) -> None:
         """Let a member's job end, as a worker does."""
         membership = Membership(shutdown=shutdown.id, member=member)
-        self.rooms.record_member_result(LANE, shutdowns.member_result_of(membership, outcome(membership, result)))
+        self.rooms.record_member_result(LANE, verify.member_result_of(membership, outcome(membership, result)))
 
     def take(self, lane: Lane = LANE) -> Take:
         """Let a worker take the lane's next job."""
@@ -191,7 +192,7 @@ def test_a_verified_stop_counts_in_the_lane_of_the_stop(hands: Hands) -> None:
     membership = Membership.of_message(message)
     assert membership is not None
     status_lane = Lane(LANE.account, "trtc.DescribeStreamIngest")
-    verified = shutdowns.member_result_of(membership, outcome(membership, Result.VERIFIED))
+    verified = verify.member_result_of(membership, outcome(membership, Result.VERIFIED))
     hands.rooms.record_member_result(status_lane, verified)
     lanes = [(lane.operation, lane.total, lane.ended) for lane in shutdown.progress().lanes]
     assert lanes == [("trtc.StopStreamIngest", 1, 1)]

@@ -23,9 +23,8 @@ from streamstop._redis.rooms import Rooms
 from streamstop._redis.schedule import Schedule
 from streamstop._wire.reports import Ended, Report, Retried
 from streamstop_worker.app import app
-from streamstop_worker.pipeline import execute
+from streamstop_worker.pipeline import execute, steps
 from streamstop_worker.pipeline.execute import Executor
-from streamstop_worker.shutdowns import control
 from streamstop_worker.shutdowns import fan_out as shutdowns
 from streamstop_worker.transport import Transport, TransportFault
 from tests.torture.clock import register_script
@@ -161,5 +160,5 @@ _wrap(Transport, send=send)
 _wrap(Rooms, push=push)
 _wrap(Batches, spread=spread)
 _wrap(Redis, register_script=register_script)
-for _module in (execute, control, shutdowns):
+for _module in (execute, steps, shutdowns):
     _wrap(_module, datetime=_WrongClock)

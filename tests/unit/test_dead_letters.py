@@ -171,7 +171,7 @@ def body(letter: DeadLetterRecord | None) -> Any:
 def test_of_a_shutdown_it_is_the_stream_task_that_leaves_a_letter() -> None:
     stop = Membership(shutdown="s", member="m", verify=True)
     stopped = outcome_of(LANE, Result.STOPPED)
-    asks = stop.model_copy(update={"follow": Verification(stopped=stopped, params={"TaskId": "t"}, since=0.0)})
+    asks = stop.model_copy(update={"verification": Verification(stopped=stopped, params={"TaskId": "t"}, since=0.0)})
     twin = Lane(LANE.account, "live.GetMPUTaskStatus")
     refused = outcome_of(twin, Result.REFUSED)
     not_verified = stopped.model_copy(update={"result": Result.NOT_VERIFIED})

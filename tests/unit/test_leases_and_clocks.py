@@ -18,7 +18,7 @@ from streamstop._wire.messages import celery_message as celery_message_of
 from streamstop._wire.reports import Report, Retried
 from streamstop_worker.pipeline.deliveries import deliveries
 from streamstop_worker.pipeline.slots import Slots
-from streamstop_worker.shutdowns.control import LEASE, Control
+from streamstop_worker.pipeline.steps import LEASE, Steps
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 from tests.support.celery_messages import celery_message
@@ -85,7 +85,7 @@ def test_a_step_of_a_shutdown_has_a_lease_of_its_own_before_it_begins(redis: Red
 
     async def carry_out() -> None:
         transport = Transport(SECOND, 1)
-        control = Control(
+        control = Steps(
             schedule=schedule,
             shutdowns=Shutdowns(Rooms(redis, lanes), lanes),
             transport=transport,

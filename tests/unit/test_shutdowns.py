@@ -13,7 +13,7 @@ from streamstop._core.membership import Membership, Verification
 from streamstop.operations import Operation, StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome, Result, State, Status
 from streamstop_worker.shutdowns import fan_out as shutdowns
-from streamstop_worker.shutdowns.fan_out import NextStep, after, member_result_of, still_running
+from streamstop_worker.shutdowns.verify import NextStep, after, member_result_of, still_running
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 INGEST = StopStreamIngest(sdk_app_id=1, task_id="t")
@@ -37,8 +37,8 @@ def ended(result: Result, lane: Lane = STOP_LANE, **told: Any) -> Outcome:
 
 def asked(*, stops: int = 1, since: datetime = NOW) -> Membership:
     """Return the membership of a status job that verifies the stop with this number."""
-    follow = Verification(stopped=ended(Result.STOPPED), params=INGEST.params, since=since.timestamp())
-    return VERIFIED.model_copy(update={"round": stops, "follow": follow})
+    verification = Verification(stopped=ended(Result.STOPPED), params=INGEST.params, since=since.timestamp())
+    return VERIFIED.model_copy(update={"stop_attempt": stops, "verification": verification})
 
 
 def told(follows: NextStep) -> Outcome:
@@ -94,7 +94,7 @@ def test_a_verified_stop_is_followed_by_its_status_in_the_statuss_own_lane(resul
     assert (asks.lane, asks.operation.params) == (STATUS_LANE, {"SdkAppId": 1, "TaskId": "t"})
     membership = Membership.of_message(argument(follows.then))
     assert membership is not None
-    assert membership.follow == Verification(stopped=ended(result), params=INGEST.params, since=NOW.timestamp())
+    assert membership.verification == Verification(stopped=ended(result), params=INGEST.params, since=NOW.timestamp())
 
 
 @pytest.mark.parametrize("result", [Result.NOT_FOUND, Result.REFUSED, Result.GAVE_UP, Result.CANCELLED])
@@ -126,7 +126,7 @@ def test_a_task_that_runs_on_is_stopped_once_more() -> None:
     assert follows.member_result is None
     assert follows.then is not None
     assert follows.then.lane == STOP_LANE
-    assert again == VERIFIED.model_copy(update={"round": 2})
+    assert again == VERIFIED.model_copy(update={"stop_attempt": 2})
     assert ReceivedCommand.from_message(argument(follows.then)).operation == INGEST
 
 
@@ -162,7 +162,7 @@ def test_only_a_status_that_verifies_is_asked_again() -> None:
 
 
 def test_each_step_of_a_member_has_an_id_of_its_own_and_the_same_each_time() -> None:
-    steps = [VERIFIED, asked(), VERIFIED.model_copy(update={"round": 2}), asked(stops=2)]
+    steps = [VERIFIED, asked(), VERIFIED.model_copy(update={"stop_attempt": 2}), asked(stops=2)]
     ids = [step.job_id(STOP_LANE) for step in steps]
     assert len(set(ids)) == 4
     assert ids == [step.job_id(STOP_LANE) for step in steps]

@@ -48,8 +48,8 @@ from streamstop_worker.pipeline.execute import Executor
 from streamstop_worker.pipeline.pacing import book_of
 from streamstop_worker.pipeline.reporter import Reporter
 from streamstop_worker.pipeline.slots import Slots
+from streamstop_worker.pipeline.steps import LEASE, Steps
 from streamstop_worker.settings import WorkerSettings, celery_options
-from streamstop_worker.shutdowns.control import LEASE, Control
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 from streamstop_worker.upkeep.redis_check import check
@@ -147,7 +147,7 @@ class Parts(bootsteps.StartStopStep):
             random=random.random,
             is_revoked=lambda job_id: job_id in state.revoked,
         )
-        self.control = Control(
+        self.steps = Steps(
             schedule=self.schedule,
             shutdowns=self.shutdowns,
             transport=transport,
@@ -162,7 +162,7 @@ class Parts(bootsteps.StartStopStep):
 
     def _run(self, delivery: Delivery, on_call: Callable[[], None]) -> Coroutine[Any, Any, End]:
         if delivery.taken.lane in {CALLBACKS, CONTROL}:
-            return self.control.execute(delivery, on_call)
+            return self.steps.execute(delivery, on_call)
         return self.executor.execute(delivery, on_call)
 
     def _on_ended(self, take: Take) -> None:

@@ -141,19 +141,21 @@ def dead_letter_record(
     else:
         outcome = Outcome.model_validate_json(member_result.outcome)
     command = dict(message) if isinstance(message, Mapping) else None
-    if membership is not None and membership.follow is not None:  # it asked for a status: requeued is the stop
-        stopped, params = membership.follow.stopped, membership.follow.params
+    if membership is not None and membership.verification is not None:  # it asked for a status: requeued is the stop
+        stopped, params = membership.verification.stopped, membership.verification.params
         command = {"v": VERSION, "operation": stopped.operation, "account": stopped.account, "params": params}
-        membership = membership.model_copy(update={"follow": None})
+        membership = membership.model_copy(update={"verification": None})
     if command is not None and isinstance(command.get("shutdown"), Mapping):  # a step of a shutdown keeps its name
         del command["shutdown"]
     body = DeadLetterBody(outcome=outcome, command=command, membership=membership)
     try:
-        text = body.model_dump_json(exclude_none=True)
+        text = body.model_dump_json(exclude_none=True, by_alias=True)
     except PydanticSerializationError:  # half of a surrogate pair, or a thousand brackets
         command = None
         said = (outcome.message or "").encode(errors="backslashreplace").decode()
-        text = DeadLetterBody(outcome=outcome.model_copy(update={"message": said})).model_dump_json(exclude_none=True)
+        text = DeadLetterBody(outcome=outcome.model_copy(update={"message": said})).model_dump_json(
+            exclude_none=True, by_alias=True
+        )
     return DeadLetterRecord(outcome.job_id, text, quote=not understood or command is None)
 
 

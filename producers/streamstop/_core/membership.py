@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop._core.commands import Command, ReceivedCommand
 from streamstop._core.lane import Lane
@@ -80,7 +80,7 @@ class Verification(BaseModel):
 class Membership(BaseModel):
     """Which stream task of which shutdown a job is for."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     shutdown: str
     #: The task, and a number where it was started again while its room closed.
@@ -89,10 +89,11 @@ class Membership(BaseModel):
     #: How many seconds a stopped task may still be running at the vendor before it is stopped again, or given up.
     patience: float = 30.0
     #: Which stop of the task this is, or follows: the second is the last.
-    round: int = 1
+    stop_attempt: int = Field(default=1, alias="round")
     #: How often the task's dead letter was requeued.
     requeued: int = 0
-    follow: Verification | None = None
+    #: Set in the status job that verifies a stop.
+    verification: Verification | None = Field(default=None, alias="follow")
 
     @classmethod
     def of_message(cls, message: object) -> Self | None:
@@ -108,11 +109,11 @@ class Membership(BaseModel):
 
     def in_message(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return `message`, a command's JSON data, as this member's."""
-        return {**message, "shutdown": self.model_dump(mode="json", exclude_none=True)}
+        return {**message, "shutdown": self.model_dump(mode="json", exclude_none=True, by_alias=True)}
 
     def job_id(self, lane: Lane) -> str:
         """Return the id of the job that does this step for the member: the same whenever it is asked for."""
-        step = f"{self.shutdown} {self.member} {self.round} {self.follow is not None}"
+        step = f"{self.shutdown} {self.member} {self.stop_attempt} {self.verification is not None}"
         if self.requeued:
             step += f" {self.requeued}"
         return f"{lane.name}.{hashlib.sha256(step.encode()).hexdigest()[:32]}"

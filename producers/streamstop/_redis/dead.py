@@ -78,7 +78,7 @@ class DeadLetterStore:
         shutdown = member = ""
         if membership is not None:
             shutdown, member = membership.shutdown, membership.member
-            again = membership.model_copy(update={"round": 1, "requeued": membership.requeued + 1})
+            again = membership.model_copy(update={"stop_attempt": 1, "requeued": membership.requeued + 1})
             message = celery_message(job_id, lane, again.in_message(command), priority=PRIORITY)
             as_member = Queued(lane, PRIORITY, message)
         requeued = self._scripts["requeue"](

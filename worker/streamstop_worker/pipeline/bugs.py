@@ -18,7 +18,7 @@ from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome, Result
 from streamstop_worker.pipeline.conclude import Handling, Reporting, ended_of, outcome_of
 from streamstop_worker.pipeline.ends import End, GivenBack, uncalled
-from streamstop_worker.shutdowns.fan_out import member_result_of
+from streamstop_worker.shutdowns.verify import member_result_of
 
 #: How often a job's handling may meet a bug before the job is set aside.
 MOST_BUGS = 2

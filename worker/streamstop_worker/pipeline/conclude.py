@@ -27,7 +27,7 @@ from streamstop_worker.pipeline.ends import (
     StepDone,
     Throttle,
 )
-from streamstop_worker.shutdowns.fan_out import after
+from streamstop_worker.shutdowns.verify import after
 from streamstop_worker.vendors.protocol import Answer
 
 #: Tells Redis what became of a job; returns how long its lane rests for it, None where it is another worker's by now.

@@ -32,7 +32,8 @@ from streamstop_worker.pipeline.serving import NobodysAccount, serving
 from streamstop_worker.pipeline.slots import Once, Slots
 from streamstop_worker.pipeline.verdicts import judge
 from streamstop_worker.settings import SPARE
-from streamstop_worker.shutdowns.fan_out import ASK_AGAIN, Shutdowns, still_running
+from streamstop_worker.shutdowns.fan_out import Shutdowns
+from streamstop_worker.shutdowns.verify import ASK_AGAIN, still_running
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Answer

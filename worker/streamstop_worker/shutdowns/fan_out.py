@@ -1,4 +1,4 @@
-"""Shutdowns: what a worker does for them besides calling the vendors: fan out, verify, cancel, and count outcomes.
+"""Fan-out: puts the jobs of a shutdown into lanes, cancels them, and counts those that were cancelled.
 
 A worker may die at any point of a step; another one then runs the step again. This is safe, because each write to Redis
 also records the progress of the step.
@@ -6,37 +6,26 @@ also records the progress of the step.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from streamstop._core.commands import VERSION, ReceivedCommand
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import MemberResult, Queued
-from streamstop._core.membership import Membership, Verification
+from streamstop._core.membership import Membership
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import Entry, Rooms
 from streamstop._wire.messages import celery_message
 from streamstop._wire.results import outcome_record, read_record
 from streamstop.operations import OPERATIONS, Kind
 from streamstop.outcomes import Outcome, Result
+from streamstop_worker.shutdowns.verify import member_result_of
 
 #: How many jobs one write puts into lanes.
 BATCH = 100
 #: How many jobs one write cancels.
 TAKEN_BACK = 50
-#: How long to wait until the next status call if the vendor answered that the task still runs.
-ASK_AGAIN = timedelta(seconds=2)
 #: Fair shares: of a shutdown's jobs in a lane, the first 20 have priority 3, the next 200 have 6, and the rest have 9.
 SHARES = ((20, 3), (200 + 20, 6))
-
-
-@dataclass(frozen=True)
-class NextStep:
-    """What is written for the shutdown together with a job's end: a settlement, the next job, or nothing."""
-
-    member_result: MemberResult | None = None
-    then: Queued | None = None
 
 
 class Shutdowns:
@@ -147,78 +136,6 @@ class Shutdowns:
         outcome = None if record is None else read_record(record)
         if isinstance(outcome, Outcome) and outcome.result is Result.CANCELLED:
             self.rooms.record_member_result(lane, member_result_of(membership, outcome))
-
-
-def after(membership: Membership | None, command: ReceivedCommand | None, outcome: Outcome, now: datetime) -> NextStep:
-    """Return what follows when a job has ended with `outcome`. For a job outside of shutdowns, nothing does."""
-    if membership is None:
-        return NextStep()
-    follow = membership.follow
-    if follow is not None:
-        return _after_status(membership, follow, outcome, now)
-    stopped = outcome.result in {Result.STOPPED, Result.ALREADY_STOPPED}
-    if membership.round == 2 and outcome.result is Result.NOT_FOUND:
-        # The vendor acknowledged the first stop, and no longer knows the task.
-        return NextStep(member_result_of(membership, outcome.model_copy(update={"result": Result.VERIFIED})))
-    if not (membership.verify and stopped and command is not None):
-        return NextStep(member_result_of(membership, outcome))
-    twin = command.operation.spec.status_twin
-    if twin is None:
-        return NextStep(member_result_of(membership, outcome.model_copy(update={"result": Result.UNVERIFIABLE})))
-    params = command.operation.params
-    asked = membership.model_copy(
-        update={"follow": Verification(stopped=outcome, params=params, since=now.timestamp())}
-    )
-    wire = {field.alias for field in OPERATIONS[twin].model_fields.values()}
-    lane = Lane(command.account, twin)
-    return NextStep(then=_job(asked, lane, {name: value for name, value in params.items() if name in wire}))
-
-
-def still_running(membership: Membership | None, outcome: Outcome, now: datetime) -> bool:
-    """Return whether a status job that verifies a stop must ask again later instead of ending with `outcome`."""
-    if membership is None or membership.follow is None or outcome.result is not Result.STATUS:
-        return False
-    over = outcome.status is not None and outcome.status.over
-    return not over and now.timestamp() - membership.follow.since < membership.patience
-
-
-def member_result_of(membership: Membership, outcome: Outcome) -> MemberResult:
-    """Return how `outcome` counts in the shutdown."""
-    return MemberResult(
-        shutdown=membership.shutdown,
-        member=membership.member,
-        result=outcome.result.value,
-        outcome=outcome.model_dump_json(exclude_none=True),
-        ok=outcome.result.ok,
-        attention=outcome.result.needs_person,
-    )
-
-
-def _after_status(membership: Membership, follow: Verification, outcome: Outcome, now: datetime) -> NextStep:
-    """Return what follows a status job that has verified a stop, or has failed to."""
-    over = outcome.result is Result.NOT_FOUND or (outcome.status is not None and outcome.status.over)
-    changes: dict[str, Any] = {"status": outcome.status, "ended_at": now}
-    if over:
-        # Vendors that delete ended tasks answer "not found" for them.
-        verified = follow.stopped.model_copy(update={**changes, "result": Result.VERIFIED})
-        return NextStep(member_result_of(membership, verified))
-    if outcome.result is Result.STATUS and membership.round == 1:
-        again = membership.model_copy(update={"round": 2, "follow": None})
-        return NextStep(then=_job(again, Lane(follow.stopped.account, follow.stopped.operation), follow.params))
-    if outcome.result is Result.STATUS:
-        changes["message"] = f"the vendor acknowledged two stops, and the task runs on {membership.patience:g} s later"
-    else:
-        changes |= {"code": outcome.code, "message": f"its status could not be asked for: {outcome.message}"}
-    return NextStep(
-        member_result_of(membership, follow.stopped.model_copy(update={**changes, "result": Result.NOT_VERIFIED}))
-    )
-
-
-def _job(membership: Membership, lane: Lane, params: Mapping[str, Any]) -> Queued:
-    message = {"v": VERSION, "operation": lane.operation, "account": lane.account, "params": dict(params)}
-    priority = 9 if membership.follow is not None else 3
-    argument = membership.in_message(message)
-    return Queued(lane, priority, celery_message(membership.job_id(lane), lane, argument, priority=priority))
 
 
 class _Shares:

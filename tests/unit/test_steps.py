@@ -1,4 +1,4 @@
-"""Control: what becomes of a step, on a Redis in memory, with a receiver that answers as a test wants."""
+"""Steps: what becomes of a step, on a Redis in memory, with a receiver that answers as a test wants."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from streamstop._wire.messages import celery_message
 from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import LONGEST_LEFT, NEWER, End, GivenBack, StepDone
-from streamstop_worker.shutdowns.control import THREADS, Control
+from streamstop_worker.pipeline.steps import THREADS, Steps
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 from tests.support.moved_clock import MovedClock, fake_redis
@@ -57,7 +57,7 @@ class Told:
         self.requests: list[httpx.Request] = []
         self.signatures: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
         self.answer: Callable[[httpx.Request], httpx.Response] = lambda _request: httpx.Response(204)
-        self.control = Control(
+        self.steps = Steps(
             schedule=work.schedule,
             shutdowns=Shutdowns(self.rooms, work.lanes),
             transport=Transport(timedelta(seconds=1), 1, httpx.MockTransport(self._receive)),
@@ -81,7 +81,7 @@ class Told:
 
     def deliver(self) -> End:
         """Let a worker take the callback and carry it as far as it goes."""
-        return self.work.run(self.control.execute(self.take(), lambda: None))
+        return self.work.run(self.steps.execute(self.take(), lambda: None))
 
     def deferred(self) -> Deferral:
         """As `deliver`, where it is to be tried again."""
@@ -139,7 +139,7 @@ def test_an_address_that_only_looks_like_one_is_given_up(bench: Work, clock: Mov
 
 def test_a_signature_that_cannot_be_sent_is_given_up_in_the_end(bench: Work, clock: MovedClock) -> None:
     told = Told(bench, clock, {})
-    told.control = replace(told.control, send_signature=lambda signature, _told: signature["task"])
+    told.steps = replace(told.steps, send_signature=lambda signature, _told: signature["task"])
     for _ in range(7):
         deferral = told.deferred()
         assert deferral.reason == "the signature cannot be sent (KeyError)"
@@ -215,7 +215,7 @@ def test_a_step_that_has_become_another_workers_does_nothing(bench: Work, clock:
     told = Told(bench, clock, {"url": URL})
     delivery = told.take()
     stale = replace(delivery, taken=replace(delivery.taken, owner="somebody before"))
-    assert isinstance(bench.run(told.control.execute(stale, lambda: None)), GivenBack)
+    assert isinstance(bench.run(told.steps.execute(stale, lambda: None)), GivenBack)
     assert told.requests == []
     assert bench.lanes.view(CALLBACKS).in_flight == 1, "it is still the other's"
 
@@ -229,8 +229,8 @@ def test_a_step_that_waits_for_its_turn_goes_back_when_the_worker_shuts_down(ben
 
     async def with_all_threads_busy() -> End:
         for _ in range(THREADS):
-            await told.control.turns.acquire()
-        step = asyncio.create_task(told.control.execute(delivery, lambda: None))
+            await told.steps.turns.acquire()
+        step = asyncio.create_task(told.steps.execute(delivery, lambda: None))
         while not bench.slots._waiting:
             await asyncio.sleep(0)
         bench.slots.drain()

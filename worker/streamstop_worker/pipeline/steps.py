@@ -1,4 +1,4 @@
-"""Control: runs the steps of shutdowns, which are jobs in lanes of their own, with leases like any other job.
+"""Steps: runs the steps of shutdowns, which are jobs in lanes of their own, with leases like any other job.
 
 The steps fan out a shutdown, cancel it, or send its callback. Their synchronous code runs in a few threads, outside of
 the worker's event loop.
@@ -60,7 +60,7 @@ class StoppedStep(Exception):
 
 
 @dataclass(frozen=True)
-class Control:
+class Steps:
     """Runs the jobs of the control lanes."""
 
     schedule: Schedule
