@@ -49,7 +49,7 @@ ACCOUNT = '[accounts.live-cn]\nvendor = "aliyun"\naccess_key_id = "id"\naccess_k
 def test_a_producer_is_told_of_a_bug(
     client: Client, real_redis: Redis, key: str, call: Callable[[Client], object]
 ) -> None:
-    real_redis.set(key, FOREIGN)
+    real_redis.set(key, FOREIGN, ex=3600)
     with pytest.raises(InternalError, match="this is a bug in streamstop") as told:
         call(client)
     assert "ResponseError WRONGTYPE" in str(told.value)
@@ -61,7 +61,7 @@ def test_a_producer_is_told_of_a_bug(
 def test_a_batch_that_is_accepted_is_enqueued_whatever_key_its_spreading_meets(
     client: Client, real_redis: Redis
 ) -> None:
-    real_redis.set(LANE.queue, FOREIGN)
+    real_redis.set(LANE.queue, FOREIGN, ex=3600)
     jobs = client.enqueue_many([Command(operation=STOP, account="live-cn")] * 600)
     (batch,) = (key for key in real_redis.scan_iter(f"{BATCH}*") if key.startswith(BATCH.encode()))
     assert (len(jobs), real_redis.llen(batch)) == (600, 600)
@@ -99,7 +99,7 @@ def test_a_lane_whose_leases_are_another_type_keeps_the_sweep_from_no_other(
         real_redis.sadd("streamstop.arrivals", lane.name)
     taken = sweeper._schedule.take(10, lease=LEASE, book=book_of(sweeper._accounts))
     assert len(taken.jobs) == 2
-    real_redis.set(LANE.leases, FOREIGN)
+    real_redis.set(LANE.leases, FOREIGN, ex=3600)
     real_redis.zadd(SOUND.leases, {job.job_id: 1 for job in taken.jobs if job.lane == SOUND})
     real_redis.zadd(LEASED, {LANE.name: 1, SOUND.name: 1})
     with capture_logs() as lines:
@@ -121,7 +121,7 @@ def test_a_batch_whose_key_is_another_type_keeps_the_sweep_from_no_other_step(
     broken, sound = (batches.stage([entry_of(queued(SOUND))]) for _ in range(2))
     for batch in (broken, sound):
         batches.accept(batch, 1)
-    real_redis.set(BATCH + broken, FOREIGN)
+    real_redis.set(BATCH + broken, FOREIGN, ex=3600)
     real_redis.lpush(LANE.queue, queued(LANE).message)  # announced to nobody: the last step of a sweep finds it
     with capture_logs() as lines:
         sweeper.sweep()
@@ -138,7 +138,7 @@ def test_a_strangers_lane_whose_pace_is_another_type_keeps_no_other_strangers_jo
     strange, other = Lane("nobodys", "live.StopMPUTask"), Lane("nobodys", "rtc.StopMPUTask")
     for lane in (strange, other):
         real_redis.lpush(lane.queue, queued(lane).message)
-    real_redis.set(strange.pace, FOREIGN)
+    real_redis.set(strange.pace, FOREIGN, ex=3600)
     take = sweeper._schedule.take_unserved([strange, other], 10, lease=LEASE)
     assert [job.lane for job in take.jobs] == [other]
     assert (list(take.broken), "WRONGTYPE" in take.broken[strange]) == ([strange], True)

@@ -66,7 +66,7 @@ def test_a_job_that_cannot_be_deferred_is_called_twice_and_is_a_dead_letter(made
     command, before = ingest("undeferred"), len(bugs(made))
     made.simulator.start_tasks(TENCENT, [command.operation])
     made.simulator.add_fault(FaultKind.ERROR_500, account=TENCENT, task=command.operation.params)
-    made.redis.set(command.lane.due, FOREIGN)
+    made.redis.set(command.lane.due, FOREIGN, ex=3600)
     try:
         (job,) = made.client.enqueue_many([command])
         outcome = job.outcome(TIMEOUT)
@@ -92,7 +92,7 @@ def test_a_stop_that_its_shutdown_cannot_count_is_recorded_and_counted_once_its_
     made.simulator.add_fault(FaultKind.LATENCY, account=TENCENT, latency=timedelta(seconds=1), times=1)
     shutdown = made.client.stop_room("uncounted", [command])
     key = f"streamstop.shutdown.{shutdown.id}:outcomes"
-    made.redis.set(key, FOREIGN)  # while the vendor's answer is under way
+    made.redis.set(key, FOREIGN, ex=3600)  # while the vendor's answer is under way
     letter = dead_letter_record(made, account=TENCENT)
     assert f"{EVENT}: ResponseError WRONGTYPE" in letter.reason
     assert "it ended stopped, and its shutdown could not count it" in letter.reason
@@ -117,7 +117,7 @@ def test_a_step_of_a_shutdown_that_redis_fails_over_is_a_dead_letter_and_goes_on
         made.simulator.start_tasks(TENCENT, [command.operation])
         shutdown = made.client.stop_room("r", [command])
         key = f"streamstop.shutdown.{shutdown.id}:jobs"
-        made.redis.set(key, FOREIGN)
+        made.redis.set(key, FOREIGN, ex=3600)
         made.start_worker()
         letter = dead_letter_record(made, account=CONTROL.account)
         assert letter.outcome is not None
@@ -133,7 +133,7 @@ def test_a_step_of_a_shutdown_that_redis_fails_over_is_a_dead_letter_and_goes_on
 def test_a_lane_whose_jobs_are_another_type_is_told_as_broken_and_others_go_on(made: World) -> None:
     broken = ingest("in a broken lane")
     made.simulator.start_tasks(TENCENT, [broken.operation])
-    made.redis.set(broken.lane.jobs, FOREIGN)
+    made.redis.set(broken.lane.jobs, FOREIGN, ex=3600)
     try:
         (job,) = made.client.enqueue_many([broken])
         made.workers[0].await_line("Redis fails over a lane's keys")
