@@ -264,7 +264,7 @@ def test_a_task_that_is_registered_again_while_its_stop_waits_leaves_nothing_hal
 
 
 LEASES, JOBS, DUE, PACE = (f"streamstop.work.{LANE.name}:{part}" for part in ("leases", "jobs", "due", "pace"))
-RECORD = result_key(LANE.new_job_id())
+RECORD = result_key(f"{LANE.name}.{32 * '0'}")
 STAGED_LIST = f"{BATCH}id"
 HELD = {
     "zset": (LEASES, DUE, DEAD, SCHEDULE, LEASED),
