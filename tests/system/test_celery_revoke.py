@@ -110,7 +110,7 @@ def test_a_command_that_does_not_apply_says_so(app: Celery, command: str, argume
 
 def test_the_command_line_shows_that_a_command_does_not_apply(made: World) -> None:
     said = celery(made, "control", "rate_limit", SLOW, "1/s", "-t", "5", code=None)
-    assert "streamstop: rate_limit does not apply: the accounts file says" in said
+    assert "streamstop: rate_limit does not apply: the accounts file sets" in said
 
 
 def test_control_shutdown_lets_calls_end_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:

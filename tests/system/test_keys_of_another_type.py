@@ -65,7 +65,7 @@ def test_a_job_that_cannot_be_deferred_is_called_twice_and_is_a_dead_letter(made
     goes_on(made, ingest("before the undeferred"))  # of a lane that is new, Redis fails over the key at the first look
     command, before = ingest("undeferred"), len(bugs(made))
     made.simulator.start_tasks(TENCENT, [command.operation])
-    made.simulator.add_fault(FaultKind.ERROR_500, account=TENCENT, task=command.operation.params)
+    made.simulator.add_fault(FaultKind.ERROR_500, account=TENCENT, task=command.operation.params, times=9)
     made.redis.set(command.lane.due, FOREIGN, ex=3600)
     try:
         (job,) = made.client.enqueue_many([command])
