@@ -82,6 +82,7 @@ def bad_network(target: int) -> Iterator[BadNetwork]:
         started.set_result((asyncio.get_running_loop(), over))
         await over.wait()
         server.close()
+        await asyncio.sleep(0)  # a task that has not started would leave its connection open
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)

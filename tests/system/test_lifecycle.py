@@ -107,7 +107,7 @@ def test_a_command_for_an_account_that_no_worker_knows_waits_for_one_that_does(t
         job = made.client.enqueue(StopMPUTask(app_id="a", task_id="t"), account="late")
         first = made.start_worker()
         first.await_line("left to another worker")
-        left = job.peek()
+        left = eventually(job.peek, "the job deferred")
         assert isinstance(left, Deferral)
         assert "no running worker has account 'late'" in left.reason
         late = Account("late", "aliyun", "fake-late-key", "fake-late-secret")
