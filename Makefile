@@ -6,14 +6,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.dev-ready
 DEMO_READY := $(VENV)/.demo-ready
 
-.PHONY: help demo test test-all test-servers check fmt bench lock torture
+.PHONY: help demo test test-all test-servers check docs fmt bench lock torture
 
 help:
 	@echo "make demo    stop ~200 simulated stream tasks with real Celery workers"
 	@echo "make test    the tests of every change, in minutes; those on a real Redis server included"
 	@echo "make test-all     every test: torture, fuzzing, upgrade, failures of Redis, packaging too"
 	@echo "make test-servers SERVERS=\"folder...\"    what depends on Redis, on each folder's redis-server"
-	@echo "make check   formatting, lint, types, import directions, the Lua scripts"
+	@echo "make check   formatting, lint, types, import directions, the Lua scripts, the documentation"
+	@echo "make docs    the documentation as a site, in build/docs"
 	@echo "make fmt     format the code"
 	@echo "make bench   measure; tables, figures and plots go to docs/. With QUICK=1, a look of three minutes"
 	@echo "make torture SEED=1 MINUTES=5    real workers under kills, cuts, outages and jumping clocks"
@@ -57,6 +58,13 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.support.lua_lint
+	$(BIN)/python -m sphinx $(STRICT) docs build/docs
+
+# A dead link between pages, or a reference to a name that is not documented, is an error.
+STRICT := --fresh-env --quiet --fail-on-warning --keep-going --nitpicky --builder html
+docs: $(READY)
+	$(BIN)/python -m sphinx $(STRICT) docs build/docs
+	@echo "open build/docs/index.html"
 
 fmt: $(READY)
 	$(BIN)/ruff check --fix .

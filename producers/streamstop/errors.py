@@ -101,7 +101,7 @@ class OutcomeTimeout(StreamstopError, TimeoutError):
 class JobFailed(StreamstopError):
     """A job ended so that a person must look: Celery's ``FAILURE``.
 
-    ``outcome`` is the outcome as JSON data; :meth:`streamstop.outcomes.Outcome.model_validate` reads it. When the job
+    ``outcome`` is the outcome as JSON data; ``Outcome.model_validate`` reads it. When the job
     ended is Celery's ``date_done``.
     """
 

@@ -1,4 +1,4 @@
-"""Redis' access rules as the README has them: what each user needs it may, and what is not its own it may not."""
+"""Redis' access rules as the documentation has them: what each user needs it may, and what is another's it may not."""
 
 import re
 import traceback
@@ -28,7 +28,7 @@ from tests.support.redis_content import everything_in
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "redis.md"
 PASSWORD = "s3cret-of-redis"
 PRODUCER, ROOMS, WORKER = "streamstop-producer", "streamstop-rooms", "streamstop-worker"
 LANE = Lane(ALIYUN, "live.StopMPUTask")
@@ -40,14 +40,14 @@ def stop(task_id: str) -> StopMPUTask:
 
 
 def rules() -> dict[str, list[str]]:
-    """Return the README's rules by user."""
-    lines = re.findall(r"^user (\S+) (.+)$", README.read_text(), flags=re.MULTILINE)
+    """Return the page's rules by user."""
+    lines = re.findall(r"^user (\S+) (.+)$", PAGE.read_text(), flags=re.MULTILINE)
     return {user: rule.replace("<password>", PASSWORD).split() for user, rule in lines}
 
 
 def narrowed() -> list[str]:
-    """Return the rule for rooms as the README narrows it from Redis 7 on."""
-    found = re.search(r"From Redis 7 on, `(\S+)` instead of\s+`(\S+)`[^`]*`([^`]+)`", README.read_text())
+    """Return the rule for rooms as the page narrows it from Redis 7 on."""
+    found = re.search(r"From Redis 7 on, `(\S+)` in place of\s+`(\S+)`[^`]*`([^`]+)`", PAGE.read_text())
     assert found is not None
     records, instead_of, work = found.groups()
     rule = rules()[ROOMS]
@@ -56,7 +56,7 @@ def narrowed() -> list[str]:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A Redis with the README's users; the default user is off."""
+    """A Redis with the page's users; the default user is off."""
 
     server: RedisServer
     admin: Redis
@@ -102,7 +102,7 @@ def simulator() -> Iterator[SimulatorClient]:
 def running(
     guarded: Guarded, simulator: SimulatorClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WorkerProcess]:
-    """A worker under the README's rules."""
+    """A worker under the page's rules."""
     folder = tmp_path_factory.mktemp("acl")
     (folder / "accounts.toml").write_text(accounts_toml(DEFAULT_ACCOUNTS, simulator.url))
     (folder / "accounts.toml").chmod(0o600)
@@ -131,7 +131,7 @@ def connect_alone(guarded_alone: Guarded) -> Iterator[Callable[[str], Client]]:
         yield lambda user: stack.enter_context(Client(guarded_alone.url(user)))
 
 
-def test_the_readme_has_rules_for_the_three() -> None:
+def test_the_page_has_rules_for_the_three() -> None:
     assert set(rules()) == {PRODUCER, ROOMS, WORKER}
 
 

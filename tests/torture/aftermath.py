@@ -21,7 +21,7 @@ from tests.torture.stage import Stage
 
 #: The longest that a lane rests or a job backs off is a minute; a job may meet both, and a lease before.
 SETTLES_WITHIN_S = 180.0
-#: So much longer may a deferred job wait where the clock was set back, as the README says.
+#: So much longer may a deferred job wait where the clock was set back, as the documentation says.
 LONGEST_AFTER_SETTING_BACK_S = 600.0
 _PROBED_WITHIN_S = 60.0
 _EMPTY_WITHIN_S = 15.0

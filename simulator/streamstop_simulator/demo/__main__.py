@@ -139,8 +139,8 @@ def _conclude(end: Ending, running: Sequence[Process]) -> bool:
             click.echo("".join(process.last_lines() for process in running))
         return False
     click.echo("Every stop ended as it should, and no task is left running.\n")
-    click.echo('Next, in README.md: "Accounts and limits" to put in your own accounts,')
-    click.echo('"Run workers" to start workers that call the vendors.')
+    click.echo("Next: docs/tutorial.md, a rehearsal of your own;")
+    click.echo("docs/guides/workers.md, to put in your accounts and start workers.")
     return True
 
 
