@@ -188,7 +188,7 @@ def test_a_redis_that_is_full_for_a_while(scene: Scene) -> None:
     with scene.server.client() as redis:
         await_calls(scene, 5)
         redis.config_set("maxmemory", "1")
-        scene.worker.await_line("OutOfMemory")
+        scene.worker.await_line("out of memory")
         redis.config_set("maxmemory", "0")
     assert scene.all_end(jobs)
     assert scene.serves("after")
