@@ -11,9 +11,9 @@ from streamstop._core.constants import BATCH, BATCHES, WAKE
 from streamstop._redis import rooms as rooms_module
 from streamstop._redis.batches import Batches
 from streamstop.operations import StopMPUTask
-from tests.integration.test_rooms_step_by_step import LANE, ROOM, Hands, stops
 from tests.support.below import connections
 from tests.support.mortal import die
+from tests.support.room_driver import LANE, ROOM, Hands, stops
 
 SIZE = 501
 #: How many sends to Redis a call of that size makes at most, and more.

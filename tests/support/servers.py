@@ -29,6 +29,8 @@ SUITES = (
             "celery_worker",
             "cli_rooms",
             "dead_letters",
+            "dead_letters_redis_killed",
+            "foreign_messages",
             "foreign_producers",
             "full_redis",
             "lifecycle",
@@ -41,7 +43,7 @@ SUITES = (
             "redis_setups",
             "replicas",
             "rooms",
-            "rooms_under_fire",
+            "shutdowns_under_faults",
             "unannounced_jobs",
         )
     ),

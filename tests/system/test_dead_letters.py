@@ -6,52 +6,47 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamstop import (
     Command,
-    DeadLetter,
-    Job,
-    Matching,
-    Outcome,
     Result,
-    Shutdown,
     ShutdownStatus,
     UnknownDeadLetter,
     UnknownShutdown,
 )
-from streamstop._core.constants import DEAD
 from streamstop._core.lane import Lane
-from streamstop.operations import StopMPUTask, StopPublishCdnStream, StopStreamIngest
-from streamstop_simulator import Call, FaultKind, TaskState
-from streamstop_simulator.demo.embedded_redis import redis_server
+from streamstop.operations import StopPublishCdnStream
 from tests.support.accounts import DEFAULT_ACCOUNTS
+from tests.support.dead_letter_world import (
+    ENVIRON,
+    LIMITS,
+    STOP,
+    TIMEOUT,
+    calls_of,
+    closed,
+    ended,
+    ingests,
+    letters,
+    refused,
+    relays,
+    running,
+    started,
+    take_over,
+    told,
+)
+from tests.support.executable import objects
+from tests.support.foreign_messages import message
 from tests.support.loopback import Connection, LoopbackServer
 from tests.support.polling import eventually
+from tests.support.room_shutdowns import assert_whole
 from tests.support.world import ALIYUN, TENCENT, World, world
-from tests.system.test_cli import EXECUTABLE, environ, objects, run
-from tests.system.test_lifecycle import message
-from tests.system.test_rooms_under_fire import assert_whole
-
-TIMEOUT = 60
-STOP = "trtc.StopStreamIngest"
-LIMITS = {
-    "live.StopMPUTask": 200.0,
-    "trtc.StopStreamIngest": 300.0,
-    "trtc.DescribeStreamIngest": 300.0,
-}
-ENVIRON = {
-    "STREAMSTOP_CALL_TIMEOUT": "2",
-    "STREAMSTOP_VERIFY_TIMEOUT": "1",
-    "STREAMSTOP_CALLBACK_SECRET": "of-callbacks",
-}
 
 
 @pytest.fixture(scope="module")
@@ -73,63 +68,6 @@ def ward(hospital: World) -> Iterator[World]:
         hospital.simulator.clear_faults()
         for letter in letters(hospital):
             hospital.client.dead_letters.drop(letter.id)
-
-
-def ingests(name: str, count: int) -> list[Command]:
-    return [
-        Command(operation=StopStreamIngest(sdk_app_id=1, task_id=f"{name}-{n}"), account=TENCENT) for n in range(count)
-    ]
-
-
-def relays(name: str, count: int) -> list[Command]:
-    return [Command(operation=StopMPUTask(app_id="a", task_id=f"{name}-{n}"), account=ALIYUN) for n in range(count)]
-
-
-def started(made: World, commands: Sequence[Command], **how: Any) -> Sequence[Command]:
-    for account in {command.account for command in commands}:
-        made.simulator.start_tasks(account, [c.operation for c in commands if c.account == account], **how)
-    return commands
-
-
-def ended(made: World, commands: Sequence[Command], result: Result) -> list[Job]:
-    """Enqueue stops, and return their jobs once all have ended so."""
-    jobs = made.client.enqueue_many(commands)
-    outcomes = list(made.client.outcomes(jobs, timeout=TIMEOUT))
-    assert Counter(outcome.result for outcome in outcomes) == {result: len(commands)}
-    return jobs
-
-
-def refused(made: World, name: str, count: int) -> list[Job]:
-    """Return as many jobs of tasks that run, each of which the vendor refused once."""
-    made.simulator.add_fault(FaultKind.CODE, account=TENCENT, code="UnauthorizedOperation", times=count)
-    return ended(made, started(made, ingests(name, count)), Result.REFUSED)
-
-
-def letters(made: World, **matching: Any) -> list[DeadLetter]:
-    return list(made.client.dead_letters.letters(Matching(**matching)))
-
-
-def calls_of(made: World, name: str, *, since: int = 0) -> list[Call]:
-    """Return the calls for tasks of a test whose signature the vendor accepted."""
-    calls = (call for call in made.simulator.calls(since=since) if call.authenticated)
-    return [call for call in calls if str(call.params["TaskId"]).startswith(f"{name}-")]
-
-
-def running(made: World, name: str) -> list[str]:
-    ids = [str(task.params["TaskId"]) for task in made.simulator.tasks(state=TaskState.RUNNING)]
-    return [task_id for task_id in ids if task_id.startswith(f"{name}-")]
-
-
-def told(world: World, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return run(world.server.url, "dead", *arguments, stdin=stdin)
-
-
-def take_over(made: World) -> None:
-    """Let the workers take over the accounts file as it is now."""
-    for one in made.workers:
-        before = one.text().count("accounts are loaded")
-        one.signal(signal.SIGHUP)
-        eventually(lambda o=one, n=before: o.text().count("accounts are loaded") > n, "taken over")  # type: ignore[misc]
 
 
 # Jobs
@@ -265,69 +203,6 @@ def test_poisoned_messages_are_letters_with_their_text_and_the_lane_goes_on(ward
     assert again.stdout.splitlines()[-1] == "1 job: 1 refused", "the vendor never had a chance"
     assert again.stderr.splitlines()[-1] == "1 dead letter requeued, 3 not"
     assert told(ward, "drop", "--all", "--yes").returncode == 0
-
-
-@pytest.mark.long
-def test_no_letter_is_lost_or_doubled_where_redis_is_killed_among_many(tmp_path: Path) -> None:
-    kept = ("--appendonly", "yes", "--appendfsync", "always")
-    quick = ENVIRON | {"STREAMSTOP_REDIS_TIMEOUT": "1"}
-    with world(tmp_path, limits=LIMITS, environ=quick, redis_options=kept) as made:
-        made.await_account(TENCENT)
-        ids = {job.id for job in refused(made, "killed", 400)}
-        requeueing: list[str | Path] = [EXECUTABLE, "dead", "requeue", "--all", "--yes", "--json"]
-        with subprocess.Popen(
-            requeueing, env=environ(made.server.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as first:
-            dead: Any = made.redis
-            eventually(lambda: dead.zcard(DEAD) <= 340, "some are requeued")
-            made.server.process.kill()
-            made.server.process.wait(TIMEOUT)
-            output, complaint = first.communicate(timeout=TIMEOUT)
-        assert first.returncode == 4
-        assert "Redis did not answer" in complaint
-        with redis_server(*kept, folder=made.server.folder, port=made.server.port):
-            left = {letter.id for letter in letters(made)}
-            assert 0 < len(left) < 400, "in the middle"
-            gone = {one["letter"] for one in objects(output)}
-            assert gone.isdisjoint(left), "what was said to be requeued is"
-            assert len(gone | left) >= 399, "but for one that was under way, and was not said to be"
-            second = told(made, "requeue", "--all", "--yes", "--json", "--wait", str(TIMEOUT))
-            assert second.returncode == 0, second.stderr
-            eventually(lambda: running(made, "killed") == [], "every task is stopped")
-            assert letters(made) == []
-            eventually(lambda: len(recorded(made)) == 800, "every letter has become one job")
-            ends = [made.client.job(job_id).peek() for job_id in recorded(made)]
-            by_task = Counter(str((one.params or {})["TaskId"]) for one in ends if isinstance(one, Outcome))
-            assert len(ids) == 400
-            assert by_task == {f"killed-{n}": 2 for n in range(400)}, "one that was refused, and one more"
-            made.workers[0].stop()
-
-
-def recorded(made: World) -> set[str]:
-    """Return the ids of the jobs that have ended."""
-    prefix = "celery-task-meta-"
-    keys: Any = made.redis.scan_iter(f"{prefix}{TENCENT}*", count=1000)
-    return {key.decode().removeprefix(prefix) for key in keys}
-
-
-# Shutdowns
-
-
-def closed(ward: World, name: str, *, good: int, absent: int, forbidden: int, **options: Any) -> Shutdown:
-    """Stop a room of registered tasks, of which some are unknown to the vendor and some refused; wait for its end."""
-    commands = ingests(name, good + absent + forbidden)
-    started(ward, commands[: good + forbidden])
-    for command in commands[good : good + forbidden]:
-        ward.simulator.add_fault(FaultKind.CODE, task=command.operation.params, code="UnauthorizedOperation")
-    ward.client.register_many(name, commands)
-    shutdown = ward.client.stop_room(name, **options)
-    progress = assert_whole(shutdown, len(commands))
-    assert progress.status is ShutdownStatus.NEEDS_ATTENTION
-    results = {Result.STOPPED: good, Result.NOT_FOUND: absent, Result.REFUSED: forbidden}
-    assert progress.results == {result: count for result, count in results.items() if count}
-    assert len(ward.client.room(name).tasks) == absent + forbidden
-    started(ward, commands[good + forbidden :])
-    return shutdown
 
 
 def test_a_shutdown_that_needs_attention_is_done_once_its_letters_are_requeued_and_tells_so(ward: World) -> None:

@@ -1,6 +1,7 @@
-"""Fixtures for tests of lanes: scripts as they are, on a Redis in memory whose clock the tests move."""
+"""Fixtures for tests of lanes: scripts as they are, on a Redis in memory whose clock the tests move; and a file."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -24,3 +25,8 @@ def redis(clock: MovedClock) -> Iterator[Redis]:
 def lane(redis: Redis, clock: MovedClock) -> LaneHands:
     """A lane of 10 calls a second."""
     return LaneHands(redis, clock, limit=10)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "accounts.toml"

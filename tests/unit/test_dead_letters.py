@@ -6,74 +6,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from fakeredis import FakeRedis
 
 from streamstop._core.constants import DEAD
 from streamstop._core.lane import Lane, result_key
-from streamstop._core.lane_types import DeadLetterRecord, MemberResult, Take
-from streamstop._core.letters import Matching, dead_letter_record
+from streamstop._core.lane_types import DeadLetterRecord, MemberResult
+from streamstop._core.letters import dead_letter_record
 from streamstop._core.membership import Membership, Verification
 from streamstop._redis import dead as store
-from streamstop._redis.dead import DeadLetterStore
-from streamstop._redis.lanes import Lanes
-from streamstop._redis.schedule import Schedule
-from streamstop._wire.reports import Ended
-from streamstop._wire.results import outcome_record
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
 from streamstop.outcomes import Outcome, Result
-from tests.support.celery_messages import celery_message
+from tests.support.dead_letters import COMMAND, LANE, OTHER, Cemetery
 from tests.support.moved_clock import MovedClock, fake_redis
-
-LANE = Lane("live-cn", "live.StopMPUTask")
-OTHER = Lane("trtc-sg", "trtc.StopStreamIngest")
-COMMAND = {"v": 1, "operation": LANE.operation, "account": LANE.account, "params": {"AppId": "a", "TaskId": "t"}}
-
-
-class Cemetery:
-    """Lanes whose jobs end badly, one word each."""
-
-    def __init__(self, redis: FakeRedis, clock: MovedClock) -> None:
-        self.redis = redis
-        self.clock = clock
-        self.lanes = Lanes(redis)
-        self.schedule = Schedule(redis)
-        self.dead = DeadLetterStore(redis, self.lanes)
-
-    def die(
-        self,
-        name: str,
-        lane: Lane = LANE,
-        *,
-        result: Result = Result.REFUSED,
-        code: str | None = None,
-        command: dict[str, Any] | None = COMMAND,
-    ) -> str:
-        """Let a job end with `result`; return its id."""
-        job_id = f"{lane.name}.{name}"
-        outcome = Outcome(
-            result=result, job_id=job_id, account=lane.account, operation=lane.operation, code=code, message="because"
-        )
-        self.redis.lpush(lane.queue, celery_message(lane, job_id))
-        (job,) = self.take(lane).jobs
-        letter = dead_letter_record(command, None, outcome, None)
-        record = outcome_record(outcome)
-        ended = Ended(job=job, record=record, kept=timedelta(days=1), letter=letter)
-        assert self.schedule.report([ended]).rests == [timedelta(0)]
-        self.clock.advance(timedelta(minutes=1))
-        return job_id
-
-    def take(self, lane: Lane = LANE) -> Take:
-        """Let a worker take the lane's next job; what nobody can read is buried then."""
-        return self.schedule.take_unserved([lane], 1, lease=timedelta(seconds=9))
-
-    def ids(self, **matching: Any) -> list[str]:
-        """Return the names of the letters that fit, oldest first."""
-        return [letter.id.rpartition(".")[2] for letter in self.dead.letters(Matching(**matching))]
-
-    def waiting(self, lane: Lane = LANE) -> list[dict[str, Any]]:
-        """Return the messages that wait in the lane."""
-        texts: Any = [text for key in lane.waiting for text in self.redis.lrange(key, 0, -1)]
-        return [json.loads(text) for text in texts]
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
-"""Rooms under fire: killed workers, racing producers, vendors that do not stop, a Redis that restarts."""
+"""Shutdowns under faults: killed workers, racing producers, tasks that do not stop, a Redis that restarts."""
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,32 +11,30 @@ from typing import Any
 import pytest
 
 from streamstop import Command, Outcome, Progress, Result, Shutdown, ShutdownStatus, callbacks
-from streamstop.operations import StopLiveMPUTask, StopMPUTask, StopStreamIngest
-from streamstop_simulator import Call, TaskState
+from streamstop.operations import StopStreamIngest
+from streamstop_simulator import Call
 from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.support.loopback import Connection, LoopbackServer
 from tests.support.polling import eventually
-from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
+from tests.support.room_shutdowns import (
+    ENVIRON,
+    LIMITS,
+    PACED,
+    SECRET,
+    TIMEOUT,
+    assert_whole,
+    go,
+    ingests,
+    jobs_of,
+    paced,
+    produce,
+    running,
+    said,
+    started,
+)
+from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long
-
-TIMEOUT = 60
-SECRET = "of-callbacks"
-PACED = 100
-LIMITS = {
-    "live.StopLiveMPUTask": 500.0,
-    "live.StopMPUTask": float(PACED),
-    "trtc.StopStreamIngest": 500.0,
-    "trtc.DescribeStreamIngest": 500.0,
-}
-ENVIRON = {
-    # A killed worker's calls are made again after the call's time and five seconds.
-    "STREAMSTOP_CALL_TIMEOUT": "2",
-    "STREAMSTOP_VERIFY_TIMEOUT": "2",
-    "STREAMSTOP_CALLBACK_SECRET": SECRET,
-}
-#: What is known of a stream task: its id at the simulator.
-TaskId = str
 
 
 @pytest.fixture(scope="module")
@@ -54,83 +49,6 @@ def _two_workers_again(fire: World) -> Iterator[None]:
     yield
     while sum(one.process.poll() is None for one in fire.workers) < 2:
         fire.start_worker()
-
-
-def ingests(room: str, size: int) -> list[Command]:
-    """Return the stops of a room's tasks, in two lanes at two vendors."""
-    return [
-        Command(operation=StopStreamIngest(sdk_app_id=1, task_id=f"{room}-{n}"), account=TENCENT)
-        if n % 2
-        else Command(operation=StopLiveMPUTask(app_id="a", task_id=f"{room}-{n}"), account=OTHER_ALIYUN)
-        for n in range(size)
-    ]
-
-
-def paced(room: str, size: int) -> list[Command]:
-    """Return the stops of a room's tasks in the one lane that is paced."""
-    return [Command(operation=StopMPUTask(app_id="a", task_id=f"{room}-{n}"), account=ALIYUN) for n in range(size)]
-
-
-def started(fire: World, commands: Sequence[Command], **how: Any) -> list[Command]:
-    for account in {command.account for command in commands}:
-        fire.simulator.start_tasks(account, [c.operation for c in commands if c.account == account], **how)
-    return list(commands)
-
-
-def running(fire: World, room: str) -> list[TaskId]:
-    ids = [str(task.params["TaskId"]) for task in fire.simulator.tasks(state=TaskState.RUNNING)]
-    return [task_id for task_id in ids if task_id.startswith(f"{room}-")]
-
-
-def assert_whole(shutdown: Shutdown, size: int, timeout: float = TIMEOUT) -> Progress:
-    """Wait for the end, and hold every count to every other."""
-    progress = shutdown.wait(timeout)
-    outcomes = list(shutdown.outcomes())
-    assert progress.total == progress.ended == size == len(outcomes)
-    assert Counter(outcome.result for outcome in outcomes) == dict(progress.results)
-    assert len({outcome.job_id for outcome in outcomes}) == size
-    assert sum(lane.total for lane in progress.lanes) == sum(lane.ended for lane in progress.lanes) == size
-    return progress
-
-
-def jobs_of(fire: World, shutdown: Shutdown) -> int:
-    return int(fire.redis.hlen(f"streamstop.shutdown.{shutdown.id}:jobs"))
-
-
-def produce(fire: World, script: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Run a producer in a process of its own; it begins when ``go`` is told."""
-    prelude = """
-import sys
-from streamstop import Client, Command
-from streamstop.operations import StopStreamIngest
-from streamstop_simulator import SimulatorClient
-client, simulator = Client(sys.argv[1]), SimulatorClient(sys.argv[2])
-client.accounts()
-client._backend.connections.redis.blpop(["test.go"], 60)
-"""
-    return subprocess.Popen(
-        [sys.executable, "-c", prelude + script, fire.server.url, fire.simulator.url, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"STREAMSTOP_REDIS_TIMEOUT": "60"},
-    )
-
-
-def go(fire: World, producers: int) -> None:
-    """Let the producers begin at once, when all of them wait."""
-
-    def waiting() -> int:
-        clients: Any = fire.redis.client_list()
-        return sum(client["cmd"] == "blpop" for client in clients)
-
-    eventually(lambda: waiting() == producers, "every producer ready")
-    fire.redis.rpush("test.go", *range(producers))
-
-
-def said(producer: "subprocess.Popen[str]") -> list[str]:
-    output, _ = producer.communicate(timeout=TIMEOUT)
-    assert producer.returncode == 0
-    return output.split()
 
 
 def test_a_worker_that_is_killed_in_the_fan_out_leaves_no_task_out_and_none_twice(fire: World) -> None:
