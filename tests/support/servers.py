@@ -25,6 +25,7 @@ SUITES = (
         f"tests/system/test_{name}.py"
         for name in (
             "acl",
+            "acl_denied",
             "async_client",
             "celery_worker",
             "cli_rooms",

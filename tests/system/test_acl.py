@@ -1,10 +1,8 @@
-"""Redis' access rules as the documentation has them: what each user needs it may, and what is another's it may not."""
+"""Redis' access rules as the documentation has them: each user may do what it needs."""
 
-import re
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,75 +12,19 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from streamstop import Client, Command, QueueUnavailable, Result
-from streamstop._core.constants import ACCOUNTS, ARRIVALS, BATCH, BATCHES, DEAD, LEASED, READY, SCHEDULE, STAGED, WAKE
-from streamstop._core.lane import Lane, result_key
+from streamstop._core.constants import ACCOUNTS, ARRIVALS, BATCHES, STAGED, WAKE
+from streamstop._core.lane import result_key
 from streamstop._core.progress import ShutdownStatus
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.batches import Batches
 from streamstop._wire.messages import celery_message
-from streamstop.operations import StopMPUTask
 from streamstop_simulator import SimulatorClient, run_in_thread
-from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
+from tests.support.access_rules import LANE, PRODUCER, ROOMS, WORKER, Guarded, guarded_redis, narrowed, rules, stop
 from tests.support.accounts import DEFAULT_ACCOUNTS
-from tests.support.redis_content import everything_in
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
 
-PAGE = Path(__file__).parents[2] / "docs" / "guides" / "redis.md"
-PASSWORD = "s3cret-of-redis"
-PRODUCER, ROOMS, WORKER = "streamstop-producer", "streamstop-rooms", "streamstop-worker"
-LANE = Lane(ALIYUN, "live.StopMPUTask")
 TIMEOUT = 30
-
-
-def stop(task_id: str) -> StopMPUTask:
-    return StopMPUTask(app_id="a", task_id=task_id)
-
-
-def rules() -> dict[str, list[str]]:
-    """Return the page's rules by user."""
-    lines = re.findall(r"^user (\S+) (.+)$", PAGE.read_text(), flags=re.MULTILINE)
-    return {user: rule.replace("<password>", PASSWORD).split() for user, rule in lines}
-
-
-def narrowed() -> list[str]:
-    """Return the rule for rooms as the page narrows it from Redis 7 on."""
-    found = re.search(r"From Redis 7 on, `(\S+)` in place of\s+`(\S+)`[^`]*`([^`]+)`", PAGE.read_text())
-    assert found is not None
-    records, instead_of, work = found.groups()
-    rule = rules()[ROOMS]
-    return [*(records if word == instead_of else word for word in rule), *work.split()]
-
-
-@dataclass(frozen=True)
-class Guarded:
-    """A Redis with the page's users; the default user is off."""
-
-    server: RedisServer
-    admin: Redis
-
-    def url(self, user: str, password: str = PASSWORD) -> str:
-        return f"redis://{user}:{password}@127.0.0.1:{self.server.port}/0"
-
-    def redis(self, user: str) -> Redis:
-        return Redis(port=self.server.port, username=user, password=PASSWORD)
-
-    def denied(self) -> list[str]:
-        """What Redis has refused, as ``user: object``."""
-        entries: Any = self.admin.acl_log()
-        return [f"{entry['username']}: {entry['object']} {entry['count']}" for entry in entries]
-
-
-@contextmanager
-def guarded_redis() -> Iterator[Guarded]:
-    with redis_server() as server, server.client() as first:
-        acl: Any = first.execute_command  # redis-py gives it no types
-        acl("ACL", "SETUSER", "admin", "on", ">admin", "~*", "&*", "+@all")
-        for user, rule in rules().items():
-            acl("ACL", "SETUSER", user, *rule)
-        acl("ACL", "SETUSER", "default", "off")
-        with Redis(port=server.port, username="admin", password="admin") as admin:
-            yield Guarded(server, admin)
 
 
 @pytest.fixture(scope="module")
@@ -261,126 +203,6 @@ def test_a_task_that_is_registered_again_while_its_stop_waits_leaves_nothing_hal
         guarded.admin.hset(f"streamstop.shutdown.{shutdown.id}:jobs", member, LANE.new_job_id())
         assert client.register("half", task, account=ALIYUN) == shutdown
         assert shutdown.progress().total == guarded.admin.llen(todo) == 2
-
-
-LEASES, JOBS, DUE, PACE = (f"streamstop.work.{LANE.name}:{part}" for part in ("leases", "jobs", "due", "pace"))
-RECORD = result_key(f"{LANE.name}.{32 * '0'}")
-STAGED_LIST = f"{BATCH}id"
-HELD = {
-    "zset": (LEASES, DUE, DEAD, SCHEDULE, LEASED),
-    "hash": (JOBS, PACE, f"{DEAD}.id"),
-    "list": (READY,),
-    "string": (RECORD,),
-}
-WRITES = [
-    *(f"{command} {key}" for key in HELD["zset"] for command in ("ZADD 1 member", "ZREM member", "ZPOPMIN")),
-    *(f"{command} {key}" for key in (JOBS, PACE, f"{DEAD}.id") for command in ("HSET field 2", "HDEL field")),
-    *(f"{command} {READY}" for command in ("LPUSH x", "RPUSH x", "RPOP", "LREM 0 x", "LTRIM 1 0")),
-    *(f"{command} {RECORD}" for command in ("SET x", "SETEX 9 x", "APPEND x", "GETSET x", "SETRANGE 0 x")),
-    *(f"{command} {key}" for keys in HELD.values() for key in keys for command in ("DEL", "UNLINK", "RENAME other")),
-    *(f"ZADD 1 name {ACCOUNTS}", f"ZREM name {ACCOUNTS}"),
-    *(
-        f"{command} {key}"
-        for key in (LANE.queue, STAGED_LIST)
-        for command in ("DEL", "RPOP", "LTRIM 1 0", "RENAME other")
-    ),
-    *(f"{command} {ARRIVALS}" for command in ("SREM name", "SPOP", "DEL")),
-]
-READS = [
-    f"ZRANGE 0 -1 {DEAD}",
-    f"HGETALL {DEAD}.id",
-    f"HGETALL {JOBS}",
-    f"LRANGE 0 -1 {READY}",
-    f"LRANGE 0 -1 {LANE.queue}",
-    f"LRANGE 0 -1 {STAGED_LIST}",
-]
-OTHERS = [
-    *("FLUSHALL", "FLUSHDB", "KEYS *", "SCAN 0", "CONFIG GET *", "CONFIG SET maxmemory 1", "EVAL return 0", "SAVE"),
-    *("SCRIPT FLUSH", "SCRIPT KILL", "CLIENT LIST", "CLIENT KILL x", "ACL LIST", "ACL WHOAMI", "INFO", "MONITOR"),
-    *("SHUTDOWN", "CLIENT PAUSE 1", "REPLICAOF NO ONE", "SWAPDB 0 1", "PUBLISH other x", "PSUBSCRIBE *", "SLOWLOG GET"),
-]
-
-
-def words(text: str) -> list[str]:
-    """Return a command's words: in the lists above a key stands last, where it is easily read."""
-    name, *rest = text.split(" ")
-    return [name, *rest[-1:], *rest[:-1]] if text in {*WRITES, *READS} else [name, *rest]
-
-
-@pytest.fixture(scope="module")
-def held() -> Iterator[Guarded]:
-    """A Redis in which there is something of everything, and no worker."""
-    with guarded_redis() as guarded:
-        for key in HELD["zset"]:
-            guarded.admin.zadd(key, {"member": 1})
-        for key in HELD["hash"]:
-            guarded.admin.hset(key, "field", "1")
-        guarded.admin.lpush(READY, "x")
-        guarded.admin.lpush(LANE.queue, "x")
-        guarded.admin.lpush(STAGED_LIST, "x")
-        guarded.admin.sadd(ARRIVALS, "name")
-        guarded.admin.set(RECORD, "x")
-        yield guarded
-
-
-@pytest.mark.parametrize("user", [PRODUCER, ROOMS])
-@pytest.mark.parametrize("text", [*WRITES, *READS, *OTHERS])
-def test_a_producer_may_not(text: str, user: str, held: Guarded) -> None:
-    before = everything_in(held.admin)
-    with held.redis(user) as redis:
-        call: Any = redis.execute_command
-        with pytest.raises(NoPermissionError):
-            call(*words(text))
-    assert everything_in(held.admin) == before
-
-
-@pytest.mark.parametrize("text", WRITES)
-def test_nor_may_a_user_for_rooms_within_a_script(text: str, held: Guarded) -> None:
-    before = everything_in(held.admin)
-    with held.redis(ROOMS) as redis:
-        script: Any = redis.register_script("return redis.call(unpack(ARGV))")
-        with pytest.raises(ResponseError, match=r"The user executing the script can't|ACL failure in script"):
-            script(args=words(text))
-    assert everything_in(held.admin) == before
-
-
-@pytest.mark.parametrize(
-    "text", ["FLUSHALL", "KEYS *", "CONFIG SET maxmemory 1", "SHUTDOWN", "ACL LIST", "SET other x"]
-)
-def test_nor_may_a_worker(text: str, held: Guarded) -> None:
-    with held.redis(WORKER) as redis:
-        call: Any = redis.execute_command
-        with pytest.raises(NoPermissionError):
-            call(*text.split(" "))
-
-
-CALLS: dict[str, Callable[[Client], object]] = {
-    "cancel": lambda client: client.job(LANE.new_job_id()).cancel(),
-    "dead letters": lambda client: list(client.dead_letters.letters()),
-    "requeue": lambda client: client.dead_letters.requeue("id"),
-    "drop": lambda client: client.dead_letters.drop("id"),
-}
-ROOM_CALLS: dict[str, Callable[[Client], object]] = {
-    "register": lambda client: client.register("room", stop("t"), account=ALIYUN),
-    "unregister": lambda client: client.unregister("room", stop("t"), account=ALIYUN),
-    "stop_room": lambda client: client.stop_room("room"),
-    "room": lambda client: client.room("room"),
-    "reopen_room": lambda client: client.reopen_room("room"),
-    "progress": lambda client: client.shutdown("id").progress(),
-    "outcomes": lambda client: list(client.shutdown("id").outcomes()),
-}
-CASES = [(user, call) for user in (PRODUCER, ROOMS) for call in CALLS] + [(PRODUCER, call) for call in ROOM_CALLS]
-
-
-@pytest.mark.parametrize(("user", "call"), CASES)
-def test_what_a_user_may_not_do_is_an_error_that_says_so_and_nothing_is_done(
-    user: str, call: str, held: Guarded
-) -> None:
-    before = everything_in(held.admin)
-    said = r"this Redis user may not do this \(NOPERM\): nothing was changed"
-    with Client(held.url(user)) as client, pytest.raises(QueueUnavailable, match=said):
-        (CALLS | ROOM_CALLS)[call](client)
-    assert everything_in(held.admin) == before
 
 
 def test_a_wrong_password_is_said_to_be_one_and_is_not_shown(guarded: Guarded) -> None:
