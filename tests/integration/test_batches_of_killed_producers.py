@@ -11,8 +11,8 @@ from streamstop._core.constants import BATCH, BATCHES, WAKE
 from streamstop._redis import rooms as rooms_module
 from streamstop._redis.batches import Batches
 from streamstop.operations import StopMPUTask
-from tests.support.below import connections
-from tests.support.mortal import die
+from tests.support.client_connections import connections
+from tests.support.killed_producers import die
 from tests.support.room_driver import LANE, ROOM, Hands, stops
 
 SIZE = 501

@@ -7,7 +7,7 @@ import pytest
 
 from streamstop import AsyncClient, Client, Command, Lane, QueueUnavailable
 from streamstop.operations import StopMPUTask, StopStreamIngest
-from tests.support.below import connections
+from tests.support.client_connections import connections
 
 STOP = Command(operation=StopMPUTask(app_id="a", task_id="t"), account="live-cn")
 INGEST = Command(operation=StopStreamIngest(sdk_app_id=1, task_id="t"), account="trtc-sg")

@@ -9,7 +9,7 @@ from redis import Redis
 from streamstop import Client, Result, Shutdown, ShutdownStatus
 from streamstop._redis.rooms import CALLBACKS
 from streamstop.outcomes import Outcome
-from tests.support.below import connections
+from tests.support.client_connections import connections
 from tests.support.room_dead_letters import Undertaker, assert_exact
 from tests.support.room_driver import LANE, ROOM
 

@@ -15,7 +15,7 @@ from streamstop.operations import StopMPUTask
 from streamstop_simulator.demo.broker import InUse, broker, clear, refuse_if_used
 from streamstop_simulator.demo.interrupt import Interrupt
 from streamstop_simulator.demo.scene import ACCOUNTS, LANES
-from tests.support.below import connections
+from tests.support.client_connections import connections
 
 NAMES = [account.name for account in ACCOUNTS]
 OWN = [scene.lane for scene in LANES]

@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from streamstop_simulator.demo.embedded_redis import RedisServer
-from tests.support.lane_machine import LaneMachine
-from tests.support.moved_clock import ClockedRedis
+from tests.support.lane_state_machine import LaneMachine
+from tests.support.manual_clock import ClockedRedis
 
 #: A long run: ``STREAMSTOP_EXAMPLES=3000``.
 EXAMPLES = int(os.environ.get("STREAMSTOP_EXAMPLES", "60"))

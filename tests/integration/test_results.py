@@ -17,8 +17,8 @@ from streamstop.errors import JobDeferred, JobFailed
 from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop.settings import RedisSettings
 from streamstop_worker.settings import celery_options
-from tests.support.lane_hands import JUDGED_ONCE, KEPT, LaneHands
-from tests.support.moved_clock import MovedClock
+from tests.support.lane_driver import JUDGED_ONCE, KEPT, LaneHands
+from tests.support.manual_clock import MovedClock
 from tests.support.polling import eventually
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)

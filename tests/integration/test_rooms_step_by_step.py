@@ -16,7 +16,7 @@ from streamstop._wire.reports import Retried
 from streamstop.operations import StopStreamIngest
 from streamstop_worker.shutdowns import fan_out as shutdowns
 from streamstop_worker.shutdowns import verify
-from tests.support.below import connections
+from tests.support.client_connections import connections
 from tests.support.room_driver import LANE, ROOM, Hands, outcome
 
 WAITS_AGAIN = '{"status": "RETRY", "result": null}'

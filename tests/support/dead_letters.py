@@ -16,7 +16,7 @@ from streamstop._wire.reports import Ended
 from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome, Result
 from tests.support.celery_messages import celery_message
-from tests.support.moved_clock import MovedClock
+from tests.support.manual_clock import MovedClock
 
 LANE = Lane("live-cn", "live.StopMPUTask")
 OTHER = Lane("trtc-sg", "trtc.StopStreamIngest")

@@ -14,8 +14,8 @@ from streamstop._core.pace import Pace
 from streamstop._redis.schedule import Schedule
 from streamstop._wire.reports import Ended
 from tests.support.celery_messages import celery_message
-from tests.support.lane_hands import ENDED, KEPT, LEASE, announce, book_for
-from tests.support.moved_clock import MovedClock
+from tests.support.lane_driver import ENDED, KEPT, LEASE, announce, book_for
+from tests.support.manual_clock import MovedClock
 
 
 @dataclass

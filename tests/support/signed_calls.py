@@ -6,8 +6,8 @@ from dataclasses import replace
 from streamstop.operations import Operation, StopMPUTask, StopStreamIngest
 from streamstop_simulator.wire import Arrival
 from streamstop_worker.accounts import Account
-from tests.support import oracles
-from tests.support.simulated import LIVE, LIVE_STS, LIVE_V1, TRTC, TRTC_STS, Vendors
+from tests.support import sdk_signatures
+from tests.support.simulated_vendors import LIVE, LIVE_STS, LIVE_V1, TRTC, TRTC_STS, Vendors
 
 MPU = StopMPUTask(app_id="app", task_id="t 1+/=*~é")
 INGEST = StopStreamIngest(sdk_app_id=1400000000, task_id="a+/=.")
@@ -40,7 +40,7 @@ def signed_by_hand(call: Arrival, signed: str) -> Arrival:
     canonical = f"POST\n/\n\n{lines}\n{signed}\n{hashlib.sha256(call.body).hexdigest()}"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"TC3-HMAC-SHA256\n{call.headers['x-tc-timestamp']}\n{date}/trtc/tc3_request\n{digest}"
-    signature = oracles.tencent_tc3(TRTC.access_key_secret, date, "trtc", text)
+    signature = sdk_signatures.tencent_tc3(TRTC.access_key_secret, date, "trtc", text)
     credential = f"{TRTC.access_key_id}/{date}/trtc/tc3_request"
     authorization = f"TC3-HMAC-SHA256 Credential={credential}, SignedHeaders={signed}, Signature={signature}"
     return with_headers(call, authorization=authorization)

@@ -12,7 +12,7 @@ from streamstop.operations import (
     RtcGetMPUTaskStatus,
 )
 from streamstop_worker.accounts import Account
-from tests.support.simulated import LIVE, TRTC
+from tests.support.simulated_vendors import LIVE, TRTC
 
 EXAMPLES: dict[str, str | int] = {
     "AppId": "app",

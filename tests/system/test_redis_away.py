@@ -17,7 +17,7 @@ from streamstop._core.constants import ARRIVALS, WAKE
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_simulator.demo.embedded_redis import RedisServer, free_port, redis_server
 from tests.support.bad_network import BadNetwork, bad_network
-from tests.support.below import connections
+from tests.support.client_connections import connections
 from tests.support.loopback import LoopbackServer
 from tests.support.polling import eventually
 from tests.support.redis_content import everything_in

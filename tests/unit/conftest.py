@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.support.lane_hands import LaneHands
-from tests.support.moved_clock import MovedClock, fake_redis
+from tests.support.lane_driver import LaneHands
+from tests.support.manual_clock import MovedClock, fake_redis
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from streamstop._redis import batches
 from streamstop._redis.batches import Batches
 from streamstop._redis.errors import StagingLost
 from streamstop._redis.staging import entry_of
-from tests.support.moved_clock import MovedClock, fake_redis
+from tests.support.manual_clock import MovedClock, fake_redis
 
 LANES = [Lane("a", "live.StopMPUTask"), Lane("b", "trtc.StopPublishCdnStream")]
 CONTROL = Lane("_control", "room.Steps")

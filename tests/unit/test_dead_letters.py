@@ -16,7 +16,7 @@ from streamstop._redis import dead as store
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
 from streamstop.outcomes import Outcome, Result
 from tests.support.dead_letters import COMMAND, LANE, OTHER, Cemetery
-from tests.support.moved_clock import MovedClock, fake_redis
+from tests.support.manual_clock import MovedClock, fake_redis
 
 
 @pytest.fixture

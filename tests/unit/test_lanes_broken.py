@@ -15,7 +15,7 @@ from streamstop._core.lane_types import LastCall, Queued
 from streamstop._redis.schedule import Book
 from streamstop._wire.reports import Ended, Retried
 from tests.support.celery_messages import celery_message, envelope
-from tests.support.lane_hands import (
+from tests.support.lane_driver import (
     ENDED,
     JUDGED_ONCE,
     KEPT,
@@ -25,8 +25,8 @@ from tests.support.lane_hands import (
     announce,
     book_for,
 )
-from tests.support.lane_promises import nothing_is_kept_in_vain, read_lane, somebody_will_look
-from tests.support.moved_clock import MovedClock
+from tests.support.lane_invariants import nothing_is_kept_in_vain, read_lane, somebody_will_look
+from tests.support.manual_clock import MovedClock
 
 SECOND = timedelta(seconds=1)
 

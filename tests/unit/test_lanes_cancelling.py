@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from streamstop._wire.reports import Dropped
 from tests.support.celery_messages import celery_message
-from tests.support.lane_hands import CANCELLED, ENDED, LEASE, LaneHands
+from tests.support.lane_driver import CANCELLED, ENDED, LEASE, LaneHands
 
 # Jobs that are taken back
 

@@ -6,8 +6,8 @@ from fakeredis import FakeServer
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.support.lane_machine import LaneMachine
-from tests.support.moved_clock import ClockedFakeRedis
+from tests.support.lane_state_machine import LaneMachine
+from tests.support.manual_clock import ClockedFakeRedis
 
 #: A long run: ``STREAMSTOP_EXAMPLES=3000``.
 EXAMPLES = int(os.environ.get("STREAMSTOP_EXAMPLES", "40"))

@@ -11,8 +11,8 @@ from streamstop._core.lane import Lane, result_key
 from streamstop._core.lane_types import AttemptHistory, LastCall, Queued
 from streamstop._wire.reports import Ended, Released, Renewed
 from tests.support.celery_messages import celery_message
-from tests.support.lane_hands import ENDED, KEPT, LEASE, WAITS_AGAIN, LaneHands
-from tests.support.moved_clock import MovedClock
+from tests.support.lane_driver import ENDED, KEPT, LEASE, WAITS_AGAIN, LaneHands
+from tests.support.manual_clock import MovedClock
 
 SECOND = timedelta(seconds=1)
 MILLISECOND = timedelta(milliseconds=1)

@@ -6,8 +6,8 @@ import pytest
 from redis import Redis
 
 from streamstop._core.lane_types import AttemptHistory, LastCall
-from tests.support.lane_hands import LEASE, LaneHands
-from tests.support.moved_clock import MovedClock
+from tests.support.lane_driver import LEASE, LaneHands
+from tests.support.manual_clock import MovedClock
 
 SECOND = timedelta(seconds=1)
 MILLISECOND = timedelta(milliseconds=1)

@@ -10,8 +10,8 @@ from streamstop._core.constants import LANES, LEASED, READY
 from streamstop._core.lane_types import AttemptHistory
 from streamstop._redis.schedule import Schedule
 from tests.support.celery_messages import celery_message, envelope
-from tests.support.lane_hands import LEASE, LaneHands
-from tests.support.moved_clock import MovedClock
+from tests.support.lane_driver import LEASE, LaneHands
+from tests.support.manual_clock import MovedClock
 
 SECOND = timedelta(seconds=1)
 MICROSECOND = timedelta(microseconds=1)

@@ -9,9 +9,9 @@ from redis import Redis
 from streamstop._core.constants import ARRIVALS, WAKE
 from streamstop._core.lane import Lane
 from tests.support.celery_messages import celery_message
-from tests.support.lane_hands import LEASE, LaneHands, announce, book_for
+from tests.support.lane_driver import LEASE, LaneHands, announce, book_for
 from tests.support.lane_simulation import LaneSimulation
-from tests.support.moved_clock import MovedClock
+from tests.support.manual_clock import MovedClock
 
 SECOND = timedelta(seconds=1)
 MILLISECOND = timedelta(milliseconds=1)

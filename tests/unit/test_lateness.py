@@ -6,7 +6,7 @@ import pytest
 
 from streamstop._core.lane_types import LastCall, SendDelay
 from streamstop._wire.reports import Ended
-from tests.support.lane_hands import ENDED, KEPT, LaneHands
+from tests.support.lane_driver import ENDED, KEPT, LaneHands
 
 MILLISECOND = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)

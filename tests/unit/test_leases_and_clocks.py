@@ -22,7 +22,7 @@ from streamstop_worker.pipeline.steps import LEASE, Steps
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 from tests.support.celery_messages import celery_message
-from tests.support.moved_clock import MovedClock, fake_redis
+from tests.support.manual_clock import MovedClock, fake_redis
 
 LANE = Lane("live-a", "live.StopMPUTask")
 SECOND = timedelta(seconds=1)

@@ -15,9 +15,9 @@ from streamstop import Deferral, Result
 from streamstop_worker.app import make_app
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End, GivenBack, StepDone
+from tests.support.celery_in_process import LANE, Events, Stage, outcome, stage
 from tests.support.celery_messages import envelope
-from tests.support.celery_stage import LANE, Events, Stage, outcome, stage
-from tests.support.hostile import hostile_messages
+from tests.support.hostile_messages import hostile_messages
 
 OnCall = Callable[[], None]
 

@@ -22,7 +22,7 @@ from streamstop.operations import (
 )
 from streamstop_simulator.tasks import family_of
 from streamstop_worker.accounts import Account
-from tests.support.simulated import LIVE, LIVE_STS, TRTC, Vendors, code
+from tests.support.simulated_vendors import LIVE, LIVE_STS, TRTC, Vendors, code
 from tests.support.simulator_operations import EVERY, STOPS, account_for, example, named
 
 

@@ -12,8 +12,8 @@ from streamstop.operations import (
 )
 from streamstop_simulator.simulation import Settings
 from streamstop_simulator.wire import Answer, Arrival
-from tests.support import oracles
-from tests.support.simulated import LIVE, TRTC, Vendors, code
+from tests.support import sdk_signatures
+from tests.support.simulated_vendors import LIVE, TRTC, Vendors, code
 from tests.support.simulator_operations import EVERY, INGEST, account_for, example, named
 
 
@@ -41,13 +41,13 @@ def alibaba_says(action: str, query: dict[str, str], version: str = "2016-11-01"
         "x-acs-content-sha256": hashlib.sha256(b"").hexdigest(),
     }
     key, secret = LIVE.access_key_id, LIVE.access_key_secret
-    headers["authorization"] = oracles.aliyun_v3("POST", query, headers, key, secret)
+    headers["authorization"] = sdk_signatures.aliyun_v3("POST", query, headers, key, secret)
     return vendors, vendors.send(Arrival("POST", "/", urlencode(query), headers, b"", vendors.epoch, 0))
 
 
 def tencent_says(action: str, params: Any, region: str = "ap-singapore") -> tuple[Vendors, Answer]:
     """Send a call that Tencent's SDK signed, with parameters that our declarations would not let through."""
-    headers, body = oracles.tencent_request(
+    headers, body = sdk_signatures.tencent_request(
         action, params, key_id=TRTC.access_key_id, secret=TRTC.access_key_secret, token=None, region=region
     )
     vendors = Vendors(settings=Settings(auto_start=True), epoch=float(headers["X-TC-Timestamp"]))

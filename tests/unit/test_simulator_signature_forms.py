@@ -13,7 +13,7 @@ from streamstop_simulator.wire import Answer, Arrival
 from streamstop_worker.accounts import Account
 from tests.support.accounts import at_vendors
 from tests.support.signed_calls import EVERY, INGEST, MPU, signed_by_hand, vendors_with, with_headers
-from tests.support.simulated import LIVE, LIVE_STS, LIVE_V1, TRTC, Vendors, code
+from tests.support.simulated_vendors import LIVE, LIVE_STS, LIVE_V1, TRTC, Vendors, code
 
 
 def test_tencent_honours_the_list_of_signed_headers() -> None:

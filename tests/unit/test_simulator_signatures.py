@@ -9,7 +9,7 @@ from streamstop.operations import Operation
 from streamstop_simulator.wire import Arrival
 from streamstop_worker.accounts import Account
 from tests.support.signed_calls import ALIYUN, EVERY, IDS, INGEST, MPU, vendors_with, with_body, with_headers
-from tests.support.simulated import LIVE, LIVE_STS, LIVE_V1, TRTC, TRTC_STS, Vendors, code
+from tests.support.simulated_vendors import LIVE, LIVE_STS, LIVE_V1, TRTC, TRTC_STS, Vendors, code
 
 
 @pytest.mark.parametrize(("account", "operation"), EVERY, ids=IDS)

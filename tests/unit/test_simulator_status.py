@@ -16,7 +16,7 @@ from streamstop.operations import (
 )
 from streamstop.outcomes import State
 from streamstop_simulator.tasks import Phase
-from tests.support.simulated import LIVE, Vendors, code
+from tests.support.simulated_vendors import LIVE, Vendors, code
 from tests.support.simulator_operations import EDGE, INGEST, MPU, PULL, RECORDING, RTC_MPU, account_for
 
 STATES: list[tuple[Operation, dict[str, Any], int | str, State]] = [

@@ -24,7 +24,7 @@ from streamstop_worker.pipeline.ends import LONGEST_LEFT, NEWER, End, GivenBack,
 from streamstop_worker.pipeline.steps import THREADS, Steps
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
-from tests.support.moved_clock import MovedClock, fake_redis
+from tests.support.manual_clock import MovedClock, fake_redis
 from tests.support.pipeline import LEASE, Work, work
 
 URL = "https://example.com/hook"

@@ -9,7 +9,7 @@ from streamstop._redis.connections import Connections
 from streamstop.outcomes import Result
 from tests.support.dead_cli import OF_OTHER
 from tests.support.dead_letters import COMMAND, LANE, OTHER, Cemetery
-from tests.support.moved_clock import MovedClock, fake_redis
+from tests.support.manual_clock import MovedClock, fake_redis
 
 
 @pytest.fixture

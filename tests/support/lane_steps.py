@@ -11,20 +11,20 @@ from streamstop._core.pace import Pace
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.schedule import Book, Schedule
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Throttled
-from tests.support.lane_drawn import (
+from tests.support.lane_driver import LEASE, announce
+from tests.support.lane_invariants import (
+    LaneHolds,
+    read_lane,
+)
+from tests.support.lane_strategies import (
     LANES,
     LONGEST_LEASE,
     WORKERS,
     Slots,
     us,
 )
-from tests.support.lane_hands import LEASE, announce
-from tests.support.lane_model import PaceModel
-from tests.support.lane_promises import (
-    LaneHolds,
-    read_lane,
-)
-from tests.support.moved_clock import ClockedFakeRedis, ClockedRedis, MovedClock
+from tests.support.manual_clock import ClockedFakeRedis, ClockedRedis, MovedClock
+from tests.support.pace_model import PaceModel
 
 _T = TypeVar("_T")
 

@@ -1,6 +1,6 @@
 """A lane's pace as plain Python: its rules told once more, without Redis, for the scripts to be held against.
 
-What a lane holds needs no model: :mod:`tests.support.lane_promises` tells what must hold of it. Moments are in µs.
+What a lane holds needs no model: :mod:`tests.support.lane_invariants` tells what must hold of it. Moments are in µs.
 """
 
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from streamstop._core.lane_types import LastCall, Taken
 from streamstop._core.pace import Pace
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Retried, Throttled
-from tests.support.lane_promises import SECOND, LaneHolds
+from tests.support.lane_invariants import SECOND, LaneHolds
 
 #: How far ahead of its slot a job is given.
 HORIZON = 60_000

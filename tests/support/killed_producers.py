@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from streamstop import Client
-from tests.support.below import connections
+from tests.support.client_connections import connections
 
 
 class Killed(BaseException):

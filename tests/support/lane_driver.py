@@ -15,7 +15,7 @@ from streamstop._redis.lanes import Lanes
 from streamstop._redis.schedule import Book, Reported, Schedule
 from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
 from tests.support.celery_messages import celery_message
-from tests.support.moved_clock import MovedClock
+from tests.support.manual_clock import MovedClock
 
 LEASE = timedelta(seconds=15)
 ENDED = '{"status": "SUCCESS", "result": null}'

@@ -1,6 +1,6 @@
 """Lanes under whatever Hypothesis thinks of: producers, workers with books of their own, sweeps, clocks.
 
-After each step the promises of :mod:`tests.support.lane_promises` hold, Redis holds what the model tells of each lane's
+After each step the promises of :mod:`tests.support.lane_invariants` hold, Redis holds what the model tells of each lane's
 pace, and no lane is faster than its limit. In the end everything ends.
 """
 
@@ -15,7 +15,17 @@ from streamstop._core.constants import DEAD, LEASED, SCHEDULE
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LastCall
 from tests.support.celery_messages import celery_message
-from tests.support.lane_drawn import (
+from tests.support.lane_driver import CANCELLED, LEASE
+from tests.support.lane_invariants import (
+    SECOND,
+    jobs_are_conserved,
+    nothing_is_kept_in_vain,
+    read_lane,
+    somebody_will_look,
+    the_rest_is_bounded,
+)
+from tests.support.lane_steps import LaneWorld, pick
+from tests.support.lane_strategies import (
     GARBAGE,
     LANE,
     LANES,
@@ -30,16 +40,6 @@ from tests.support.lane_drawn import (
     Slots,
     ended,
 )
-from tests.support.lane_hands import CANCELLED, LEASE
-from tests.support.lane_promises import (
-    SECOND,
-    jobs_are_conserved,
-    nothing_is_kept_in_vain,
-    read_lane,
-    somebody_will_look,
-    the_rest_is_bounded,
-)
-from tests.support.lane_world import LaneWorld, pick
 
 _T = TypeVar("_T")
 

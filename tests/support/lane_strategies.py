@@ -10,8 +10,8 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import AttemptHistory, LastCall, SendDelay, Taken
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Retried, Throttled
 from tests.support.celery_messages import celery_message
-from tests.support.lane_hands import ENDED, KEPT, LEASE, WAITS_AGAIN
-from tests.support.lane_promises import SECOND
+from tests.support.lane_driver import ENDED, KEPT, LEASE, WAITS_AGAIN
+from tests.support.lane_invariants import SECOND
 
 OPERATION = "live.StopMPUTask"
 
