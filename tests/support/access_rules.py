@@ -30,7 +30,7 @@ def rules() -> dict[str, list[str]]:
     return {user: rule.replace("<password>", PASSWORD).split() for user, rule in lines}
 
 
-def narrowed() -> list[str]:
+def rule_from_redis_7() -> list[str]:
     """Return the rule for rooms as the page narrows it from Redis 7 on."""
     found = re.search(r"From Redis 7 on, `(\S+)` in place of\s+`(\S+)`[^`]*`([^`]+)`", PAGE.read_text())
     assert found is not None
@@ -40,7 +40,7 @@ def narrowed() -> list[str]:
 
 
 @dataclass(frozen=True)
-class Guarded:
+class RestrictedRedis:
     """A Redis with the page's users; the default user is off."""
 
     server: RedisServer
@@ -59,7 +59,7 @@ class Guarded:
 
 
 @contextmanager
-def guarded_redis() -> Iterator[Guarded]:
+def restricted_redis() -> Iterator[RestrictedRedis]:
     with redis_server() as server, server.client() as first:
         acl: Any = first.execute_command  # redis-py gives it no types
         acl("ACL", "SETUSER", "admin", "on", ">admin", "~*", "&*", "+@all")
@@ -67,4 +67,4 @@ def guarded_redis() -> Iterator[Guarded]:
             acl("ACL", "SETUSER", user, *rule)
         acl("ACL", "SETUSER", "default", "off")
         with Redis(port=server.port, username="admin", password="admin") as admin:
-            yield Guarded(server, admin)
+            yield RestrictedRedis(server, admin)

@@ -17,20 +17,20 @@ TENCENT = (
 )
 
 
-def complaint(file: Path, content: str | bytes, environ: Mapping[str, str] | None = None) -> str:
+def complaint(accounts_file: Path, content: str | bytes, environ: Mapping[str, str] | None = None) -> str:
     """Return the message about `content`, without the file's name."""
-    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    accounts_file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InvalidSettings) as raised:
-        load_accounts(file, environ or {})
+        load_accounts(accounts_file, environ or {})
     message = str(raised.value)
-    assert message.startswith(f"{file}: ")
+    assert message.startswith(f"{accounts_file}: ")
     assert "\n" not in message
     # With all variables of the frames that it went through, but for those of this test, which has the content.
     frames = raised.value.__traceback__ and raised.value.__traceback__.tb_next
     shown = traceback.TracebackException(type(raised.value), raised.value, frames, capture_locals=True).format()
     assert "hush-hush" not in "".join(shown)
     assert raised.value.__context__ is None
-    return message.removeprefix(f"{file}: ")
+    return message.removeprefix(f"{accounts_file}: ")
 
 
 def secret_file(name: str) -> str:

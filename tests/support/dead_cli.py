@@ -15,7 +15,7 @@ OF_OTHER = {**COMMAND, "operation": OTHER.operation, "account": OTHER.account, "
 NO_LETTER = f"{LANE.name}.nobody"
 
 
-def run(command: str, stdin: str | bytes | None = None, *, on_terminal: bool = False) -> Any:
+def run_dead(command: str, stdin: str | bytes | None = None, *, on_terminal: bool = False) -> Any:
     with pytest.MonkeyPatch.context() as patched:
         if on_terminal:
             patched.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _self: True)

@@ -16,24 +16,24 @@ from streamstop._wire.reports import Ended
 from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome, Result
 from tests.support.celery_messages import celery_message
-from tests.support.manual_clock import MovedClock
+from tests.support.manual_clock import ManualClock
 
 LANE = Lane("live-cn", "live.StopMPUTask")
 OTHER = Lane("trtc-sg", "trtc.StopStreamIngest")
 COMMAND = {"v": 1, "operation": LANE.operation, "account": LANE.account, "params": {"AppId": "a", "TaskId": "t"}}
 
 
-class Cemetery:
-    """Lanes whose jobs end badly, one word each."""
+class FailingLanes:
+    """Lanes whose jobs end as dead letters, and the store of these."""
 
-    def __init__(self, redis: FakeRedis, clock: MovedClock) -> None:
+    def __init__(self, redis: FakeRedis, clock: ManualClock) -> None:
         self.redis = redis
         self.clock = clock
         self.lanes = Lanes(redis)
         self.schedule = Schedule(redis)
         self.dead = DeadLetterStore(redis, self.lanes)
 
-    def die(
+    def fail_job(
         self,
         name: str,
         lane: Lane = LANE,
@@ -57,11 +57,11 @@ class Cemetery:
         return job_id
 
     def take(self, lane: Lane = LANE) -> Take:
-        """Let a worker take the lane's next job; what nobody can read is buried then."""
+        """Let a worker take the lane's next job; an unreadable message becomes a dead letter."""
         return self.schedule.take_unserved([lane], 1, lease=timedelta(seconds=9))
 
     def ids(self, **matching: Any) -> list[str]:
-        """Return the names of the letters that fit, oldest first."""
+        """Return the names of the matching letters, oldest first."""
         return [letter.id.rpartition(".")[2] for letter in self.dead.letters(Matching(**matching))]
 
     def waiting(self, lane: Lane = LANE) -> list[dict[str, Any]]:

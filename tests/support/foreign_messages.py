@@ -4,7 +4,7 @@ import base64
 import json
 
 
-def message(command: object, *, job_id: str, task: str = "streamstop.execute", **envelope: object) -> str:
+def foreign_message(command: object, *, job_id: str, task: str = "streamstop.execute", **envelope: object) -> str:
     """Return a Celery message as a producer in another language writes it, by Celery's documented protocol 2."""
     body = base64.b64encode(json.dumps([[command], {}, {}]).encode()).decode()
     headers = {"id": job_id, "task": task, "root_id": job_id, "parent_id": None, "group": None, "lang": "go"}

@@ -1,20 +1,20 @@
-"""Producers that die in the middle of a call: at a number of sends to Redis, before or after that send."""
+"""Producers that are killed within a call: at a given send to Redis, before or after it."""
 
 from collections.abc import Callable
 from typing import Any
 
 from streamstop import Client
-from tests.support.client_connections import connections
+from tests.support.client_connections import connections_of
 
 
 class Killed(BaseException):
-    """The producer is dead; nothing of its own runs on."""
+    """The producer was killed. It derives from BaseException, so that no handler of the client catches it."""
 
 
-def mortal(url: str, *, sends: int, after: bool) -> Client:
-    """Return a client that dies at the send with this number, from 0 on; `after`: once Redis has got it."""
+def client_killed_at_send(url: str, *, sends: int, after: bool) -> Client:
+    """Return a client that is killed at send `sends`, counted from 0; with `after`, once Redis has received it."""
     client = Client(url)
-    pool = connections(client).redis.connection_pool
+    pool = connections_of(client).redis.connection_pool
     parent: Any = pool.connection_class
     left = sends
 
@@ -25,7 +25,7 @@ def mortal(url: str, *, sends: int, after: bool) -> Client:
             parent.send_packed_command(self, command, check_health)
         elif after and left == -1:
             parent.send_packed_command(self, command, check_health)
-            self.read_response(disable_decoding=True)  # Redis has got it, and the producer never hears of it
+            self.read_response(disable_decoding=True)  # Redis has received it, and the producer never sees the reply
             raise Killed
         else:
             raise Killed
@@ -34,9 +34,9 @@ def mortal(url: str, *, sends: int, after: bool) -> Client:
     return client
 
 
-def die(url: str, call: Callable[[Client], object], *, sends: int, after: bool) -> bool:
-    """Let a producer make `call` and die at that send; return whether it died before the call returned."""
-    client = mortal(url, sends=sends, after=after)
+def kill_at_send(url: str, call: Callable[[Client], object], *, sends: int, after: bool) -> bool:
+    """Make `call` with a client that is killed at that send; return whether it was killed before the call returned."""
+    client = client_killed_at_send(url, sends=sends, after=after)
     try:
         call(client)
     except Killed:

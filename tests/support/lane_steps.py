@@ -1,4 +1,4 @@
-"""Lanes in a Redis with a clock that is moved, and what is known of them: the hands of the machine of lanes."""
+"""The steps of the lanes' state machine, each with its checks, and the state that they record."""
 
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -23,28 +23,28 @@ from tests.support.lane_strategies import (
     Slots,
     us,
 )
-from tests.support.manual_clock import ClockedFakeRedis, ClockedRedis, MovedClock
+from tests.support.manual_clock import ClockedFakeRedis, ClockedRedis, ManualClock
 from tests.support.pace_model import PaceModel
 
 _T = TypeVar("_T")
 
 
-class LaneWorld:
-    """What producers and workers did so far, and the steps that check as they go."""
+class LaneSteps:
+    """What producers and workers did so far, and the steps that extend it."""
 
     def __init__(self, redis: ClockedRedis | ClockedFakeRedis) -> None:
         super().__init__()
         self.redis = redis
         self.redis.flushall()
-        self.clock = MovedClock()
+        self.clock = ManualClock()
         self.redis.show(self.clock)
         self.lanes, self.schedule = Lanes(redis), Schedule(redis)
-        #: How often each job was sent, which message it has, and its lane.
+        #: How often each job was sent, its message, and its lane.
         self.sent: Counter[str] = Counter()
         self.messages: dict[str, bytes] = {}
         self.home: dict[str, Lane] = {}
         self.ids: dict[bytes, str] = {}
-        #: Jobs that somebody took: whose they may be still, and whose they are not any more.
+        #: Taken jobs: those that are unreported, and the last ones that were reported.
         self.owning: list[Taken] = []
         self.through: deque[Taken] = deque(maxlen=20)
         self.ended: set[str] = set()

@@ -13,7 +13,7 @@ from streamstop._wire.reports import Ended, Released
 from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome
 from streamstop_worker.shutdowns.verify import member_result_of
-from tests.support.room_driver import LANE, ROOM, Hands
+from tests.support.room_driver import LANE, ROOM, RoomDriver
 
 
 def argument_of(message: bytes) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def argument_of(message: bytes) -> dict[str, Any]:
     return data
 
 
-class Undertaker(Hands):
+class RoomDeadLetterDriver(RoomDriver):
     """A producer, a worker whose jobs can end badly, and a person on call."""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A producer and a worker of rooms on one Redis, with each step made by the test."""
+"""A driver for rooms: each method is one step of a producer or a worker on a real Redis."""
 
 import json
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ ROOM = "room"
 
 
 @dataclass
-class Hands:
-    """A producer and a worker of one Redis, with every step made by hand."""
+class RoomDriver:
+    """A producer and a worker on one Redis. A worker's job is not executed: the test ends it."""
 
     redis: Any  # its replies are typed as awaitable or not; here they are not
     client: Client

@@ -28,11 +28,11 @@ ENVIRON = {
     "STREAMSTOP_VERIFY_TIMEOUT": "2",
     "STREAMSTOP_CALLBACK_SECRET": SECRET,
 }
-#: What is known of a stream task: its id at the simulator.
+#: The id of a stream task at the simulator.
 TaskId = str
 
 
-def ingests(room: str, size: int) -> list[Command]:
+def ingest_stops(room: str, size: int) -> list[Command]:
     """Return the stops of a room's tasks, in two lanes at two vendors."""
     return [
         Command(operation=StopStreamIngest(sdk_app_id=1, task_id=f"{room}-{n}"), account=TENCENT)
@@ -42,24 +42,24 @@ def ingests(room: str, size: int) -> list[Command]:
     ]
 
 
-def paced(room: str, size: int) -> list[Command]:
-    """Return the stops of a room's tasks in the one lane that is paced."""
+def paced_stops(room: str, size: int) -> list[Command]:
+    """Return the stops of a room's tasks, all in the lane with the low limit."""
     return [Command(operation=StopMPUTask(app_id="a", task_id=f"{room}-{n}"), account=ALIYUN) for n in range(size)]
 
 
-def started(fire: World, commands: Sequence[Command], **how: Any) -> list[Command]:
+def start_tasks(world: World, commands: Sequence[Command], **how: Any) -> list[Command]:
     for account in {command.account for command in commands}:
-        fire.simulator.start_tasks(account, [c.operation for c in commands if c.account == account], **how)
+        world.simulator.start_tasks(account, [c.operation for c in commands if c.account == account], **how)
     return list(commands)
 
 
-def running(fire: World, room: str) -> list[TaskId]:
-    ids = [str(task.params["TaskId"]) for task in fire.simulator.tasks(state=TaskState.RUNNING)]
+def running_tasks(world: World, room: str) -> list[TaskId]:
+    ids = [str(task.params["TaskId"]) for task in world.simulator.tasks(state=TaskState.RUNNING)]
     return [task_id for task_id in ids if task_id.startswith(f"{room}-")]
 
 
-def assert_whole(shutdown: Shutdown, size: int, timeout: float = TIMEOUT) -> Progress:
-    """Wait for the end, and hold every count to every other."""
+def await_exact_counts(shutdown: Shutdown, size: int, timeout: float = TIMEOUT) -> Progress:
+    """Wait for the end, and check that all counts agree."""
     progress = shutdown.wait(timeout)
     outcomes = list(shutdown.outcomes())
     assert progress.total == progress.ended == size == len(outcomes)
@@ -69,12 +69,12 @@ def assert_whole(shutdown: Shutdown, size: int, timeout: float = TIMEOUT) -> Pro
     return progress
 
 
-def jobs_of(fire: World, shutdown: Shutdown) -> int:
-    return int(fire.redis.hlen(f"streamstop.shutdown.{shutdown.id}:jobs"))
+def jobs_of(world: World, shutdown: Shutdown) -> int:
+    return int(world.redis.hlen(f"streamstop.shutdown.{shutdown.id}:jobs"))
 
 
-def produce(fire: World, script: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Run a producer in a process of its own; it begins when ``go`` is told."""
+def start_producer(world: World, script: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Start a producer in a process of its own; it waits for :func:`release_producers`."""
     prelude = """
 import sys
 from streamstop import Client, Command
@@ -85,25 +85,25 @@ client.accounts()
 client._backend.connections.redis.blpop(["test.go"], 60)
 """
     return subprocess.Popen(
-        [sys.executable, "-c", prelude + script, fire.server.url, fire.simulator.url, *map(str, arguments)],
+        [sys.executable, "-c", prelude + script, world.server.url, world.simulator.url, *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"STREAMSTOP_REDIS_TIMEOUT": "60"},
     )
 
 
-def go(fire: World, producers: int) -> None:
-    """Let the producers begin at once, when all of them wait."""
+def release_producers(world: World, producers: int) -> None:
+    """Release all producers at once, as soon as each of them waits."""
 
     def waiting() -> int:
-        clients: Any = fire.redis.client_list()
+        clients: Any = world.redis.client_list()
         return sum(client["cmd"] == "blpop" for client in clients)
 
     eventually(lambda: waiting() == producers, "every producer ready")
-    fire.redis.rpush("test.go", *range(producers))
+    world.redis.rpush("test.go", *range(producers))
 
 
-def said(producer: "subprocess.Popen[str]") -> list[str]:
+def output_of(producer: "subprocess.Popen[str]") -> list[str]:
     output, _ = producer.communicate(timeout=TIMEOUT)
     assert producer.returncode == 0
     return output.split()

@@ -26,7 +26,7 @@ Conversation = Callable[[Connection], None]
 T = TypeVar("T")
 
 
-class Client:
+class TransportClient:
     """A transport in a loop of its own, for tests that make one call after another."""
 
     def __init__(self, runner: asyncio.Runner, timeout: timedelta, concurrency: int = 4) -> None:
@@ -57,7 +57,7 @@ def post(origin: str, body: bytes = b"{}") -> Request:
     return Request("POST", f"{origin}{QUERY}", {"host": origin.partition("://")[2]}, body)
 
 
-def assert_told(fault: TransportFault, request: Request) -> None:
+def assert_describes(fault: TransportFault, request: Request) -> None:
     assert fault.answer.meaning is Meaning.TRANSIENT
     assert fault.answer.known
     for said in (str(fault), repr(fault.answer)):
@@ -69,20 +69,20 @@ def assert_told(fault: TransportFault, request: Request) -> None:
     assert fault.__context__ is None
 
 
-def fault_of(client: Client, request: Request) -> TransportFault:
+def fault_of(client: TransportClient, request: Request) -> TransportFault:
     began = monotonic()
     with pytest.raises(TransportFault) as raised:
         client.send(request)
     assert monotonic() - began < 5
-    assert_told(raised.value, request)
+    assert_describes(raised.value, request)
     return raised.value
 
 
-def error_code(client: Client, request: Request) -> str | None:
+def error_code(client: TransportClient, request: Request) -> str | None:
     return fault_of(client, request).answer.code
 
 
-def answering(conversation: httpx.Response | httpx.TransportError) -> Transport:
+def transport_answering(conversation: httpx.Response | httpx.TransportError) -> Transport:
     def handle(_: httpx.Request) -> httpx.Response:
         if isinstance(conversation, httpx.Response):
             return conversation
@@ -91,14 +91,14 @@ def answering(conversation: httpx.Response | httpx.TransportError) -> Transport:
     return Transport(LONG, 1, transport=httpx.MockTransport(handle))
 
 
-def sent(transport: Transport, request: Request) -> Response:
+def send_once(transport: Transport, request: Request) -> Response:
     return asyncio.run(transport.send(request))
 
 
-def fault_sent(transport: Transport, request: Request) -> TransportFault:
+def fault_of_once(transport: Transport, request: Request) -> TransportFault:
     with pytest.raises(TransportFault) as raised:
-        sent(transport, request)
-    assert_told(raised.value, request)
+        send_once(transport, request)
+    assert_describes(raised.value, request)
     return raised.value
 
 
@@ -107,7 +107,7 @@ def answer_forever(connection: Connection) -> None:
         connection.answer(BODY)
 
 
-Names = Callable[[timedelta, Callable[..., list[object]]], Client]
+ClientResolving = Callable[[timedelta, Callable[..., list[object]]], TransportClient]
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def full_listener(address: str, port: int = 0) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def hang_at_once(connection: Connection) -> None:
+def hang(connection: Connection) -> None:
     connection.hang()
 
 

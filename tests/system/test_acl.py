@@ -19,7 +19,17 @@ from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.batches import Batches
 from streamstop._wire.messages import celery_message
 from streamstop_simulator import SimulatorClient, run_in_thread
-from tests.support.access_rules import LANE, PRODUCER, ROOMS, WORKER, Guarded, guarded_redis, narrowed, rules, stop
+from tests.support.access_rules import (
+    LANE,
+    PRODUCER,
+    ROOMS,
+    WORKER,
+    RestrictedRedis,
+    restricted_redis,
+    rule_from_redis_7,
+    rules,
+    stop,
+)
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
@@ -28,9 +38,9 @@ TIMEOUT = 30
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[Guarded]:
-    with guarded_redis() as guarded:
-        yield guarded
+def restricted() -> Iterator[RestrictedRedis]:
+    with restricted_redis() as restricted:
+        yield restricted
 
 
 @pytest.fixture(scope="module")
@@ -42,35 +52,35 @@ def simulator() -> Iterator[SimulatorClient]:
 
 @pytest.fixture(scope="module")
 def running(
-    guarded: Guarded, simulator: SimulatorClient, tmp_path_factory: pytest.TempPathFactory
+    restricted: RestrictedRedis, simulator: SimulatorClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WorkerProcess]:
     """A worker under the page's rules."""
     folder = tmp_path_factory.mktemp("acl")
     (folder / "accounts.toml").write_text(accounts_toml(DEFAULT_ACCOUNTS, simulator.url))
     (folder / "accounts.toml").chmod(0o600)
-    with worker(guarded.url(WORKER), folder / "accounts.toml", "-E", folder=folder) as process:
+    with worker(restricted.url(WORKER), folder / "accounts.toml", "-E", folder=folder) as process:
         yield process
 
 
 @pytest.fixture
-def connect(guarded: Guarded) -> Iterator[Callable[[str], Client]]:
+def connect(restricted: RestrictedRedis) -> Iterator[Callable[[str], Client]]:
     """Return clients by their Redis user."""
-    guarded.admin.acl_log_reset()
+    restricted.admin.acl_log_reset()
     with ExitStack() as stack:
-        yield lambda user: stack.enter_context(Client(guarded.url(user)))
+        yield lambda user: stack.enter_context(Client(restricted.url(user)))
 
 
 @pytest.fixture
-def guarded_alone() -> Iterator[Guarded]:
+def restricted_alone() -> Iterator[RestrictedRedis]:
     """A Redis of its own, without a worker."""
-    with guarded_redis() as guarded:
-        yield guarded
+    with restricted_redis() as restricted:
+        yield restricted
 
 
 @pytest.fixture
-def connect_alone(guarded_alone: Guarded) -> Iterator[Callable[[str], Client]]:
+def connect_alone(restricted_alone: RestrictedRedis) -> Iterator[Callable[[str], Client]]:
     with ExitStack() as stack:
-        yield lambda user: stack.enter_context(Client(guarded_alone.url(user)))
+        yield lambda user: stack.enter_context(Client(restricted_alone.url(user)))
 
 
 def test_the_page_has_rules_for_the_three() -> None:
@@ -79,7 +89,7 @@ def test_the_page_has_rules_for_the_three() -> None:
 
 @pytest.mark.parametrize("user", [PRODUCER, ROOMS])
 def test_a_producer_enqueues_and_reads_outcomes_and_redis_has_next_to_nothing_to_refuse(
-    user: str, running: WorkerProcess, guarded: Guarded, connect: Callable[[str], Client]
+    user: str, running: WorkerProcess, restricted: RestrictedRedis, connect: Callable[[str], Client]
 ) -> None:
     client = connect(user)
     for number in range(5):
@@ -91,35 +101,35 @@ def test_a_producer_enqueues_and_reads_outcomes_and_redis_has_next_to_nothing_to
     )
     assert {outcome.result for outcome in client.outcomes(jobs, TIMEOUT)} == {Result.STOPPED}
     # A wake is not cut to one token, and that was tried once; and it was not the worker that was refused anything.
-    assert guarded.denied() == [f"{user}: ltrim 1"]
+    assert restricted.denied() == [f"{user}: ltrim 1"]
 
 
 @pytest.mark.parametrize("user", [PRODUCER, ROOMS])
 def test_a_producer_tells_workers_of_its_jobs(
-    user: str, guarded_alone: Guarded, connect_alone: Callable[[str], Client]
+    user: str, restricted_alone: RestrictedRedis, connect_alone: Callable[[str], Client]
 ) -> None:
-    client, admin = connect_alone(user), guarded_alone.admin
+    client, admin = connect_alone(user), restricted_alone.admin
     for number in range(5):
         client.enqueue(stop(f"t-{number}"), account=ALIYUN)
     assert admin.llen(LANE.queue) == 5
     assert admin.smembers(ARRIVALS) == {LANE.name.encode()}
     assert admin.lrange(WAKE, 0, -1) == [b"1"] * 5
-    assert guarded_alone.denied() == [f"{user}: ltrim 1"]
+    assert restricted_alone.denied() == [f"{user}: ltrim 1"]
 
 
 @pytest.mark.parametrize("user", [PRODUCER, ROOMS])
 def test_a_big_batch_of_a_producer_that_may_not_spread_it_is_spread_by_a_worker(
-    user: str, guarded_alone: Guarded, connect_alone: Callable[[str], Client]
+    user: str, restricted_alone: RestrictedRedis, connect_alone: Callable[[str], Client]
 ) -> None:
-    client, admin = connect_alone(user), guarded_alone.admin
+    client, admin = connect_alone(user), restricted_alone.admin
     commands = [Command(operation=stop(f"t-{number}"), account=ALIYUN) for number in range(501)]
     for _ in range(2):
         client.enqueue_many(commands)
     assert admin.llen(BATCHES) == 2
     assert admin.llen(LANE.queue) == 0
-    (denied,) = guarded_alone.denied()
+    (denied,) = restricted_alone.denied()
     assert denied == (f"{PRODUCER}: evalsha 1" if user == PRODUCER else f"{ROOMS}: lrange 1")
-    with guarded_alone.redis(WORKER) as redis:
+    with restricted_alone.redis(WORKER) as redis:
         Batches(redis).finish()
     assert admin.llen(LANE.queue) == 1002
     assert admin.keys("streamstop.batch*") == []
@@ -127,7 +137,7 @@ def test_a_big_batch_of_a_producer_that_may_not_spread_it_is_spread_by_a_worker(
 
 
 def test_a_user_for_rooms_registers_and_stops_many_and_is_refused_nothing(
-    guarded_alone: Guarded, connect_alone: Callable[[str], Client]
+    restricted_alone: RestrictedRedis, connect_alone: Callable[[str], Client]
 ) -> None:
     client = connect_alone(ROOMS)
     commands = [Command(operation=stop(f"t-{number}"), account=ALIYUN) for number in range(1000)]
@@ -139,12 +149,12 @@ def test_a_user_for_rooms_registers_and_stops_many_and_is_refused_nothing(
     assert not client.reopen_room("acl")
     assert shutdown.progress().total == 1000
     assert shutdown.cancel()
-    assert guarded_alone.denied() == []
-    assert guarded_alone.admin.keys("streamstop.batch*") == []
+    assert restricted_alone.denied() == []
+    assert restricted_alone.admin.keys("streamstop.batch*") == []
 
 
 def test_a_user_for_rooms_registers_stops_and_watches(
-    running: WorkerProcess, simulator: SimulatorClient, guarded: Guarded, connect: Callable[[str], Client]
+    running: WorkerProcess, simulator: SimulatorClient, restricted: RestrictedRedis, connect: Callable[[str], Client]
 ) -> None:
     client = connect(ROOMS)
     commands = [Command(operation=stop(f"room-{n}"), account=ALIYUN) for n in range(8)]
@@ -166,20 +176,20 @@ def test_a_user_for_rooms_registers_stops_and_watches(
 
 
 def test_from_redis_7_on_a_user_for_rooms_may_be_kept_from_changing_records(
-    guarded_alone: Guarded, simulator: SimulatorClient, tmp_path: Path
+    restricted_alone: RestrictedRedis, simulator: SimulatorClient, tmp_path: Path
 ) -> None:
-    admin: Any = guarded_alone.admin
+    admin: Any = restricted_alone.admin
     if int(admin.info("server")["redis_version"].partition(".")[0]) < 7:
         with pytest.raises(ResponseError, match="Syntax error"):
-            admin.execute_command("ACL", "SETUSER", ROOMS, *narrowed())
+            admin.execute_command("ACL", "SETUSER", ROOMS, *rule_from_redis_7())
         return
-    admin.execute_command("ACL", "SETUSER", ROOMS, *narrowed())
-    with Client(guarded_alone.url(ROOMS)) as client, guarded_alone.redis(ROOMS) as redis:
+    admin.execute_command("ACL", "SETUSER", ROOMS, *rule_from_redis_7())
+    with Client(restricted_alone.url(ROOMS)) as client, restricted_alone.redis(ROOMS) as redis:
         commands = [Command(operation=stop(f"narrow-{n}"), account=ALIYUN) for n in range(40)]
         assert client.register_many("narrow", commands[:30]) is None
         shutdown = client.stop_room("narrow", commands[30:])
         (tmp_path / "accounts.toml").write_text(accounts_toml(DEFAULT_ACCOUNTS, simulator.url))
-        with worker(guarded_alone.url(WORKER), tmp_path / "accounts.toml", folder=tmp_path):
+        with worker(restricted_alone.url(WORKER), tmp_path / "accounts.toml", folder=tmp_path):
             seen = list(shutdown.watch(TIMEOUT))
         assert seen[-1].results == {Result.STOPPED: 40}
         assert any(lane.pace for progress in seen for lane in progress.lanes), "it reads the lane's pace"
@@ -196,29 +206,29 @@ def test_from_redis_7_on_a_user_for_rooms_may_be_kept_from_changing_records(
 
 def test_a_task_that_is_registered_again_while_its_stop_waits_leaves_nothing_half_done() -> None:
     task = stop("again")
-    with guarded_redis() as guarded, Client(guarded.url(ROOMS)) as client:
+    with restricted_redis() as restricted, Client(restricted.url(ROOMS)) as client:
         shutdown = client.stop_room("half", [Command(operation=task, account=ALIYUN)])
         todo = f"streamstop.shutdown.{shutdown.id}:todo"
-        (member,) = guarded.admin.lrange(todo, 0, -1)
-        guarded.admin.hset(f"streamstop.shutdown.{shutdown.id}:jobs", member, LANE.new_job_id())
+        (member,) = restricted.admin.lrange(todo, 0, -1)
+        restricted.admin.hset(f"streamstop.shutdown.{shutdown.id}:jobs", member, LANE.new_job_id())
         assert client.register("half", task, account=ALIYUN) == shutdown
-        assert shutdown.progress().total == guarded.admin.llen(todo) == 2
+        assert shutdown.progress().total == restricted.admin.llen(todo) == 2
 
 
-def test_a_wrong_password_is_said_to_be_one_and_is_not_shown(guarded: Guarded) -> None:
-    with Client(guarded.url(PRODUCER, "wr0ng")) as client, pytest.raises(QueueUnavailable) as refused:
+def test_a_wrong_password_is_said_to_be_one_and_is_not_shown(restricted: RestrictedRedis) -> None:
+    with Client(restricted.url(PRODUCER, "wr0ng")) as client, pytest.raises(QueueUnavailable) as refused:
         client.enqueue(stop("t"), account=ALIYUN)
     assert "Redis refused the user name or the password" in str(refused.value)
     assert "wr0ng" not in "".join(traceback.format_exception(refused.value))
 
 
 def test_a_list_where_a_record_would_be_holds_no_job_up(
-    running: WorkerProcess, guarded: Guarded, connect: Callable[[str], Client]
+    running: WorkerProcess, restricted: RestrictedRedis, connect: Callable[[str], Client]
 ) -> None:
     """In Redis 6.2 whoever may enqueue may push to whatever he may read."""
     client, command = connect(PRODUCER), Command(operation=stop("listed"), account=ALIYUN)
     job = client.job(LANE.new_job_id())
-    with guarded.redis(PRODUCER) as redis:
+    with restricted.redis(PRODUCER) as redis:
         redis.lpush(result_key(job.id), "x")
         assert job.peek() is None
         redis.lpush(LANE.queue, celery_message(job.id, LANE, command.to_message(now=datetime.now(UTC))))

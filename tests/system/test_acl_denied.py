@@ -9,7 +9,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from streamstop import Client, QueueUnavailable
 from streamstop._core.constants import ACCOUNTS, ARRIVALS, BATCH, DEAD, LEASED, READY, SCHEDULE
 from streamstop._core.lane import result_key
-from tests.support.access_rules import LANE, PRODUCER, ROOMS, WORKER, Guarded, guarded_redis, stop
+from tests.support.access_rules import LANE, PRODUCER, ROOMS, WORKER, RestrictedRedis, restricted_redis, stop
 from tests.support.redis_content import everything_in
 from tests.support.world import ALIYUN
 
@@ -58,47 +58,47 @@ def words(text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def held() -> Iterator[Guarded]:
+def filled_redis() -> Iterator[RestrictedRedis]:
     """A Redis in which there is something of everything, and no worker."""
-    with guarded_redis() as guarded:
+    with restricted_redis() as restricted:
         for key in HELD["zset"]:
-            guarded.admin.zadd(key, {"member": 1})
+            restricted.admin.zadd(key, {"member": 1})
         for key in HELD["hash"]:
-            guarded.admin.hset(key, "field", "1")
-        guarded.admin.lpush(READY, "x")
-        guarded.admin.lpush(LANE.queue, "x")
-        guarded.admin.lpush(STAGED_LIST, "x")
-        guarded.admin.sadd(ARRIVALS, "name")
-        guarded.admin.set(RECORD, "x")
-        yield guarded
+            restricted.admin.hset(key, "field", "1")
+        restricted.admin.lpush(READY, "x")
+        restricted.admin.lpush(LANE.queue, "x")
+        restricted.admin.lpush(STAGED_LIST, "x")
+        restricted.admin.sadd(ARRIVALS, "name")
+        restricted.admin.set(RECORD, "x")
+        yield restricted
 
 
 @pytest.mark.parametrize("user", [PRODUCER, ROOMS])
 @pytest.mark.parametrize("text", [*WRITES, *READS, *OTHERS])
-def test_a_producer_may_not(text: str, user: str, held: Guarded) -> None:
-    before = everything_in(held.admin)
-    with held.redis(user) as redis:
+def test_a_producer_may_not(text: str, user: str, filled_redis: RestrictedRedis) -> None:
+    before = everything_in(filled_redis.admin)
+    with filled_redis.redis(user) as redis:
         call: Any = redis.execute_command
         with pytest.raises(NoPermissionError):
             call(*words(text))
-    assert everything_in(held.admin) == before
+    assert everything_in(filled_redis.admin) == before
 
 
 @pytest.mark.parametrize("text", WRITES)
-def test_nor_may_a_user_for_rooms_within_a_script(text: str, held: Guarded) -> None:
-    before = everything_in(held.admin)
-    with held.redis(ROOMS) as redis:
+def test_nor_may_a_user_for_rooms_within_a_script(text: str, filled_redis: RestrictedRedis) -> None:
+    before = everything_in(filled_redis.admin)
+    with filled_redis.redis(ROOMS) as redis:
         script: Any = redis.register_script("return redis.call(unpack(ARGV))")
         with pytest.raises(ResponseError, match=r"The user executing the script can't|ACL failure in script"):
             script(args=words(text))
-    assert everything_in(held.admin) == before
+    assert everything_in(filled_redis.admin) == before
 
 
 @pytest.mark.parametrize(
     "text", ["FLUSHALL", "KEYS *", "CONFIG SET maxmemory 1", "SHUTDOWN", "ACL LIST", "SET other x"]
 )
-def test_nor_may_a_worker(text: str, held: Guarded) -> None:
-    with held.redis(WORKER) as redis:
+def test_nor_may_a_worker(text: str, filled_redis: RestrictedRedis) -> None:
+    with filled_redis.redis(WORKER) as redis:
         call: Any = redis.execute_command
         with pytest.raises(NoPermissionError):
             call(*text.split(" "))
@@ -124,10 +124,10 @@ CASES = [(user, call) for user in (PRODUCER, ROOMS) for call in CALLS] + [(PRODU
 
 @pytest.mark.parametrize(("user", "call"), CASES)
 def test_what_a_user_may_not_do_is_an_error_that_says_so_and_nothing_is_done(
-    user: str, call: str, held: Guarded
+    user: str, call: str, filled_redis: RestrictedRedis
 ) -> None:
-    before = everything_in(held.admin)
+    before = everything_in(filled_redis.admin)
     said = r"this Redis user may not do this \(NOPERM\): nothing was changed"
-    with Client(held.url(user)) as client, pytest.raises(QueueUnavailable, match=said):
+    with Client(filled_redis.url(user)) as client, pytest.raises(QueueUnavailable, match=said):
         (CALLS | ROOM_CALLS)[call](client)
-    assert everything_in(held.admin) == before
+    assert everything_in(filled_redis.admin) == before

@@ -11,7 +11,7 @@ from streamstop import (
 )
 from streamstop._core.lane import Lane
 from streamstop.operations import StopMPUTask, StopStreamIngest
-from tests.support.foreign_messages import message
+from tests.support.foreign_messages import foreign_message
 from tests.support.world import ALIYUN, TENCENT, world
 
 
@@ -20,7 +20,7 @@ def test_a_producer_in_another_language_is_served_through_the_lane_queue(tmp_pat
         made.simulator.settings(auto_start=True)
         lane = Lane(TENCENT, "trtc.StopStreamIngest")
         command = {"operation": lane.operation, "account": TENCENT, "params": {"SdkAppId": 1, "TaskId": "from go"}}
-        made.redis.lpush(lane.queue, message(command, job_id="go-1", queue=lane.queue))
+        made.redis.lpush(lane.queue, foreign_message(command, job_id="go-1", queue=lane.queue))
         assert made.client.job("go-1").outcome(30).result is Result.STOPPED
 
 
@@ -47,14 +47,14 @@ def test_bad_messages_end_refused_or_are_set_aside_and_the_lane_goes_on(tmp_path
         unreadable = [
             "not JSON at all",
             "[]",
-            message(good, job_id="another-task", task="celery.backend_cleanup"),
+            foreign_message(good, job_id="another-task", task="celery.backend_cleanup"),
         ]
         for job_id, command in refused.items():
-            made.redis.lpush(lane.queue, message(command, job_id=job_id, queue=lane.queue))
+            made.redis.lpush(lane.queue, foreign_message(command, job_id=job_id, queue=lane.queue))
         for text in unreadable:
             made.redis.lpush(lane.queue, text)
         for job_id, spoilt in unbeginnable.items():
-            made.redis.lpush(lane.queue, message(good, job_id=job_id, queue=lane.queue, **spoilt))
+            made.redis.lpush(lane.queue, foreign_message(good, job_id=job_id, queue=lane.queue, **spoilt))
         last = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="after all these"), account=TENCENT)
         outcomes = {job_id: made.client.job(job_id).outcome(30) for job_id in refused}
         assert {outcome.result for outcome in outcomes.values()} == {Result.REFUSED}
@@ -80,7 +80,7 @@ def test_messages_that_are_left_to_a_newer_worker_hold_up_no_other(tmp_path: Pat
         lane = Lane(ALIYUN, "live.StopMPUTask")  # ten calls a second
         newer = {"v": 2, "operation": lane.operation, "account": ALIYUN, "params": {"AppId": "a", "TaskId": "newer"}}
         for number in range(200):
-            made.redis.lpush(lane.queue, message(newer, job_id=f"newer-{number}", queue=lane.queue))
+            made.redis.lpush(lane.queue, foreign_message(newer, job_id=f"newer-{number}", queue=lane.queue))
         stops = [Command(operation=StopMPUTask(app_id="a", task_id=f"t{n}"), account=ALIYUN) for n in range(20)]
         jobs = made.client.enqueue_many(stops)
         assert {outcome.result for outcome in made.client.outcomes(jobs, timeout=30)} == {Result.STOPPED}

@@ -40,8 +40,8 @@ from tests.support.planted_secrets import (
     V1,
     V3,
     WRONG,
-    found_in,
-    stands_in,
+    contains_secret,
+    secrets_in,
 )
 from tests.support.polling import eventually
 from tests.support.redis_content import everything_in
@@ -53,9 +53,9 @@ from tests.support.world import World, world
 def test_a_secret_is_found_however_it_is_written(before: str) -> None:
     for secret in EVERY_SECRET:
         for written in (secret, quote(secret), quote(quote(secret, safe=""), safe=""), repr([secret])):
-            assert found_in(f"{before}{written}c") == [secret]
-        assert found_in(base64.b64encode(f"{before}{secret}c".encode())) == [secret]
-    assert found_in("hush+v3/secret") == []
+            assert secrets_in(f"{before}{written}c") == [secret]
+        assert secrets_in(base64.b64encode(f"{before}{secret}c".encode())) == [secret]
+    assert secrets_in("hush+v3/secret") == []
 
 
 @contextmanager
@@ -204,11 +204,11 @@ def test_no_secret_is_written_shown_or_sent_whatever_goes_wrong(tmp_path: Path) 
         told += heard
         assert any("RemoteProtocolError" in command for command in heard)
         for event in ("task-received", "task-succeeded", "task-failed", "task-retried", "worker-online"):
-            assert any(stands_in(event, command.encode()) for command in heard), event
+            assert any(contains_secret(event, command.encode()) for command in heard), event
         told += control_answers(made.simulator.url)
         told.append(everything_in(made.redis).decode(errors="surrogateescape"))
         assert running.text().count('"message": "you sent *** and ***"') >= 3
-        assert {secret for one in told for secret in found_in(one)} == set()
+        assert {secret for one in told for secret in secrets_in(one)} == set()
 
 
 def await_more(running: WorkerProcess, text: str, times: int) -> None:

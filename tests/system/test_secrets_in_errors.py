@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from streamstop_simulator.demo.embedded_redis import redis_server
-from tests.support.planted_secrets import MISTAKEN, PASSWORD, found_in
+from tests.support.planted_secrets import MISTAKEN, PASSWORD, secrets_in
 
 
 def streamstop(environ: Mapping[str, str], *arguments: str, code: int) -> str:
@@ -44,7 +44,7 @@ def test_what_is_wrong_at_the_start_is_said_without_a_secret(tmp_path: Path, lev
         )
         assert done.returncode == 1
         assert "streamstop: " in done.stderr
-        assert found_in(done.stdout + done.stderr) == []
+        assert secrets_in(done.stdout + done.stderr) == []
 
 
 def test_the_command_line_says_what_is_wrong_without_a_secret(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_the_command_line_says_what_is_wrong_without_a_secret(tmp_path: Path) ->
             for arguments in (["stop", "--from", str(lines), "--account", "a"], ["job", "x"], ["room", "show", "r"]):
                 told = streamstop({"STREAMSTOP_REDIS_URL": url, "STREAMSTOP_REDIS_TIMEOUT": "1"}, *arguments, code=code)
                 assert told
-                assert found_in(told) == []
+                assert secrets_in(told) == []
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
@@ -87,4 +87,4 @@ for log in (structlog.get_logger("ours"), logging.getLogger("celery.worker")):
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
     assert done.stderr.count("RuntimeError: unforeseen") == 2
-    assert found_in(done.stdout + done.stderr) == []
+    assert secrets_in(done.stdout + done.stderr) == []

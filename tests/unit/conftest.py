@@ -6,27 +6,27 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.support.lane_driver import LaneHands
-from tests.support.manual_clock import MovedClock, fake_redis
+from tests.support.lane_driver import LaneDriver
+from tests.support.manual_clock import ManualClock, fake_redis
 
 
 @pytest.fixture
-def clock() -> MovedClock:
-    return MovedClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def redis(clock: MovedClock) -> Iterator[Redis]:
+def redis(clock: ManualClock) -> Iterator[Redis]:
     with fake_redis(clock) as redis:
         yield redis
 
 
 @pytest.fixture
-def lane(redis: Redis, clock: MovedClock) -> LaneHands:
+def lane(redis: Redis, clock: ManualClock) -> LaneDriver:
     """A lane of 10 calls a second."""
-    return LaneHands(redis, clock, limit=10)
+    return LaneDriver(redis, clock, limit=10)
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def accounts_file(tmp_path: Path) -> Path:
     return tmp_path / "accounts.toml"

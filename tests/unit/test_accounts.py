@@ -13,13 +13,13 @@ from streamstop_worker.credentials import Sources
 from tests.support.accounts_files import ALIYUN, EXAMPLE, TENCENT, secret_file
 
 
-def test_every_key_is_read(file: Path) -> None:
-    file.write_text(
+def test_every_key_is_read(accounts_file: Path) -> None:
+    accounts_file.write_text(
         ALIYUN
         + 'security_token = "token"\nregion = "cn-shanghai"\nendpoint = "https://live-vpc.cn-shanghai.aliyuncs.com/"\n'
         'signature = "v1"\n[accounts.live-cn.limits]\n"live.StopMPUTask" = 8\n"live.GetMPUTaskStatus" = 0.5\n' + TENCENT
     )
-    assert load_accounts(file, {}) == {
+    assert load_accounts(accounts_file, {}) == {
         "live-cn": Account(
             "live-cn",
             "aliyun",
@@ -35,19 +35,19 @@ def test_every_key_is_read(file: Path) -> None:
     }
 
 
-def test_what_is_left_out_has_its_default(file: Path) -> None:
-    file.write_text(ALIYUN)
-    assert load_accounts(file, {}) == {"live-cn": Account("live-cn", "aliyun", "LTAI-id", "hush-hush")}
+def test_what_is_left_out_has_its_default(accounts_file: Path) -> None:
+    accounts_file.write_text(ALIYUN)
+    assert load_accounts(accounts_file, {}) == {"live-cn": Account("live-cn", "aliyun", "LTAI-id", "hush-hush")}
 
 
-def test_each_secret_may_come_from_the_environment_or_a_file(file: Path, tmp_path: Path) -> None:
+def test_each_secret_may_come_from_the_environment_or_a_file(accounts_file: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("from-file\n")
     (tmp_path / "token").write_text("token-file\r\n")
-    file.write_text(
+    accounts_file.write_text(
         '[accounts.a]\nvendor = "aliyun"\naccess_key_id = { env = "KEY" }\naccess_key_secret = { file = "secret" }\n'
         f'security_token = {{ file = "{tmp_path}/token" }}'
     )
-    account = load_accounts(file, {"KEY": "from-env"})["a"]
+    account = load_accounts(accounts_file, {"KEY": "from-env"})["a"]
     secrets = (account.access_key_id, account.access_key_secret, account.security_token)
     assert secrets == ("from-env", "from-file", "token-file")
 
@@ -62,10 +62,10 @@ def test_the_example_is_read() -> None:
     assert accounts["live-cn"].limits == {"live.StopMPUTask": 8.0}
 
 
-def test_no_repr_shows_a_secret(file: Path) -> None:
-    file.write_text(ALIYUN + 'security_token = "hush-token"')
-    accounts = Accounts(file, {"OTHER": "hush-env"})
-    for shown in (repr(accounts), repr(accounts.get("live-cn")), repr(load_accounts(file, {}))):
+def test_no_repr_shows_a_secret(accounts_file: Path) -> None:
+    accounts_file.write_text(ALIYUN + 'security_token = "hush-token"')
+    accounts = Accounts(accounts_file, {"OTHER": "hush-env"})
+    for shown in (repr(accounts), repr(accounts.get("live-cn")), repr(load_accounts(accounts_file, {}))):
         assert "hush" not in shown
         assert "LTAI-id" not in shown
 
@@ -82,9 +82,9 @@ def test_neither_a_validation_error_nor_a_table_shows_a_secret(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["a", "0", "live-cn", "live_cn-2", "a" * 63])
-def test_a_name_may_have_63_of_the_allowed_characters(file: Path, name: str) -> None:
-    file.write_text(ALIYUN.replace("live-cn", name))
-    assert list(load_accounts(file, {})) == [name]
+def test_a_name_may_have_63_of_the_allowed_characters(accounts_file: Path, name: str) -> None:
+    accounts_file.write_text(ALIYUN.replace("live-cn", name))
+    assert list(load_accounts(accounts_file, {})) == [name]
 
 
 @pytest.mark.parametrize(
@@ -99,25 +99,25 @@ def test_a_name_may_have_63_of_the_allowed_characters(file: Path, name: str) -> 
         "https://[2001:db8::1]",
     ],
 )
-def test_an_endpoint_is_https_or_on_loopback(file: Path, endpoint: str) -> None:
-    file.write_text(ALIYUN + f'endpoint = "{endpoint}"')
-    account = load_accounts(file, {})["live-cn"]
+def test_an_endpoint_is_https_or_on_loopback(accounts_file: Path, endpoint: str) -> None:
+    accounts_file.write_text(ALIYUN + f'endpoint = "{endpoint}"')
+    account = load_accounts(accounts_file, {})["live-cn"]
     assert account.origin("ignored") == endpoint
 
 
-def test_without_an_endpoint_the_products_host_is_called(file: Path) -> None:
-    file.write_text(ALIYUN)
-    assert load_accounts(file, {})["live-cn"].origin("rtc.aliyuncs.com") == "https://rtc.aliyuncs.com"
+def test_without_an_endpoint_the_products_host_is_called(accounts_file: Path) -> None:
+    accounts_file.write_text(ALIYUN)
+    assert load_accounts(accounts_file, {})["live-cn"].origin("rtc.aliyuncs.com") == "https://rtc.aliyuncs.com"
 
 
-def test_a_reload_takes_over_the_file_the_environment_and_the_secret_files(file: Path, tmp_path: Path) -> None:
+def test_a_reload_takes_over_the_file_the_environment_and_the_secret_files(accounts_file: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("old-secret")
     environ = {"KEY": "old-id"}
-    file.write_text(secret_file("secret").replace('"LTAI-id"', '{ env = "KEY" }'))
-    accounts = Accounts(file, environ)
+    accounts_file.write_text(secret_file("secret").replace('"LTAI-id"', '{ env = "KEY" }'))
+    accounts = Accounts(accounts_file, environ)
     (tmp_path / "secret").write_text("new-secret")
     environ["KEY"] = "new-id"
-    file.write_text(file.read_text() + TENCENT)
+    accounts_file.write_text(accounts_file.read_text() + TENCENT)
     before = accounts.get("live-cn")
     assert before is not None
     assert before.access_key_id == "old-id"
@@ -128,21 +128,21 @@ def test_a_reload_takes_over_the_file_the_environment_and_the_secret_files(file:
     assert list(accounts.names) == ["live-cn", "trtc"]
 
 
-def test_a_reload_with_a_mistake_keeps_the_accounts_that_work(file: Path) -> None:
-    file.write_text(ALIYUN)
-    accounts = Accounts(file, {})
-    file.write_text(ALIYUN + "region = 5")
+def test_a_reload_with_a_mistake_keeps_the_accounts_that_work(accounts_file: Path) -> None:
+    accounts_file.write_text(ALIYUN)
+    accounts = Accounts(accounts_file, {})
+    accounts_file.write_text(ALIYUN + "region = 5")
     with pytest.raises(InvalidSettings, match="region"):
         accounts.reload()
     assert list(accounts.names) == ["live-cn"]
     assert accounts.get("live-cn") == Account("live-cn", "aliyun", "LTAI-id", "hush-hush")
 
 
-def test_an_account_that_the_file_does_not_have_is_none(file: Path) -> None:
-    file.write_text(ALIYUN)
-    assert Accounts(file, {}).get("other") is None
+def test_an_account_that_the_file_does_not_have_is_none(accounts_file: Path) -> None:
+    accounts_file.write_text(ALIYUN)
+    assert Accounts(accounts_file, {}).get("other") is None
 
 
-def test_one_key_in_two_regions_of_tencent_is_two_accounts(file: Path) -> None:
-    file.write_text(TENCENT + TENCENT.replace("trtc", "trtc-2").replace("ap-singapore", "ap-bangkok"))
-    assert list(load_accounts(file, {})) == ["trtc", "trtc-2"]
+def test_one_key_in_two_regions_of_tencent_is_two_accounts(accounts_file: Path) -> None:
+    accounts_file.write_text(TENCENT + TENCENT.replace("trtc", "trtc-2").replace("ap-singapore", "ap-bangkok"))
+    assert list(load_accounts(accounts_file, {})) == ["trtc", "trtc-2"]

@@ -24,8 +24,8 @@ from tests.support.accounts_files import ALIYUN, TENCENT, complaint, secret_file
         (b"[accounts]\nlive-cn = 5", "accounts.live-cn: must be a table"),
     ],
 )
-def test_a_file_that_is_none_of_ours_is_a_mistake(file: Path, content: bytes, said: str) -> None:
-    assert complaint(file, content).startswith(said)
+def test_a_file_that_is_none_of_ours_is_a_mistake(accounts_file: Path, content: bytes, said: str) -> None:
+    assert complaint(accounts_file, content).startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ def test_a_file_that_is_none_of_ours_is_a_mistake(file: Path, content: bytes, sa
         ('"hush-hush"', '" hush-hush"', "accounts.live-cn.access_key_secret: must hold printable ASCII"),
     ],
 )
-def test_a_mistake_in_an_account_names_its_key(file: Path, old: str, new: str, said: str) -> None:
+def test_a_mistake_in_an_account_names_its_key(accounts_file: Path, old: str, new: str, said: str) -> None:
     assert old in ALIYUN
-    assert complaint(file, ALIYUN.replace(old, new)).startswith(said)
+    assert complaint(accounts_file, ALIYUN.replace(old, new)).startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_a_mistake_in_an_account_names_its_key(file: Path, old: str, new: str, s
         ("limits = 5", "limits: must be a table"),
     ],
 )
-def test_a_mistake_in_an_optional_key_is_none_the_less_one(file: Path, line: str, said: str) -> None:
-    assert complaint(file, ALIYUN + line, {"EMPTY": ""}).startswith(f"accounts.live-cn.{said}")
+def test_a_mistake_in_an_optional_key_is_none_the_less_one(accounts_file: Path, line: str, said: str) -> None:
+    assert complaint(accounts_file, ALIYUN + line, {"EMPTY": ""}).startswith(f"accounts.live-cn.{said}")
 
 
 @pytest.mark.parametrize(
@@ -102,73 +102,76 @@ def test_a_mistake_in_an_optional_key_is_none_the_less_one(file: Path, line: str
         '"https://lïve.aliyuncs.com"',
     ],
 )
-def test_an_endpoint_is_nothing_but_scheme_host_and_port(file: Path, endpoint: str) -> None:
-    said = complaint(file, ALIYUN + f"endpoint = {endpoint}")
+def test_an_endpoint_is_nothing_but_scheme_host_and_port(accounts_file: Path, endpoint: str) -> None:
+    said = complaint(accounts_file, ALIYUN + f"endpoint = {endpoint}")
     assert said.startswith('accounts.live-cn.endpoint: must be "https://<host>" or "https://<host>:<port>"')
 
 
 @pytest.mark.parametrize("host", ["live.aliyuncs.com", "10.0.0.1", "localhost.evil.com", "[2001:db8::1]", "127.1"])
-def test_plain_http_is_refused_off_loopback(file: Path, host: str) -> None:
-    said = complaint(file, ALIYUN + f'endpoint = "http://{host}"')
+def test_plain_http_is_refused_off_loopback(accounts_file: Path, host: str) -> None:
+    said = complaint(accounts_file, ALIYUN + f'endpoint = "http://{host}"')
     assert said.startswith('accounts.live-cn.endpoint: must begin with "https://"')
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "nan", "inf", "-inf", "true", '"8"', "1e-9", "1e9", "[8]"])
-def test_a_limit_is_a_positive_number_within_reason(file: Path, limit: str) -> None:
-    said = complaint(file, ALIYUN + f'limits = {{ "live.StopMPUTask" = {limit} }}')
+def test_a_limit_is_a_positive_number_within_reason(accounts_file: Path, limit: str) -> None:
+    said = complaint(accounts_file, ALIYUN + f'limits = {{ "live.StopMPUTask" = {limit} }}')
     assert said == (
         'accounts.live-cn.limits."live.StopMPUTask": must be a number of calls per second from 0.001 to 100000'
     )
 
 
-def test_a_limit_of_an_unknown_operation_names_the_nearest(file: Path) -> None:
-    said = complaint(file, ALIYUN + 'limits = { "live.StopMPUTsk" = 8 }')
+def test_a_limit_of_an_unknown_operation_names_the_nearest(accounts_file: Path) -> None:
+    said = complaint(accounts_file, ALIYUN + 'limits = { "live.StopMPUTsk" = 8 }')
     assert said.startswith('accounts.live-cn.limits."live.StopMPUTsk": operation ')
     assert "live.StopMPUTask" in said
 
 
-def test_a_limit_of_another_vendors_operation_is_a_mistake(file: Path) -> None:
-    said = complaint(file, ALIYUN + 'limits = { "trtc.StopStreamIngest" = 8 }')
+def test_a_limit_of_another_vendors_operation_is_a_mistake(accounts_file: Path) -> None:
+    said = complaint(accounts_file, ALIYUN + 'limits = { "trtc.StopStreamIngest" = 8 }')
     assert said == (
         'accounts.live-cn.limits: "trtc.StopStreamIngest" is an operation of vendor "tencent", '
         'and this account\'s is "aliyun"'
     )
 
 
-def test_an_operation_without_quotes_is_told_to_be_quoted(file: Path) -> None:
-    said = complaint(file, ALIYUN + "limits = { live.StopMPUTask = 8 }")
+def test_an_operation_without_quotes_is_told_to_be_quoted(accounts_file: Path) -> None:
+    said = complaint(accounts_file, ALIYUN + "limits = { live.StopMPUTask = 8 }")
     assert said == (
         'accounts.live-cn.limits.live: must be a number; put the operation\'s id in quotes: "live.StopMPUTask" = 8'
     )
 
 
-def test_tencent_needs_a_region(file: Path) -> None:
-    said = complaint(file, TENCENT.replace('region = "ap-singapore"', ""))
+def test_tencent_needs_a_region(accounts_file: Path) -> None:
+    said = complaint(accounts_file, TENCENT.replace('region = "ap-singapore"', ""))
     assert said.startswith('accounts.trtc.region: is required for vendor "tencent": the X-TC-Region')
 
 
-def test_tencent_knows_one_signature_only(file: Path) -> None:
-    said = complaint(file, TENCENT + 'signature = "v3"')
+def test_tencent_knows_one_signature_only(accounts_file: Path) -> None:
+    said = complaint(accounts_file, TENCENT + 'signature = "v3"')
     assert said == 'accounts.trtc.signature: is only for vendor "aliyun"; leave it out'
 
 
 @pytest.mark.parametrize("secret", ['{ env = "LTAIhushHush1" }', '{ env = "hush_hush" }'])
-def test_a_secret_in_the_place_of_its_variables_name_is_not_repeated(file: Path, secret: str) -> None:
-    said = complaint(file, ALIYUN.replace('"hush-hush"', secret))
+def test_a_secret_in_the_place_of_its_variables_name_is_not_repeated(accounts_file: Path, secret: str) -> None:
+    said = complaint(accounts_file, ALIYUN.replace('"hush-hush"', secret))
     assert said == "accounts.live-cn.access_key_secret: the environment variable that it names is not set"
 
 
-def test_a_secret_in_the_place_of_its_files_name_is_not_repeated(file: Path) -> None:
-    said = complaint(file, ALIYUN.replace('"hush-hush"', '{ file = "hush-hush" }'))
+def test_a_secret_in_the_place_of_its_files_name_is_not_repeated(accounts_file: Path) -> None:
+    said = complaint(accounts_file, ALIYUN.replace('"hush-hush"', '{ file = "hush-hush" }'))
     assert (
         said == "accounts.live-cn.access_key_secret: the file that it names cannot be read: No such file or directory"
     )
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n"])
-def test_a_secret_file_that_is_empty_is_a_mistake(file: Path, tmp_path: Path, content: bytes) -> None:
+def test_a_secret_file_that_is_empty_is_a_mistake(accounts_file: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "secret").write_bytes(content)
-    assert complaint(file, secret_file("secret")) == "accounts.live-cn.access_key_secret: the file secret is empty"
+    assert (
+        complaint(accounts_file, secret_file("secret"))
+        == "accounts.live-cn.access_key_secret: the file secret is empty"
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,21 +182,21 @@ def test_a_secret_file_that_is_empty_is_a_mistake(file: Path, tmp_path: Path, co
         ("/dev/zero", "is too long for a credential"),
     ],
 )
-def test_a_secret_file_that_cannot_be_read_is_a_mistake(file: Path, name: str, said: str) -> None:
-    message = complaint(file, secret_file(name))
+def test_a_secret_file_that_cannot_be_read_is_a_mistake(accounts_file: Path, name: str, said: str) -> None:
+    message = complaint(accounts_file, secret_file(name))
     assert message.startswith("accounts.live-cn.access_key_secret: the file ")
     assert message.endswith(said)
 
 
-def test_a_secret_file_of_bytes_is_a_mistake_that_repeats_none(file: Path, tmp_path: Path) -> None:
+def test_a_secret_file_of_bytes_is_a_mistake_that_repeats_none(accounts_file: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"hush-hush\xff")
-    said = complaint(file, secret_file("secret"))
+    said = complaint(accounts_file, secret_file("secret"))
     assert said == "accounts.live-cn.access_key_secret: file must be the path of a text file"
 
 
-def test_a_secret_file_with_two_lines_is_a_mistake(file: Path, tmp_path: Path) -> None:
+def test_a_secret_file_with_two_lines_is_a_mistake(accounts_file: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hush-hush\nhush-hush\n")
-    assert complaint(file, secret_file("secret")).startswith(
+    assert complaint(accounts_file, secret_file("secret")).startswith(
         "accounts.live-cn.access_key_secret: the file secret must hold printable ASCII"
     )
 
@@ -205,9 +208,9 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path, name: str, said
     assert str(raised.value) == f"{tmp_path / name}: cannot be read: {said}"
 
 
-def test_one_key_under_two_names_is_a_mistake_for_a_limit_holds_for_both(file: Path) -> None:
+def test_one_key_under_two_names_is_a_mistake_for_a_limit_holds_for_both(accounts_file: Path) -> None:
     twice = ALIYUN + ALIYUN.replace("live-cn", "live-twin")
     assert (
-        complaint(file, twice)
+        complaint(accounts_file, twice)
         == "accounts.live-twin.access_key_id: is also the key of account live-cn: name each key once"
     )

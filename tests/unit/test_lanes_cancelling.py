@@ -4,12 +4,12 @@ from datetime import timedelta
 
 from streamstop._wire.reports import Dropped
 from tests.support.celery_messages import celery_message
-from tests.support.lane_driver import CANCELLED, ENDED, LEASE, LaneHands
+from tests.support.lane_driver import CANCELLED, ENDED, LEASE, LaneDriver
 
 # Jobs that are taken back
 
 
-def test_a_waiting_job_that_is_cancelled_is_never_called_and_costs_no_slot(lane: LaneHands) -> None:
+def test_a_waiting_job_that_is_cancelled_is_never_called_and_costs_no_slot(lane: LaneDriver) -> None:
     lane.publish("a", "b")
     assert lane.cancel("a") == "cancelled"
     assert lane.record("a") == CANCELLED
@@ -17,7 +17,7 @@ def test_a_waiting_job_that_is_cancelled_is_never_called_and_costs_no_slot(lane:
     assert lane.slot("b") == timedelta(0)
 
 
-def test_a_deferred_job_that_is_cancelled_is_forgotten_at_once(lane: LaneHands) -> None:
+def test_a_deferred_job_that_is_cancelled_is_forgotten_at_once(lane: LaneDriver) -> None:
     lane.publish("a")
     lane.take()
     lane.retry("a")
@@ -26,7 +26,7 @@ def test_a_deferred_job_that_is_cancelled_is_forgotten_at_once(lane: LaneHands) 
     assert lane.record("a") == CANCELLED
 
 
-def test_a_taken_job_cannot_be_cancelled_nor_one_that_has_ended(lane: LaneHands) -> None:
+def test_a_taken_job_cannot_be_cancelled_nor_one_that_has_ended(lane: LaneDriver) -> None:
     lane.publish("a")
     lane.take()
     assert lane.cancel("a") == "claimed"
@@ -35,7 +35,7 @@ def test_a_taken_job_cannot_be_cancelled_nor_one_that_has_ended(lane: LaneHands)
     assert lane.record("a") == ENDED
 
 
-def test_a_shutdowns_job_that_was_cancelled_has_a_lease_until_it_is_counted(lane: LaneHands) -> None:
+def test_a_shutdowns_job_that_was_cancelled_has_a_lease_until_it_is_counted(lane: LaneDriver) -> None:
     message = celery_message(lane.lane, lane.job_id("a"))
     message = message[:-1] + b', "said": "{\\"shutdown\\": 1}"}'
     lane.push(message)

@@ -9,7 +9,7 @@ from click.shell_completion import ShellComplete
 from streamstop.cli import main
 from streamstop.cli.dead_filters import Duration
 from streamstop.operations import OPERATIONS
-from tests.support.dead_cli import NOWHERE, run
+from tests.support.dead_cli import NOWHERE, run_dead
 
 # Input, help, completion: nothing here reaches a queue.
 
@@ -22,7 +22,7 @@ def _nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_nowhere")
 @pytest.mark.parametrize("command", ["", "list", "show", "requeue", "drop"])
 def test_every_command_has_a_help_page_with_an_example(command: str) -> None:
-    page = run(f"{command} --help")
+    page = run_dead(f"{command} --help")
     assert page.exit_code == 0
     assert f"streamstop dead {command}".strip() in page.stdout.partition("Examples:")[2]
 
@@ -53,7 +53,7 @@ def test_every_command_has_a_help_page_with_an_example(command: str) -> None:
     ],
 )
 def test_bad_input_exits_2_and_says_what_is_wrong(command: str, complaint: str) -> None:
-    result = run(command)
+    result = run_dead(command)
     assert result.exit_code == 2
     assert complaint in " ".join(result.stderr.split())
     assert result.stdout == ""
@@ -61,7 +61,7 @@ def test_bad_input_exits_2_and_says_what_is_wrong(command: str, complaint: str) 
 
 @pytest.mark.usefixtures("_nowhere")
 def test_an_id_on_standard_input_that_is_no_text_exits_2() -> None:
-    assert run("requeue -", b"a\n\xff\n").exit_code == 2
+    assert run_dead("requeue -", b"a\n\xff\n").exit_code == 2
 
 
 @pytest.mark.usefixtures("_nowhere")
@@ -69,7 +69,7 @@ def test_an_id_on_standard_input_that_is_no_text_exits_2() -> None:
     "command", ["list", "list --json", "show x", "requeue x", "requeue --all --yes", "requeue --dry-run x", "drop x"]
 )
 def test_without_redis_it_exits_4_and_says_so(command: str) -> None:
-    result = run(command)
+    result = run_dead(command)
     assert result.exit_code == 4
     assert result.stderr.startswith("Error: Redis did not answer (ConnectionError): ")
     assert result.stdout == ""

@@ -10,35 +10,35 @@ from streamstop._redis.dead import DeadLetterStore
 from streamstop.client import Client
 from streamstop.jobs import Job
 from streamstop.outcomes import Outcome, Result
-from tests.support.dead_cli import NO_LETTER, objects, run
-from tests.support.dead_letters import LANE, OTHER, Cemetery
+from tests.support.dead_cli import NO_LETTER, objects, run_dead
+from tests.support.dead_letters import LANE, OTHER, FailingLanes
 
 # requeue and drop
 
 
-def waiting(cemetery: Cemetery) -> list[str]:
-    return sorted({message["headers"]["id"] for lane in (LANE, OTHER) for message in cemetery.waiting(lane)})
+def waiting(failing_lanes: FailingLanes) -> list[str]:
+    return sorted({message["headers"]["id"] for lane in (LANE, OTHER) for message in failing_lanes.waiting(lane)})
 
 
-def test_ids_are_requeued_without_a_question_and_the_new_jobs_are_printed(letters: Cemetery) -> None:
-    result = run(f"requeue {LANE.name}.a {OTHER.name}.b {LANE.name}.a")
+def test_ids_are_requeued_without_a_question_and_the_new_jobs_are_printed(four_letters: FailingLanes) -> None:
+    result = run_dead(f"requeue {LANE.name}.a {OTHER.name}.b {LANE.name}.a")
     assert result.exit_code == 0
-    assert sorted(result.stdout.splitlines()) == waiting(letters)
+    assert sorted(result.stdout.splitlines()) == waiting(four_letters)
     assert result.stderr == "2 dead letters requeued; look at a job with `streamstop job ID`\n"
-    assert letters.ids() == ["c", "unreadable-1"]
+    assert four_letters.ids() == ["c", "unreadable-1"]
 
 
-def test_ids_can_stand_on_standard_input(letters: Cemetery) -> None:
-    listed = objects(run("list --json --limit 2").stdout)
+def test_ids_can_stand_on_standard_input(four_letters: FailingLanes) -> None:
+    listed = objects(run_dead("list --json --limit 2").stdout)
     ids = "\n".join(one["id"] for one in listed) + "\n\n"
-    assert run("requeue -", ids).exit_code == 0
-    assert letters.ids() == ["c", "unreadable-1"]
-    assert run("drop -", f" {LANE.name}.c \r\n").stdout == f"dropped  {LANE.name}.c\n"
-    assert run("requeue -", "").stderr.startswith("0 dead letters requeued")
+    assert run_dead("requeue -", ids).exit_code == 0
+    assert four_letters.ids() == ["c", "unreadable-1"]
+    assert run_dead("drop -", f" {LANE.name}.c \r\n").stdout == f"dropped  {LANE.name}.c\n"
+    assert run_dead("requeue -", "").stderr.startswith("0 dead letters requeued")
 
 
-def test_what_cannot_be_requeued_or_is_gone_is_told_and_the_rest_goes_on(letters: Cemetery) -> None:
-    result = run(f"requeue {NO_LETTER} unreadable-1 {LANE.name}.a")
+def test_what_cannot_be_requeued_or_is_gone_is_told_and_the_rest_goes_on(four_letters: FailingLanes) -> None:
+    result = run_dead(f"requeue {NO_LETTER} unreadable-1 {LANE.name}.a")
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 1
     assert result.stderr.splitlines() == [
@@ -46,85 +46,87 @@ def test_what_cannot_be_requeued_or_is_gone_is_told_and_the_rest_goes_on(letters
         "not requeued: dead letter unreadable-1 has no command: it is no message that a worker can read",
         "1 dead letter requeued, 2 not; look at a job with `streamstop job ID`",
     ]
-    dropped = run(f"drop {NO_LETTER} unreadable-1")
+    dropped = run_dead(f"drop {NO_LETTER} unreadable-1")
     assert (dropped.exit_code, dropped.stdout) == (1, "dropped  unreadable-1\n")
-    assert letters.ids() == ["b", "c"]
+    assert four_letters.ids() == ["b", "c"]
 
 
-def test_json_tells_of_every_letter_what_became_of_it(letters: Cemetery) -> None:
-    gone, requeued = objects(run(f"requeue --json {NO_LETTER} {LANE.name}.a").stdout)
+def test_json_tells_of_every_letter_what_became_of_it(four_letters: FailingLanes) -> None:
+    gone, requeued = objects(run_dead(f"requeue --json {NO_LETTER} {LANE.name}.a").stdout)
     names = {"letter", "job_id", "account", "operation", "problem", "outcome"}
     assert set(gone) == set(requeued) == names
     assert (gone["letter"], gone["job_id"]) == (NO_LETTER, None)
     assert "no dead letter" in gone["problem"]
     assert (requeued["letter"], requeued["problem"], requeued["account"]) == (f"{LANE.name}.a", None, "live-cn")
-    assert [requeued["job_id"]] == waiting(letters)
-    assert objects(run(f"drop --json {LANE.name}.c").stdout) == [
+    assert [requeued["job_id"]] == waiting(four_letters)
+    assert objects(run_dead(f"drop --json {LANE.name}.c").stdout) == [
         {"letter": f"{LANE.name}.c", "dropped": True, "problem": None}
     ]
 
 
 @pytest.mark.parametrize("command", ["requeue", "drop"])
-def test_without_a_terminal_many_are_not_touched_unless_yes_is_said(letters: Cemetery, command: str) -> None:
-    result = run(f"{command} --account live-cn")
+def test_without_a_terminal_many_are_not_touched_unless_yes_is_said(four_letters: FailingLanes, command: str) -> None:
+    result = run_dead(f"{command} --account live-cn")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         f"Error: 3 dead letters match, and there is no terminal to confirm on: pass --yes to {command} them\n"
     )
-    assert letters.dead.count() == 4
-    assert run(f"{command} --account trtc-sg --yes").exit_code == 0
-    assert letters.dead.count() == 3
+    assert four_letters.dead.count() == 4
+    assert run_dead(f"{command} --account trtc-sg --yes").exit_code == 0
+    assert four_letters.dead.count() == 3
 
 
 @pytest.mark.parametrize("command", ["requeue", "drop"])
 def test_on_a_terminal_it_is_asked_with_the_number_and_nothing_is_done_without_agreement(
-    letters: Cemetery, command: str
+    four_letters: FailingLanes, command: str
 ) -> None:
-    result = run(f"{command} --account live-cn", "n\n", on_terminal=True)
+    result = run_dead(f"{command} --account live-cn", "n\n", on_terminal=True)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[:2] == ["3 dead letters match:", "     1  refused     Forbidden.RAM  live-cn"]
     assert f"{command.capitalize()} them? [y/N]" in result.stderr
-    assert run(f"{command} --account live-cn", "", on_terminal=True).exit_code == 130
-    assert letters.dead.count() == 4
-    assert run(f"{command} --older-than 3m --result not_found", "y\n", on_terminal=True).exit_code == 0
-    assert letters.dead.count() == 3
+    assert run_dead(f"{command} --account live-cn", "", on_terminal=True).exit_code == 130
+    assert four_letters.dead.count() == 4
+    assert run_dead(f"{command} --older-than 3m --result not_found", "y\n", on_terminal=True).exit_code == 0
+    assert four_letters.dead.count() == 3
 
 
 def test_what_dies_after_the_question_was_asked_is_not_requeued(
-    letters: Cemetery, monkeypatch: pytest.MonkeyPatch
+    four_letters: FailingLanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def agree(*_: object, **__: object) -> bool:
-        letters.die("later")
+        four_letters.fail_job("later")
         return True
 
     monkeypatch.setattr(click, "confirm", agree)
-    run("requeue --account live-cn", on_terminal=True)
-    assert letters.ids() == ["b", "unreadable-1", "later"]
+    run_dead("requeue --account live-cn", on_terminal=True)
+    assert four_letters.ids() == ["b", "unreadable-1", "later"]
 
 
-def test_all_is_said_on_purpose(letters: Cemetery) -> None:
-    assert run("requeue --all --yes").exit_code == 1, "one of them cannot be"
-    assert letters.ids() == ["unreadable-1"]
-    assert run("drop --all --yes").exit_code == 0
-    assert letters.dead.count() == 0
+def test_all_is_said_on_purpose(four_letters: FailingLanes) -> None:
+    assert run_dead("requeue --all --yes").exit_code == 1, "one of them cannot be"
+    assert four_letters.ids() == ["unreadable-1"]
+    assert run_dead("drop --all --yes").exit_code == 0
+    assert four_letters.dead.count() == 0
 
 
 @pytest.mark.parametrize("command", ["requeue", "drop"])
-def test_a_rehearsal_changes_nothing(letters: Cemetery, command: str) -> None:
-    before = {key: letters.redis.type(key) for key in letters.redis.scan_iter("*")}
-    result = run(f"{command} --dry-run --result not_found")
+def test_a_rehearsal_changes_nothing(four_letters: FailingLanes, command: str) -> None:
+    before = {key: four_letters.redis.type(key) for key in four_letters.redis.scan_iter("*")}
+    result = run_dead(f"{command} --dry-run --result not_found")
     assert result.exit_code == 0
     assert [line.split()[-1] for line in result.stdout.splitlines()] == ["ID", f"{OTHER.name}.b"]
     past = "requeued" if command == "requeue" else "dropped"
     assert result.stderr == f"1 dead letter would be {past}; nothing was changed\n"
-    some = run(f"{command} --dry-run --json {NO_LETTER} {LANE.name}.a unreadable-1")
+    some = run_dead(f"{command} --dry-run --json {NO_LETTER} {LANE.name}.a unreadable-1")
     assert some.exit_code == 1
     could = [f"{LANE.name}.a", "unreadable-1"][: 1 if command == "requeue" else 2]
     assert [one["id"] for one in objects(some.stdout)] == could
-    assert before == {key: letters.redis.type(key) for key in letters.redis.scan_iter("*")}
+    assert before == {key: four_letters.redis.type(key) for key in four_letters.redis.scan_iter("*")}
 
 
-def test_what_was_done_before_redis_was_lost_is_told(letters: Cemetery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_done_before_redis_was_lost_is_told(
+    four_letters: FailingLanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     really = DeadLetterStore.requeue
 
     def fail(self: DeadLetterStore, letter_id: str) -> str:
@@ -133,9 +135,9 @@ def test_what_was_done_before_redis_was_lost_is_told(letters: Cemetery, monkeypa
         return really(self, letter_id)
 
     monkeypatch.setattr(DeadLetterStore, "requeue", fail)
-    letters.die("d")
+    four_letters.fail_job("d")
     for first, wait in (("a", ""), ("d", "--wait 5")):
-        result = run(f"requeue {LANE.name}.{first} {OTHER.name}.b {LANE.name}.c {wait}")
+        result = run_dead(f"requeue {LANE.name}.{first} {OTHER.name}.b {LANE.name}.c {wait}")
         assert result.exit_code == 4
         assert len([line for line in result.stdout.splitlines() if LANE.name in line]) == 1
         assert result.stderr == (
@@ -144,13 +146,13 @@ def test_what_was_done_before_redis_was_lost_is_told(letters: Cemetery, monkeypa
         )
 
 
-def test_ctrl_c_among_many_tells_how_far_it_was(letters: Cemetery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_among_many_tells_how_far_it_was(four_letters: FailingLanes, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_self: DeadLetterStore, letter_id: str) -> None:
         if letter_id.endswith(".b"):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(DeadLetterStore, "drop", interrupt)
-    result = run("drop --all --yes")
+    result = run_dead("drop --all --yes")
     assert result.exit_code == 130
     assert result.stderr == "Error: interrupted: 1 dead letter dropped\n"
 
@@ -182,11 +184,11 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[[Result], None]:
     ],
 )
 def test_with_wait_it_tells_how_the_new_jobs_ended(
-    letters: Cemetery, ended: Callable[[Result], None], names: str, result: Result, told: tuple[int, str]
+    four_letters: FailingLanes, ended: Callable[[Result], None], names: str, result: Result, told: tuple[int, str]
 ) -> None:
     ended(result)
     ids = " ".join(f"{OTHER.name if name == 'b' else LANE.name}.{name}" for name in names.split())
-    done = run(f"requeue {ids} --wait 5")
+    done = run_dead(f"requeue {ids} --wait 5")
     assert (done.exit_code, done.stdout.splitlines()[-1]) == told
     row = next(line for line in done.stdout.splitlines() if LANE.name in line)
     assert row.split()[0] == result.value
@@ -194,9 +196,11 @@ def test_with_wait_it_tells_how_the_new_jobs_ended(
     assert row.endswith("Code") is not result.ok
 
 
-def test_with_wait_and_json_every_letter_has_its_outcome(letters: Cemetery, ended: Callable[[Result], None]) -> None:
+def test_with_wait_and_json_every_letter_has_its_outcome(
+    four_letters: FailingLanes, ended: Callable[[Result], None]
+) -> None:
     ended(Result.STOPPED)
-    result = run(f"requeue {LANE.name}.a {NO_LETTER} --wait 5 --json")
+    result = run_dead(f"requeue {LANE.name}.a {NO_LETTER} --wait 5 --json")
     assert result.exit_code == 1
     stopped, gone = objects(result.stdout)
     assert (stopped["letter"], stopped["outcome"]["result"]) == (f"{LANE.name}.a", "stopped")

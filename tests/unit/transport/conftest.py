@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.support.transport_calls import LONG, SHORT, Client
+from tests.support.transport_calls import LONG, SHORT, TransportClient
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -27,27 +27,29 @@ def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture
-def transport(runner: asyncio.Runner) -> Iterator[Client]:
-    client = Client(runner, LONG)
+def transport(runner: asyncio.Runner) -> Iterator[TransportClient]:
+    client = TransportClient(runner, LONG)
     yield client
     client.close()
 
 
 @pytest.fixture
-def hurried(runner: asyncio.Runner) -> Iterator[Client]:
-    client = Client(runner, SHORT)
+def short_timeout_transport(runner: asyncio.Runner) -> Iterator[TransportClient]:
+    client = TransportClient(runner, SHORT)
     yield client
     client.close()
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[timedelta, Callable[..., list[object]]], Client]]:
+def client_resolving(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[[timedelta, Callable[..., list[object]]], TransportClient]]:
     """Return how to make a client for which names resolve as a test says, in the standard library's loop."""
     with ExitStack() as stack:
 
-        def make(timeout: timedelta, resolve: Callable[..., list[object]]) -> Client:
+        def make(timeout: timedelta, resolve: Callable[..., list[object]]) -> TransportClient:
             monkeypatch.setattr(socket, "getaddrinfo", resolve)
-            client = Client(stack.enter_context(asyncio.Runner()), timeout)
+            client = TransportClient(stack.enter_context(asyncio.Runner()), timeout)
             stack.callback(client.close)
             return client
 
@@ -79,7 +81,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+def trusted_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     """Let clients trust the certificate, and return a server's context."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)

@@ -13,21 +13,21 @@ from tests.support.transport_calls import (
     BODY,
     LONG,
     SHORT,
-    Client,
     Conversation,
+    TransportClient,
     answer_forever,
-    assert_told,
+    assert_describes,
     drip_the_body,
     error_code,
     fault_of,
     get,
-    hang_at_once,
+    hang,
     hang_in_the_body,
     post,
 )
 
 
-def test_one_connection_serves_many_calls_and_no_cookie_is_kept(transport: Client) -> None:
+def test_one_connection_serves_many_calls_and_no_cookie_is_kept(transport: TransportClient) -> None:
     received: list[bytes] = []
 
     def converse(connection: Connection) -> None:
@@ -43,7 +43,9 @@ def test_one_connection_serves_many_calls_and_no_cookie_is_kept(transport: Clien
     assert b"cookie" not in b"".join(received).lower()
 
 
-def test_a_connection_that_the_server_gave_up_is_a_fault_and_the_next_call_opens_another(transport: Client) -> None:
+def test_a_connection_that_the_server_gave_up_is_a_fault_and_the_next_call_opens_another(
+    transport: TransportClient,
+) -> None:
     def converse(connection: Connection) -> None:
         connection.request()
         connection.answer(BODY)
@@ -55,7 +57,7 @@ def test_a_connection_that_the_server_gave_up_is_a_fault_and_the_next_call_opens
         assert transport.send(get(server.origin)).body == BODY
 
 
-def test_a_get_whose_kept_connection_breaks_is_not_sent_again(transport: Client) -> None:
+def test_a_get_whose_kept_connection_breaks_is_not_sent_again(transport: TransportClient) -> None:
     received: list[bytes] = []
 
     def converse(connection: Connection) -> None:
@@ -74,7 +76,7 @@ def test_a_get_whose_kept_connection_breaks_is_not_sent_again(transport: Client)
 
 @pytest.mark.parametrize("make", [get, post])
 def test_a_connection_that_the_server_closed_while_it_was_idle_is_not_used(
-    transport: Client, make: Callable[[str], Request]
+    transport: TransportClient, make: Callable[[str], Request]
 ) -> None:
     closed = threading.Event()
 
@@ -96,7 +98,7 @@ def test_a_connection_that_the_server_closed_while_it_was_idle_is_not_used(
         assert server.connections == 3
 
 
-def test_what_a_server_says_unasked_is_no_answer_to_the_next_request(transport: Client) -> None:
+def test_what_a_server_says_unasked_is_no_answer_to_the_next_request(transport: TransportClient) -> None:
     spoken = threading.Event()
 
     def converse(connection: Connection) -> None:
@@ -121,7 +123,7 @@ def test_what_a_server_says_unasked_is_no_answer_to_the_next_request(transport: 
 
 
 def test_300_calls_at_once_share_the_connections(runner: asyncio.Runner) -> None:
-    client = Client(runner, LONG, concurrency=40)
+    client = TransportClient(runner, LONG, concurrency=40)
 
     async def calls(transport: Transport) -> list[Response]:
         return await asyncio.gather(*(transport.send(make(server.origin)) for make in [get, post] * 150))
@@ -134,7 +136,7 @@ def test_300_calls_at_once_share_the_connections(runner: asyncio.Runner) -> None
 
 
 def test_300_calls_go_out_together(runner: asyncio.Runner) -> None:
-    client = Client(runner, LONG, concurrency=300)
+    client = TransportClient(runner, LONG, concurrency=300)
     together = threading.Barrier(300)
 
     def converse(connection: Connection) -> None:
@@ -151,7 +153,7 @@ def test_300_calls_go_out_together(runner: asyncio.Runner) -> None:
 
 
 def test_a_call_that_gets_no_connection_in_time_is_a_pool_timeout(runner: asyncio.Runner) -> None:
-    client = Client(runner, SHORT, concurrency=1)
+    client = TransportClient(runner, SHORT, concurrency=1)
     taken = threading.Event()
 
     def converse(connection: Connection) -> None:
@@ -173,12 +175,12 @@ def test_a_call_that_gets_no_connection_in_time_is_a_pool_timeout(runner: asynci
     with LoopbackServer(converse) as server:
         fault = client.run(calls)
         client.close()
-    assert_told(fault, get(server.origin))
+    assert_describes(fault, get(server.origin))
     assert (fault.answer.code, fault.sent_at) == ("PoolTimeout", None)
 
 
 def test_a_call_whose_connection_closes_before_a_byte_is_written_was_not_sent(runner: asyncio.Runner) -> None:
-    client = Client(runner, LONG)
+    client = TransportClient(runner, LONG)
     received: list[bytes] = []
 
     def converse(connection: Connection) -> None:
@@ -198,17 +200,17 @@ def test_a_call_whose_connection_closes_before_a_byte_is_written_was_not_sent(ru
 
     with LoopbackServer(converse) as server:
         fault = client.run(calls)
-        assert_told(fault, get(server.origin))
+        assert_describes(fault, get(server.origin))
     assert (fault.sent_at is None) == (not received)
     assert fault.answer.code == ("RemoteProtocolError" if received else "WriteError")
 
 
-@pytest.mark.parametrize("converse", [hang_at_once, hang_in_the_body, drip_the_body])
+@pytest.mark.parametrize("converse", [hang, hang_in_the_body, drip_the_body])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_call_that_is_cancelled_or_late_leaves_no_connection_and_no_task(
     runner: asyncio.Runner, converse: Conversation, scheme: str
 ) -> None:
-    client = Client(runner, SHORT, concurrency=8)
+    client = TransportClient(runner, SHORT, concurrency=8)
     reached = threading.Semaphore(0)
     gone: list[bool] = []
 
@@ -243,7 +245,7 @@ def test_a_call_that_is_cancelled_or_late_leaves_no_connection_and_no_task(
 
 
 def test_a_call_under_way_when_the_transport_closes_is_a_fault_and_so_is_a_later_one(runner: asyncio.Runner) -> None:
-    client = Client(runner, LONG)
+    client = TransportClient(runner, LONG)
     taken = threading.Event()
 
     def converse(connection: Connection) -> None:

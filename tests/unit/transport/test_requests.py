@@ -14,7 +14,17 @@ from streamstop_worker.transport import TransportFault
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Request, Response
 from tests.support.loopback import Connection, LoopbackServer
-from tests.support.transport_calls import BODY, LONG, Client, answer_forever, answering, fault_of, get, post, sent
+from tests.support.transport_calls import (
+    BODY,
+    LONG,
+    TransportClient,
+    answer_forever,
+    fault_of,
+    get,
+    post,
+    send_once,
+    transport_answering,
+)
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -28,7 +38,7 @@ NOW = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
     ],
 )
 def test_exactly_what_was_signed_is_sent(
-    transport: Client, account: Account, operation: StopMPUTask | StopStreamIngest
+    transport: TransportClient, account: Account, operation: StopMPUTask | StopStreamIngest
 ) -> None:
     received: list[bytes] = []
 
@@ -55,7 +65,7 @@ def test_exactly_what_was_signed_is_sent(
 @pytest.mark.parametrize(
     "target", ["/?a=%2f%2F&b=%e6%BC&c=a+b%20c&d=~*%7E%2A&&e=&f", "/a%2fb//c/?q=a;b,c:d@e!$'()/?", "/", "/%41?%41=%42"]
 )
-def test_no_byte_of_an_address_or_a_header_is_changed(transport: Client, method: str, target: str) -> None:
+def test_no_byte_of_an_address_or_a_header_is_changed(transport: TransportClient, method: str, target: str) -> None:
     received: list[bytes] = []
 
     def converse(connection: Connection) -> None:
@@ -74,11 +84,11 @@ def test_no_byte_of_an_address_or_a_header_is_changed(transport: Client, method:
 def test_status_headers_and_body_come_back() -> None:
     headers = [("X-Acs-Request-Id", "R"), ("Via", "a"), ("via", "b")]
     answer = httpx.Response(503, headers=headers, content=b"<html>")
-    response = sent(answering(answer), get("https://live.aliyuncs.com"))
+    response = send_once(transport_answering(answer), get("https://live.aliyuncs.com"))
     assert response == Response(503, {"x-acs-request-id": "R", "via": "a, b", "content-length": "6"}, b"<html>")
 
 
-def test_a_redirect_is_not_followed(transport: Client) -> None:
+def test_a_redirect_is_not_followed(transport: TransportClient) -> None:
     def converse(connection: Connection) -> None:
         connection.request()
         connection.answer(b"", b"Location: /elsewhere", status=b"302 Found")
@@ -93,13 +103,15 @@ def test_the_environment_names_no_proxy(runner: asyncio.Runner, monkeypatch: pyt
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    transport = Client(runner, LONG)
+    transport = TransportClient(runner, LONG)
     with LoopbackServer(answer_forever) as server:
         assert transport.send(get(server.origin)).body == BODY
         transport.close()
 
 
-def test_the_moment_of_sending_is_when_the_request_was_written_not_when_it_was_answered(transport: Client) -> None:
+def test_the_moment_of_sending_is_when_the_request_was_written_not_when_it_was_answered(
+    transport: TransportClient,
+) -> None:
     written: list[float] = []
 
     def converse(connection: Connection) -> None:
@@ -117,7 +129,7 @@ def test_the_moment_of_sending_is_when_the_request_was_written_not_when_it_was_a
 
 @pytest.mark.parametrize("make", [get, post])
 def test_a_request_that_cannot_be_http_is_a_fault_and_not_sent(
-    transport: Client, make: Callable[[str], Request]
+    transport: TransportClient, make: Callable[[str], Request]
 ) -> None:
     received: list[bytes] = []
 
@@ -146,7 +158,9 @@ def test_a_request_that_cannot_be_http_is_a_fault_and_not_sent(
         ("wss://127.0.0.1/", "UnsupportedProtocol"),
     ],
 )
-def test_an_address_that_is_none_is_a_fault_and_not_sent(transport: Client, url: str, code: str | None) -> None:
+def test_an_address_that_is_none_is_a_fault_and_not_sent(
+    transport: TransportClient, url: str, code: str | None
+) -> None:
     with pytest.raises(TransportFault) as raised:
         transport.send(Request("GET", url, {"host": "h"}))
     assert code in {None, raised.value.answer.code}

@@ -11,18 +11,18 @@ from streamstop_worker.transport import LONGEST_BODY
 from tests.support.loopback import Connection, LoopbackServer
 from tests.support.transport_calls import (
     BODY,
-    Client,
     Conversation,
-    answering,
+    TransportClient,
     drip_the_body,
     error_code,
     fault_of,
-    fault_sent,
+    fault_of_once,
     get,
-    hang_at_once,
+    hang,
     hang_in_the_body,
     post,
-    sent,
+    send_once,
+    transport_answering,
 )
 
 
@@ -45,11 +45,13 @@ def drip_chunks(connection: Connection) -> None:
 
 @pytest.mark.parametrize(
     "converse",
-    [hang_at_once, hang_in_the_body, drip_the_head, drip_informational_responses, drip_the_body, drip_chunks],
+    [hang, hang_in_the_body, drip_the_head, drip_informational_responses, drip_the_body, drip_chunks],
 )
-def test_a_server_that_hangs_or_drips_is_a_read_timeout(hurried: Client, converse: Conversation) -> None:
+def test_a_server_that_hangs_or_drips_is_a_read_timeout(
+    short_timeout_transport: TransportClient, converse: Conversation
+) -> None:
     with LoopbackServer(converse) as server:
-        fault = fault_of(hurried, get(server.origin))
+        fault = fault_of(short_timeout_transport, get(server.origin))
     assert fault.answer.code == "ReadTimeout"
     assert fault.answer.message == f"127.0.0.1:{server.port}: no whole response within 0.3 s"
 
@@ -120,7 +122,7 @@ def close_at_once(connection: Connection) -> None:
         (send_an_unknown_encoding, "RemoteProtocolError"),
     ],
 )
-def test_a_connection_that_breaks_is_a_fault(transport: Client, converse: Conversation, code: str) -> None:
+def test_a_connection_that_breaks_is_a_fault(transport: TransportClient, converse: Conversation, code: str) -> None:
     with LoopbackServer(converse) as server:
         for request in (get(server.origin), post(server.origin)):
             fault = fault_of(transport, request)
@@ -137,11 +139,16 @@ def compressed(body: bytes, encoding: str) -> httpx.Response:
     ("encoding", "encode"), [("gzip", gzip.compress), ("GZIP", gzip.compress), ("deflate", zlib.compress)]
 )
 def test_a_body_that_was_compressed_unasked_is_read(encoding: str, encode: Callable[[bytes], bytes]) -> None:
-    assert sent(answering(compressed(encode(BODY), encoding)), get("https://live.aliyuncs.com")).body == BODY
+    assert (
+        send_once(transport_answering(compressed(encode(BODY), encoding)), get("https://live.aliyuncs.com")).body
+        == BODY
+    )
 
 
 def test_a_body_of_the_longest_length_is_read() -> None:
-    response = sent(answering(httpx.Response(200, content=b" " * LONGEST_BODY)), get("https://live.aliyuncs.com"))
+    response = send_once(
+        transport_answering(httpx.Response(200, content=b" " * LONGEST_BODY)), get("https://live.aliyuncs.com")
+    )
     assert len(response.body) == LONGEST_BODY
 
 
@@ -154,10 +161,10 @@ def test_a_body_of_the_longest_length_is_read() -> None:
     ],
 )
 def test_a_body_beyond_bounds_is_a_fault(response: httpx.Response) -> None:
-    assert fault_sent(answering(response), get("https://live.aliyuncs.com")).answer.code == "BodyTooLarge"
+    assert fault_of_once(transport_answering(response), get("https://live.aliyuncs.com")).answer.code == "BodyTooLarge"
 
 
-def test_an_endless_body_is_a_fault(transport: Client) -> None:
+def test_an_endless_body_is_a_fault(transport: TransportClient) -> None:
     def converse(connection: Connection) -> None:
         connection.request()
         connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -169,7 +176,7 @@ def test_an_endless_body_is_a_fault(transport: Client) -> None:
 
 
 def test_a_body_that_cannot_be_decompressed_is_a_fault() -> None:
-    fault = fault_sent(answering(compressed(BODY, "gzip")), get("https://live.aliyuncs.com"))
+    fault = fault_of_once(transport_answering(compressed(BODY, "gzip")), get("https://live.aliyuncs.com"))
     assert fault.answer.code == "BadEncoding"
 
 
@@ -191,6 +198,6 @@ def test_a_body_that_cannot_be_decompressed_is_a_fault() -> None:
     ],
 )
 def test_every_fault_of_httpx_is_a_transient_answer_of_its_name(error: httpx.TransportError) -> None:
-    fault = fault_sent(answering(error), get("https://live.aliyuncs.com"))
+    fault = fault_of_once(transport_answering(error), get("https://live.aliyuncs.com"))
     assert fault.answer.code == type(error).__name__
     assert len(fault.answer.message or "") < 300
