@@ -15,7 +15,7 @@ from streamstop.operations import StopMPUTask
 from streamstop_simulator.demo.broker import InUse, broker, clear, refuse_if_used
 from streamstop_simulator.demo.interrupt import Interrupt
 from streamstop_simulator.demo.scene import ACCOUNTS, LANES
-from tests.support.below import connections
+from tests.support.client_connections import connections_of
 
 NAMES = [account.name for account in ACCOUNTS]
 OWN = [scene.lane for scene in LANES]
@@ -27,7 +27,7 @@ def test_an_unused_redis_is_taken(client: Client) -> None:
 
 
 def test_a_redis_whose_workers_have_other_accounts_is_refused(client: Client) -> None:
-    connections(client).known_accounts.publish({"live-cn": "aliyun", "demo-tencent": "tencent"})
+    connections_of(client).known_accounts.publish({"live-cn": "aliyun", "demo-tencent": "tencent"})
     with pytest.raises(InUse, match="live-cn"):
         refuse_if_used(client, NAMES)
 
@@ -40,7 +40,7 @@ def test_a_redis_that_holds_others_jobs_is_refused_even_without_workers(client: 
 
 def test_a_redis_where_another_demo_runs_is_refused(client: Client) -> None:
     client.enqueue(STOP, account="demo-aliyun-1")
-    connections(client).known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
+    connections_of(client).known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
     with pytest.raises(InUse, match="Another demo"):
         refuse_if_used(client, NAMES)
 
@@ -55,9 +55,9 @@ def test_clearing_takes_everything_of_the_demo_and_nothing_else(
 ) -> None:
     own = [task.command for scene in LANES for task in scene.tasks()]
     client.enqueue_many([Command(operation=STOP, account="live-cn")])
-    connections(client).known_accounts.publish({"live-cn": "aliyun"})
+    connections_of(client).known_accounts.publish({"live-cn": "aliyun"})
     others = _everything(real_redis)
-    connections(client).known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
+    connections_of(client).known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
     jobs = client.enqueue_many(own)
     jobs[-1].cancel()
     assert _everything(real_redis) != others
@@ -74,7 +74,7 @@ def test_fakeredis_runs_the_lanes_scripts(tmp_path: Path) -> None:
     with broker(tmp_path, Interrupt(), fake=True) as redis, Client(redis.url) as client:
         jobs = client.enqueue_many(Command(operation=STOP, account="live-cn") for _ in range(3))
         book = Book(frozenset({"live-cn"}), {}, Pace.of_limit(10), {})
-        take = Schedule(connections(client).redis).take(1, lease=timedelta(seconds=15), book=book)
+        take = Schedule(connections_of(client).redis).take(1, lease=timedelta(seconds=15), book=book)
         view = client.lanes([Lane("live-cn", "live.StopMPUTask")])[0]
         outcome = jobs[-1].cancel()
     assert [job.job_id for job in take.jobs] == [jobs[0].id]

@@ -57,7 +57,7 @@ def answer(app: Celery, command: str, worker: str = "w1@test", **arguments: Any)
     return reply[worker]
 
 
-class Heard:
+class ReceivedEvents:
     """The events that a monitor has received, in their order."""
 
     def __init__(self) -> None:
@@ -79,9 +79,9 @@ class Heard:
 
 
 @contextmanager
-def monitor(app: Celery) -> Iterator[Heard]:
+def monitor(app: Celery) -> Iterator[ReceivedEvents]:
     """Receive events, as Flower does. One worker at least must run: its heartbeat shows that the monitor hears."""
-    heard = Heard()
+    heard = ReceivedEvents()
     with app.connection_for_read() as connection:
         receiver: Any = EventReceiver(connection, handlers={"*": heard.events.append}, app=app)
 

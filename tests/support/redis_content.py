@@ -41,7 +41,7 @@ def everything_in(redis: Redis) -> bytes:
     return b"\n".join(held)
 
 
-def endless(redis: Redis) -> list[bytes]:
+def keys_without_ttl(redis: Redis) -> list[bytes]:
     """Return our keys that have no time to live and should have one; none where Redis is gone."""
     try:
         keys = [key for key in redis.scan_iter(count=1000) if _OURS.match(key) and not _MAY_STAY.match(key)]

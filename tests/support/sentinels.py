@@ -25,7 +25,7 @@ sentinel failover-timeout {master} 5000
 
 
 @dataclass(frozen=True)
-class Guarded:
+class RedisWithSentinels:
     """A master that three sentinels guard."""
 
     master: RedisServer
@@ -51,7 +51,7 @@ class Guarded:
 
 
 @contextmanager
-def guarded_redis(folder: Path) -> Iterator[Guarded]:
+def redis_with_sentinels(folder: Path) -> Iterator[RedisWithSentinels]:
     """Run all of it until the block ends."""
     with ExitStack() as stack:
         master = stack.enter_context(redis_server())
@@ -59,7 +59,7 @@ def guarded_redis(folder: Path) -> Iterator[Guarded]:
         ports = [free_port() for _ in range(3)]
         for port in ports:
             stack.enter_context(_sentinel(folder / f"sentinel-{port}", port, master.port))
-        guarded = Guarded(master, replica, ports)
+        guarded = RedisWithSentinels(master, replica, ports)
         guarded.await_agreement()
         yield guarded
 

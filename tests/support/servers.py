@@ -25,10 +25,13 @@ SUITES = (
         f"tests/system/test_{name}.py"
         for name in (
             "acl",
+            "acl_denied",
             "async_client",
             "celery_worker",
             "cli_rooms",
             "dead_letters",
+            "dead_letters_redis_killed",
+            "foreign_messages",
             "foreign_producers",
             "full_redis",
             "lifecycle",
@@ -41,7 +44,7 @@ SUITES = (
             "redis_setups",
             "replicas",
             "rooms",
-            "rooms_under_fire",
+            "shutdowns_under_faults",
             "unannounced_jobs",
         )
     ),

@@ -1,13 +1,11 @@
 """The ``streamstop`` executable as a person or a script runs it: real Redis, real worker, simulated vendors."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis import Redis
@@ -16,41 +14,11 @@ from streamstop import Client, Command
 from streamstop.operations import GetMPUTaskStatus, StopMPUTask, StopStreamIngest
 from streamstop_simulator import FaultKind
 from streamstop_simulator.demo.embedded_redis import free_port
+from tests.support.executable import EXECUTABLE, environ, line, objects, run, stop_line
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World
 
-EXECUTABLE = Path(sys.executable).with_name("streamstop")
 WAIT = ["--wait", "60"]
-
-
-def environ(redis_url: str) -> dict[str, str]:
-    return os.environ | {"STREAMSTOP_REDIS_URL": redis_url}
-
-
-def run(redis_url: str, *arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [EXECUTABLE, *arguments],
-        check=False,
-        env=environ(redis_url),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
-
-
-def line(operation: str, account: str, **params: str | int) -> str:
-    return json.dumps({"operation": operation, "account": account, "params": params}) + "\n"
-
-
-def stop_line(task: str, account: str = ALIYUN) -> str:
-    return line("live.StopMPUTask", account, AppId="app", TaskId=task)
-
-
-def objects(text: str) -> list[dict[str, Any]]:
-    return [json.loads(one) for one in text.splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from redis import Redis
 from streamstop import Client, Command, Result, ShutdownStatus
 from streamstop.operations import Operation, StopMPUTask, StopPublishCdnStream
 from streamstop_simulator.demo.embedded_redis import free_port
+from tests.support.executable import EXECUTABLE, environ, objects, run, stop_line
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World
-from tests.system.test_cli import EXECUTABLE, environ, objects, run, stop_line
 
 TIMEOUT = 60
 

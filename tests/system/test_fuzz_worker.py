@@ -7,7 +7,7 @@ import pytest
 from streamstop import Result
 from streamstop._core.lane import Lane
 from streamstop.operations import StopMPUTask
-from tests.support.hostile import hostile_messages
+from tests.support.hostile_messages import hostile_messages
 from tests.support.world import ALIYUN, World, world
 
 pytestmark = pytest.mark.long

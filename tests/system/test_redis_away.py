@@ -17,7 +17,7 @@ from streamstop._core.constants import ARRIVALS, WAKE
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_simulator.demo.embedded_redis import RedisServer, free_port, redis_server
 from tests.support.bad_network import BadNetwork, bad_network
-from tests.support.below import connections
+from tests.support.client_connections import connections_of
 from tests.support.loopback import LoopbackServer
 from tests.support.polling import eventually
 from tests.support.redis_content import everything_in
@@ -134,7 +134,7 @@ def test_connections_that_went_dead_while_idle_cost_one_error_in_all(
     together = threading.Barrier(5)
 
     def hold(_: int) -> None:
-        with connections(away).redis.client() as one:  # type: ignore[no-untyped-call]  # redis-py gives it no types
+        with connections_of(away).redis.client() as one:  # type: ignore[no-untyped-call]  # redis-py gives it no types
             together.wait(HANGS_S)
             assert one.ping()
 

@@ -18,7 +18,7 @@ from streamstop_simulator.demo.embedded_redis import free_port, redis_server
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.certificates import make_authority
 from tests.support.polling import eventually
-from tests.support.sentinels import MASTER, guarded_redis
+from tests.support.sentinels import MASTER, redis_with_sentinels
 from tests.support.tls_proxy import tls_proxy
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
@@ -71,7 +71,7 @@ def test_behind_sentinels_one_of_them_silent_the_same_client_and_worker_go_on_af
 ) -> None:
     monkeypatch.setenv("STREAMSTOP_REDIS_MASTER", MASTER)
     with (
-        guarded_redis(tmp_path) as redis,
+        redis_with_sentinels(tmp_path) as redis,
         pair(f"sentinel://127.0.0.1:{black_hole}/0;{redis.url}", tmp_path) as running,
     ):
         assert running.serves("before")

@@ -18,19 +18,19 @@ from streamstop._redis import batches
 from streamstop._redis.batches import Batches
 from streamstop._redis.errors import StagingLost
 from streamstop._redis.staging import entry_of
-from tests.support.moved_clock import MovedClock, fake_redis
+from tests.support.manual_clock import ManualClock, fake_redis
 
 LANES = [Lane("a", "live.StopMPUTask"), Lane("b", "trtc.StopPublishCdnStream")]
 CONTROL = Lane("_control", "room.Steps")
 
 
 @pytest.fixture
-def clock() -> MovedClock:
-    return MovedClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def redis(clock: MovedClock) -> Iterator[Any]:  # its replies are typed as awaitable or not; here they are not
+def redis(clock: ManualClock) -> Iterator[Any]:  # its replies are typed as awaitable or not; here they are not
     with fake_redis(clock) as redis:
         yield redis
 
@@ -115,7 +115,7 @@ def test_the_sweep_asks_once_where_there_is_no_batch_and_works_no_longer_than_to
 
 
 def test_what_a_killed_producer_staged_is_discarded_after_some_minutes_and_not_before(
-    redis: Any, clock: MovedClock
+    redis: Any, clock: ManualClock
 ) -> None:
     some = Batches(redis)
     batch = some.stage([entry_of(one) for one in messages(600)])
@@ -132,7 +132,7 @@ def test_what_a_killed_producer_staged_is_discarded_after_some_minutes_and_not_b
     assert redis.keys() == []
 
 
-def test_an_accepted_batch_is_never_discarded_however_late_a_worker_comes(redis: Any, clock: MovedClock) -> None:
+def test_an_accepted_batch_is_never_discarded_however_late_a_worker_comes(redis: Any, clock: ManualClock) -> None:
     some = Batches(redis)
     batch = some.stage([entry_of(one) for one in messages(600)])
     some.finish()

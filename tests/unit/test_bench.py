@@ -12,7 +12,7 @@ from tests.bench.answering import Arrival, answering, most_in_a_second
 from tests.bench.plot import Line, Panel
 from tests.bench.results import Plot, Section, Target, write
 from tests.bench.soak_load import command_of
-from tests.support.simulated import arrival_of
+from tests.support.simulated_vendors import arrival_of
 
 ALIYUN = Account("one", "aliyun", "key-one", "secret-one")
 TENCENT = Account("two", "tencent", "key-two", "secret-two", region="ap-singapore")

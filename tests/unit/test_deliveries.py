@@ -11,7 +11,7 @@ from streamstop._core.lane_types import AttemptHistory, Take, Taken
 from streamstop._wire.messages import celery_message
 from streamstop_worker.pipeline.deliveries import Delivery, argument_of, deliveries
 from tests.support.celery_messages import envelope
-from tests.support.hostile import hostile_messages
+from tests.support.hostile_messages import hostile_messages
 
 LANE = Lane("live-cn", "live.StopMPUTask")
 NOW_US = 1_767_225_600_000_000

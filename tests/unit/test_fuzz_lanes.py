@@ -18,8 +18,8 @@ from streamstop._wire.reports import Ended, Released, Report
 from streamstop_simulator.demo.embedded_redis import RedisServer
 from streamstop_worker.pipeline.deliveries import deliveries
 from tests.support.celery_messages import celery_message, envelope
-from tests.support.hostile import hostile_messages
-from tests.support.lane_hands import ENDED, KEPT, LEASE, announce, book_for
+from tests.support.hostile_messages import hostile_messages
+from tests.support.lane_driver import ENDED, KEPT, LEASE, announce, book_for
 
 LANE = Lane("live-cn", "live.StopMPUTask")
 BOOK = book_for(LANE, pace=Pace.of_limit(100_000))

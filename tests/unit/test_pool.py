@@ -11,27 +11,15 @@ from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import state
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from streamstop import Deferral, Outcome, Result
+from streamstop import Deferral, Result
 from streamstop_worker.app import make_app
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End, GivenBack, StepDone
+from tests.support.celery_in_process import LANE, Events, Stage, outcome, stage
 from tests.support.celery_messages import envelope
-from tests.support.celery_stage import LANE, Events, Stage, stage
-from tests.support.hostile import hostile_messages
+from tests.support.hostile_messages import hostile_messages
 
 OnCall = Callable[[], None]
-
-
-def outcome(delivery: Delivery, result: Result = Result.STOPPED) -> Outcome:
-    taken = delivery.taken
-    return Outcome(
-        result=result,
-        job_id=taken.job_id,
-        account=taken.lane.account,
-        operation=taken.lane.operation,
-        code="Denied" if result is Result.REFUSED else None,
-        ended_at=datetime.now(UTC),
-    )
 
 
 def ending(end: Callable[[Delivery], End]) -> Any:

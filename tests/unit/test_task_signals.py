@@ -12,8 +12,7 @@ from celery import signals
 from streamstop import Deferral, JobDeferred, JobFailed, Result
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End, GivenBack, StepDone
-from tests.support.celery_stage import LANE, Stage, stage
-from tests.unit.test_pool import outcome
+from tests.support.celery_in_process import LANE, Stage, outcome, stage
 
 SPAN: ContextVar[str | None] = ContextVar("span", default=None)
 NAMES = ("prerun", "postrun", "success", "failure", "retry", "revoked")

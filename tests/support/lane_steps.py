@@ -1,4 +1,4 @@
-"""Lanes in a Redis with a clock that is moved, and what is known of them: the hands of the machine of lanes."""
+"""The steps of the lanes' state machine, each with its checks, and the state that they record."""
 
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -11,40 +11,40 @@ from streamstop._core.pace import Pace
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.schedule import Book, Schedule
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Throttled
-from tests.support.lane_drawn import (
+from tests.support.lane_driver import LEASE, announce
+from tests.support.lane_invariants import (
+    LaneHolds,
+    read_lane,
+)
+from tests.support.lane_strategies import (
     LANES,
     LONGEST_LEASE,
     WORKERS,
     Slots,
     us,
 )
-from tests.support.lane_hands import LEASE, announce
-from tests.support.lane_model import PaceModel
-from tests.support.lane_promises import (
-    LaneHolds,
-    read_lane,
-)
-from tests.support.moved_clock import ClockedFakeRedis, ClockedRedis, MovedClock
+from tests.support.manual_clock import ClockedFakeRedis, ClockedRedis, ManualClock
+from tests.support.pace_model import PaceModel
 
 _T = TypeVar("_T")
 
 
-class LaneWorld:
-    """What producers and workers did so far, and the steps that check as they go."""
+class LaneSteps:
+    """What producers and workers did so far, and the steps that extend it."""
 
     def __init__(self, redis: ClockedRedis | ClockedFakeRedis) -> None:
         super().__init__()
         self.redis = redis
         self.redis.flushall()
-        self.clock = MovedClock()
+        self.clock = ManualClock()
         self.redis.show(self.clock)
         self.lanes, self.schedule = Lanes(redis), Schedule(redis)
-        #: How often each job was sent, which message it has, and its lane.
+        #: How often each job was sent, its message, and its lane.
         self.sent: Counter[str] = Counter()
         self.messages: dict[str, bytes] = {}
         self.home: dict[str, Lane] = {}
         self.ids: dict[bytes, str] = {}
-        #: Jobs that somebody took: whose they may be still, and whose they are not any more.
+        #: Taken jobs: those that are unreported, and the last ones that were reported.
         self.owning: list[Taken] = []
         self.through: deque[Taken] = deque(maxlen=20)
         self.ended: set[str] = set()

@@ -1,4 +1,4 @@
-"""A clock that tests move, told to Redis in one of two ways; no test of a lane waits for time to pass.
+"""A clock that tests advance by hand, given to Redis in one of two ways, so that no test of a lane waits.
 
 - :func:`fake_redis`: a Redis in memory that takes its time from this clock. Scripts run as they are, and keys expire.
 - :class:`ClockedRedis` and :class:`ClockedFakeRedis`: clients that read the clock from a key wherever a script asks
@@ -25,7 +25,7 @@ _ASKED = "redis.call('TIME')"
 _ANSWERED = f"redis.call('LRANGE', '{CLOCK_KEY}', 0, 1)"
 
 
-class MovedClock:
+class ManualClock:
     """A moment, in µs since the epoch, that only a test moves."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class MovedClock:
 
 
 @contextmanager
-def fake_redis(clock: MovedClock) -> Iterator[FakeRedis]:
+def fake_redis(clock: ManualClock) -> Iterator[FakeRedis]:
     """Give a Redis in memory that lives by `clock`, as ``time.time`` does meanwhile: fakeredis has no nearer seam."""
     with mock.patch.object(time, "time", clock.seconds), FakeRedis(server=FakeServer()) as redis:
         yield redis
@@ -58,7 +58,7 @@ class _ReadsTheClock:
         registered: Script = parent.register_script(text)
         return registered
 
-    def show(self, clock: MovedClock) -> None:
+    def show(self, clock: ManualClock) -> None:
         """Tell the scripts the time."""
         client: Any = self
         seconds, microseconds = divmod(clock.now_us, 1_000_000)

@@ -1,4 +1,4 @@
-"""What Hypothesis draws for the machine of lanes: garbage, reports, moments; and what it notes of slots."""
+"""Hypothesis strategies for the lanes' state machine: garbage, reports and moments; and a record of the slots given."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import AttemptHistory, LastCall, SendDelay, Taken
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Retried, Throttled
 from tests.support.celery_messages import celery_message
-from tests.support.lane_hands import ENDED, KEPT, LEASE, WAITS_AGAIN
-from tests.support.lane_promises import SECOND
+from tests.support.lane_driver import ENDED, KEPT, LEASE, WAITS_AGAIN
+from tests.support.lane_invariants import SECOND
 
 OPERATION = "live.StopMPUTask"
 
 LANES = tuple(Lane(account, OPERATION) for account in ("acc-a", "acc-b", "acc-c"))
 LIMITS = (0.4, 1.0, 2.5, 10.0, 50.0)
-#: The accounts of each worker: some share a lane, and nobody has the last one.
+#: The accounts of each worker: two workers share a lane, and no worker serves the last account.
 WORKERS = (frozenset({"acc-a"}), frozenset({"acc-a", "acc-b"}), frozenset({"acc-b"}))
 GARBAGE = (
     b"",
@@ -30,7 +30,7 @@ GARBAGE = (
     celery_message(LANES[0], "of another:owner"),
 )
 LONGEST_LEASE = 2 * LEASE
-#: Priorities that messages carry, foreign ones too, and the level to which each returns.
+#: Priorities that messages carry, including invalid ones of other producers.
 PRIORITIES = st.sampled_from([0, 0, 0, 3, 6, 9, -4, 77, "6", "high", None])
 WHICH = st.integers(0, 10_000)
 LANE = st.sampled_from(LANES)
@@ -97,7 +97,7 @@ class Slots:
     given: dict[Taken, int] = field(default_factory=dict)
 
     def note(self, job: Taken) -> None:
-        """Note a slot, and check that any second up to it has no more than the limit."""
+        """Record a slot, and check that no second up to it exceeds the limit."""
         self.given[job] = job.slot_us
         lately = sorted(self.given.values())[-int(self.limit) - 1 :]
         if int(self.limit) == self.limit and len(lately) > self.limit:

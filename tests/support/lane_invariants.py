@@ -1,4 +1,4 @@
-"""What must hold of the lanes in a Redis at any moment, whatever scripts have run: told without any model of them."""
+"""Invariants of the lanes in a Redis, which hold after any sequence of scripts."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -15,16 +15,16 @@ SECOND = 1_000_000
 
 @dataclass(frozen=True)
 class LaneHolds:
-    """All that one lane holds. Moments are in µs."""
+    """The content of one lane. Moments are in µs."""
 
     lane: Lane
-    #: By level, each first to last, as they lie there.
+    #: The entries of each priority level, first to last.
     waiting: tuple[tuple[bytes, ...], ...]
     leases: Mapping[str, int]
     due: Mapping[str, int]
     jobs: Mapping[str, bytes]
     pace: Mapping[str, str]
-    #: When the schedule and the index of leases have it, None where they do not.
+    #: Its entries in the schedule and in the index of leases, None without one.
     scheduled: int | None
     leased: int | None
     arrived: bool
@@ -44,7 +44,7 @@ class LaneHolds:
 
 
 def read_lane(redis: Redis, lane: Lane) -> LaneHolds:
-    """Tell what `redis` holds of `lane`."""
+    """Return the content of `lane` in `redis`."""
     pipeline = redis.pipeline(transaction=False)
     for key in lane.waiting:
         pipeline.lrange(key, 0, -1)
@@ -70,7 +70,7 @@ def read_lane(redis: Redis, lane: Lane) -> LaneHolds:
 
 
 def somebody_will_look(held: LaneHolds, now_us: int, *, unannounced: Collection[Lane] = ()) -> None:
-    """Check that no lane holds anything that nobody looks at again."""
+    """Check that a lane with jobs is scheduled, announced, or full."""
     at, noted = held.scheduled, held.arrived or held.scheduled is not None
     is_full = len(held.leases) >= held.window
     if held.holds_waiting and held.lane not in unannounced:
@@ -82,13 +82,13 @@ def somebody_will_look(held: LaneHolds, now_us: int, *, unannounced: Collection[
         assert held.leased <= min(held.leases.values()), f"the sweep comes late to the leases of {held.lane.name}"
     if held.due and not held.holds_waiting:
         assert noted, f"{held.lane.name} has jobs that are due later, and nobody looks at it again"
-        # Of a clock that is set back by a second at most, the sweep takes no notice.
+        # The sweep ignores a clock that was set back by a second at most.
         latest = max(min(held.due.values()), held.number("rest"), now_us) + SECOND
         assert held.arrived or (at is not None and at <= latest), f"{held.lane.name} is looked at too late"
 
 
 def nothing_is_kept_in_vain(held: LaneHolds) -> None:
-    """Check that a lane keeps the messages, owners and histories of just the jobs that it has."""
+    """Check that a lane keeps messages, owners and histories only of the jobs that it holds."""
     kept = {name for name in held.jobs if not name.endswith((":owner", ":tries"))}
     assert kept == held.leases.keys() | held.due.keys(), "a job in flight or due later has its message there"
     assert not held.leases.keys() & held.due.keys(), "no job is in two places"
@@ -97,9 +97,9 @@ def nothing_is_kept_in_vain(held: LaneHolds) -> None:
 
 
 def jobs_are_conserved(lanes: Collection[LaneHolds], sent: Counter[str], ended: Collection[str], ids: Any) -> None:
-    """Check that each job is somewhere until it has ended, and nowhere more often than it was sent.
+    """Check that each job has a copy until it has ended, and no more copies than it was sent.
 
-    `ids` returns the id of the job that an entry of a list is, None for what is none.
+    `ids` returns the id of the job in a list's entry, None for garbage.
     """
     copies = Counter(ids(entry) for lane in lanes for level in lane.waiting for entry in level)
     for lane in lanes:
@@ -110,7 +110,7 @@ def jobs_are_conserved(lanes: Collection[LaneHolds], sent: Counter[str], ended: 
 
 
 def the_rest_is_bounded(redis: Redis) -> None:
-    """Check that what no lane needs any more expires, and that tokens do not pile up."""
+    """Check that records and paces expire, and that wake tokens do not accumulate."""
     pipeline = redis.pipeline(transaction=False)
     pipeline.llen(WAKE)
     keys: Any = redis.keys("*")

@@ -1,7 +1,7 @@
-"""Lanes under whatever Hypothesis thinks of: producers, workers with books of their own, sweeps, clocks.
+"""A Hypothesis state machine: producers, workers with books of their own, sweeps and clock changes on shared lanes.
 
-After each step the promises of :mod:`tests.support.lane_promises` hold, Redis holds what the model tells of each lane's
-pace, and no lane is faster than its limit. In the end everything ends.
+After each step it checks the invariants of :mod:`tests.support.lane_invariants`, that Redis holds the pace which the
+model predicts for each lane, and that no lane exceeds its limit. At the end of a run every job must end.
 """
 
 import sys
@@ -15,7 +15,17 @@ from streamstop._core.constants import DEAD, LEASED, SCHEDULE
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LastCall
 from tests.support.celery_messages import celery_message
-from tests.support.lane_drawn import (
+from tests.support.lane_driver import CANCELLED, LEASE
+from tests.support.lane_invariants import (
+    SECOND,
+    jobs_are_conserved,
+    nothing_is_kept_in_vain,
+    read_lane,
+    somebody_will_look,
+    the_rest_is_bounded,
+)
+from tests.support.lane_steps import LaneSteps, pick
+from tests.support.lane_strategies import (
     GARBAGE,
     LANE,
     LANES,
@@ -30,21 +40,11 @@ from tests.support.lane_drawn import (
     Slots,
     ended,
 )
-from tests.support.lane_hands import CANCELLED, LEASE
-from tests.support.lane_promises import (
-    SECOND,
-    jobs_are_conserved,
-    nothing_is_kept_in_vain,
-    read_lane,
-    somebody_will_look,
-    the_rest_is_bounded,
-)
-from tests.support.lane_world import LaneWorld, pick
 
 _T = TypeVar("_T")
 
 
-class LaneMachine(LaneWorld, RuleBasedStateMachine):
+class LaneStateMachine(LaneSteps, RuleBasedStateMachine):
     """Producers, workers and time, in any order."""
 
     @initialize(limit=st.sampled_from(LIMITS))
@@ -102,7 +102,7 @@ class LaneMachine(LaneWorld, RuleBasedStateMachine):
         at_once=st.booleans(),
     )
     def run_jobs(self, lane: Lane, reports: Sequence[Make | None], at_once: bool) -> None:
-        """The way that most jobs go: enqueued, taken, reported after their slots, or never."""
+        """The usual course of jobs: enqueued, taken, and reported after their slots, or never."""
         self.enqueue(lane, len(reports), 0, 0, tells=True)
         left = list(reports)
         for _ in range(3 * len(reports)):
@@ -117,7 +117,7 @@ class LaneMachine(LaneWorld, RuleBasedStateMachine):
 
     @rule()
     def take_for_nobody(self) -> None:
-        """The sweeper takes jobs of accounts that no worker has."""
+        """The sweeper takes the jobs of accounts that no worker serves."""
         take = self.schedule.take_unserved([LANES[2]], 5, lease=LEASE)
         assert all(job.slot_us == 0 for job in take.jobs)
         self.owning += take.jobs
@@ -125,7 +125,7 @@ class LaneMachine(LaneWorld, RuleBasedStateMachine):
     @precondition(lambda self: self.owning)
     @rule(which=st.lists(st.tuples(WHICH, REPORT), min_size=1, max_size=6))
     def report_some(self, which: Sequence[tuple[int, Make]]) -> None:
-        """Reports in one batch; the same job's may be there twice."""
+        """A batch of reports, which may hold two for one job."""
         self._report([make(pick(self.owning, number)) for number, make in which])
 
     @precondition(lambda self: self.through)
@@ -173,16 +173,16 @@ class LaneMachine(LaneWorld, RuleBasedStateMachine):
         worker=WORKER,
     )
     def set_the_clock_back(self, microseconds: int, jumped_on: bool, worker: int) -> None:
-        """Within a second of it somebody sweeps; it may have been set on right before."""
+        """A sweep follows within a second. The clock may have been set forward just before."""
         self._sweep()
         if jumped_on:
             self._advance(microseconds)
             self._take(worker, 50)
             if microseconds < 601 * SECOND:
-                self._sweep()  # without one, a lane may be looked at later by as much: ten minutes at most
+                self._sweep()  # without it a lane may be looked at late by the same time, ten minutes at most
         self._advance(-microseconds)
         self._sweep()
-        self.slots = {lane: Slots(self.limit) for lane in LANES}  # of an hour that comes again
+        self.slots = {lane: Slots(self.limit) for lane in LANES}  # the same moments come again
 
     @rule(which=WHICH, just_before=st.booleans())
     def wait_for_what_comes_next(self, which: int, just_before: bool) -> None:
@@ -207,13 +207,13 @@ class LaneMachine(LaneWorld, RuleBasedStateMachine):
         the_rest_is_bounded(self.redis)
 
     def teardown(self) -> None:
-        """See that everything ends, and what is left then; unless a step has failed, which then is what matters."""
+        """Check that every job ends, and what remains in Redis then; skip this if a step has failed."""
         if sys.exc_info()[0] is None and self.sent:
             self._let_everything_end()
 
     def _let_everything_end(self) -> None:
         self.find()
-        self._set_limit(10_000.0)  # of these, a look gives as many as it may
+        self._set_limit(10_000.0)  # at this limit, one look gives as many jobs as the worker asks for
         for _ in range(100):
             if not any(held.holds_waiting or held.jobs for held in self._everything()):
                 break

@@ -13,6 +13,7 @@ from kombu.transport.virtual import Message
 
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import AttemptHistory, Taken
+from streamstop.outcomes import Outcome, Result
 from streamstop_worker.celery_parts.consumer import Consumer
 from streamstop_worker.celery_parts.pool import EventLoopPool
 from streamstop_worker.celery_parts.tasks import register
@@ -105,6 +106,18 @@ class Stage:
         pool._bell.close()
         pool._rung.close()
         state.reset_state()
+
+
+def outcome(delivery: Delivery, result: Result = Result.STOPPED) -> Outcome:
+    taken = delivery.taken
+    return Outcome(
+        result=result,
+        job_id=taken.job_id,
+        account=taken.lane.account,
+        operation=taken.lane.operation,
+        code="Denied" if result is Result.REFUSED else None,
+        ended_at=datetime.now(UTC),
+    )
 
 
 @contextmanager

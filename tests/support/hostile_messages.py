@@ -1,4 +1,4 @@
-"""Hostile messages: what a producer with a mistake, or with bad intentions, may put into a lane. A seed decides."""
+"""Hostile messages: what a faulty or malicious producer may put into a lane. A seed makes them reproducible."""
 
 import base64
 import bz2
@@ -23,7 +23,7 @@ _VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 5, 10**18, 10**400, -(10**30), 1.5, 1e300, math.nan, math.inf, -math.inf, [], {}, [[]],
     [None, None], {"a": {}}, {"": 1}, ["x"] * 50, {"callbacks": 5}, {"url": "http://example.com"}, *_TEXTS,
 )  # fmt: skip
-#: Paths that a decoder looks at, and that few messages have.
+#: Paths that a decoder reads and few messages have.
 _ADDED = (
     ("headers", "compression"), ("headers", "eta"), ("headers", "expires"), ("headers", "timelimit"),
     ("headers", "group"), ("headers", "chord"), ("headers", "ignore_result"), ("headers", "argsrepr"),
@@ -44,7 +44,7 @@ _SHUTDOWN = {"shutdown": "gone", "member": "m", "verify": True}
 
 
 def hostile_messages(lane: Lane, count: int, seed: int) -> Iterator[bytes]:
-    """Yield messages for `lane`, every one of them spoilt in some way; a few are well all the same."""
+    """Yield messages for `lane`, each of them altered; a few are valid all the same."""
     random = Random(seed)
     for number in range(count):
         yield _spoil(random, lane, f"{lane.name}.hostile-{seed}-{number}")

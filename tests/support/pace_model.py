@@ -1,6 +1,6 @@
-"""A lane's pace as plain Python: its rules told once more, without Redis, for the scripts to be held against.
+"""A model of a lane's pace in plain Python, without Redis; tests compare the scripts with it.
 
-What a lane holds needs no model: :mod:`tests.support.lane_promises` tells what must hold of it. Moments are in µs.
+A lane's content needs no model: :mod:`tests.support.lane_invariants` states its invariants. Moments are in µs.
 """
 
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from streamstop._core.lane_types import LastCall, Taken
 from streamstop._core.pace import Pace
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Retried, Throttled
-from tests.support.lane_promises import SECOND, LaneHolds
+from tests.support.lane_invariants import SECOND, LaneHolds
 
 #: How far ahead of its slot a job is given.
 HORIZON = 60_000
-#: No slot is given farther ahead.
+#: No slot is given further ahead than this.
 PATIENCE = SECOND
 #: How late a call may leave and be covered by the headroom.
 LATE_COVERED = 10_000
 FAULTS_TO_FAIL = 5
-#: No moment of a lane is farther off, unless the clock was set back.
+#: A lane's moments lie at most this far ahead, unless the clock was set back.
 FARTHEST = 600 * SECOND
 #: µs that rounding may cost.
 _ROUNDING = 2
@@ -25,20 +25,20 @@ _ROUNDING = 2
 
 @dataclass
 class PaceModel:
-    """How one lane runs."""
+    """The pace of one lane."""
 
     pace: Pace = field(default_factory=lambda: Pace.of_limit(1))
-    #: As the lane has it: a new one counts from the next look of a worker.
+    #: The interval that the lane stores: a new one applies from a worker's next look.
     interval: int = 0
     #: The first slot that no job has.
     free_from: float = 0
     rests_until: int = 0
-    #: How long that rest takes, from its beginning.
+    #: The length of that rest.
     span: int = 0
     share: int = 100
     faults: int = 0
     throttles: int = 0
-    #: By how much slots have moved on behind late calls, in all.
+    #: By how much late calls have shifted slots, in total.
     moved: float = 0
 
     @property
@@ -52,11 +52,11 @@ class PaceModel:
         return self.interval * 100 / self.share
 
     def forget(self) -> None:
-        """The lane's pace has expired."""
-        self.__init__(pace=self.pace)  # type: ignore[misc]  # all else is as of a new lane
+        """Expire the lane's pace."""
+        self.__init__(pace=self.pace)  # type: ignore[misc]  # all other fields take their defaults
 
     def gives(self, job: Taken, *, now_us: int) -> None:
-        """Give a job the next slot."""
+        """Check that a job got the next slot, and take that slot."""
         self.interval = self.pace.interval_us
         self._forget_what_a_later_clock_told(now_us)
         slot = max(now_us, self.free_from, self.rests_until)
@@ -66,7 +66,7 @@ class PaceModel:
         self.free_from = job.slot_us + self.spacing
 
     def takes_down(self, report: Report, *, now_us: int) -> int:
-        """Take an owner's report; return how long the lane rests for its sake."""
+        """Apply an owner's report; return how long the lane rests because of it."""
         self._forget_what_a_later_clock_told(now_us)
         rest = 0
         match report:
@@ -83,7 +83,7 @@ class PaceModel:
         return rest
 
     def check(self, held: LaneHolds, *, now_us: int) -> None:
-        """Check what Redis holds of the pace, and go on from that: a look forgets what a later clock told."""
+        """Compare the pace in Redis with the model, then continue from Redis' values."""
         found = PaceModel(
             pace=self.pace,
             interval=held.number("interval"),
@@ -122,7 +122,7 @@ class PaceModel:
         return 0
 
     def _meet_a_fault(self, now_us: int) -> int:
-        """Count a transient fault, unless its call is from before the rest; return how long the lane rests for it."""
+        """Count a transient fault, unless its call began before the rest; return how long the lane rests."""
         if self.rests_until > now_us:
             return 0
         self.faults += 1
@@ -147,24 +147,24 @@ class PaceModel:
         self.rests_until, self.span = now_us + span, span
 
     def _take_slot_back(self, job: Taken) -> None:
-        """There was no call: if no later slot is given, the next job may have this one's."""
+        """Return the slot of a job that made no call, unless a later slot was given."""
         if job.slot_us and abs(self.free_from - job.slot_us - self.spacing) < _ROUNDING:
             self.free_from = job.slot_us
 
     def _make_up(self, report: Report, now_us: int) -> None:
-        """Move the open slots on behind a late call, unless they have moved enough since it had its own."""
+        """Shift later slots behind a late call, less what they have shifted since its slot was given."""
         late_us = round(report.send_delay.late.total_seconds() * SECOND)
         if late_us <= LATE_COVERED:
             return
         missing = late_us - LATE_COVERED - max(0, self.moved - report.send_delay.slots_shifted_us)
         free_from = max(self.free_from, now_us)
-        # No slot need be further off than a second: that is a second behind any call that has left.
+        # A shift to one second ahead suffices: it is a second after any call that was sent.
         move = min(missing, now_us + SECOND - free_from)
         if move > 0:
             self.free_from = free_from + move
             self.moved += move
 
     def _forget_what_a_later_clock_told(self, now_us: int) -> None:
-        """Where the clock was set back, what was noted before would hold the lane up for as long."""
+        """Clamp moments that lie too far ahead: the clock was set back."""
         self.free_from = min(self.free_from, now_us + PATIENCE + self.spacing)
         self.rests_until = min(self.rests_until, now_us + self.span) if self.rests_until > now_us else 0

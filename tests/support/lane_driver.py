@@ -1,4 +1,4 @@
-"""What producers and workers do to one lane, in a word each, for tests that read as sentences."""
+"""A driver for one lane: each method is one step of a producer or a worker."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from streamstop._redis.lanes import Lanes
 from streamstop._redis.schedule import Book, Reported, Schedule
 from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
 from tests.support.celery_messages import celery_message
-from tests.support.moved_clock import MovedClock
+from tests.support.manual_clock import ManualClock
 
 LEASE = timedelta(seconds=15)
 ENDED = '{"status": "SUCCESS", "result": null}'
@@ -24,7 +24,7 @@ JUDGED_ONCE = AttemptHistory(attempts=1, calls=1)
 CALLED_ONCE = AttemptHistory(calls=1)
 CANCELLED = '{"status": "REVOKED", "result": null}'
 KEPT = timedelta(days=1)
-#: The most that one look gives: how many jobs a worker with nothing to do asks for.
+#: How many jobs an idle worker asks for.
 MANY = 50
 
 
@@ -34,16 +34,16 @@ def book_for(*lanes: Lane, pace: Pace) -> Book:
 
 
 def announce(redis: Redis, *lanes: Lane) -> None:
-    """Say that something was put into `lanes`, as producers do."""
+    """Announce `lanes`, as producers do after they enqueue."""
     redis.sadd(ARRIVALS, *(lane.name for lane in lanes))
     redis.lpush(WAKE, 1)
     redis.ltrim(WAKE, 0, 0)
 
 
-class LaneHands:
-    """One lane at `limit` calls per second, and a clock that is moved by hand."""
+class LaneDriver:
+    """One lane with a limit of `limit` calls per second, and a manual clock."""
 
-    def __init__(self, redis: Redis, clock: MovedClock, limit: float = 10, lane: Lane | None = None) -> None:
+    def __init__(self, redis: Redis, clock: ManualClock, limit: float = 10, lane: Lane | None = None) -> None:
         self.redis = redis
         self.clock = clock
         self.lane = lane or Lane("live-cn", "live.StopMPUTask")
@@ -51,7 +51,7 @@ class LaneHands:
         self.schedule = Schedule(redis)
         self.pace = Pace.of_limit(limit)
         self.book = book_for(self.lane, pace=self.pace)
-        #: Jobs in a worker's hands, by name.
+        #: The jobs that the worker has taken, by name.
         self.held: dict[str, Taken] = {}
 
     def job_id(self, name: object) -> str:
@@ -71,13 +71,13 @@ class LaneHands:
         self.redis.lpush(self.lane.waiting[PRIORITY_STEPS.index(priority // 3 * 3)], message)
 
     def cancel(self, name: object) -> str:
-        """Take a job back, as its producer."""
+        """Cancel a job, as its producer."""
         return self.lanes.cancel(self.lane, self.job_id(name), record=CANCELLED)
 
     # Workers
 
     def look(self, most: int = MANY, *, book: Book | None = None) -> Take:
-        """Look at the lanes once, as a worker does; keep what it gives."""
+        """Look at the lanes once, as a worker does, and remember the jobs that it gives."""
         take = self.schedule.take(most, lease=LEASE, book=book or self.book)
         self.held |= {_name_of(job): job for job in take.jobs}
         return take
@@ -87,7 +87,7 @@ class LaneHands:
         return [_name_of(job) for job in self.look(most).jobs]
 
     def take_next(self) -> str:
-        """Take one job, when there is one: move on to when a lane is due, and to its slot; return its name."""
+        """Advance the clock until the lane gives a job, then to its slot; return the job's name."""
         for _ in range(1000):
             take = self.look(1)
             if take.jobs:
@@ -102,11 +102,11 @@ class LaneHands:
         return timedelta(microseconds=self.held[str(name)].slot_us - self.clock.now_us)
 
     def move_to_slot(self, name: object) -> None:
-        """Move on to a taken job's slot."""
+        """Advance the clock to a taken job's slot."""
         self.clock.advance(max(timedelta(0), self.slot(name)))
 
     def finish(self, name: object, *, call: LastCall = LastCall.WELL, send_delay: SendDelay | None = None) -> bool:
-        """Report a job's end; return whether it was believed."""
+        """Report a job's end; return whether the report was accepted."""
         send_delay = send_delay or SendDelay()
         return (
             self._told(Ended(job=self.held[str(name)], call=call, send_delay=send_delay, record=ENDED, kept=KEPT))
@@ -133,7 +133,7 @@ class LaneHands:
         return self._told(Throttled(job=self.held[str(name)], hint=hint, history=history))
 
     def release(self, *names: object) -> list[bool]:
-        """Give jobs back, uncalled; return which were taken back."""
+        """Release jobs without a call; return for each whether the report was accepted."""
         reported = self.report(*(Released(job=self.held[str(name)]) for name in names))
         return [rest is not None for rest in reported.rests]
 
@@ -151,19 +151,19 @@ class LaneHands:
         """Sweep, and return how many of the lane's leases had run out."""
         return self.sweep().expired_leases.get(self.lane, 0)
 
-    # What is there
+    # The lane's state
 
     def now(self) -> datetime:
-        """The moment, as Redis has it."""
+        """Return Redis' time."""
         return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.clock.now_us)
 
     def waiting(self) -> list[str]:
-        """Return the names of the waiting jobs, first to last as each priority has them."""
+        """Return the names of the waiting jobs in each priority's order."""
         entries = (entry for level in self.lane.waiting for entry in reversed(self._list(level)))
         return [_name_in(entry) for entry in entries]
 
     def unreadable(self) -> list[bytes]:
-        """Return the messages that nobody can read."""
+        """Return the unreadable messages among the dead letters."""
         ids: Any = self.redis.zrange(DEAD, 0, -1)
         letters: Any = [self.redis.hgetall(f"{DEAD}.{letter_id.decode()}") for letter_id in ids]
         return [letter[b"message"] for letter in letters]
@@ -173,12 +173,12 @@ class LaneHands:
         return self.lanes.view(self.lane).in_flight
 
     def scheduled(self) -> timedelta | None:
-        """Return how long it is until the schedule has the lane, None where it is not in it."""
+        """Return the time until the lane's entry in the schedule, None without one."""
         at: Any = self.redis.zscore(SCHEDULE, self.lane.name)
         return None if at is None else timedelta(microseconds=at - self.clock.now_us)
 
     def leased(self) -> timedelta | None:
-        """Return how long it is until the index of leases has the lane, None where it is not in it."""
+        """Return the time until the lane's entry in the index of leases, None without one."""
         at: Any = self.redis.zscore(LEASED, self.lane.name)
         return None if at is None else timedelta(microseconds=at - self.clock.now_us)
 
@@ -193,7 +193,7 @@ class LaneHands:
         return {name.decode(): int(value) for name, value in fields.items() if name != b"book"}
 
     def everything(self) -> dict[bytes, object]:
-        """Return all that Redis holds, for a comparison."""
+        """Return a dump of every key, for comparison."""
         keys: Iterator[bytes] = self.redis.scan_iter()
         return {key: self.redis.dump(key) for key in keys}
 
