@@ -33,7 +33,7 @@ def parameters(function: Callable[..., Any]) -> list[str]:
     ("owner", "names"),
     [
         (kombu_redis.Channel, ["_brpop_start", "_brpop_read", "close", "_put", "queue_purge", "client", "do_restore"]),
-        (kombu_redis.Channel, ["_in_poll", "_brpop_sent_at", "ack_emulation", "active_queues"]),
+        (kombu_redis.Channel, ["_in_poll", "_brpop_sent_at", "ack_emulation", "active_queues", "_flush_brpop_reauth"]),
         (kombu_redis.SentinelChannel, ["_brpop_start", "_brpop_read", "close"]),
         (kombu_redis.Transport, ["Channel", "register_with_event_loop", "brpop_timeout"]),
         (virtual.Transport, ["_deliver"]),
@@ -184,6 +184,37 @@ def test_a_consumer_waits_for_a_wake_and_takes_it(consuming: Consuming, real_red
     real_redis.lpush(WAKE, 1)
     while consuming.wakes == 1:
         consuming.hub.run_once()
+
+
+class Token:
+    """What a streaming credential provider gives each connection when the credentials change."""
+
+    def try_get(self, _field: str) -> str:
+        return "renewed"
+
+    def get_value(self) -> str:
+        return "secret"
+
+
+def test_a_renewed_token_is_sent_between_two_waits_for_a_wake(consuming: Consuming, real_redis: Redis) -> None:
+    while not consuming.channel._in_poll:
+        consuming.hub.run_once()
+    connection = consuming.channel.client.connection
+    real_redis.acl_setuser("renewed", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"])
+    try:
+        connection.set_re_auth_token(Token())
+        real_redis.lpush(WAKE, 1)
+        while consuming.wakes == 0:
+            consuming.hub.run_once()
+        assert connection._re_auth_token is None
+        real_redis.lpush(WAKE, 1)
+        while consuming.wakes == 1:
+            consuming.hub.run_once()
+        assert consuming.channel.client.connection is connection
+        users = {client["user"] for client in real_redis.client_list()}
+        assert "renewed" in users
+    finally:
+        real_redis.acl_deluser("renewed")
 
 
 def test_a_message_is_delivered_with_its_tag_and_leaves_nothing_in_redis(
