@@ -212,7 +212,7 @@ def test_a_worker_that_cannot_start_is_shown_by_its_last_lines(environ: dict[str
     )
     code, output = run(environ=environ | {"PYTHONPATH": str(broken)})
     assert code == 1
-    assert "worker-1 ended, with exit code 3" in output
+    assert "worker-1 ended with exit code 3" in output
     assert "no worker today" in output
     assert "Traceback" not in output
     assert_nothing_is_left(output, environ)

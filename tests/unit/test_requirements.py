@@ -85,7 +85,9 @@ def test_what_only_developers_need_is_in_no_other_set() -> None:
         assert not packages & {"mypy", "pytest", "ruff", "uv", "tencentcloud-sdk-python-trtc"}
 
 
-@pytest.mark.parametrize(("target", "name"), [("demo", "demo"), ("test", "dev"), ("check", "dev"), ("lock", "dev")])
+@pytest.mark.parametrize(
+    ("target", "name"), [("demo", "demo"), ("dev", "demo"), ("test", "dev"), ("check", "dev"), ("lock", "dev")]
+)
 def test_each_target_installs_its_own_set_by_hashes_into_the_one_environment(target: str, name: str) -> None:
     make = ["make", "--dry-run", "--always-make", target]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PYTHON"))}
