@@ -153,7 +153,7 @@ class AsyncClient:
         # Waits have threads of their own, so that enqueueing never queues behind them.
         self._calls = ThreadPoolExecutor(max_workers=8, thread_name_prefix="streamstop")
         self._waits = ThreadPoolExecutor(max_workers=MOST_WAITS, thread_name_prefix="streamstop-wait")
-        self._failed_at = -math.inf
+        self._failed_at, self._failed_for = -math.inf, ""
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -267,11 +267,11 @@ class AsyncClient:
         def run() -> _T:
             waited = time.monotonic() - asked_at
             if self._failed_at > asked_at and waited > self.client.timeout.total_seconds():
-                raise QueueUnavailable("Redis did not answer the calls before this one: nothing was sent")
+                raise QueueUnavailable(f"{self._failed_for}: nothing was sent", reason=self._failed_for)
             try:
                 result = call()
-            except QueueUnavailable:
-                self._failed_at = time.monotonic()
+            except QueueUnavailable as error:
+                self._failed_at, self._failed_for = time.monotonic(), error.reason or str(error)
                 raise
             self._failed_at = -math.inf
             return result

@@ -220,8 +220,10 @@ def test_a_shutdown_whose_record_is_gone_is_shown_as_such(redis_url: str, client
 
 
 def test_without_redis_it_exits_4_and_never_prints_the_url() -> None:
-    done = run(f"redis://:hush@127.0.0.1:{free_port()}/0", "room", "stop", "r", "--watch")
+    port = free_port()
+    done = run(f"redis://:hush@127.0.0.1:{port}/0", "room", "stop", "r", "--watch")
     assert done.returncode == 4
     assert done.stderr == (
-        "Error: Redis did not answer (ConnectionError): the room may or may not be closing; stop it again\n"
+        f"Error: Redis did not answer (connection refused at 127.0.0.1:{port}, database 0): "
+        "the room may or may not be closing; stop it again\n"
     )

@@ -85,7 +85,7 @@ def away(network: BadNetwork) -> Iterator[Client]:
 def test_where_nothing_listens_every_call_says_so(call: Callable[[Client], object]) -> None:
     with (
         Client(f"redis://127.0.0.1:{free_port()}/0", timeout=BRIEF) as client,
-        pytest.raises(QueueUnavailable, match="ConnectionError"),
+        pytest.raises(QueueUnavailable, match="connection refused at"),
     ):
         within(HANGS_S, lambda: call(client))
 
@@ -95,7 +95,7 @@ def test_where_a_connection_is_taken_and_nothing_said_every_call_says_so(call: C
     with (
         LoopbackServer(lambda connection: connection.hang()) as server,
         Client(f"redis://127.0.0.1:{server.port}/0", timeout=BRIEF) as client,
-        pytest.raises(QueueUnavailable, match="TimeoutError"),
+        pytest.raises(QueueUnavailable, match="timed out at"),
     ):
         within(HANGS_S, lambda: call(client))
 
@@ -105,7 +105,7 @@ def test_the_timeout_is_for_all_of_a_call_and_not_for_each_of_its_round_trips(
     call: Callable[[Client], object], network: BadNetwork, away: Client
 ) -> None:
     network.delay_s = 0.6  # each answer within the timeout, and two of them beyond it
-    with pytest.raises(QueueUnavailable, match="TimeoutError"):
+    with pytest.raises(QueueUnavailable, match="timed out at"):
         within(HANGS_S, lambda: call(away))
     network.delay_s = 0
     within(HANGS_S, lambda: call(away))
@@ -141,7 +141,7 @@ def test_connections_that_went_dead_while_idle_cost_one_error_in_all(
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(hold, range(5)))
     network.cut()
-    with pytest.raises(QueueUnavailable, match="TimeoutError"):
+    with pytest.raises(QueueUnavailable, match="timed out at"):
         within(HANGS_S, lambda: call(away))
     for _ in range(5):
         within(HANGS_S, lambda: call(away))

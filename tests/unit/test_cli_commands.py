@@ -159,7 +159,7 @@ def test_standard_input_without_commands_is_nothing_to_do() -> None:
 def test_without_redis_it_exits_4_and_says_so(command: str) -> None:
     result = run(command, STOP)
     assert result.exit_code == 4
-    assert result.stderr.startswith("Error: Redis did not answer (ConnectionError): ")
+    assert result.stderr.startswith("Error: Redis did not answer (connection refused at ")
     assert result.stdout == ""
 
 

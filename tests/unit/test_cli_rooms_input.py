@@ -87,5 +87,5 @@ def test_bad_lines_exit_2_and_are_named_with_their_field(command: str) -> None:
 def test_without_redis_it_exits_4_and_says_so(command: str) -> None:
     result = run(f"room {command}", STOP)
     assert result.exit_code == 4
-    assert result.stderr.startswith("Error: Redis did not answer (ConnectionError): ")
+    assert result.stderr.startswith("Error: Redis did not answer (connection refused at ")
     assert result.stdout == ""

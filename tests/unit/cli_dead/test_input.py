@@ -71,7 +71,7 @@ def test_an_id_on_standard_input_that_is_no_text_exits_2() -> None:
 def test_without_redis_it_exits_4_and_says_so(command: str) -> None:
     result = run_dead(command)
     assert result.exit_code == 4
-    assert result.stderr.startswith("Error: Redis did not answer (ConnectionError): ")
+    assert result.stderr.startswith("Error: Redis did not answer (connection refused at ")
     assert result.stdout == ""
 
 
