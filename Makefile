@@ -60,6 +60,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples docs/_ext
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.support.lua_lint
 	$(BIN)/python -m sphinx $(STRICT) docs build/docs

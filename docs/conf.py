@@ -30,7 +30,7 @@ pygments_dark_style = "monokai"
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "exclude-members": "model_config"}
+autodoc_default_options = {"members": True, "undoc-members": True, "exclude-members": "model_config"}
 python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
 

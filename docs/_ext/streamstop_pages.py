@@ -67,12 +67,16 @@ class Operations(SphinxDirective):
             *map(_row, rows),
             "",
             "```{eval-rst}",
-            *(line for cls in rows for line in (f".. autoclass:: streamstop.operations.{cls.__name__}()", "")),
+            *(
+                line
+                for cls in rows
+                for line in (f".. autoclass:: streamstop.operations.{cls.__name__}()", "   :no-members:", "")
+            ),
             "```",
         ]
         container = nodes.container()
         self.state.nested_parse(StringList(lines, source="operations"), 0, container)
-        return container.children
+        return list(container.children)
 
 
 def _row(cls: type[Operation]) -> str:
@@ -105,7 +109,7 @@ def _things(target: str) -> Iterator[tuple[Any, list[str]]]:
     parts = target.split(".")
     for end in range(len(parts), 0, -1):
         try:
-            thing = importlib.import_module(".".join(parts[:end]))
+            thing: Any = importlib.import_module(".".join(parts[:end]))
         except ImportError:
             continue
         for index in range(end, len(parts)):

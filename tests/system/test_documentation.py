@@ -1,6 +1,7 @@
 """The snippets of the README and of the documentation run, and print what the pages show."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ ACCOUNTS = (
     Account("live-cn", "aliyun", "documentation-key", "documentation-secret"),
     Account("trtc-sg", "tencent", "documentation-id", "documentation-secret-2", region="ap-singapore"),
 )
+#: The rooms that several pages name.
+ROOMS = ("room-42", "room-43", "room-44")
 #: Where the pages say that the simulator listens.
 SIMULATOR = "127.0.0.1:8099"
 #: Between the outputs of two commands, with the first one's exit code.
@@ -39,13 +42,22 @@ def named(pages: list[Path]) -> list[object]:
     ]
 
 
-@pytest.fixture
-def documented_world(tmp_path: Path) -> Iterator[World]:
-    """Return the world that a reader has: Redis, the simulator with every task running, a worker."""
-    with world(tmp_path, accounts=ACCOUNTS) as made:
-        made.simulator.settings(auto_start=True)
+@pytest.fixture(scope="module")
+def documentation_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Return the world that a reader has: Redis, the simulator, a worker."""
+    with world(tmp_path_factory.mktemp("documentation"), accounts=ACCOUNTS) as made:
         made.await_account("live-cn")
         yield made
+
+
+@pytest.fixture
+def documented_world(documentation_world: World) -> World:
+    """Return it as a page finds it: every task runs at the vendors, and every room is open."""
+    documentation_world.simulator.reset()
+    documentation_world.simulator.settings(auto_start=True)
+    for room in ROOMS:
+        documentation_world.client.reopen_room(room)
+    return documentation_world
 
 
 def environ(made: World) -> Mapping[str, str]:
@@ -92,6 +104,17 @@ def test_the_commands_of_a_page_print_what_it_shows(page: Path, documented_world
         assert code == "0", f"$ {step.command}\n{output}(exit {code})"
         assert step.fits(output), f"$ {step.command}\n{output}\nThe page shows:\n" + "\n".join(step.shown)
         output = following
+
+
+def test_the_site_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    """Who reads it may have no network."""
+    strict = ["--quiet", "--fail-on-warning", "--nitpicky", "--builder", "html"]
+    subprocess.run([sys.executable, "-m", "sphinx", *strict, str(ROOT / "docs"), str(tmp_path)], check=True)
+    pages = "".join(path.read_text() for path in tmp_path.rglob("*.html"))
+    loaded = re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="([^"]+)"', pages)
+    assert loaded
+    assert [address for address in loaded if address.startswith(("http:", "https:", "//"))] == []
+    assert not re.search(r"(?:@import|url\()[^;)]*//", "".join(path.read_text() for path in tmp_path.rglob("*.css")))
 
 
 def test_snippets_are_found() -> None:
