@@ -13,7 +13,7 @@ from redis import Redis
 
 from streamstop import Client, ShutdownStatus
 from streamstop_simulator import SimulatorClient, TaskState
-from tests.support.redis_content import endless
+from tests.support.redis_content import keys_without_ttl
 from tests.system.test_demo import assert_nothing_is_left, ending_of, running
 
 DEV = [sys.executable, "-m", "streamstop_simulator.dev"]
@@ -72,7 +72,7 @@ def test_the_printed_commands_succeed_and_ctrl_c_leaves_nothing(environ: dict[st
             shutdown = client.room("room-1").shutdown
             assert shutdown is not None
             assert client.shutdown(shutdown).progress().status is ShutdownStatus.DONE
-            assert endless(redis) == []
+            assert keys_without_ttl(redis) == []
         simulator = SimulatorClient(simulator_url)
         assert len(simulator.tasks()) == 320
         assert simulator.tasks(state=TaskState.RUNNING)

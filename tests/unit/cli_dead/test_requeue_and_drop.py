@@ -141,7 +141,7 @@ def test_what_was_done_before_redis_was_lost_is_told(
         assert result.exit_code == 4
         assert len([line for line in result.stdout.splitlines() if LANE.name in line]) == 1
         assert result.stderr == (
-            "Error: Redis did not answer (connection refused at it may or may not be requeued; requeue it again, it cannot "
+            "Error: Redis did not answer (ConnectionError): it may or may not be requeued; requeue it again, it cannot "
             "double; 1 dead letter requeued\n"
         )
 
