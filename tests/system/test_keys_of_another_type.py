@@ -97,7 +97,7 @@ def test_a_stop_that_its_shutdown_cannot_count_is_recorded_and_counted_once_its_
     assert f"{EVENT}: ResponseError WRONGTYPE" in letter.reason
     assert "it ended stopped, and its shutdown could not count it" in letter.reason
     assert made.client.job(letter.id).outcome(TIMEOUT).result is Result.STOPPED
-    (line,) = bugs(made)[before:]
+    (line,) = eventually(lambda: bugs(made)[before:], "the bug logged")
     assert line["became"] == "its end is recorded; its dead letter says that its shutdown could not count it"
     assert calls_of(made, "uncounted") == 1
     goes_on(made, relay("beside the uncounted"))
