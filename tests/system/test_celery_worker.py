@@ -97,7 +97,7 @@ def test_sigquit_leaves_calls_to_their_leases_and_gives_the_rest_back_at_once(tm
         ended = [job for job in jobs if isinstance(job.peek(), Outcome)]
         assert view.in_flight >= 1, "the call that hangs is left to its lease"
         assert view.waiting + view.in_flight + len(ended) == len(jobs)
-        assert "Traceback" not in running.text()
+        assert "Traceback" not in running.text(), running.text()
         made.start_worker()
         results = {outcome.result for outcome in made.client.outcomes(jobs, timeout=60)}
         assert results <= {Result.STOPPED, Result.ALREADY_STOPPED}
