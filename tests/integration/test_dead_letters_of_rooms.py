@@ -50,7 +50,7 @@ def test_a_shutdown_is_open_again_until_the_requeued_task_has_ended_and_is_told_
     assert len(driver.messages(CALLBACKS)) == 2
 
 
-def test_a_requeued_task_that_dies_again_is_a_letter_again_as_often_as_one_likes(
+def test_a_requeued_task_that_fails_again_is_a_letter_again_any_number_of_times(
     driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
     ids = {letter.id for letter in driver.dead.letters()}
@@ -213,7 +213,7 @@ def give_it_another_outcome(driver: RoomDeadLetterDriver, shutdown: Shutdown) ->
 
 
 @pytest.mark.parametrize("change", [forget, cancel, give_it_another_outcome])
-def test_where_the_shutdown_has_no_place_for_it_the_command_alone_is_sent(
+def test_a_letter_is_requeued_alone_if_its_shutdown_cannot_take_it_back(
     driver: RoomDeadLetterDriver, closed: Shutdown, change: Callable[[RoomDeadLetterDriver, Shutdown], None]
 ) -> None:
     change(driver, closed)

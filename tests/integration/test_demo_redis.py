@@ -45,7 +45,7 @@ def test_a_redis_where_another_demo_runs_is_refused(client: Client) -> None:
         refuse_if_used(client, NAMES)
 
 
-def test_what_a_killed_demo_left_long_ago_is_no_obstacle(client: Client) -> None:
+def test_leftovers_of_a_killed_demo_do_not_stop_the_next_one(client: Client) -> None:
     client.enqueue(STOP, account="demo-aliyun-1")
     refuse_if_used(client, NAMES)
 

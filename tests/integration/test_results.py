@@ -113,7 +113,7 @@ def test_a_cancelled_job_is_revoked(lane: LaneDriver, app: Celery) -> None:
         shown.get(timeout=5)
 
 
-def test_whoever_waits_for_a_result_through_celery_is_told_when_the_job_ends(lane: LaneDriver, app: Celery) -> None:
+def test_a_wait_through_celery_ends_with_the_job(lane: LaneDriver, app: Celery) -> None:
     shown = app.AsyncResult(lane.job_id("a"))
     backend: Any = app.backend  # its types know only the base
     backend.result_consumer.start(shown.id)

@@ -125,7 +125,7 @@ def test_a_verified_stop_counts_in_the_lane_of_the_stop(driver: RoomDriver) -> N
     assert lanes == [("trtc.StopStreamIngest", 1, 1)]
 
 
-def test_what_was_cancelled_before_it_had_a_job_counts_as_its_lanes_too(driver: RoomDriver) -> None:
+def test_a_member_that_was_cancelled_before_it_had_a_job_counts_in_its_lane(driver: RoomDriver) -> None:
     shutdown = driver.stop("a", "b")
     assert shutdown.cancel()
     driver.take_back(shutdown)

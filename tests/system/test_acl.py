@@ -215,7 +215,7 @@ def test_a_task_that_is_registered_again_while_its_stop_waits_leaves_nothing_hal
         assert shutdown.progress().total == restricted.admin.llen(todo) == 2
 
 
-def test_a_wrong_password_is_said_to_be_one_and_is_not_shown(restricted: RestrictedRedis) -> None:
+def test_a_wrong_password_is_reported_and_not_shown(restricted: RestrictedRedis) -> None:
     with Client(restricted.url(PRODUCER, "wr0ng")) as client, pytest.raises(QueueUnavailable) as refused:
         client.enqueue(stop("t"), account=ALIYUN)
     assert "Redis refused the user name or the password" in str(refused.value)

@@ -69,7 +69,7 @@ def test_a_job_that_is_revoked_while_it_waits_in_its_lane_is_never_called(made: 
 
 
 @pytest.mark.parametrize("command", ["revoke", "terminate"])
-def test_a_call_that_is_made_is_made(made: World, app: Celery, command: str) -> None:
+def test_a_call_under_way_is_not_revoked(made: World, app: Celery, command: str) -> None:
     stop = StopStreamIngest(sdk_app_id=1, task_id=f"under way, {command}")
     made.simulator.add_fault("latency", task=stop.params, latency=timedelta(seconds=3))
     job = made.client.enqueue(stop, account=TENCENT)

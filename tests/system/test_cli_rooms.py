@@ -95,7 +95,7 @@ def test_without_waiting_the_shutdowns_id_is_printed(served: World, url: str) ->
     assert "watch it with `streamstop room show at-once --watch`" in done.stderr
 
 
-def test_where_the_output_is_no_terminal_watching_writes_plain_lines(served: World, url: str) -> None:
+def test_without_a_terminal_watching_writes_plain_lines(served: World, url: str) -> None:
     slow_room(served, "plain", 25)
     done = run(url, "room", "stop", "plain", "--watch")
     assert (done.returncode, done.stderr) == (0, "")
@@ -178,7 +178,7 @@ def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served: World, url:
     assert run(url, *back.split()[1:]).returncode == 0
 
 
-def test_what_is_not_over_in_time_exits_3_and_can_be_cancelled(served: World, url: str) -> None:
+def test_a_shutdown_that_does_not_end_in_time_exits_3_and_can_be_cancelled(served: World, url: str) -> None:
     slow_room(served, "long", 2000)  # so that it is open still when the third command has started
     done = run(url, "room", "stop", "long", "--wait", "0.1")
     assert done.returncode == 3

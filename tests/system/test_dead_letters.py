@@ -98,7 +98,7 @@ def test_after_wrong_credentials_were_mended_everything_is_sent_once_more_and_on
     assert run_dead(clean_world, "list").stdout == "0 dead letters\n"
 
 
-def test_of_two_who_requeue_the_same_letters_at_once_each_letter_is_requeued_by_one(clean_world: World) -> None:
+def test_two_concurrent_requeues_requeue_each_letter_once(clean_world: World) -> None:
     ids = [job.id for job in enqueue_refused(clean_world, "both", 200)]
     since = len(clean_world.simulator.calls())
     script = """
@@ -140,7 +140,7 @@ for letter_id in ids:
     assert dead_letters(clean_world) == []
 
 
-def test_a_job_that_dies_again_is_another_letter_until_what_was_wrong_is_mended(clean_world: World) -> None:
+def test_a_requeued_job_that_fails_again_is_another_letter(clean_world: World) -> None:
     (command,) = ingest_stops("again", 1)
     (job,) = enqueue_and_await(clean_world, [command], Result.NOT_FOUND)
     ids = {job.id}
@@ -205,7 +205,9 @@ def test_poisoned_messages_are_letters_with_their_text_and_the_lane_goes_on(clea
     assert run_dead(clean_world, "drop", "--all", "--yes").returncode == 0
 
 
-def test_a_shutdown_that_needs_attention_is_done_once_its_letters_are_requeued_and_tells_so(clean_world: World) -> None:
+def test_a_shutdown_that_needs_attention_is_done_and_calls_back_once_its_letters_are_requeued(
+    clean_world: World,
+) -> None:
     told_so: list[Any] = []
 
     def receive(connection: Connection) -> None:

@@ -28,7 +28,7 @@ from tests.support.world import TENCENT, world
 
 
 @pytest.mark.long
-def test_no_letter_is_lost_or_doubled_where_redis_is_killed_among_many(tmp_path: Path) -> None:
+def test_killing_redis_during_a_requeue_loses_or_doubles_no_letter(tmp_path: Path) -> None:
     kept = ("--appendonly", "yes", "--appendfsync", "always")
     quick = ENVIRON | {"STREAMSTOP_REDIS_TIMEOUT": "1"}
     with world(tmp_path, limits=LIMITS, environ=quick, redis_options=kept) as made:

@@ -128,7 +128,7 @@ def full_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
-def test_what_was_accepted_is_called_while_redis_is_full_and_all_recovers_as_records_expire(full_world: World) -> None:
+def test_accepted_jobs_are_called_while_redis_is_full_and_service_resumes_as_records_expire(full_world: World) -> None:
     made = full_world
     wanted, refused, after = commands("before", 100), commands("refused", 1), commands("after", 5)
     for some in (wanted, refused, after):

@@ -42,7 +42,7 @@ def test_a_mistake_in_the_accounts_file_stops_the_worker_with_one_message_that_n
         assert "Traceback" not in running.text()
 
 
-def test_a_missing_accounts_file_is_said_in_one_message(tmp_path: Path) -> None:
+def test_a_missing_accounts_file_is_reported_in_one_message(tmp_path: Path) -> None:
     with world(tmp_path, workers=0) as made:
         made.accounts.unlink()
         running = made.start_worker(ready=False)

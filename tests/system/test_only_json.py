@@ -67,7 +67,7 @@ def trapped(folder: Path) -> list[bytes]:
     return messages
 
 
-def test_the_traps_would_spring(folder: Path) -> None:
+def test_unpickling_a_trap_springs_it(folder: Path) -> None:
     pickle.loads(pickle.dumps(Trap(folder)))
     assert folder.is_dir()
 

@@ -82,7 +82,7 @@ def away(network: BadNetwork) -> Iterator[Client]:
 
 
 @every
-def test_where_nothing_listens_every_call_says_so(call: Callable[[Client], object]) -> None:
+def test_every_call_reports_that_nothing_listens(call: Callable[[Client], object]) -> None:
     with (
         Client(f"redis://127.0.0.1:{free_port()}/0", timeout=BRIEF) as client,
         pytest.raises(QueueUnavailable, match="connection refused at"),
@@ -91,7 +91,7 @@ def test_where_nothing_listens_every_call_says_so(call: Callable[[Client], objec
 
 
 @every
-def test_where_a_connection_is_taken_and_nothing_said_every_call_says_so(call: Callable[[Client], object]) -> None:
+def test_every_call_reports_a_redis_that_accepts_connections_and_stays_silent(call: Callable[[Client], object]) -> None:
     with (
         LoopbackServer(lambda connection: connection.hang()) as server,
         Client(f"redis://127.0.0.1:{server.port}/0", timeout=BRIEF) as client,
@@ -222,7 +222,7 @@ def test_a_redis_that_became_a_replica_takes_nothing_and_the_new_primary_is_foun
             real_redis.replicaof("NO", "ONE")
 
 
-def test_what_a_killed_redis_had_accepted_is_there_and_no_call_hangs(tmp_path: Path) -> None:
+def test_a_killed_redis_keeps_what_it_accepted_and_no_call_hangs(tmp_path: Path) -> None:
     kept = ("--appendonly", "yes")
     accepted: list[str] = []
     unavailable = threading.Semaphore(0)

@@ -51,7 +51,7 @@ def test_each_setting_that_can_lose_jobs_is_one_warning_that_says_what_to_set(
     assert [word for word, (_, line) in zip(words, lines, strict=True) if word not in line] == []
 
 
-def test_what_redis_does_not_tell_is_one_line_at_info(real_redis: Redis) -> None:
+def test_settings_that_redis_does_not_report_are_one_line_at_info(real_redis: Redis) -> None:
     acl: Any = real_redis.execute_command
     acl("ACL", "SETUSER", "asks", "on", ">asks", "~*", "&*", "+@all", "-config")
     acl("ACL", "SETUSER", "knows", "on", ">knows", "~*", "&*", "+@all", "-config", "-info")

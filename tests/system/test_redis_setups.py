@@ -102,7 +102,7 @@ def test_over_tls_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Pat
         assert PASSWORD not in str(refused.value)
 
 
-def test_a_url_that_asks_for_an_unknown_check_of_certificates_is_said_to_be_wrong() -> None:
+def test_a_url_with_an_unknown_certificate_check_is_refused() -> None:
     with pytest.raises(InvalidSettings, match="ssl_cert_reqs=required"):
         Client(f"rediss://:{PASSWORD}@127.0.0.1/0?ssl_cert_reqs=sometimes")
 
@@ -170,7 +170,7 @@ def test_a_redis_that_is_not_there_is_unavailable_at_once() -> None:
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["refuse", "never answer"])
-def test_where_all_sentinels_are_out_of_reach_the_queue_is_unavailable_within_the_timeout(
+def test_without_any_reachable_sentinel_the_queue_is_unavailable_within_the_timeout(
     silent: bool, black_hole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STREAMSTOP_REDIS_MASTER", MASTER)

@@ -89,7 +89,7 @@ def test_a_room_with_nothing_in_it_is_done_at_once(fast: World) -> None:
     assert (progress.status, progress.total) == (ShutdownStatus.DONE, 0)
 
 
-def test_what_is_passed_joins_what_is_registered_and_each_task_is_stopped_once(fast: World) -> None:
+def test_passed_commands_join_the_registered_tasks_and_each_task_is_stopped_once(fast: World) -> None:
     commands = room_of(40, "joined")
     start(fast, commands)
     fast.client.register_many("joined", commands[:30])

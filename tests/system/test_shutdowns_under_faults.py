@@ -51,7 +51,7 @@ def _two_workers_at_each_start(shutdown_world: World) -> Iterator[None]:
         shutdown_world.start_worker()
 
 
-def test_a_worker_that_is_killed_in_the_fan_out_leaves_no_task_out_and_none_twice(shutdown_world: World) -> None:
+def test_a_worker_killed_in_the_fan_out_leaves_no_task_out_and_none_stopped_twice(shutdown_world: World) -> None:
     rooms = {}
     for room, reached in (("first", 1), ("middle", 800), ("last", 1500)):
         commands = start_tasks(shutdown_world, ingest_stops(room, 1500))
@@ -68,7 +68,7 @@ def test_a_worker_that_is_killed_in_the_fan_out_leaves_no_task_out_and_none_twic
         assert running_tasks(shutdown_world, room) == []
 
 
-def test_workers_that_are_killed_among_the_stops_change_no_count(shutdown_world: World) -> None:
+def test_workers_killed_during_the_stops_change_no_count(shutdown_world: World) -> None:
     commands = start_tasks(shutdown_world, paced_stops("stops", 300))
     shutdown_world.client.register_many("stops", commands)
     shutdown = shutdown_world.client.stop_room("stops")
@@ -101,7 +101,7 @@ def test_two_processes_that_stop_a_room_at_once_have_one_shutdown_and_each_task_
     assert set(called.values()) == {1}
 
 
-def test_of_two_hundred_registrations_that_race_a_shutdown_none_is_left_running(shutdown_world: World) -> None:
+def test_no_task_registered_during_a_shutdown_is_left_running(shutdown_world: World) -> None:
     script = """
 first, number = int(sys.argv[3]), int(sys.argv[4])
 for n in range(first, first + number):
@@ -173,7 +173,7 @@ def place_of_last(made: Sequence[Call], room: str) -> int:
     return max(place for place, call in enumerate(made, 1) if str(call.params["TaskId"]).startswith(f"{room}-"))
 
 
-def test_a_task_that_acknowledges_its_stops_and_runs_on_is_stopped_twice_and_then_a_persons(
+def test_a_task_that_runs_on_is_stopped_twice_and_then_needs_a_person(
     shutdown_world: World,
 ) -> None:
     stop = StopStreamIngest(sdk_app_id=1, task_id="stubborn-1")

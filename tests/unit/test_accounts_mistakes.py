@@ -24,7 +24,7 @@ from tests.support.accounts_files import ALIYUN, TENCENT, complaint, secret_file
         (b"[accounts]\nlive-cn = 5", "accounts.live-cn: must be a table"),
     ],
 )
-def test_a_file_that_is_none_of_ours_is_a_mistake(accounts_file: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_not_an_accounts_file_is_a_mistake(accounts_file: Path, content: bytes, said: str) -> None:
     assert complaint(accounts_file, content).startswith(said)
 
 
@@ -75,7 +75,7 @@ def test_a_mistake_in_an_account_names_its_key(accounts_file: Path, old: str, ne
         ("limits = 5", "limits: must be a table"),
     ],
 )
-def test_a_mistake_in_an_optional_key_is_none_the_less_one(accounts_file: Path, line: str, said: str) -> None:
+def test_a_mistake_in_an_optional_key_is_reported_too(accounts_file: Path, line: str, said: str) -> None:
     assert complaint(accounts_file, ALIYUN + line, {"EMPTY": ""}).startswith(f"accounts.live-cn.{said}")
 
 

@@ -256,13 +256,13 @@ JSON = st.recursive(
 
 @given(st.integers(100, 599), st.binary(max_size=300), st.dictionaries(st.text(max_size=20), st.text(max_size=20)))
 @example(200, b'{"Code": {}, "Message": [], "RetCode": {}, "RequestId": 5}', {"x-acs-retry-after": "\ud800"})
-def test_no_bytes_make_it_raise(status: int, body: bytes, headers: dict[str, str]) -> None:
+def test_no_bytes_make_the_parser_raise(status: int, body: bytes, headers: dict[str, str]) -> None:
     answer = parse(status, body, headers)
     assert answer.meaning is None or answer.code
 
 
 @given(st.integers(100, 599), JSON)
-def test_no_json_makes_it_raise_and_all_that_it_tells_can_be_recorded(status: int, body: object) -> None:
+def test_no_json_makes_the_parser_raise_and_every_answer_can_be_recorded(status: int, body: object) -> None:
     answer = parse(status, body)
     assert answer.meaning is None or answer.code
     told = [answer.code, answer.message, answer.request_id, answer.reply]

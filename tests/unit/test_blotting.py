@@ -90,11 +90,11 @@ def test_a_reply_is_told_without_them_too(account: Account) -> None:
     assert answer.request_id == "***"
 
 
-def test_a_header_is_told_without_them() -> None:
+def test_credentials_are_removed_from_headers() -> None:
     assert parse(V3, {}, {"x-acs-request-id": KEY_ID}).request_id == "***"
 
 
-def test_what_is_too_short_for_a_credential_is_left_in_its_words() -> None:
+def test_a_credential_that_is_too_short_is_not_removed_from_words() -> None:
     account = Account("a", "aliyun", "id", "key")
     assert parse(account, error(account, "Forbidden", "an idle key")).message == "an idle key"
 
@@ -103,7 +103,7 @@ def test_what_is_too_short_for_a_credential_is_left_in_its_words() -> None:
     st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="*<>"), min_size=6),
     st.integers(0, 3),
 )
-def test_whatever_the_credential_it_is_not_told(secret: str, encoded: int) -> None:
+def test_no_credential_appears_in_a_reply(secret: str, encoded: int) -> None:
     said = secret
     for _ in range(encoded):
         said = quote(said, safe="")
@@ -111,7 +111,7 @@ def test_whatever_the_credential_it_is_not_told(secret: str, encoded: int) -> No
     assert parse(account, {"Field": f"<{said}>"}, status=200).reply["Field"] == "<***>"
 
 
-def test_neither_a_request_nor_a_response_shows_them() -> None:
+def test_no_repr_of_an_account_a_request_or_a_response_shows_a_secret() -> None:
     for account in (V3, V1, TC3):
         request = build(account)
         response = Response(200, {"x": SECRET}, TOKEN.encode(), secrets=request.secrets)

@@ -180,7 +180,7 @@ def test_a_job_of_a_lane_whose_keys_are_broken_is_left_to_its_lease_and_others_g
 
 
 @pytest.mark.parametrize("bad", [lambda: ResponseError("Error running script"), lambda: FileNotFoundError("x.lua")])
-def test_what_is_no_absence_of_redis_is_a_bug(bench: Pipeline, bad: Callable[[], Exception]) -> None:
+def test_an_exception_that_is_not_an_unreachable_redis_is_a_bug(bench: Pipeline, bad: Callable[[], Exception]) -> None:
     delivery, report = bench.publish(), bench.executor.report
     errors = [bad()]
 

@@ -66,7 +66,7 @@ def test_a_command_reads_back_from_its_json(
         assert abs(received.expires_at - (NOW + expires_in)) < timedelta(milliseconds=1)
 
 
-def test_the_contract_is_what_it_says() -> None:
+def test_the_message_of_a_command_is_the_documented_one() -> None:
     command = Command(operation=STOP, account="live-cn", expires_in=timedelta(hours=1))
     assert command.to_message(now=NOW) == {
         "v": 1,

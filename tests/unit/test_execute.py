@@ -97,7 +97,7 @@ def test_a_command_that_cannot_be_carried_out_is_refused_with_the_reason(
         ({"operation": "live.StopTimeItself"}, "StopTimeItself"),
     ],
 )
-def test_what_a_newer_worker_may_know_is_left_to_it_for_a_bounded_time(
+def test_a_command_of_a_newer_version_is_deferred_for_a_bounded_time(
     bench: Pipeline, changes: dict[str, Any], said: str
 ) -> None:
     delivery = bench.publish(changes=changes)
@@ -126,7 +126,7 @@ def test_what_a_newer_worker_may_know_is_left_to_it_for_a_bounded_time(
         (fault("InternalError"), Result.GAVE_UP, 3),
     ],
 )
-def test_what_ends_so_that_a_person_must_look_is_kept_with_its_command_and_the_last_answer(
+def test_a_dead_letter_holds_the_command_and_the_last_answer(
     bench: Pipeline, answer: httpx.Response, result: Result | None, attempts: int
 ) -> None:
     delivery = bench.publish()

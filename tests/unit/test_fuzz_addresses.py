@@ -24,7 +24,7 @@ TRANSPORT = Transport(timedelta(seconds=1), 1, httpx.MockTransport(lambda _reque
 @example("//\ud800/")
 @example("//xn--a/")
 @example("//" + "a" * 300)
-def test_no_address_makes_it_raise(rest: str) -> None:
+def test_no_callback_address_raises_an_unexpected_exception(rest: str) -> None:
     url = f"https:{rest}"
     with contextlib.suppress(InvalidCommand, TransportFault):
         check_callback(url)

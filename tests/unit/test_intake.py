@@ -146,7 +146,7 @@ def test_a_wake_that_came_while_there_was_no_room_counts_as_soon_as_there_is(ben
 
 
 @pytest.mark.parametrize("error", [RedisConnectionError(), ResponseError("a fault"), OSError(), ValueError("a fault")])
-def test_a_look_that_fails_is_heard_of_and_has_a_next_one(bench: Bench, error: Exception) -> None:
+def test_a_look_that_fails_is_logged_and_followed_by_another(bench: Bench, error: Exception) -> None:
     bench.connect()
     bench.publish()
     bench.schedule.errors = [error]
@@ -239,7 +239,7 @@ def test_a_worker_that_shuts_down_takes_nothing(bench: Bench) -> None:
     assert bench.schedule.looks == []
 
 
-def test_what_had_ended_is_told_after_the_jobs_are_delivered(bench: Bench) -> None:
+def test_jobs_that_had_ended_are_passed_on_after_the_others_are_delivered(bench: Bench) -> None:
     bench.connect()
     bench.publish()
     ended = LANE.new_job_id()

@@ -105,7 +105,7 @@ def test_a_foreign_id_that_reads_as_what_the_lane_keeps_of_another_job_is_set_as
     assert (lane.take_next(), len(lane.unreadable())) == ("a", 1)
 
 
-def test_of_unreadable_messages_the_last_thousand_are_kept_and_the_lane_goes_on(lane: LaneDriver) -> None:
+def test_the_last_thousand_unreadable_messages_are_kept_and_the_lane_goes_on(lane: LaneDriver) -> None:
     for _ in range(1200):
         lane.push(b"not JSON")
     lane.publish("a")

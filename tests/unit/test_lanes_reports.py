@@ -155,7 +155,7 @@ def test_a_job_is_given_with_its_history(lane: LaneDriver, back: str) -> None:
     assert lane.look().jobs[0].history == history
 
 
-def test_a_job_that_is_given_back_may_have_another_history_which_a_lost_worker_adds_to(lane: LaneDriver) -> None:
+def test_a_released_job_takes_a_new_history_and_a_lost_worker_is_added_to_it(lane: LaneDriver) -> None:
     history = AttemptHistory(calls=1, in_doubt=True, bugs=1)
     lane.publish("a")
     lane.take()

@@ -90,7 +90,7 @@ def test_one_worker_sweeps_in_any_one_period(lane: LaneDriver) -> None:
 # Clocks
 
 
-def test_whoever_sweeps_next_sees_that_the_clock_was_set_back(redis: Redis, clock: ManualClock) -> None:
+def test_the_next_sweep_detects_that_the_clock_was_set_back(redis: Redis, clock: ManualClock) -> None:
     lane = LaneDriver(redis, clock)
     clock.advance(timedelta(minutes=10))
     lane.publish("a", "b")
@@ -140,7 +140,7 @@ def test_a_clock_that_is_set_back_holds_no_job_of_a_killed_worker_for_longer_tha
     assert lane.expired_leases() == 1
 
 
-def test_a_clock_that_is_set_back_begins_no_rest_again_that_is_over(lane: LaneDriver) -> None:
+def test_a_clock_that_is_set_back_does_not_restart_a_rest_that_is_over(lane: LaneDriver) -> None:
     lane.publish("a", "b")
     assert lane.throttle(lane.take_next(), hint=2 * SECOND) == 2 * SECOND
     lane.clock.advance(3 * SECOND)
@@ -179,7 +179,7 @@ def test_a_clock_that_is_set_back_lets_no_job_wait_for_more_than_ten_minutes(lan
 # Versions before
 
 
-def test_what_versions_before_had_admitted_waits_again_and_what_their_lanes_hold_is_looked_at(lane: LaneDriver) -> None:
+def test_jobs_that_earlier_versions_admitted_wait_again_and_their_lanes_are_served(lane: LaneDriver) -> None:
     name, now_us = lane.lane.name, lane.clock.now_us
     admitted = celery_message(lane.lane, lane.job_id("admitted"))
     deferred = celery_message(lane.lane, lane.job_id("deferred"))

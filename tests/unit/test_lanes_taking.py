@@ -208,7 +208,7 @@ def test_jobs_of_accounts_that_nobody_has_are_taken_without_slots_all_at_once(la
     assert [(job.job_id, job.slot_us) for job in take.jobs] == [(lane.job_id("a"), 0), (lane.job_id("b"), 0)]
 
 
-def test_what_a_producer_has_not_announced_is_found_by_its_lanes_name(lane: LaneDriver) -> None:
+def test_an_unannounced_job_is_found_by_its_lanes_name(lane: LaneDriver) -> None:
     lane.push(celery_message(lane.lane, lane.job_id("a")))
     assert lane.lanes.active_lanes() == set()
     assert lane.take() == []

@@ -66,7 +66,7 @@ def test_a_misspelt_parameter_is_named_with_the_one_that_is_meant(misspelt: str,
     assert str(wrong("live.StopMPUTask", **params, **{misspelt: "x"})) == hint
 
 
-def test_of_many_unknown_parameters_only_the_first_are_compared() -> None:
+def test_only_the_first_of_many_unknown_parameters_are_compared() -> None:
     unknown = {f"x{number}": "x" for number in range(1000)}
     assert "AppId is required" in str(wrong("live.StopMPUTask", **unknown, Appid="a"))
     assert "did you mean AppId?" in str(wrong("live.StopMPUTask", Appid="a", **unknown))

@@ -87,7 +87,7 @@ def test_a_job_that_meets_a_fault_is_over_for_celery_and_leaves_its_room(error: 
         open_stage.turn_until(lambda: rooms[-1:] == [10])
 
 
-def test_who_hears_of_an_end_finds_the_room_that_it_left() -> None:
+def test_slots_are_free_again_before_the_room_is_announced() -> None:
     with stage(ending(outcome)) as open_stage:
         stages.append(open_stage)
         rooms: list[int] = []

@@ -56,7 +56,7 @@ def test_an_accounts_file_that_others_can_write_is_a_mistake(file: Path, mode: i
     )
 
 
-def test_so_is_a_secret_file_that_others_can_write(tmp_path: Path, file: Path) -> None:
+def test_a_secret_file_that_others_can_write_is_a_mistake(tmp_path: Path, file: Path) -> None:
     file.write_text(IN_FILE)
     secret = written(tmp_path / "secret", "hush-hush", 0o622)
     assert complaint(file).startswith(
@@ -140,7 +140,7 @@ def of_root_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("mount", [on_a_read_only_mount, of_root_alone])
 @pytest.mark.parametrize("mode", [0o444, 0o644])
-def test_what_an_orchestrator_mounts_is_read_without_a_word(
+def test_files_that_an_orchestrator_mounts_are_read_without_a_warning(
     file: Path,
     tmp_path: Path,
     mode: int,

@@ -46,7 +46,7 @@ def told_by_celery(url: str) -> list[str]:
         f"sentinel://:{PASSWORD}@h1:1;sentinel://:{PASSWORD}@h2:2;sentinel://u:{PASSWORD}@h3:3",
     ],
 )
-def test_celery_tells_nobody_the_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_celery_shows_the_password_nowhere(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(*MASTER)
     for told in told_by_celery(url):
         assert PASSWORD not in told
@@ -106,6 +106,6 @@ def test_outcomes_are_kept_for_whole_seconds_and_at_least_one(text: str, kept_s:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "a day", "nan", "inf", "1e9"])
-def test_a_time_to_keep_outcomes_that_is_none_is_a_mistake_that_names_the_variable(text: str) -> None:
+def test_an_invalid_time_to_keep_outcomes_is_a_mistake_that_names_the_variable(text: str) -> None:
     with pytest.raises(InvalidSettings, match="STREAMSTOP_OUTCOMES_KEPT must be a positive number of seconds"):
         outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": text})

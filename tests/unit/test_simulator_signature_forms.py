@@ -54,7 +54,7 @@ def test_alibaba_takes_the_older_signature_in_a_form_body_too() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40).filter(str.strip))
-def test_whatever_the_text_of_a_parameter_its_signature_is_derived_from_what_was_sent(text: str) -> None:
+def test_a_signature_is_verified_over_the_decoded_query_for_any_text(text: str) -> None:
     """Spaces may come as + or as %20: the query is decoded first, as the vendor does it."""
     vendors = Vendors()
     stop = StopLivePullToPush(region="cn-shanghai", task_id=text)

@@ -167,7 +167,7 @@ def test_settings_that_are_not_named_stay(simulator: SimulatorClient) -> None:
     assert control(simulator, "GET", "/_control/settings")[1]["retry_after_ms"] == 5
 
 
-def test_what_the_simulator_does_not_take_is_an_error_of_the_client(simulator: SimulatorClient) -> None:
+def test_a_request_that_the_simulator_refuses_is_an_error_of_the_client(simulator: SimulatorClient) -> None:
     with pytest.raises(ControlError, match="nobody"):
         simulator.start_tasks("nobody", [STOP])
     with pytest.raises(ValueError, match="needs a code"):

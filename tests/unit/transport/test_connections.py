@@ -43,7 +43,7 @@ def test_one_connection_serves_many_calls_and_no_cookie_is_kept(transport: Trans
     assert b"cookie" not in b"".join(received).lower()
 
 
-def test_a_connection_that_the_server_gave_up_is_a_fault_and_the_next_call_opens_another(
+def test_a_connection_that_the_server_closed_is_a_fault_and_the_next_call_opens_another(
     transport: TransportClient,
 ) -> None:
     def converse(connection: Connection) -> None:
@@ -98,7 +98,7 @@ def test_a_connection_that_the_server_closed_while_it_was_idle_is_not_used(
         assert server.connections == 3
 
 
-def test_what_a_server_says_unasked_is_no_answer_to_the_next_request(transport: TransportClient) -> None:
+def test_an_unsolicited_response_does_not_answer_the_next_request(transport: TransportClient) -> None:
     spoken = threading.Event()
 
     def converse(connection: Connection) -> None:
