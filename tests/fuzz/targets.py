@@ -65,9 +65,9 @@ def _reply(vendor: str, data: bytes) -> None:
     answer = PROTOCOLS[vendor].parse(operation, response)
     assert answer.meaning is None or answer.code
     assert answer.retry_after is None or timedelta(0) < answer.retry_after <= timedelta(minutes=5)
-    told = [answer.code, answer.message, answer.request_id, answer.reply]
-    assert _SECRET not in repr(told)
-    json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
+    fields = [answer.code, answer.message, answer.request_id, answer.reply]
+    assert _SECRET not in repr(fields)
+    json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
     outcome = _outcome(Result.STATUS, code=answer.code, message=answer.message, reply=answer.reply)
     assert read_record(outcome_record(outcome)) == outcome
     if operation.spec.status is not None:

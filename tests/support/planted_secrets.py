@@ -38,5 +38,5 @@ def contains_secret(secret: str, text: bytes) -> bool:
 
 def secrets_in(text: str | bytes) -> list[str]:
     """Return the secrets that stand in a text."""
-    held = text.encode(errors="surrogateescape") if isinstance(text, str) else text
-    return [secret for secret in EVERY_SECRET if contains_secret(secret, held)]
+    data = text.encode(errors="surrogateescape") if isinstance(text, str) else text
+    return [secret for secret in EVERY_SECRET if contains_secret(secret, data)]

@@ -60,9 +60,9 @@ def post(origin: str, body: bytes = b"{}") -> Request:
 def assert_describes(fault: TransportFault, request: Request) -> None:
     assert fault.answer.meaning is Meaning.TRANSIENT
     assert fault.answer.known
-    for said in (str(fault), repr(fault.answer)):
-        assert "hush-hush" not in said
-        assert "LTAI-id" not in said
+    for text in (str(fault), repr(fault.answer)):
+        assert "hush-hush" not in text
+        assert "LTAI-id" not in text
     assert request.headers["host"] in (fault.answer.message or "")
     # Whoever reports errors with all that led to them finds no request there.
     assert fault.__cause__ is None

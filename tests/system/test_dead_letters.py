@@ -188,12 +188,12 @@ def test_poisoned_messages_are_letters_with_their_text_and_the_lane_goes_on(clea
 
     (unread,) = dead_letters(clean_world, readable=False)
     assert unread.message == "\x1b[2J no message"
-    held = {letter.id: letter for letter in dead_letters(clean_world, readable=True)}
-    assert held.keys() == poison.keys()
-    for job_id, letter in held.items():
+    readable = {letter.id: letter for letter in dead_letters(clean_world, readable=True)}
+    assert readable.keys() == poison.keys()
+    for job_id, letter in readable.items():
         body = base64.b64decode(json.loads(letter.message or "")["body"])
         assert json.loads(body)[0][0] == poison[job_id]
-    for letter_id in (unread.id, *held):
+    for letter_id in (unread.id, *readable):
         shown = run_dead(clean_world, "show", letter_id)
         assert shown.returncode == 0
         assert "\x1b" not in shown.stdout

@@ -36,9 +36,9 @@ def test_a_mistake_in_the_accounts_file_stops_the_worker_with_one_message_that_n
         made.accounts.write_text('[accounts.live-cn]\nvendor = "alibaba"\n')
         running = made.start_worker(ready=False)
         assert running.process.wait(30) != 0
-        said = running.text().strip().splitlines()[-1]
-        assert "accounts.live-cn.vendor" in said
-        assert '"aliyun"' in said or "aliyun" in said
+        last_line = running.text().strip().splitlines()[-1]
+        assert "accounts.live-cn.vendor" in last_line
+        assert '"aliyun"' in last_line or "aliyun" in last_line
         assert "Traceback" not in running.text()
 
 
@@ -215,8 +215,8 @@ def test_a_lane_that_has_ended_leaves_nothing_without_a_time_to_live(tmp_path: P
 
 def _kept(redis: Redis) -> set[bytes]:
     """Return what is kept without a time to live, beside what kombu keeps."""
-    kept = {key for key in redis.scan_iter("*") if redis.ttl(key) == -1}
-    return {key for key in kept if not key.startswith(b"_kombu.")}
+    keys = {key for key in redis.scan_iter("*") if redis.ttl(key) == -1}
+    return {key for key in keys if not key.startswith(b"_kombu.")}
 
 
 def test_two_clients_of_one_service_share_nothing_but_redis(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def test_a_redis_that_became_a_replica_takes_nothing_and_the_new_primary_is_foun
 
 
 def test_a_killed_redis_keeps_what_it_accepted_and_no_call_hangs(tmp_path: Path) -> None:
-    kept = ("--appendonly", "yes")
+    persistence = ("--appendonly", "yes")
     accepted: list[str] = []
     unavailable = threading.Semaphore(0)
     over = threading.Event()
@@ -242,7 +242,7 @@ def test_a_killed_redis_keeps_what_it_accepted_and_no_call_hangs(tmp_path: Path)
     with (
         ExitStack() as stack,
         ThreadPoolExecutor(4) as pool,
-        redis_server(*kept, folder=tmp_path) as server,
+        redis_server(*persistence, folder=tmp_path) as server,
         Client(server.url, timeout=BRIEF) as client,
     ):
         stack.callback(over.set)
@@ -253,11 +253,11 @@ def test_a_killed_redis_keeps_what_it_accepted_and_no_call_hangs(tmp_path: Path)
             running.process.kill()
             running.process.wait()
             assert all(unavailable.acquire(timeout=HANGS_S) for _ in range(8))
-            running = stack.enter_context(redis_server(*kept, folder=tmp_path, port=server.port))
+            running = stack.enter_context(redis_server(*persistence, folder=tmp_path, port=server.port))
         await_accepted(len(accepted) + 200)
         over.set()
         for producer in producers:
             producer.result(HANGS_S)  # raises what is not QueueUnavailable
         with running.client() as redis:
-            held = everything_in(redis)
-        assert [job_id for job_id in accepted if job_id.encode() not in held] == []
+            content = everything_in(redis)
+        assert [job_id for job_id in accepted if job_id.encode() not in content] == []

@@ -69,8 +69,8 @@ def test_settings_that_redis_does_not_report_are_one_line_at_info(real_redis: Re
 
 
 def test_a_replica_is_warned_of(real_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {**real_redis.info(), "role": "slave", "aof_enabled": 1}
-    monkeypatch.setattr(real_redis, "info", lambda: told)
+    info = {**real_redis.info(), "role": "slave", "aof_enabled": 1}
+    monkeypatch.setattr(real_redis, "info", lambda: info)
     assert [line for _, line in said(real_redis)] == [
         "this Redis is a replica, and takes no job: name the primary, or the sentinels"
     ]
@@ -85,8 +85,8 @@ def test_a_redis_that_is_gone_is_one_line_too() -> None:
 def test_an_old_redis_is_warned_of(
     version: str, warned: bool, real_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {**real_redis.info(), "redis_version": version, "aof_enabled": 1}
-    monkeypatch.setattr(real_redis, "info", lambda: told)
+    info = {**real_redis.info(), "redis_version": version, "aof_enabled": 1}
+    monkeypatch.setattr(real_redis, "info", lambda: info)
     assert [line for _, line in said(real_redis)] == [
         f"Redis is {version}: streamstop is made for 6.2 and later, and may fail"
     ] * warned

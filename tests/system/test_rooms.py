@@ -154,8 +154,8 @@ def test_a_cancelled_shutdown_calls_nothing_more_and_the_registry_keeps_its_task
     assert progress.status is ShutdownStatus.CANCELLED
     assert progress.total == progress.ended == 200
     assert progress.results[Result.CANCELLED] > 100
-    kept = {command.operation for command in fast.client.room("cancel").tasks}
-    assert len(kept) == progress.results[Result.CANCELLED]
+    registered = {command.operation for command in fast.client.room("cancel").tasks}
+    assert len(registered) == progress.results[Result.CANCELLED]
     assert not shutdown.cancel()
 
 
@@ -175,5 +175,5 @@ def test_a_job_that_fails_while_its_shutdown_is_cancelled_is_not_tried_again(fas
     assert progress.results == {Result.CANCELLED: 30}
     called = [str(call.params) for call in fast.simulator.calls(since=since)]
     assert len(called) == len(set(called)), "none was called again"
-    told = {str(outcome.params) for outcome in shutdown.outcomes()}
-    assert told == {str(command.operation.params) for command in slow}, "each outcome names its task"
+    reported = {str(outcome.params) for outcome in shutdown.outcomes()}
+    assert reported == {str(command.operation.params) for command in slow}, "each outcome names its task"

@@ -61,9 +61,11 @@ def test_the_command_line_reports_errors_without_a_secret(tmp_path: Path) -> Non
             (f"http://:{escaped}@127.0.0.1/0", 2),
         ):
             for arguments in (["stop", "--from", str(lines), "--account", "a"], ["job", "x"], ["room", "show", "r"]):
-                told = streamstop({"STREAMSTOP_REDIS_URL": url, "STREAMSTOP_REDIS_TIMEOUT": "1"}, *arguments, code=code)
-                assert told
-                assert secrets_in(told) == []
+                output = streamstop(
+                    {"STREAMSTOP_REDIS_URL": url, "STREAMSTOP_REDIS_TIMEOUT": "1"}, *arguments, code=code
+                )
+                assert output
+                assert secrets_in(output) == []
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])

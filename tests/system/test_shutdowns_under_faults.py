@@ -208,8 +208,8 @@ def test_a_job_of_a_shutdown_that_its_producer_cancels_counts_as_cancelled(shutd
     commands = start_tasks(shutdown_world, paced_stops("taken", 150))
     shutdown = shutdown_world.client.stop_room("taken", commands)
     eventually(lambda: jobs_of(shutdown_world, shutdown) == 150, "all jobs in their lane")
-    held: Any = shutdown_world.redis.hgetall(f"streamstop.shutdown.{shutdown.id}:jobs")
-    (last,) = (job_id.decode() for member, job_id in held.items() if b'"taken-149"' in member)
+    job_ids: Any = shutdown_world.redis.hgetall(f"streamstop.shutdown.{shutdown.id}:jobs")
+    (last,) = (job_id.decode() for member, job_id in job_ids.items() if b'"taken-149"' in member)
     assert shutdown_world.client.job(last).cancel().result is Result.CANCELLED
     progress = await_exact_counts(shutdown, 150)
     assert progress.status is ShutdownStatus.DONE
@@ -229,7 +229,7 @@ def test_a_callback_to_a_url_is_signed_and_made_again_until_it_is_taken(shutdown
         shutdown = shutdown_world.client.stop_room(
             "told", start_tasks(shutdown_world, ingest_stops("told", 4)), callback=f"{server.origin}/hook?room=told"
         )
-        told = await_exact_counts(shutdown, 4)
+        progress = await_exact_counts(shutdown, 4)
         eventually(lambda: len(requests) == 2, "told twice")
     for request in requests:
         head, _, body = request.partition(b"\r\n\r\n")
@@ -240,9 +240,9 @@ def test_a_callback_to_a_url_is_signed_and_made_again_until_it_is_taken(shutdown
         assert callbacks.verify(SECRET, headers[callbacks.HEADER], body)
         assert not callbacks.verify("other", headers[callbacks.HEADER], body)
         got = Progress.model_validate_json(body)
-        assert got.model_dump(exclude={"lanes"}) == told.model_dump(exclude={"lanes"})
+        assert got.model_dump(exclude={"lanes"}) == progress.model_dump(exclude={"lanes"})
         assert [(lane.operation, lane.total, lane.ended) for lane in got.lanes] == [
-            (lane.operation, lane.total, lane.ended) for lane in told.lanes
+            (lane.operation, lane.total, lane.ended) for lane in progress.lanes
         ]
 
 
@@ -254,7 +254,7 @@ def test_a_callback_can_be_a_celery_signature_of_the_services_own(
     shutdown = shutdown_world.client.stop_room(
         "signed", start_tasks(shutdown_world, ingest_stops("signed", 2)), callback=signature
     )
-    told = await_exact_counts(shutdown, 2)
+    expected = await_exact_counts(shutdown, 2)
     eventually(lambda: shutdown_world.redis.llen(queue) == 1, "told")
     queued: Any = shutdown_world.redis.lpop(queue)
     message = json.loads(queued)
@@ -262,13 +262,13 @@ def test_a_callback_can_be_a_celery_signature_of_the_services_own(
     args, _kwargs, _ = json.loads(base64.b64decode(message["body"]))
     progress, own = args
     assert own == "for-me"
-    assert Progress.model_validate(progress).results == told.results
+    assert Progress.model_validate(progress).results == expected.results
 
 
 def test_a_shutdown_goes_on_after_its_redis_was_restarted(tmp_path: Path) -> None:
-    kept = ("--appendonly", "yes")
+    persistence = ("--appendonly", "yes")
     with world(
-        tmp_path, limits=LIMITS, environ=ENVIRON | {"STREAMSTOP_REDIS_TIMEOUT": "1"}, redis_options=kept
+        tmp_path, limits=LIMITS, environ=ENVIRON | {"STREAMSTOP_REDIS_TIMEOUT": "1"}, redis_options=persistence
     ) as made:
         commands = start_tasks(made, paced_stops("restart", 200))
         made.client.register_many("restart", commands)
@@ -276,7 +276,7 @@ def test_a_shutdown_goes_on_after_its_redis_was_restarted(tmp_path: Path) -> Non
         next(progress for progress in shutdown.watch(TIMEOUT) if progress.ended >= 20)
         made.server.process.terminate()
         made.server.process.wait(TIMEOUT)
-        with redis_server(*kept, folder=made.server.folder, port=made.server.port):
+        with redis_server(*persistence, folder=made.server.folder, port=made.server.port):
             progress = await_exact_counts(shutdown, 200)
             assert progress.status is ShutdownStatus.DONE
             assert running_tasks(made, "restart") == []

@@ -216,8 +216,10 @@ def test_a_message_stops_where_it_begins_to_echo_what_was_signed(message: str) -
 
 
 def test_the_sentence_in_front_of_an_echo_is_kept() -> None:
-    said = "Specified signature is not matched with our calculation. server string to sign is:GET&%2F&AccessKeyId%3Dx"
-    answer = parse(400, error("SignatureDoesNotMatch", said))
+    message = (
+        "Specified signature is not matched with our calculation. server string to sign is:GET&%2F&AccessKeyId%3Dx"
+    )
+    answer = parse(400, error("SignatureDoesNotMatch", message))
     assert answer.message == "Specified signature is not matched with our calculation."
 
 
@@ -265,8 +267,8 @@ def test_no_bytes_make_the_parser_raise(status: int, body: bytes, headers: dict[
 def test_no_json_makes_the_parser_raise_and_every_answer_can_be_recorded(status: int, body: object) -> None:
     answer = parse(status, body)
     assert answer.meaning is None or answer.code
-    told = [answer.code, answer.message, answer.request_id, answer.reply]
-    json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
+    fields = [answer.code, answer.message, answer.request_id, answer.reply]
+    json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
 
 
 @given(st.integers(300, 599), JSON)

@@ -155,9 +155,9 @@ def test_every_wrong_line_is_told_and_none_is_read() -> None:
 def test_at_most_ten_wrong_lines_are_reported() -> None:
     with pytest.raises(InvalidLines) as raised:
         parse_lines([b"{"] * 1000, Kind.STOP, PLAIN)
-    told = str(raised.value).splitlines()
-    assert told[9].startswith("line 10: ")
-    assert told[10:] == ["and 990 more lines are not valid"]
+    reported = str(raised.value).splitlines()
+    assert reported[9].startswith("line 10: ")
+    assert reported[10:] == ["and 990 more lines are not valid"]
 
 
 def test_a_message_about_lines_never_carries_control_characters() -> None:

@@ -151,11 +151,11 @@ def test_a_rooms_name_does_not_reach_the_terminal_unescaped() -> None:
 
 
 def test_json_has_everything_that_the_handle_has() -> None:
-    told = json.loads(progress_json(HALF))
-    assert (told["status"], told["total"], told["ended"], told["pending"]) == ("open", 607, 183, 424)
-    assert told["results"] == {"stopped": 180, "already_stopped": 1, "not_found": 2}
-    assert told["seconds_left"] == HALF.seconds_left
-    assert Progress.model_validate(told).model_dump() == HALF.model_dump() | {"lanes": told["lanes"]}
+    printed = json.loads(progress_json(HALF))
+    assert (printed["status"], printed["total"], printed["ended"], printed["pending"]) == ("open", 607, 183, 424)
+    assert printed["results"] == {"stopped": 180, "already_stopped": 1, "not_found": 2}
+    assert printed["seconds_left"] == HALF.seconds_left
+    assert Progress.model_validate(printed).model_dump() == HALF.model_dump() | {"lanes": printed["lanes"]}
 
 
 def test_the_page_of_a_room_says_what_is_registered_and_whether_it_was_stopped() -> None:

@@ -33,12 +33,12 @@ def operations(draw: st.DrawFn) -> Operation:
     """Draw any operation with any parameters that are valid."""
     declaration = draw(st.sampled_from(list(OPERATIONS.values())))
     params: dict[str, Any] = {}
-    for name, told in declaration.model_json_schema()["properties"].items():
-        kinds = [one["type"] for one in told.get("anyOf", [told])]
+    for name, schema in declaration.model_json_schema()["properties"].items():
+        kinds = [one["type"] for one in schema.get("anyOf", [schema])]
         if "null" in kinds and draw(st.booleans()):
             continue
         if name == "Region":
-            params[name] = draw(st.sampled_from(told["enum"]) | names.map(AnyRegion))
+            params[name] = draw(st.sampled_from(schema["enum"]) | names.map(AnyRegion))
         else:
             params[name] = draw(st.integers(1, 100) if "integer" in kinds else names)
     return declaration(**params)

@@ -125,13 +125,18 @@ def test_the_letter_of_a_shutdowns_job_is_for_the_stream_task() -> None:
 
     assert dead_letter_record({"v": 1}, stop, stopped, member_result(stopped)) is None
     letter = dead_letter_record({"v": 1, "shutdown": {}}, asks, refused, member_result(not_verified))
-    told = body(letter)
+    content = body(letter)
     assert letter is not None
     assert letter.id == stopped.job_id
-    assert told["outcome"]["result"] == "not_verified"
-    assert told["command"] == {"v": 1, "operation": LANE.operation, "account": LANE.account, "params": {"TaskId": "t"}}
-    assert told["membership"]["member"] == "m"
-    assert "follow" not in told["membership"]
+    assert content["outcome"]["result"] == "not_verified"
+    assert content["command"] == {
+        "v": 1,
+        "operation": LANE.operation,
+        "account": LANE.account,
+        "params": {"TaskId": "t"},
+    }
+    assert content["membership"]["member"] == "m"
+    assert "follow" not in content["membership"]
     assert dead_letter_record({"v": 1}, stop, outcome_of(LANE, Result.CANCELLED), None) is None
 
 

@@ -73,7 +73,7 @@ def test_a_throttled_call_is_no_report_and_the_job_waits_in_its_lane(bench: Pipe
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"params": {"AppId": "a"}}, "TaskId is required"),
         ({"params": ["AppId"]}, "params"),
@@ -82,28 +82,28 @@ def test_a_throttled_call_is_no_report_and_the_job_waits_in_its_lane(bench: Pipe
     ],
 )
 def test_a_command_that_cannot_be_carried_out_is_refused_with_the_reason(
-    bench: Pipeline, changes: dict[str, Any], said: str
+    bench: Pipeline, changes: dict[str, Any], expected: str
 ) -> None:
     outcome = bench.execute(bench.publish(changes=changes))
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, bench.requests) == (Result.REFUSED, 0, [])
-    assert said in (outcome.message or "")
+    assert expected in (outcome.message or "")
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"v": 2, "params": "of a new kind"}, "reads version 1"),
         ({"operation": "live.StopTimeItself"}, "StopTimeItself"),
     ],
 )
 def test_a_command_of_a_newer_version_is_deferred_for_a_bounded_time(
-    bench: Pipeline, changes: dict[str, Any], said: str
+    bench: Pipeline, changes: dict[str, Any], expected: str
 ) -> None:
     delivery = bench.publish(changes=changes)
     left = bench.execute(delivery)
     assert isinstance(left, Deferral)
-    assert said in left.reason
+    assert expected in left.reason
     lane, job_id = delivery.taken.lane, delivery.taken.job_id
     since = AttemptHistory.parse(bench.redis.hget(lane.jobs, f"{job_id}:tries").decode()).left
     assert since > 0
@@ -112,7 +112,7 @@ def test_a_command_of_a_newer_version_is_deferred_for_a_bounded_time(
     outcome = bench.execute(bench.again(delivery))
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, bench.requests) == (Result.REFUSED, 0, [])
-    assert said in (outcome.message or "")
+    assert expected in (outcome.message or "")
     letter = DeadLetterStore(bench.redis, bench.lanes).get(job_id)
     assert json.loads(letter.message or "")["headers"]["id"] == job_id, "its raw text"
     assert letter.command is not None, "it can be requeued when a newer worker has come"

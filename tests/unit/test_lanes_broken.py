@@ -25,7 +25,7 @@ from tests.support.lane_driver import (
     announce,
     book_for,
 )
-from tests.support.lane_invariants import nothing_is_kept_in_vain, read_lane, somebody_will_look
+from tests.support.lane_invariants import check_lane_is_scheduled, check_no_orphaned_fields, read_lane
 from tests.support.manual_clock import ManualClock
 
 SECOND = timedelta(seconds=1)
@@ -34,9 +34,9 @@ SECOND = timedelta(seconds=1)
 def looked_after(*lanes: LaneDriver) -> None:
     """Check the promises that hold for every lane."""
     for lane in lanes:
-        held = read_lane(lane.redis, lane.lane)
-        somebody_will_look(held, lane.clock.now_us)
-        nothing_is_kept_in_vain(held)
+        content = read_lane(lane.redis, lane.lane)
+        check_lane_is_scheduled(content, lane.clock.now_us)
+        check_no_orphaned_fields(content)
 
 
 @pytest.fixture
@@ -217,10 +217,10 @@ def test_a_report_that_redis_fails_over_keeps_the_job_and_what_other_reports_cha
     broken.publish("a")
     sound.publish("x", "y")
     broken.take()  # of both lanes
-    sound.held |= broken.held
+    sound.taken_jobs |= broken.taken_jobs
     broken.redis.set(broken.lane.due, "of another program")
     fault = {"call": LastCall.FAULT, "delay": SECOND, "history": JUDGED_ONCE, "record": WAITS_AGAIN, "kept": KEPT}
-    reports = [Retried(job=job, **fault) for job in (sound.held["x"], broken.held["a"])]  # type: ignore[arg-type]
+    reports = [Retried(job=job, **fault) for job in (sound.taken_jobs["x"], broken.taken_jobs["a"])]  # type: ignore[arg-type]
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         sound.report(*reports)
     looked_after(sound)
@@ -255,7 +255,7 @@ def test_a_job_whose_end_redis_fails_over_keeps_its_lease(lane: LaneDriver) -> N
     lane.redis.set(other.queue, "of another program")
     then = Queued(other, 0, json.dumps(envelope(other, "x")))
     with pytest.raises(ResponseError, match="WRONGTYPE"):
-        lane.report(Ended(job=lane.held["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
+        lane.report(Ended(job=lane.taken_jobs["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
     assert lane.in_flight() == 1
     looked_after(lane)
 

@@ -28,7 +28,7 @@ def test_a_throttled_lane_rests_for_the_vendors_hint_and_returns_at_half_its_pac
     lane.clock.advance(7 * SECOND - 61 * MILLISECOND)
     assert lane.take() == []
     lane.clock.advance(61 * MILLISECOND)
-    slots = [lane.held[lane.take_next()].slot_us for _ in range(2)]
+    slots = [lane.taken_jobs[lane.take_next()].slot_us for _ in range(2)]
     assert slots[1] - slots[0] == 2 * INTERVAL // MICROSECOND
 
 
@@ -93,7 +93,7 @@ def test_a_throttled_job_keeps_its_place_and_its_history(lane: LaneDriver) -> No
     lane.throttle(lane.take_next(), history=AttemptHistory(attempts=2, calls=4))
     assert lane.waiting() == ["a", "b"]
     assert lane.take_next() == "a"
-    assert lane.held["a"].history == AttemptHistory(attempts=2, calls=4)
+    assert lane.taken_jobs["a"].history == AttemptHistory(attempts=2, calls=4)
 
 
 def test_no_hint_makes_a_lane_rest_for_more_than_ten_minutes(lane: LaneDriver) -> None:

@@ -26,14 +26,14 @@ def quick(redis: Redis, clock: ManualClock) -> LaneDriver:
 def test_a_job_whose_worker_was_killed_waits_again_when_its_lease_runs_out(lane: LaneDriver) -> None:
     lane.publish("a")
     lane.take()
-    killed = lane.held["a"]
+    killed = lane.taken_jobs["a"]
     lane.clock.advance(LEASE - MICROSECOND)
     assert lane.expired_leases() == 0
     lane.clock.advance(MICROSECOND)
     assert lane.expired_leases() == 1
     assert lane.take() == ["a"]
-    assert lane.held["a"].history == AttemptHistory(lost_deliveries=1)
-    lane.held["a"] = killed
+    assert lane.taken_jobs["a"].history == AttemptHistory(lost_deliveries=1)
+    lane.taken_jobs["a"] = killed
     assert not lane.finish("a")
 
 
@@ -44,7 +44,7 @@ def test_a_history_counts_each_worker_that_was_lost(lane: LaneDriver) -> None:
     lane.clock.advance(3 * SECOND)
     for lost_deliveries in range(1, 4):
         assert lane.take() == ["a"]
-        assert lane.held["a"].history == AttemptHistory(2, 3, lost_deliveries, signed_again=True, in_doubt=True)
+        assert lane.taken_jobs["a"].history == AttemptHistory(2, 3, lost_deliveries, signed_again=True, in_doubt=True)
         lane.clock.advance(LEASE)
         lane.sweep()
 

@@ -43,7 +43,7 @@ def test_a_worker_is_given_only_jobs_whose_slots_are_near_and_told_when_to_look_
 
 def test_slots_are_one_interval_apart_over_any_number_of_looks(lane: LaneDriver) -> None:
     lane.publish(*range(8))
-    slots = [lane.held[lane.take_next()].slot_us for _ in range(8)]
+    slots = [lane.taken_jobs[lane.take_next()].slot_us for _ in range(8)]
     assert {later - earlier for earlier, later in itertools.pairwise(slots)} == {INTERVAL // MICROSECOND}
 
 
@@ -147,7 +147,7 @@ def test_a_lease_counts_from_the_slot_and_microseconds_are_kept_to_the_last_digi
     clock.advance(timedelta(microseconds=123_457))
     lane.publish("a", "b")
     lane.take()
-    slots = [lane.held[name].slot_us for name in "ab"]
+    slots = [lane.taken_jobs[name].slot_us for name in "ab"]
     leases = lane.redis.zrange(lane.lane.leases, 0, -1, withscores=True)
     assert leases == [
         (lane.job_id(name).encode(), slot + LEASE // MICROSECOND) for name, slot in zip("ab", slots, strict=True)

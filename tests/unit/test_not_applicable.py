@@ -51,9 +51,9 @@ def start(*arguments: str, concurrency: int = 256) -> None:
 def test_an_option_that_does_not_apply_ends_the_worker_with_one_line(option: str, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         start(*arguments)
-    said = str(ended.value)
-    assert said.startswith(f"streamstop: {option} does not apply: ")
-    assert "\n" not in said
+    message = str(ended.value)
+    assert message.startswith(f"streamstop: {option} does not apply: ")
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(

@@ -173,9 +173,9 @@ def test_a_reload_holds_the_file_to_the_same(file: Path) -> None:
     file.chmod(0o666)
     with pytest.raises(InvalidSettings, match="chmod go-w"):
         accounts.reload()
-    kept = accounts.get("a")
-    assert kept is not None
-    assert kept.access_key_id == "LTAI-id"
+    account = accounts.get("a")
+    assert account is not None
+    assert account.access_key_id == "LTAI-id"
     file.chmod(0o644)
     with capture_logs() as logs:
         accounts.reload()

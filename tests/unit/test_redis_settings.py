@@ -48,8 +48,8 @@ def told_by_celery(url: str) -> list[str]:
 )
 def test_celery_shows_the_password_nowhere(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(*MASTER)
-    for told in told_by_celery(url):
-        assert PASSWORD not in told
+    for text in told_by_celery(url):
+        assert PASSWORD not in text
     assert PASSWORD not in repr(settings(url))
     assert PASSWORD not in repr(open_redis(settings(url)))
     assert PASSWORD not in repr(Client(url))
@@ -86,13 +86,13 @@ def test_any_text_is_a_url_or_a_mistake(text: str) -> None:
 
 
 @given(st.text(), st.text())
-def test_any_text_is_a_number_of_seconds_or_a_mistake(timeout: str, kept: str) -> None:
+def test_any_text_is_a_number_of_seconds_or_a_mistake(timeout: str, keep_outcomes: str) -> None:
     with contextlib.suppress(InvalidSettings):
         assert RedisSettings.from_environ({"STREAMSTOP_REDIS_TIMEOUT": timeout}).timeout >= timedelta(0)
     with contextlib.suppress(InvalidSettings):
-        assert RoomSettings.from_environ({"STREAMSTOP_ROOM_KEPT": kept}).kept >= timedelta(0)
+        assert RoomSettings.from_environ({"STREAMSTOP_ROOM_KEPT": keep_outcomes}).kept >= timedelta(0)
     with contextlib.suppress(InvalidSettings):
-        assert outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": kept}) >= timedelta(seconds=1)
+        assert outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": keep_outcomes}) >= timedelta(seconds=1)
 
 
 def test_outcomes_are_kept_for_a_day_unless_told_otherwise() -> None:

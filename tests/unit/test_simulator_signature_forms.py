@@ -107,9 +107,9 @@ def test_the_journal_names_the_account_that_a_refused_call_claims_to_be_and_hold
         ("live-sts", True),
         ("live-v1", True),
     ]
-    told = repr(calls) + repr(vendors.simulation.__dict__)
+    shown = repr(calls) + repr(vendors.simulation.__dict__)
     for secret in ("sts-secret", "sts-token", "live-secret", "Signature="):
-        assert secret not in told
+        assert secret not in shown
 
 
 def test_something_else_is_a_call_to_no_vendor() -> None:

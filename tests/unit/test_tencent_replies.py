@@ -150,8 +150,8 @@ def test_no_bytes_make_the_parser_raise(status: int, body: bytes) -> None:
 def test_no_json_makes_the_parser_raise_and_every_answer_can_be_recorded(status: int, body: object) -> None:
     answer = parse(status, body)
     assert answer.meaning is None or answer.code
-    told = [answer.code, answer.message, answer.request_id, answer.reply]
-    json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
+    fields = [answer.code, answer.message, answer.request_id, answer.reply]
+    json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
 
 
 @given(st.integers(100, 599).filter(lambda status: status != 200), JSON | st.fixed_dictionaries({"Response": JSON}))

@@ -42,7 +42,7 @@ def test_registered_and_passed_tasks_are_each_stopped_once() -> None:
     assert client.room("room").tasks == (), "a stop that ended well takes its task out"
     assert client.room("room").shutdown == shutdown.id
     assert client.shutdown(shutdown.id) == shutdown
-    assert [told.commands for told in client.shutdowns] == [[stop("a"), stop("b"), stop("d")]]
+    assert [one.commands for one in client.shutdowns] == [[stop("a"), stop("b"), stop("d")]]
     assert client.enqueued == []
 
 
@@ -120,8 +120,8 @@ def test_a_verified_shutdown_says_of_each_stop_whether_it_can_be_verified() -> N
     commands = [Command(operation=operation, account="trtc") for operation in operations]
     shutdown = client.stop_room("room", commands, verify=True, callback="https://service.example/closed")
     assert [outcome.result for outcome in shutdown.outcomes()] == ["verified", "not_found", "unverifiable"]
-    (told,) = client.shutdowns
-    assert (told.verify, told.callback) == (True, {"url": "https://service.example/closed"})
+    (recorded,) = client.shutdowns
+    assert (recorded.verify, recorded.callback) == (True, {"url": "https://service.example/closed"})
 
 
 @pytest.mark.parametrize(

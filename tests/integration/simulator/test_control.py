@@ -143,9 +143,9 @@ def test_an_account_that_is_added_may_call_at_once_under_limits_of_its_own(simul
 
     assert b"InvalidTask.NotFound" in call(simulator, added)[1]
     assert b"Throttling.User" in call(simulator, added)[1]
-    _, told = control(simulator, "GET", "/_control/accounts")
-    assert {"name": "added", "vendor": "aliyun", "access_key_id": "added-key"} in told["accounts"]
-    assert "added-secret" not in json.dumps(told)
+    _, accounts = control(simulator, "GET", "/_control/accounts")
+    assert {"name": "added", "vendor": "aliyun", "access_key_id": "added-key"} in accounts["accounts"]
+    assert "added-secret" not in json.dumps(accounts)
 
 
 def test_faults_can_be_told_and_cleared(simulator: SimulatorClient) -> None:

@@ -85,8 +85,8 @@ def test_a_long_list_has_one_header(failing_lanes: FailingLanes, monkeypatch: py
     ],
 )
 def test_the_list_can_be_narrowed(four_letters: FailingLanes, filters: str, names: str) -> None:
-    told = objects(run_dead(f"list --json {filters}").stdout)
-    assert [one["id"].rpartition(".")[2] for one in told] == names.split()
+    listed = objects(run_dead(f"list --json {filters}").stdout)
+    assert [one["id"].rpartition(".")[2] for one in listed] == names.split()
 
 
 def test_json_has_everything_of_a_letter_under_stable_names(four_letters: FailingLanes) -> None:
@@ -123,11 +123,11 @@ def test_without_letters_every_command_succeeds(failing_lanes: FailingLanes) -> 
 def test_a_hundred_thousand_letters_are_written_as_they_are_read(
     failing_lanes: FailingLanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held: list[int] = []
+    lines_at_once: list[int] = []
     written = click.echo
 
     def echo(text: str, *, err: bool = False) -> None:
-        held.append(text.count("\n") + 1)
+        lines_at_once.append(text.count("\n") + 1)
         written(text, err=err)
 
     failing_lanes.fail_job("a")
@@ -136,7 +136,7 @@ def test_a_hundred_thousand_letters_are_written_as_they_are_read(
     monkeypatch.setattr(click, "echo", echo)
     result = run_dead("list")
     assert result.stdout.splitlines()[-2:] == ["100000 dead letters", "100000  refused  -  live-cn"]
-    assert max(held) <= 200
+    assert max(lines_at_once) <= 200
 
 
 # show

@@ -175,7 +175,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[[Result], None]:
 
 
 @pytest.mark.parametrize(
-    ("names", "result", "told"),
+    ("names", "result", "expected"),
     [
         ("a c", Result.STOPPED, (0, "2 jobs: 2 stopped")),
         ("a c", Result.REFUSED, (1, "2 jobs: 2 refused")),
@@ -184,12 +184,12 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[[Result], None]:
     ],
 )
 def test_with_wait_it_tells_how_the_new_jobs_ended(
-    four_letters: FailingLanes, ended: Callable[[Result], None], names: str, result: Result, told: tuple[int, str]
+    four_letters: FailingLanes, ended: Callable[[Result], None], names: str, result: Result, expected: tuple[int, str]
 ) -> None:
     ended(result)
     ids = " ".join(f"{OTHER.name if name == 'b' else LANE.name}.{name}" for name in names.split())
     done = run_dead(f"requeue {ids} --wait 5")
-    assert (done.exit_code, done.stdout.splitlines()[-1]) == told
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == expected
     row = next(line for line in done.stdout.splitlines() if LANE.name in line)
     assert row.split()[0] == result.value
     assert row.split()[2:4] == ["AppId=a", "TaskId=t"]
