@@ -1,4 +1,4 @@
-"""What the bench tells: tables and targets as text, one JSON file that holds every figure, and Markdown made of it."""
+"""The benchmark's output: tables and targets as text, a JSON file with every figure, and Markdown made from it."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

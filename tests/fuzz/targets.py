@@ -1,4 +1,4 @@
-"""What is fuzzed: every parser of data from outside, each as a function of bytes that must return whatever they are.
+"""The fuzzer's targets: every parser of outside data, as a function of bytes that must not raise.
 
 A target may meet the one error that its parser is documented to raise, and nothing else. What it returns is held to
 what its readers rely on: it can be written as JSON, say.

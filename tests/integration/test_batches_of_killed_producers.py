@@ -1,4 +1,4 @@
-"""What is too big for one command, on a real Redis: accepted whole or not at all, also where the producer dies."""
+"""Batches too big for one command, on a real Redis: accepted whole or not at all, even if the producer is killed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -141,7 +141,9 @@ def accepted(driver: RoomDriver, monkeypatch: pytest.MonkeyPatch) -> RoomDriver:
 def accept(driver: RoomDriver, call: Callable[[Client], object]) -> None:
     """Let a producer die right after its batch was accepted."""
     for sends in range(MANY):
-        driver.redis.delete("none", *driver.redis.keys(f"{BATCH}*"))  # what the producer before staged in vain
+        driver.redis.delete(
+            "none", *driver.redis.keys(f"{BATCH}*")
+        )  # batches that the previous producer did not complete
         kill_at_send(url(driver), call, sends=sends, after=True)
         if driver.redis.hexists(f"streamstop.room.{ROOM}:state", "batch"):
             return

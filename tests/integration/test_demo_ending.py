@@ -1,4 +1,4 @@
-"""The demo's ending: what is not as it should be is told."""
+"""The demo's ending: it reports every problem."""
 
 import io
 from collections.abc import Mapping, Sequence

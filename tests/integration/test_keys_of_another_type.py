@@ -1,4 +1,4 @@
-"""Keys of another type, as producers and the sweep meet them on a real Redis: a bug is said to be one, others go on."""
+"""Keys of another type on a real Redis: producers and the sweep report a bug, and other lanes go on."""
 
 from collections.abc import Callable
 from datetime import timedelta

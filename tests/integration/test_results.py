@@ -1,4 +1,4 @@
-"""Celery's own view of a job, on a real Redis: what ``AsyncResult`` and Flower show is what the scripts recorded."""
+"""Celery's view of a job on a real Redis: ``AsyncResult`` and Flower show what the scripts recorded."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Rooms, a step at a time: the scripts on a real Redis, and the fan-out as a generator that a test abandons."""
+"""Rooms step by step: the scripts on a real Redis, and the fan-out as a generator that tests can abandon."""
 
 from collections import Counter
 from datetime import timedelta
@@ -28,7 +28,7 @@ def driver(client: Client, real_redis: Redis) -> RoomDriver:
     return RoomDriver(real_redis, client)
 
 
-# The fan-out, abandoned
+# The abandoned fan-out
 
 
 @pytest.mark.parametrize("batches", [0, 1, 2, 3, 4, 5, 6])

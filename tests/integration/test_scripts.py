@@ -1,4 +1,4 @@
-"""Scripts on a real Redis: what it answers to a fault in one names the file and its line."""
+"""Scripts on a real Redis: an error in a script names the file and the line."""
 
 import pytest
 from redis import Redis

@@ -1,4 +1,4 @@
-"""The torture's proxy: what passes, what is cut, swallowed and delayed."""
+"""The torture's proxy: it passes, cuts, swallows and delays connections."""
 
 import socket
 import time

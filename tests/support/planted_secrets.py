@@ -30,7 +30,7 @@ def contains_secret(secret: str, text: bytes) -> bool:
         return True
     for before in range(3):
         coded = base64.b64encode(b"\0" * before + secret.encode())
-        # The characters that no neighbour has a part in.
+        # The characters that the bytes beside the secret do not affect.
         if coded[-(-before * 8 // 6) : (before + len(secret)) * 8 // 6] in text:
             return True
     return False

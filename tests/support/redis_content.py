@@ -1,4 +1,4 @@
-"""What a Redis holds: as bytes to search in, and what of it would stay for ever."""
+"""The content of a Redis: as bytes to search, and the keys without a time to live."""
 
 import re
 from typing import Any

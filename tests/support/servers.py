@@ -1,4 +1,4 @@
-"""The tests that depend on the Redis server, on one server after the other.
+"""Run the tests that depend on the Redis server on one server after the other.
 
 ::
 

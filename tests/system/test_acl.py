@@ -100,7 +100,7 @@ def test_a_producer_enqueues_and_reads_outcomes_and_redis_has_next_to_nothing_to
         [Command(operation=stop(f"{user}-m{n}"), account=ALIYUN, priority=n % 10) for n in range(12)]
     )
     assert {outcome.result for outcome in client.outcomes(jobs, TIMEOUT)} == {Result.STOPPED}
-    # A wake is not cut to one token, and that was tried once; and it was not the worker that was refused anything.
+    # The producer's one denied command is the trim of wake tokens; the worker was denied nothing.
     assert restricted.denied() == [f"{user}: ltrim 1"]
 
 

@@ -1,4 +1,4 @@
-"""Revokes and shutdowns by Celery's remote control, and what does not apply."""
+"""Revokes and shutdowns by Celery's remote control, and commands that do not apply."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Celery's command line and remote control, asked of real workers: what they show is what happens."""
+"""Celery's command line and remote control show what real workers do."""
 
 import json
 from collections.abc import Iterator

@@ -320,6 +320,6 @@ def test_a_room_that_is_stopped_anew_while_its_old_letters_are_requeued_leaves_n
     assert new.total >= 20
     assert running_tasks(clean_world, "anew") == []
     assert running_tasks(clean_world, "anew-today") == []
-    # A task of both was stopped by one, and the other may have found that the vendor knows it no more.
+    # One shutdown stopped a task of both; the vendor may no longer have known it for the other.
     assert {letter.result for letter in dead_letters(clean_world)} <= {Result.NOT_FOUND}
     run_dead(clean_world, "drop", "--all", "--yes")

@@ -1,4 +1,4 @@
-"""Jobs of producers that have nothing of streamstop: plain Celery's ``send_task``, and messages written by hand."""
+"""Jobs of producers without streamstop: plain Celery's ``send_task``, and messages written by hand."""
 
 import json
 import os

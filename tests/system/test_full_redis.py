@@ -1,4 +1,4 @@
-"""A Redis at its memory limit: producers are told, workers go on with what was accepted, and it recovers by itself.
+"""Redis at its memory limit: producers get an error, workers go on with accepted jobs, and service resumes by itself.
 
 What fills it is what fills it in use: records of jobs that have ended, until they expire.
 """

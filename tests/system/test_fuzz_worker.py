@@ -1,4 +1,4 @@
-"""A real worker among hostile messages: it outlives every one of them, and what lies between them ends as it should."""
+"""A real worker among hostile messages: it survives each, and the valid jobs between them end as they should."""
 
 from pathlib import Path
 

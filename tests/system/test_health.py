@@ -1,4 +1,4 @@
-"""What a container's health check says of a worker that waits, works, hangs and is gone."""
+"""The container's health check for a worker that waits, works, hangs or is gone."""
 
 import os
 import signal

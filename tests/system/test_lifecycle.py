@@ -207,14 +207,14 @@ def test_a_lane_that_has_ended_leaves_nothing_without_a_time_to_live(tmp_path: P
         made.start_worker()
         probe = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT)
         assert probe.outcome(30).ok
-        # When the last lease would have ended, the sweep looks at its lane and forgets it.
+        # When the last lease would have ended, the sweep removes its lane from the index.
         eventually(lambda: not _kept(made.redis), lambda: f"the end of {_kept(made.redis)}")
         made.workers[1].stop()
         assert not _kept(made.redis)
 
 
 def _kept(redis: Redis) -> set[bytes]:
-    """Return what is kept without a time to live, beside what kombu keeps."""
+    """Return the keys without a time to live, except kombu's."""
     keys = {key for key in redis.scan_iter("*") if redis.ttl(key) == -1}
     return {key for key in keys if not key.startswith(b"_kombu.")}
 

@@ -1,4 +1,4 @@
-"""Redis away from producers: not there, silent, full, demoted, killed. They are told, and nothing is half done."""
+"""Producers while Redis is absent, silent, full, demoted or killed: they get an error, and no call is half done."""
 
 import asyncio
 import threading
@@ -124,7 +124,7 @@ def test_threads_that_meet_a_silent_redis_do_not_wait_for_each_other(network: Ba
     started = time.monotonic()
     with ThreadPoolExecutor(30) as pool:
         assert set(pool.map(enqueue, range(30))) == {QueueUnavailable}
-    assert time.monotonic() - started < 10  # one after the other they would take thirty times the timeout
+    assert time.monotonic() - started < 10  # one after the other they would take 30 timeouts
 
 
 @accepting
@@ -257,7 +257,7 @@ def test_a_killed_redis_keeps_what_it_accepted_and_no_call_hangs(tmp_path: Path)
         await_accepted(len(accepted) + 200)
         over.set()
         for producer in producers:
-            producer.result(HANGS_S)  # raises what is not QueueUnavailable
+            producer.result(HANGS_S)  # raises any error except QueueUnavailable
         with running.client() as redis:
             content = everything_in(redis)
         assert [job_id for job_id in accepted if job_id.encode() not in content] == []

@@ -1,4 +1,4 @@
-"""What a worker says at its start of a Redis that can lose jobs; and that it starts whatever Redis tells."""
+"""At its start a worker warns of a Redis that can lose jobs; it starts whatever Redis reports."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Redis as people run it: behind sentinels, behind TLS, with a password, with a user of its own, and not at all."""
+"""Common setups of Redis: behind sentinels, behind TLS, with a password, with a user of its own, and absent."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""Replicas: with STREAMSTOP_REDIS_REPLICAS, what a call wrote is in that many when it returns, as a real one shows."""
+"""Replicas: with STREAMSTOP_REDIS_REPLICAS, a call returns once that many replicas hold its writes."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Rooms: everything that runs in a room is stopped, through real workers, and one can watch it happen."""
+"""Rooms: real workers stop everything that runs in a room, and a client can watch the progress."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -71,7 +71,7 @@ def listening(redis: Redis) -> Iterator[list[str]]:
                 return
 
     port = redis.connection_pool.connection_kwargs["port"]
-    patient: Any = Redis(port=port, socket_timeout=None)  # without commands there is nothing to read, for however long
+    patient: Any = Redis(port=port, socket_timeout=None)  # without commands there is nothing to read
     with patient, patient.monitor() as monitor:
         thread = threading.Thread(target=listen, args=[monitor])
         thread.start()
@@ -191,7 +191,7 @@ def test_no_secret_is_written_shown_or_sent_whatever_goes_wrong(tmp_path: Path) 
             shutdown.wait(30)
             running.await_line("the callback failed and is made again")
 
-            # Stacks, as SIGUSR1 has Celery print them; and a file with mistakes, beside what it must not repeat.
+            # Stacks, which Celery prints on SIGUSR1; and files with mistakes, which hold secrets.
             running.signal(signal.SIGUSR1)
             running.await_line("MainThread")
             for line in (f'acess_key_secret = "{MISTAKEN}"', f'access_key_secret = "{MISTAKEN}', f"{MISTAKEN}"):

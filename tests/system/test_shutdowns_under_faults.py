@@ -78,7 +78,7 @@ def test_workers_killed_during_the_stops_change_no_count(shutdown_world: World) 
             one.kill()
         shutdown_world.start_worker()
     progress = await_exact_counts(shutdown, 300)
-    # A stop whose worker died with the answer is called again, and this vendor then knows the task no more.
+    # A stop whose worker was killed with the answer is called again; this vendor no longer knows the task.
     assert set(progress.results) <= {Result.STOPPED, Result.ALREADY_STOPPED, Result.NOT_FOUND}, list(
         shutdown.outcomes()
     )
@@ -297,7 +297,7 @@ def test_every_key_of_rooms_and_shutdowns_ends(shutdown_world: World) -> None:
     ends = {key.decode(): shutdown_world.redis.ttl(key) for key in shutdown_world.redis.scan_iter("streamstop.room.*")}
     assert "streamstop.room.kept:tasks" in ends
     assert [key for key, end in ends.items() if not 0 < int(end) <= month] == []
-    # A lane is noted there until its last lease would have ended.
+    # The index holds a lane until its last lease would have ended.
     eventually(lambda: endless(shutdown_world) <= {"streamstop.accounts"}, "every other key with an end")
 
 

@@ -1,4 +1,4 @@
-"""The torture, for as long as a test may take; ``make torture`` runs it for as long as one likes."""
+"""A short torture run; ``make torture`` runs a longer one."""
 
 import pytest
 

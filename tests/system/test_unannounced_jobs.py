@@ -1,4 +1,4 @@
-"""Producers that know nothing of streamstop, and tell no worker of their jobs: the workers' sweep finds these."""
+"""Producers without streamstop announce no jobs: the workers' sweep finds them."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What a run leaves to be judged: outcomes as they were seen, calls, shutdowns, what Redis holds."""
+"""The evidence of a run: outcomes as they were seen, calls, shutdowns, and the content of Redis."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Six SIGKILLs of a worker in the midst of 600 jobs: what is lost, called twice, late; beside it plain Celery."""
+"""Six SIGKILLs of a worker during 600 jobs, beside plain Celery: jobs lost, called twice, and late."""
 
 import tempfile
 import time

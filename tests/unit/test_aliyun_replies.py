@@ -1,4 +1,4 @@
-"""What Alibaba's replies mean: every row of the vendor's tables, and whatever bytes may come."""
+"""The meaning of Alibaba's replies: every row of the vendor's tables, and arbitrary bytes."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Batches of messages: what any order of stagers, spreaders and deaths leaves in the lanes."""
+"""Batches of messages: every order of staging, spreading and killed processes leaves the lanes whole."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The bench's own instruments: figures are worth what these are."""
+"""The benchmark's own instruments, on which its figures depend."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""What a vendor repeats of the credentials reaches nobody: not as code, message or id, nor as a field or its name."""
+"""Credentials that a vendor repeats are removed from codes, messages, ids, fields and their names."""
 
 import asyncio
 import json

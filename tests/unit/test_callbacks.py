@@ -1,4 +1,4 @@
-"""Callbacks: what a worker signs, a receiver can check, and nothing else passes."""
+"""Callbacks: a receiver can verify what a worker signed, and nothing else passes."""
 
 import hashlib
 import hmac

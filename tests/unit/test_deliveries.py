@@ -1,4 +1,4 @@
-"""Deliveries: what a worker reads of a message, whatever it is."""
+"""Deliveries: what a worker reads from any message."""
 
 import json
 from datetime import UTC, datetime

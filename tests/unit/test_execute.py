@@ -1,4 +1,4 @@
-"""The pipeline of one job, in this process: a Redis in memory, real lanes and protocols, a vendor that is told."""
+"""The pipeline of one job in this process: a Redis in memory, real lanes and protocols, and a scripted vendor."""
 
 import json
 from collections.abc import Iterator

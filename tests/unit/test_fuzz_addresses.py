@@ -1,4 +1,4 @@
-"""Whatever address somebody gives, sending to it is a response or a fault, never another exception."""
+"""Sending to any address gives a response or a fault, and no other exception."""
 
 import asyncio
 import contextlib

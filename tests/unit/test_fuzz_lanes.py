@@ -1,4 +1,4 @@
-"""Whatever lies in a lane, its scripts do not fail over it, and what lies behind it has its turn."""
+"""No content of a lane makes its scripts fail, and the jobs behind it are served."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Every parser of outside data takes whatever comes: drawn at random, in the shape that it expects, and as found."""
+"""Every parser of outside data accepts any input: random, of the expected shape, and from the fuzzer's corpus."""
 
 import json
 import subprocess

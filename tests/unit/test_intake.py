@@ -1,4 +1,4 @@
-"""The intake: a worker that has room looks for jobs whenever some may be due, whatever went wrong before."""
+"""The intake: a worker with room looks for jobs whenever some may be due, also after errors."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -26,7 +26,7 @@ LANE = Lane("live-cn", "rtc.StopMPUTask")
 
 
 class Faulty(Schedule):
-    """A schedule whose Redis fails where a test says so."""
+    """A schedule whose Redis raises the errors that a test sets."""
 
     def __init__(self, redis: Any) -> None:
         super().__init__(redis)

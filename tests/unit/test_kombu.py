@@ -1,4 +1,4 @@
-"""What is relied on inside kombu and Celery, by name: an upgrade that changes one fails here, and says which."""
+"""The internals of kombu and Celery that we rely on: an upgrade that changes one fails here and names it."""
 
 import inspect
 import socket

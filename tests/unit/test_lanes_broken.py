@@ -32,7 +32,7 @@ SECOND = timedelta(seconds=1)
 
 
 def looked_after(*lanes: LaneDriver) -> None:
-    """Check the promises that hold for every lane."""
+    """Check the invariants of the lanes."""
     for lane in lanes:
         content = read_lane(lane.redis, lane.lane)
         check_lane_is_scheduled(content, lane.clock.now_us)
@@ -49,7 +49,7 @@ def pair(redis: Redis, clock: ManualClock) -> tuple[LaneDriver, LaneDriver]:
     return broken, sound
 
 
-# Messages that nobody can read
+# Unreadable messages
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_an_operation_that_is_called_as_an_account_is_an_unknown_one(lane: LaneD
     assert (len(take.jobs), take.broken) == (1, {})
 
 
-# Books and paces that are gone
+# Missing books and paces
 
 
 def test_a_book_that_is_gone_in_the_middle_of_a_run_loses_no_job(redis: Redis, clock: ManualClock) -> None:

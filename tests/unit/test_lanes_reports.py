@@ -110,7 +110,7 @@ def test_the_job_that_follows_is_in_its_lane_in_the_step_that_ends_the_one_befor
     assert other in lane.lanes.active_lanes()
 
 
-# Jobs that are tried again
+# Retried jobs
 
 
 def test_a_job_that_is_tried_again_waits_at_the_front_of_its_priority_when_it_is_due(lane: LaneDriver) -> None:
@@ -221,7 +221,7 @@ def test_a_job_that_returns_takes_the_level_of_its_priority_whatever_a_foreign_m
     assert [lane.redis.llen(key) for key in lane.lane.waiting] == [int(place == level) for place in range(4)]
 
 
-# Jobs that are given back
+# Released jobs
 
 
 def test_a_job_that_is_given_back_is_the_next_and_has_its_slot_again(lane: LaneDriver) -> None:

@@ -1,4 +1,4 @@
-"""What the sweep mends: leases that ran out, clocks that were set, and what versions before left."""
+"""The sweep: expired leases, clocks that were set back, and data of earlier versions."""
 
 import json
 from datetime import timedelta
@@ -176,7 +176,7 @@ def test_a_clock_that_is_set_back_lets_no_job_wait_for_more_than_ten_minutes(lan
     assert lane.take() == ["a"]
 
 
-# Versions before
+# Earlier versions
 
 
 def test_jobs_that_earlier_versions_admitted_wait_again_and_their_lanes_are_served(lane: LaneDriver) -> None:

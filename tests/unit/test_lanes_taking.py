@@ -1,4 +1,4 @@
-"""How jobs go from their lanes into a worker's hands: order, slots, windows."""
+"""How workers take jobs from lanes: order, slots and windows."""
 
 import itertools
 from datetime import timedelta

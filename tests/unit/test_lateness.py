@@ -1,4 +1,4 @@
-"""A call that leaves late: the slots behind it move, so that any second has no more calls than the limit."""
+"""Late calls: later slots are shifted, so that no second has more calls than the limit."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What depends on how long a lease is, and on a clock that is set back, whichever worker notices."""
+"""Leases of different lengths, and a clock that is set back, whichever worker notices it."""
 
 import asyncio
 from collections.abc import Iterator

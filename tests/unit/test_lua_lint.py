@@ -1,4 +1,4 @@
-"""The linter finds what is wrong with small scripts, and nothing in what is right."""
+"""The linter finds each mistake in small scripts, and none in correct ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Messages: a job as Celery and kombu read it, whatever its command holds."""
+"""Messages: Celery and kombu read every job that we write."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The pool: what Celery hears of jobs that run in the event loop, and how a worker ends."""
+"""The pool: Celery's events of jobs that run in the event loop, and a worker's shutdown."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Who else may write or read a file with credentials: what stops a worker, what is said, and what is left alone."""
+"""Files with credentials that others may write or read: which stop a worker, which get a warning, and which neither."""
 
 import grp
 import os

@@ -1,4 +1,4 @@
-"""Where Redis is: what a url must look like, and that nobody who asks Celery is told the password in it."""
+"""Redis' url: its valid forms, and that Celery never shows its password."""
 
 import contextlib
 import traceback

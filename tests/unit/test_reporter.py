@@ -1,4 +1,4 @@
-"""The reporter: every report reaches Redis once, and every job hears what Redis said."""
+"""The reporter: every report reaches Redis once, and every job gets Redis' answer."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ def ended(delivery: Delivery) -> Ended:
 
 
 class Unsteady(Schedule):
-    """A schedule whose Redis fails where a test says so, before or after it took a report."""
+    """A schedule whose Redis raises the errors that a test sets, before or after it accepted a report."""
 
     def __init__(self, redis: Any) -> None:
         super().__init__(redis)

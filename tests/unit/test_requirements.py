@@ -1,4 +1,4 @@
-"""The requirement files: all that is installed is named in them, with a version and hashes, and no registry."""
+"""The requirement files: they name every installed package with a version and hashes, and no registry."""
 
 import os
 import re

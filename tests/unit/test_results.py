@@ -1,4 +1,4 @@
-"""Records: what is written of a job can be read again, and the scripts can tell what has ended."""
+"""Records: a job's record can be read again, and the scripts can tell whether the job has ended."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The tests on other Redis servers: what runs, on which, and what is told of it."""
+"""The tests on other Redis servers: which run, and the table of their results."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What follows the end of a shutdown's job: decisions without Redis."""
+"""The next step after the end of a shutdown's job, decided without Redis."""
 
 import json
 from datetime import UTC, datetime, timedelta

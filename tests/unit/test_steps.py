@@ -1,4 +1,4 @@
-"""Steps: what becomes of a step, on a Redis in memory, with a receiver that answers as a test wants."""
+"""The end of each step of a shutdown, on a Redis in memory, with a scripted receiver of callbacks."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Celery's per-task signals: in the job's own context, in the order that instrumentation knows."""
+"""Celery's per-task signals: sent in the job's own context, in the order that instrumentation expects."""
 
 import asyncio
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What Tencent's replies mean: every row of the vendor's tables, and whatever bytes may come."""
+"""The meaning of Tencent's replies: every row of the vendor's tables, and arbitrary bytes."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The recording client: it refuses what the real one refuses, ends jobs as told, and has the same methods."""
+"""The recording client: it refuses what the real one refuses, ends jobs as configured, and has the same methods."""
 
 import asyncio
 import inspect

@@ -1,4 +1,4 @@
-"""Rooms of the recording client: the real one's rules, without Redis, and nothing waits."""
+"""Rooms of the recording client: the real one's rules, without Redis and without waiting."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The torture's judgement: each invariant is broken by what breaks it, and by nothing that a fault explains."""
+"""The torture's judgement of calls and shutdowns: each violation is a finding unless a fault explains it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

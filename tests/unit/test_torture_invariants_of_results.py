@@ -1,4 +1,4 @@
-"""The torture's judgement of results, dead letters and late starts: faults explain them, or they are findings."""
+"""The torture's judgement of results, dead letters and late starts: a finding unless a fault explains it."""
 
 from dataclasses import replace
 from typing import Any

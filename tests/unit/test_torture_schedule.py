@@ -1,4 +1,4 @@
-"""The torture's plan: all that a seed decides, before anything runs."""
+"""The torture's plan, which a seed decides completely."""
 
 import pytest
 

@@ -162,7 +162,7 @@ def test_a_call_that_gets_no_connection_in_time_is_a_pool_timeout(runner: asynci
         connection.hang()
 
     async def calls(transport: Transport) -> TransportFault:
-        # The one that has the connection ends with the test, not before the other's time is up.
+        # The call that holds the connection outlasts the other's timeout.
         slow = Transport(LONG, 1, transport=transport._transport)
         first = asyncio.create_task(slow.send(get(server.origin)))
         await asyncio.to_thread(taken.wait)
@@ -231,7 +231,7 @@ def test_a_call_that_is_cancelled_or_late_leaves_no_connection_and_no_task(
             call.cancel()
         ends = await asyncio.gather(*cancelled, return_exceptions=True)
         assert {type(end) for end in ends} == {asyncio.CancelledError}
-        # All of them left their places, or these would wait in vain.
+        # The cancelled calls freed their places, or these would wait.
         late = await asyncio.gather(*(transport.send(make(origin)) for make in [get, post] * 4), return_exceptions=True)
         codes = {end.answer.code for end in late if isinstance(end, TransportFault)}
         assert codes == {"ReadTimeout" if scheme == "http" else "ConnectTimeout"}
