@@ -28,9 +28,7 @@ def ending_of_cancelled(client: Client, simulator: SimulatorClient) -> tuple[End
     return ending(simulator, watch, jobs), shown.getvalue()
 
 
-def test_outcomes_that_were_not_to_be_are_told_and_no_screenful_of_them(
-    client: Client, simulator: SimulatorClient
-) -> None:
+def test_unexpected_outcomes_are_listed_up_to_a_maximum(client: Client, simulator: SimulatorClient) -> None:
     end, shown = ending_of_cancelled(client, simulator)
     listed = [problem for problem in end.problems if problem.startswith("job ")]
     assert len(listed) == 5

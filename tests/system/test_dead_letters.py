@@ -246,7 +246,7 @@ def test_a_shutdown_that_needs_attention_is_done_and_calls_back_once_its_letters
     assert made == {f"mended-{n}": 1 if n < 30 else 2 for n in range(50)}
 
 
-def test_a_task_that_would_not_stop_is_verified_once_it_does_however_often_it_is_requeued(clean_world: World) -> None:
+def test_a_task_that_stops_after_several_requeues_is_verified(clean_world: World) -> None:
     stubborn, tame = ingest_stops("verified", 2)
     start_tasks(clean_world, [stubborn], ignores_stops=True)
     start_tasks(clean_world, [tame])
@@ -302,7 +302,7 @@ def test_letters_of_a_shutdown_that_was_cancelled_are_sent_and_change_nothing_in
     assert (after.status, after.results) == (before.status, before.results)
 
 
-def test_a_room_that_is_stopped_anew_while_its_old_letters_are_requeued_leaves_nothing_running(
+def test_a_room_that_is_stopped_again_while_its_old_letters_are_requeued_leaves_nothing_running(
     clean_world: World,
 ) -> None:
     shutdown = stop_room_with_failures(clean_world, "anew", good=2, absent=10, forbidden=0)

@@ -76,7 +76,7 @@ def test_a_replica_is_warned_of(real_redis: Redis, monkeypatch: pytest.MonkeyPat
     ]
 
 
-def test_a_redis_that_is_gone_is_one_line_too() -> None:
+def test_a_redis_that_is_gone_is_reported_in_one_line() -> None:
     with Redis(port=free_port()) as redis:
         assert said(redis) == [("info", "how Redis is set up was not to be learnt")]
 

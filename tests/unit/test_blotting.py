@@ -85,7 +85,7 @@ def test_an_error_that_repeats_a_credential_is_told_without_it(account: Account,
 
 
 @accounts
-def test_a_reply_is_told_without_them_too(account: Account) -> None:
+def test_credentials_are_removed_from_replies(account: Account) -> None:
     answer = parse(account, {"List": [{SECRET: quote(TOKEN)}, KEY_ID], "RequestId": KEY_ID, "Kept": "yes"}, status=200)
     assert answer.meaning is None
     assert answer.reply == {"List": [{"***": "***"}, "***"], "RequestId": "***", "Kept": "yes"}

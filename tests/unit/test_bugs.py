@@ -66,7 +66,7 @@ def fails(_job_id: str) -> bool:
     raise RuntimeError("with a text that might quote anything")
 
 
-def test_a_bug_before_the_call_gives_the_job_back_once_and_then_sets_it_aside(bench: Pipeline) -> None:
+def test_a_bug_before_the_call_returns_the_job_once_and_then_makes_it_a_dead_letter(bench: Pipeline) -> None:
     delivery = bench.publish()
     bench.executor = replace(bench.executor, is_revoked=fails)
     end, line = carried(bench, delivery)
@@ -195,7 +195,7 @@ def test_an_exception_that_is_not_an_unreachable_redis_is_a_bug(bench: Pipeline,
     assert (outcome.result, outcome, len(bench.requests)) == (Result.STOPPED, bench.recorded(delivery), 1)
 
 
-def test_a_bug_whose_job_is_anothers_by_now_changes_nothing(bench: Pipeline) -> None:
+def test_a_bug_in_a_job_that_another_worker_owns_changes_nothing(bench: Pipeline) -> None:
     delivery = bench.publish()
 
     def lost(_request: httpx.Request) -> httpx.Response:

@@ -58,7 +58,7 @@ def test_a_header_that_cannot_be_read_is_not_believed(header: str | None) -> Non
     assert not verify("secret", header, BODY, now=NOW)
 
 
-def test_a_receiver_takes_spaces_and_a_second_signature_beside_the_right_one() -> None:
+def test_a_receiver_accepts_spaces_and_a_second_signature_beside_the_valid_one() -> None:
     moment, _, right = HEADER.partition(",")
     assert verify("secret", f"{moment}, v1=ü0, {right}, v2=later", BODY, now=NOW)
 

@@ -196,7 +196,7 @@ def test_a_job_that_cannot_be_set_up_is_counted_as_sent(bench: Pipeline) -> None
         bench.execute(delivery)
 
 
-def test_redis_that_is_away_is_the_lease_s_business(bench: Pipeline) -> None:
+def test_an_unreachable_redis_leaves_the_job_to_its_lease(bench: Pipeline) -> None:
     delivery = bench.publish(STOP)
 
     async def away(_report: object) -> None:

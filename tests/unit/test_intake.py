@@ -167,7 +167,7 @@ def test_a_redis_that_refuses_for_now_is_asked_again(bench: Bench) -> None:
     assert len(bench.seen) == 1
 
 
-def test_a_job_that_celery_cannot_be_told_of_is_carried_all_the_same_and_hides_no_other(bench: Bench) -> None:
+def test_a_job_that_celery_cannot_be_shown_is_executed_and_delays_no_other(bench: Bench) -> None:
     bench.connect()
     bench.publish(3)
     bench.channel.error = RuntimeError("a header that Celery cannot read")
@@ -177,7 +177,7 @@ def test_a_job_that_celery_cannot_be_told_of_is_carried_all_the_same_and_hides_n
     assert bench.intake.delivered == {}
 
 
-def test_a_job_that_reaches_no_consumer_is_carried_all_the_same(bench: Bench) -> None:
+def test_a_job_that_reaches_no_consumer_is_executed(bench: Bench) -> None:
     bench.connect()
     bench.publish()
     bench.channel.has_consumer = False

@@ -71,7 +71,7 @@ def pair(redis: Redis, clock: ManualClock) -> tuple[LaneDriver, LaneDriver]:
         b'{"headers": {"task": "another.task", "id": "x"}, "content-type": "application/json"}',
     ],
 )
-def test_a_message_that_no_worker_can_read_is_set_aside_and_holds_nobody_up(lane: LaneDriver, message: bytes) -> None:
+def test_an_unreadable_message_becomes_a_dead_letter_and_delays_no_job(lane: LaneDriver, message: bytes) -> None:
     lane.push(message)
     lane.publish("a")
     assert lane.take_next() == "a"
@@ -153,7 +153,7 @@ def test_a_book_that_is_gone_in_the_middle_of_a_run_loses_no_job(redis: Redis, c
 
 
 @pytest.mark.parametrize("where", ["due later", "at its window", "in flight"])
-def test_a_pace_that_expires_while_its_lane_holds_jobs_loses_none(redis: Redis, clock: ManualClock, where: str) -> None:
+def test_an_expired_pace_of_a_lane_with_jobs_loses_none_of_them(redis: Redis, clock: ManualClock, where: str) -> None:
     lane = LaneDriver(redis, clock, limit=1)
     lane.publish("a", "b")
     lane.take()

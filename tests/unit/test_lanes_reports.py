@@ -177,11 +177,11 @@ def test_a_released_job_takes_a_new_history_and_a_lost_worker_is_added_to_it(lan
         ("2 3 1 1 9 1 1 5", AttemptHistory(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1)),
     ],
 )
-def test_a_history_of_another_version_is_read_as_far_as_it_is_known(text: str, history: AttemptHistory) -> None:
+def test_a_history_of_another_version_is_read_as_far_as_possible(text: str, history: AttemptHistory) -> None:
     assert AttemptHistory.parse(text) == history
 
 
-def test_a_version_before_reads_the_numbers_that_it_knows_of_a_history() -> None:
+def test_an_earlier_version_reads_the_numbers_of_a_history_that_it_knows() -> None:
     text = str(AttemptHistory(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1))
     assert text.split()[:6] == [
         "2",

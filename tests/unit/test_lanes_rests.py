@@ -149,7 +149,7 @@ def test_a_signature_that_must_be_made_anew_is_not_the_lanes_fault(lane: LaneDri
 
 
 @pytest.mark.parametrize("end", ["uncalled", "released", "lost"])
-def test_a_probe_that_makes_no_call_does_not_close_the_lane_for_ever(lane: LaneDriver, end: str) -> None:
+def test_a_probe_without_a_call_does_not_block_the_lane_forever(lane: LaneDriver, end: str) -> None:
     lane.publish(*range(12))
     for _ in range(5):
         _fail_next(lane)

@@ -196,7 +196,7 @@ def test_jobs_that_earlier_versions_admitted_wait_again_and_their_lanes_are_serv
     assert lane.redis.exists(READY, LANES) == 0
 
 
-def test_a_lane_of_a_version_before_whose_pace_had_expired_is_looked_at(lane: LaneDriver) -> None:
+def test_a_lane_of_an_earlier_version_with_an_expired_pace_is_served(lane: LaneDriver) -> None:
     lane.push(celery_message(lane.lane, lane.job_id("a")))
     lane.redis.sadd(LANES, lane.lane.name)
     lane.sweep()

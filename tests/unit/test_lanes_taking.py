@@ -19,7 +19,7 @@ MICROSECOND = timedelta(microseconds=1)
 INTERVAL = timedelta(microseconds=103_627)  # 10 a second, less 3.5 %
 
 
-def test_a_job_goes_from_its_lane_into_a_workers_hands_and_the_lane_keeps_a_copy(lane: LaneDriver) -> None:
+def test_a_taken_job_leaves_a_copy_in_its_lane(lane: LaneDriver) -> None:
     lane.publish("a")
     (job,) = lane.look().jobs
     message = celery_message(lane.lane, lane.job_id("a"))

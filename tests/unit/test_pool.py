@@ -120,7 +120,7 @@ def test_a_job_that_celery_knows_nothing_of_is_run_and_leaves_its_room() -> None
         assert len(seen) == 1
 
 
-def test_an_acknowledgement_that_fails_keeps_no_other_job_from_being_heard_of() -> None:
+def test_a_failed_acknowledgement_delays_no_other_job() -> None:
     with stage(ending(outcome)) as open_stage:
         stages.append(open_stage)
         acknowledge, failed = open_stage.channel.basic_ack, list[str]()
@@ -139,7 +139,7 @@ def test_an_acknowledgement_that_fails_keeps_no_other_job_from_being_heard_of() 
 
 
 @pytest.mark.parametrize("params", [None, 5, [1], "text", {"TaskId": "t"}])
-def test_a_request_shows_the_parameters_where_they_are_some(params: object) -> None:
+def test_a_request_shows_its_parameters_if_it_has_any(params: object) -> None:
     fields = envelope(LANE, "x")
     fields["properties"].pop("body_encoding")
     fields["body"] = json.dumps([[{"v": 1, "params": params}], {}, None])

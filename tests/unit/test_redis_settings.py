@@ -95,7 +95,7 @@ def test_any_text_is_a_number_of_seconds_or_a_mistake(timeout: str, keep_outcome
         assert outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": keep_outcomes}) >= timedelta(seconds=1)
 
 
-def test_outcomes_are_kept_for_a_day_unless_told_otherwise() -> None:
+def test_outcomes_are_kept_for_a_day_by_default() -> None:
     assert outcomes_kept({}) == outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": ""}) == timedelta(days=1)
     assert outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": "604800"}) == timedelta(days=7)
 

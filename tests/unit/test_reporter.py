@@ -90,7 +90,7 @@ def test_many_reports_each_get_their_own_answer(bench: Work) -> None:
     assert all(bench.lanes.view(lane).in_flight == 0 for lane in LANES)
 
 
-def test_a_report_of_a_job_that_is_anothers_by_now_says_so(bench: Work) -> None:
+def test_a_report_of_a_job_that_another_worker_owns_says_so(bench: Work) -> None:
     delivery = job(bench)
     bench.redis.hset(delivery.taken.lane.jobs, f"{delivery.taken.job_id}:owner", "another")
     assert report_all(bench, bench.reporter, [ended(delivery)]) == [None]

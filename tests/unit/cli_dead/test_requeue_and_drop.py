@@ -110,7 +110,7 @@ def test_all_requeues_or_drops_every_letter(four_letters: FailingLanes) -> None:
 
 
 @pytest.mark.parametrize("command", ["requeue", "drop"])
-def test_a_rehearsal_changes_nothing(four_letters: FailingLanes, command: str) -> None:
+def test_a_dry_run_changes_nothing(four_letters: FailingLanes, command: str) -> None:
     before = {key: four_letters.redis.type(key) for key in four_letters.redis.scan_iter("*")}
     result = run_dead(f"{command} --dry-run --result not_found")
     assert result.exit_code == 0
