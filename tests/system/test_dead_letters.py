@@ -52,7 +52,7 @@ from tests.support.world import ALIYUN, TENCENT, World, world
 @pytest.fixture(scope="module")
 def dead_letter_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return a world of two workers."""
-    with world(tmp_path_factory.mktemp("hospital"), workers=2, limits=LIMITS, environ=ENVIRON) as made:
+    with world(tmp_path_factory.mktemp("dead-letters"), workers=2, limits=LIMITS, environ=ENVIRON) as made:
         made.await_account(TENCENT)
         yield made
 

@@ -3,16 +3,15 @@
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streamstop import Command, Outcome, Progress, Result, Shutdown, ShutdownStatus, callbacks
+from streamstop import Command, Progress, Result, ShutdownStatus, callbacks
 from streamstop.operations import StopStreamIngest
-from streamstop_simulator import Call
 from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.support.loopback import Connection, LoopbackServer
 from tests.support.polling import eventually
@@ -25,14 +24,18 @@ from tests.support.room_shutdowns import (
     await_exact_counts,
     ingest_stops,
     jobs_of,
+    other_keys_without_ttl,
+    outcome_with,
     output_of,
+    paced_calls,
     paced_stops,
+    place_of_last,
     release_producers,
     running_tasks,
     start_producer,
     start_tasks,
 )
-from tests.support.world import ALIYUN, TENCENT, World, world
+from tests.support.world import TENCENT, World, world
 
 pytestmark = pytest.mark.long
 
@@ -40,7 +43,7 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def shutdown_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return a world with two workers, which tests kill."""
-    with world(tmp_path_factory.mktemp("fire"), workers=2, limits=LIMITS, environ=ENVIRON) as made:
+    with world(tmp_path_factory.mktemp("shutdowns"), workers=2, limits=LIMITS, environ=ENVIRON) as made:
         yield made
 
 
@@ -137,40 +140,34 @@ def test_a_small_room_and_a_single_stop_go_ahead_of_a_big_room_whose_tail_still_
     whole = shutdown_world.client.stop_room("big")
     next(progress for progress in whole.watch(TIMEOUT) if progress.ended >= 30)
 
-    began = calls(shutdown_world)
+    began = paced_calls(shutdown_world)
     small = shutdown_world.client.stop_room("small", start_tasks(shutdown_world, paced_stops("small", 5)))
     assert small.wait(TIMEOUT).results == {Result.STOPPED: 5}
-    assert place_of_last(calls(shutdown_world)[len(began) :], "small") <= 60
+    assert place_of_last(paced_calls(shutdown_world)[len(began) :], "small") <= 60
 
-    began = calls(shutdown_world)
+    began = paced_calls(shutdown_world)
     (single,) = shutdown_world.client.enqueue_many(start_tasks(shutdown_world, paced_stops("single", 1)))
     assert single.outcome(TIMEOUT).ok
-    assert place_of_last(calls(shutdown_world)[len(began) :], "single") <= PACED // 2, "what was taken, and a few slots"
+    assert place_of_last(paced_calls(shutdown_world)[len(began) :], "single") <= PACED // 2, (
+        "what was taken, and a few slots"
+    )
 
     next(progress for progress in whole.watch(TIMEOUT) if progress.ended >= 280)
     assert whole.progress().status is ShutdownStatus.OPEN
-    began = calls(shutdown_world)
+    began = paced_calls(shutdown_world)
     crowd = [
         shutdown_world.client.stop_room(f"crowd{n}", start_tasks(shutdown_world, paced_stops(f"crowd{n}", 20)))
         for n in range(8)
     ]
     for one in crowd:
         assert one.wait(TIMEOUT).results == {Result.STOPPED: 20}
-    crowded = calls(shutdown_world)[len(began) :]
+    crowded = paced_calls(shutdown_world)[len(began) :]
     ids = [str(call.params["TaskId"]) for call in crowded]
     of_crowd = [place for place, task_id in enumerate(ids) if task_id.startswith("crowd")]
     tail = [task_id for task_id in ids[of_crowd[0] : of_crowd[-1]] if task_id.startswith("big")]
     assert len(tail) >= len(of_crowd) // 30, "the big room's tail moves"
     assert len(tail) <= len(of_crowd), "and the small ones go before it"
     await_exact_counts(whole, 600)
-
-
-def calls(shutdown_world: World) -> list[Call]:
-    return shutdown_world.simulator.calls(ALIYUN, "live.StopMPUTask")
-
-
-def place_of_last(made: Sequence[Call], room: str) -> int:
-    return max(place for place, call in enumerate(made, 1) if str(call.params["TaskId"]).startswith(f"{room}-"))
 
 
 def test_a_task_that_runs_on_is_stopped_twice_and_then_needs_a_person(
@@ -192,16 +189,11 @@ def test_a_task_that_runs_on_is_stopped_twice_and_then_needs_a_person(
     )
     assert made["trtc.StopStreamIngest"] == 2
     assert made["trtc.DescribeStreamIngest"] >= 4, "asked again after each, in a lane of its own"
-    outcome = by_task(shutdown, Result.NOT_VERIFIED)
+    outcome = outcome_with(shutdown, Result.NOT_VERIFIED)
     assert outcome.message == "the vendor acknowledged two stops, and the task runs on 2 s later"
     assert outcome.status is not None
     assert not outcome.status.over
     assert len(shutdown_world.client.room("stubborn").tasks) == 0, "what was passed was never registered"
-
-
-def by_task(shutdown: Shutdown, result: Result) -> Outcome:
-    (outcome,) = (outcome for outcome in shutdown.outcomes() if outcome.result is result)
-    return outcome
 
 
 def test_a_job_of_a_shutdown_that_its_producer_cancels_counts_as_cancelled(shutdown_world: World) -> None:
@@ -298,10 +290,4 @@ def test_every_key_of_rooms_and_shutdowns_ends(shutdown_world: World) -> None:
     assert "streamstop.room.kept:tasks" in ends
     assert [key for key, end in ends.items() if not 0 < int(end) <= month] == []
     # The index holds a lane until its last lease would have ended.
-    eventually(lambda: endless(shutdown_world) <= {"streamstop.accounts"}, "every other key with an end")
-
-
-def endless(shutdown_world: World) -> set[str]:
-    """Return the keys without a time to live, beside Celery's own and dead letters."""
-    keys = [key.decode() for key in shutdown_world.redis.scan_iter("*") if shutdown_world.redis.ttl(key) == -1]
-    return {key for key in keys if not key.startswith(("_kombu", "streamstop.dead"))}
+    eventually(lambda: other_keys_without_ttl(shutdown_world) <= {"streamstop.accounts"}, "every other key with an end")
