@@ -1,4 +1,4 @@
-"""What is too big for one command, on a real Redis: accepted whole or not at all, also where the producer dies."""
+"""Batches too big for one command, on a real Redis: accepted whole or not at all, even if the producer is killed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -69,7 +69,7 @@ def test_a_big_batch_of_a_producer_that_is_killed_at_any_step_is_in_its_lanes_wh
     assert killed_at_each_send(driver, lambda client: client.enqueue_many(commands), check) == {True, False}
 
 
-def test_a_room_has_all_that_a_producer_registered_which_was_killed_at_any_step_or_none_of_it(
+def test_a_batch_of_registrations_is_all_or_nothing_when_its_producer_is_killed_at_any_step(
     driver: RoomDriver,
 ) -> None:
     driver.register("before")
@@ -141,7 +141,9 @@ def accepted(driver: RoomDriver, monkeypatch: pytest.MonkeyPatch) -> RoomDriver:
 def accept(driver: RoomDriver, call: Callable[[Client], object]) -> None:
     """Let a producer die right after its batch was accepted."""
     for sends in range(MANY):
-        driver.redis.delete("none", *driver.redis.keys(f"{BATCH}*"))  # what the producer before staged in vain
+        driver.redis.delete(
+            "none", *driver.redis.keys(f"{BATCH}*")
+        )  # batches that the previous producer did not complete
         kill_at_send(url(driver), call, sends=sends, after=True)
         if driver.redis.hexists(f"streamstop.room.{ROOM}:state", "batch"):
             return
@@ -190,7 +192,7 @@ OPERATIONS: dict[str, Callable[[Client], Any]] = {
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_whatever_is_asked_of_a_room_next_applies_first_what_was_accepted(accepted: RoomDriver, operation: str) -> None:
+def test_every_operation_on_a_room_first_applies_the_accepted_batches(accepted: RoomDriver, operation: str) -> None:
     accept(accepted, lambda client: client.register_many(ROOM, stops(*range(120))))
     assert accepted.redis.hlen(f"streamstop.room.{ROOM}:tasks") == 0
     reply = OPERATIONS[operation](accepted.client)
@@ -215,7 +217,9 @@ def test_a_task_that_was_registered_again_in_a_batch_while_its_stop_was_called_i
     assert shutdown.progress().total == len(accepted.members()) == 180
 
 
-def test_what_expired_before_it_was_accepted_is_an_error_that_says_that_nothing_was_done(driver: RoomDriver) -> None:
+def test_a_batch_that_expired_before_it_was_accepted_is_an_error_that_says_that_nothing_was_done(
+    driver: RoomDriver,
+) -> None:
     class Expires(Redis):
         """Lets a batch of a room expire when the script comes that would accept it."""
 

@@ -1,4 +1,4 @@
-"""What a client shows of a real Redis beside its own jobs: accounts, lanes, dead letters; and what it hides."""
+"""The client's views of a real Redis: accounts, lanes and dead letters; and what it hides."""
 
 import asyncio
 from datetime import timedelta

@@ -33,7 +33,7 @@ def closed(driver: RoomDeadLetterDriver) -> Shutdown:
     return shutdown
 
 
-def test_a_shutdown_is_open_again_until_the_requeued_task_has_ended_and_is_told_again(
+def test_a_shutdown_is_open_again_until_the_requeued_task_has_ended_and_calls_back_again(
     driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
     job_id = driver.requeue()
@@ -50,7 +50,7 @@ def test_a_shutdown_is_open_again_until_the_requeued_task_has_ended_and_is_told_
     assert len(driver.messages(CALLBACKS)) == 2
 
 
-def test_a_requeued_task_that_dies_again_is_a_letter_again_as_often_as_one_likes(
+def test_a_requeued_task_that_fails_again_is_a_letter_again_any_number_of_times(
     driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
     ids = {letter.id for letter in driver.dead.letters()}
@@ -84,7 +84,7 @@ def test_a_task_that_is_registered_in_a_room_in_use_is_not_stopped_for_an_old_le
     assert driver.registered() == ["today", "today's second"]
 
 
-def test_a_room_that_is_stopped_anew_while_an_old_letter_is_requeued_has_a_shutdown_of_its_own(
+def test_a_room_that_is_stopped_again_while_an_old_letter_is_requeued_has_a_new_shutdown(
     driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
     driver.room_is_free_again()
@@ -161,7 +161,7 @@ def test_a_task_that_is_started_again_after_its_requeued_stop_was_called_is_stop
     assert driver.registered() == []
 
 
-def test_an_old_letter_of_a_task_that_was_started_and_stopped_again_since_takes_nothing_out(
+def test_a_requeued_letter_of_a_task_that_was_stopped_again_since_keeps_the_counts_exact(
     driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
     assert driver.register("bad") == closed
@@ -213,7 +213,7 @@ def give_it_another_outcome(driver: RoomDeadLetterDriver, shutdown: Shutdown) ->
 
 
 @pytest.mark.parametrize("change", [forget, cancel, give_it_another_outcome])
-def test_where_the_shutdown_has_no_place_for_it_the_command_alone_is_sent(
+def test_a_letter_is_requeued_alone_if_its_shutdown_cannot_take_it_back(
     driver: RoomDeadLetterDriver, closed: Shutdown, change: Callable[[RoomDeadLetterDriver, Shutdown], None]
 ) -> None:
     change(driver, closed)

@@ -1,4 +1,4 @@
-"""The demo on a Redis that it found running: it disturbs nobody, and leaves nothing of its own."""
+"""The demo on a Redis that was already running: it changes no other keys, and removes its own."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_a_redis_where_another_demo_runs_is_refused(client: Client) -> None:
         refuse_if_used(client, NAMES)
 
 
-def test_what_a_killed_demo_left_long_ago_is_no_obstacle(client: Client) -> None:
+def test_leftovers_of_a_killed_demo_do_not_stop_the_next_one(client: Client) -> None:
     client.enqueue(STOP, account="demo-aliyun-1")
     refuse_if_used(client, NAMES)
 
@@ -83,5 +83,5 @@ def test_fakeredis_runs_the_lanes_scripts(tmp_path: Path) -> None:
 
 
 def _everything(redis: Redis) -> dict[bytes, bytes | None]:
-    # A wake is nobody's: whoever takes it looks at all lanes, and a lost one costs no more than a second.
+    # A wake belongs to no lane: its taker looks at all of them, and a lost one costs a second at most.
     return {key: redis.dump(key) for key in redis.scan_iter() if key != WAKE.encode()}

@@ -1,4 +1,4 @@
-"""The lanes' scripts keep on a real Redis what was promised; one in memory could differ in its Lua."""
+"""The lanes' scripts keep their invariants on a real Redis, whose Lua may differ from that in memory."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Celery's own view of a job, on a real Redis: what ``AsyncResult`` and Flower show is what the scripts recorded."""
+"""Celery's view of a job on a real Redis: ``AsyncResult`` and Flower show what the scripts recorded."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -66,7 +66,9 @@ def said(lane: LaneDriver, result: Result) -> Outcome:
 
 def finish(lane: LaneDriver, result: Result) -> None:
     record = outcome_record(outcome(lane, result))
-    assert lane.report(Ended(job=lane.held["a"], call=LastCall.WELL, record=record, kept=KEPT)).rests == [timedelta(0)]
+    assert lane.report(Ended(job=lane.taken_jobs["a"], call=LastCall.WELL, record=record, kept=KEPT)).rests == [
+        timedelta(0)
+    ]
 
 
 def test_a_job_that_got_what_it_asked_for_is_a_success_with_its_outcome(lane: LaneDriver, app: Celery) -> None:
@@ -89,7 +91,7 @@ def test_a_job_that_needs_a_person_is_a_failure_that_says_why(lane: LaneDriver, 
 
 def test_a_deferred_job_is_in_retry_with_its_reason_and_when_it_is_due(lane: LaneDriver, app: Celery) -> None:
     report = Retried(
-        job=lane.held["a"],
+        job=lane.taken_jobs["a"],
         call=LastCall.FAULT,
         delay=timedelta(seconds=1),
         history=JUDGED_ONCE,
@@ -113,7 +115,7 @@ def test_a_cancelled_job_is_revoked(lane: LaneDriver, app: Celery) -> None:
         shown.get(timeout=5)
 
 
-def test_whoever_waits_for_a_result_through_celery_is_told_when_the_job_ends(lane: LaneDriver, app: Celery) -> None:
+def test_a_wait_through_celery_ends_with_the_job(lane: LaneDriver, app: Celery) -> None:
     shown = app.AsyncResult(lane.job_id("a"))
     backend: Any = app.backend  # its types know only the base
     backend.result_consumer.start(shown.id)
@@ -149,9 +151,9 @@ def test_everything_that_asyncresult_tells_of_a_record_is_there(
     assert (shown.name, shown.args, shown.kwargs, shown.worker, shown.retries, shown.queue) == (None,) * 6
     assert list(shown.iterdeps(intermediate=True)) == [(None, shown)]
     if state == "SUCCESS":
-        told: Any = shown.result
-        assert list(shown.collect(timeout=5)) == [(shown, told)]
-        assert {name: told[name] for name in ("result", "code", "message", "attempts", "calls")} == {
+        shown_result: Any = shown.result
+        assert list(shown.collect(timeout=5)) == [(shown, shown_result)]
+        assert {name: shown_result[name] for name in ("result", "code", "message", "attempts", "calls")} == {
             "result": "stopped",
             "code": "InvalidParameter",
             "message": "The parameter is not valid.",
@@ -196,4 +198,4 @@ def test_a_set_of_results_is_read_at_once(lane: LaneDriver, app: Celery, real_re
         written = outcome(lane, Result.STOPPED).model_copy(update={"job_id": job_id})
         real_redis.set(result_key(job_id), outcome_record(written), ex=60)
     shown = ResultSet([app.AsyncResult(job_id) for job_id in ids], app=app)
-    assert [told["job_id"] for told in shown.join_native(timeout=10)] == ids
+    assert [result["job_id"] for result in shown.join_native(timeout=10)] == ids

@@ -1,4 +1,4 @@
-"""Rooms, a step at a time: the scripts on a real Redis, and the fan-out as a generator that a test abandons."""
+"""Rooms step by step: the scripts on a real Redis, and the fan-out as a generator that tests can abandon."""
 
 from collections import Counter
 from datetime import timedelta
@@ -28,11 +28,11 @@ def driver(client: Client, real_redis: Redis) -> RoomDriver:
     return RoomDriver(real_redis, client)
 
 
-# The fan-out, abandoned
+# The abandoned fan-out
 
 
 @pytest.mark.parametrize("batches", [0, 1, 2, 3, 4, 5, 6])
-def test_a_fan_out_that_is_killed_after_any_batch_is_made_again_and_every_task_has_one_job(
+def test_a_fan_out_that_is_killed_after_any_batch_is_repeated_and_every_task_has_one_job(
     driver: RoomDriver, monkeypatch: pytest.MonkeyPatch, batches: int
 ) -> None:
     monkeypatch.setattr(shutdowns, "BATCH", 100)
@@ -46,7 +46,7 @@ def test_a_fan_out_that_is_killed_after_any_batch_is_made_again_and_every_task_h
     assert len(members) == len(set(members)) == shutdown.progress().total == 750
 
 
-def test_a_fan_out_that_is_killed_between_its_last_job_and_its_note_ends_when_it_is_made_again(
+def test_a_fan_out_that_is_killed_after_its_last_job_ends_when_it_is_repeated(
     driver: RoomDriver,
 ) -> None:
     driver.register(*range(10))
@@ -75,9 +75,7 @@ def test_two_fan_outs_of_one_shutdown_at_the_same_time_give_every_task_one_job(
     assert len(members) == len(set(members)) == shutdown.progress().total == 900
 
 
-def test_a_fan_out_that_is_made_again_gives_the_same_shares(
-    driver: RoomDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_repeated_fan_out_assigns_the_same_priorities(driver: RoomDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutdowns, "BATCH", 100)
     shutdown = driver.stop(*range(10))
     driver.fan_out(shutdown)
@@ -125,7 +123,7 @@ def test_a_verified_stop_counts_in_the_lane_of_the_stop(driver: RoomDriver) -> N
     assert lanes == [("trtc.StopStreamIngest", 1, 1)]
 
 
-def test_what_was_cancelled_before_it_had_a_job_counts_as_its_lanes_too(driver: RoomDriver) -> None:
+def test_a_member_that_was_cancelled_before_it_had_a_job_counts_in_its_lane(driver: RoomDriver) -> None:
     shutdown = driver.stop("a", "b")
     assert shutdown.cancel()
     driver.take_back(shutdown)
@@ -228,7 +226,7 @@ def test_a_shutdowns_first_jobs_do_not_wait_for_the_sweep(driver: RoomDriver) ->
     assert driver.redis.lpop(WAKE, 9) == [b"1"]
 
 
-def test_a_fan_out_that_is_made_again_passes_over_what_it_finds_done(driver: RoomDriver) -> None:
+def test_a_repeated_fan_out_skips_completed_work(driver: RoomDriver) -> None:
     driver.register(*range(1000))
     shutdown = driver.stop()
     killed = driver.worker.fan_out(shutdown.id)

@@ -25,7 +25,7 @@ def complaint(accounts_file: Path, content: str | bytes, environ: Mapping[str, s
     message = str(raised.value)
     assert message.startswith(f"{accounts_file}: ")
     assert "\n" not in message
-    # With all variables of the frames that it went through, but for those of this test, which has the content.
+    # A report with all local variables of the frames, except this test's, contains no secret.
     frames = raised.value.__traceback__ and raised.value.__traceback__.tb_next
     shown = traceback.TracebackException(type(raised.value), raised.value, frames, capture_locals=True).format()
     assert "hush-hush" not in "".join(shown)

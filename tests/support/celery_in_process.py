@@ -1,4 +1,4 @@
-"""Celery's part of a worker in this process: real app, pool, hub and requests; without a broker."""
+"""Celery's part of a worker in this process: a real app, pool, hub and requests, without a broker."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -27,7 +27,7 @@ DeadLetterBody = Callable[[Delivery, Callable[[], None]], Coroutine[Any, Any, En
 
 
 class Events:
-    """Takes the events that requests send."""
+    """Records the events that requests send."""
 
     enabled = True
 
@@ -39,12 +39,12 @@ class Events:
 
     @property
     def kinds(self) -> list[str]:
-        """Which were sent."""
+        """Return the types of the events."""
         return [kind for kind, _fields in self.sent]
 
 
 class Channel:
-    """What a message is acknowledged at."""
+    """Records acknowledgements."""
 
     no_ack_consumers = None
 
@@ -56,7 +56,7 @@ class Channel:
 
 
 class Stage:
-    """A pool whose hub a test turns."""
+    """A pool whose hub the test runs."""
 
     def __init__(self, run: DeadLetterBody) -> None:
         self.app = Celery("test", set_as_current=False)
@@ -89,12 +89,12 @@ class Stage:
         return job_id
 
     def turn_until(self, is_so: Callable[[], bool]) -> None:
-        """Turn the hub until something is so."""
+        """Run the hub until the condition holds."""
         while not is_so():
             self.hub.run_once()
 
     def close(self) -> None:
-        """End what runs, and what a shutdown has left."""
+        """End running jobs, and those that a shutdown has left."""
         pool = self.pool
         if pool._thread.is_alive():
             pool.on_terminate()

@@ -52,7 +52,7 @@ class LaneDriver:
         self.pace = Pace.of_limit(limit)
         self.book = book_for(self.lane, pace=self.pace)
         #: The jobs that the worker has taken, by name.
-        self.held: dict[str, Taken] = {}
+        self.taken_jobs: dict[str, Taken] = {}
 
     def job_id(self, name: object) -> str:
         """Return the id of the job that a test calls `name`."""
@@ -79,7 +79,7 @@ class LaneDriver:
     def look(self, most: int = MANY, *, book: Book | None = None) -> Take:
         """Look at the lanes once, as a worker does, and remember the jobs that it gives."""
         take = self.schedule.take(most, lease=LEASE, book=book or self.book)
-        self.held |= {_name_of(job): job for job in take.jobs}
+        self.taken_jobs |= {_name_of(job): job for job in take.jobs}
         return take
 
     def take(self, most: int = MANY) -> list[str]:
@@ -99,7 +99,7 @@ class LaneDriver:
 
     def slot(self, name: object) -> timedelta:
         """Return how long it is until a taken job's slot."""
-        return timedelta(microseconds=self.held[str(name)].slot_us - self.clock.now_us)
+        return timedelta(microseconds=self.taken_jobs[str(name)].slot_us - self.clock.now_us)
 
     def move_to_slot(self, name: object) -> None:
         """Advance the clock to a taken job's slot."""
@@ -109,7 +109,9 @@ class LaneDriver:
         """Report a job's end; return whether the report was accepted."""
         send_delay = send_delay or SendDelay()
         return (
-            self._told(Ended(job=self.held[str(name)], call=call, send_delay=send_delay, record=ENDED, kept=KEPT))
+            self._report_one(
+                Ended(job=self.taken_jobs[str(name)], call=call, send_delay=send_delay, record=ENDED, kept=KEPT)
+            )
             is not None
         )
 
@@ -123,18 +125,20 @@ class LaneDriver:
     ) -> timedelta | None:
         """Report a transient fault; return how long the lane rests for it."""
         call = LastCall.FAULT if fault else LastCall.WELL
-        job = self.held[str(name)]
-        return self._told(Retried(job=job, call=call, delay=delay, history=history, record=WAITS_AGAIN, kept=KEPT))
+        job = self.taken_jobs[str(name)]
+        return self._report_one(
+            Retried(job=job, call=call, delay=delay, history=history, record=WAITS_AGAIN, kept=KEPT)
+        )
 
     def throttle(
         self, name: object, *, hint: timedelta | None = None, history: AttemptHistory = CALLED_ONCE
     ) -> timedelta | None:
         """Report that the vendor throttled a job's call; return how long the lane rests."""
-        return self._told(Throttled(job=self.held[str(name)], hint=hint, history=history))
+        return self._report_one(Throttled(job=self.taken_jobs[str(name)], hint=hint, history=history))
 
     def release(self, *names: object) -> list[bool]:
         """Release jobs without a call; return for each whether the report was accepted."""
-        reported = self.report(*(Released(job=self.held[str(name)]) for name in names))
+        reported = self.report(*(Released(job=self.taken_jobs[str(name)]) for name in names))
         return [rest is not None for rest in reported.rests]
 
     def report(self, *reports: Report) -> Reported:
@@ -197,7 +201,7 @@ class LaneDriver:
         keys: Iterator[bytes] = self.redis.scan_iter()
         return {key: self.redis.dump(key) for key in keys}
 
-    def _told(self, report: Report) -> timedelta | None:
+    def _report_one(self, report: Report) -> timedelta | None:
         (rest,) = self.report(report).rests
         return rest
 

@@ -14,7 +14,7 @@ SECOND = 1_000_000
 
 
 @dataclass(frozen=True)
-class LaneHolds:
+class LaneContent:
     """The content of one lane. Moments are in µs."""
 
     lane: Lane
@@ -43,7 +43,7 @@ class LaneHolds:
         return 1 if self.number("failed") >= 5 else max(1, self.number("places"))
 
 
-def read_lane(redis: Redis, lane: Lane) -> LaneHolds:
+def read_lane(redis: Redis, lane: Lane) -> LaneContent:
     """Return the content of `lane` in `redis`."""
     pipeline = redis.pipeline(transaction=False)
     for key in lane.waiting:
@@ -56,7 +56,7 @@ def read_lane(redis: Redis, lane: Lane) -> LaneHolds:
     pipeline.zscore(LEASED, lane.name)
     pipeline.sismember(ARRIVALS, lane.name)
     *waiting, leases, due, jobs, pace, scheduled, leased, arrived = pipeline.execute()
-    return LaneHolds(
+    return LaneContent(
         lane=lane,
         waiting=tuple(tuple(reversed(level)) for level in waiting),
         leases={job_id.decode(): _whole(moment) for job_id, moment in leases},
@@ -69,34 +69,38 @@ def read_lane(redis: Redis, lane: Lane) -> LaneHolds:
     )
 
 
-def somebody_will_look(held: LaneHolds, now_us: int, *, unannounced: Collection[Lane] = ()) -> None:
+def check_lane_is_scheduled(content: LaneContent, now_us: int, *, unannounced: Collection[Lane] = ()) -> None:
     """Check that a lane with jobs is scheduled, announced, or full."""
-    at, noted = held.scheduled, held.arrived or held.scheduled is not None
-    is_full = len(held.leases) >= held.window
-    if held.holds_waiting and held.lane not in unannounced:
-        assert noted or is_full, f"{held.lane.name} holds waiting jobs, and nobody looks at it again"
-        latest = max(held.number("tat"), held.number("rest"), now_us) + SECOND
-        assert held.arrived or at is None or at <= latest, f"{held.lane.name} is looked at too late"
-    if held.leases:
-        assert held.leased is not None, f"no sweep finds the leases of {held.lane.name}"
-        assert held.leased <= min(held.leases.values()), f"the sweep comes late to the leases of {held.lane.name}"
-    if held.due and not held.holds_waiting:
-        assert noted, f"{held.lane.name} has jobs that are due later, and nobody looks at it again"
+    at, noted = content.scheduled, content.arrived or content.scheduled is not None
+    is_full = len(content.leases) >= content.window
+    if content.holds_waiting and content.lane not in unannounced:
+        assert noted or is_full, f"{content.lane.name} holds waiting jobs, and nobody looks at it again"
+        latest = max(content.number("tat"), content.number("rest"), now_us) + SECOND
+        assert content.arrived or at is None or at <= latest, f"{content.lane.name} is looked at too late"
+    if content.leases:
+        assert content.leased is not None, f"no sweep finds the leases of {content.lane.name}"
+        assert content.leased <= min(content.leases.values()), (
+            f"the sweep comes late to the leases of {content.lane.name}"
+        )
+    if content.due and not content.holds_waiting:
+        assert noted, f"{content.lane.name} has jobs that are due later, and nobody looks at it again"
         # The sweep ignores a clock that was set back by a second at most.
-        latest = max(min(held.due.values()), held.number("rest"), now_us) + SECOND
-        assert held.arrived or (at is not None and at <= latest), f"{held.lane.name} is looked at too late"
+        latest = max(min(content.due.values()), content.number("rest"), now_us) + SECOND
+        assert content.arrived or (at is not None and at <= latest), f"{content.lane.name} is looked at too late"
 
 
-def nothing_is_kept_in_vain(held: LaneHolds) -> None:
+def check_no_orphaned_fields(content: LaneContent) -> None:
     """Check that a lane keeps messages, owners and histories only of the jobs that it holds."""
-    kept = {name for name in held.jobs if not name.endswith((":owner", ":tries"))}
-    assert kept == held.leases.keys() | held.due.keys(), "a job in flight or due later has its message there"
-    assert not held.leases.keys() & held.due.keys(), "no job is in two places"
-    assert {name.removesuffix(":owner") for name in held.jobs if name.endswith(":owner")} == held.leases.keys()
-    assert {name.removesuffix(":tries") for name in held.jobs if name.endswith(":tries")} <= kept
+    messages = {name for name in content.jobs if not name.endswith((":owner", ":tries"))}
+    assert messages == content.leases.keys() | content.due.keys(), "a job in flight or due later has its message there"
+    assert not content.leases.keys() & content.due.keys(), "no job is in two places"
+    assert {name.removesuffix(":owner") for name in content.jobs if name.endswith(":owner")} == content.leases.keys()
+    assert {name.removesuffix(":tries") for name in content.jobs if name.endswith(":tries")} <= messages
 
 
-def jobs_are_conserved(lanes: Collection[LaneHolds], sent: Counter[str], ended: Collection[str], ids: Any) -> None:
+def check_jobs_are_conserved(
+    lanes: Collection[LaneContent], sent: Counter[str], ended: Collection[str], ids: Any
+) -> None:
     """Check that each job has a copy until it has ended, and no more copies than it was sent.
 
     `ids` returns the id of the job in a list's entry, None for garbage.
@@ -109,7 +113,7 @@ def jobs_are_conserved(lanes: Collection[LaneHolds], sent: Counter[str], ended: 
         assert least <= copies[job_id] <= times, f"{job_id} is in {copies[job_id]} places, and was sent {times} times"
 
 
-def the_rest_is_bounded(redis: Redis) -> None:
+def check_other_keys_are_bounded(redis: Redis) -> None:
     """Check that records and paces expire, and that wake tokens do not accumulate."""
     pipeline = redis.pipeline(transaction=False)
     pipeline.llen(WAKE)

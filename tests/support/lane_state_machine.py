@@ -18,11 +18,11 @@ from tests.support.celery_messages import celery_message
 from tests.support.lane_driver import CANCELLED, LEASE
 from tests.support.lane_invariants import (
     SECOND,
-    jobs_are_conserved,
-    nothing_is_kept_in_vain,
+    check_jobs_are_conserved,
+    check_lane_is_scheduled,
+    check_no_orphaned_fields,
+    check_other_keys_are_bounded,
     read_lane,
-    somebody_will_look,
-    the_rest_is_bounded,
 )
 from tests.support.lane_steps import LaneSteps, pick
 from tests.support.lane_strategies import (
@@ -187,9 +187,9 @@ class LaneStateMachine(LaneSteps, RuleBasedStateMachine):
     @rule(which=WHICH, just_before=st.booleans())
     def wait_for_what_comes_next(self, which: int, just_before: bool) -> None:
         moments: list[int] = []
-        for held in self._everything():
-            moments += [*held.leases.values(), *held.due.values(), held.number("rest"), held.number("tat")]
-            moments += [held.scheduled or 0]
+        for content in self._everything():
+            moments += [*content.leases.values(), *content.due.values(), content.number("rest"), content.number("tat")]
+            moments += [content.scheduled or 0]
         ahead = sorted(moment for moment in moments if moment > self.clock.now_us)
         if ahead:
             self._advance(pick(ahead[:5], which) - self.clock.now_us - just_before)
@@ -199,12 +199,12 @@ class LaneStateMachine(LaneSteps, RuleBasedStateMachine):
     @invariant()
     def every_promise_is_kept(self) -> None:
         lanes = self._everything()
-        for held in lanes:
-            somebody_will_look(held, self.clock.now_us, unannounced=self.unannounced)
-            nothing_is_kept_in_vain(held)
-            self.models[held.lane].check(held, now_us=self.clock.now_us)
-        jobs_are_conserved(lanes, self.sent, self.ended, self._id_of)
-        the_rest_is_bounded(self.redis)
+        for content in lanes:
+            check_lane_is_scheduled(content, self.clock.now_us, unannounced=self.unannounced)
+            check_no_orphaned_fields(content)
+            self.models[content.lane].check(content, now_us=self.clock.now_us)
+        check_jobs_are_conserved(lanes, self.sent, self.ended, self._id_of)
+        check_other_keys_are_bounded(self.redis)
 
     def teardown(self) -> None:
         """Check that every job ends, and what remains in Redis then; skip this if a step has failed."""
@@ -215,7 +215,7 @@ class LaneStateMachine(LaneSteps, RuleBasedStateMachine):
         self.find()
         self._set_limit(10_000.0)  # at this limit, one look gives as many jobs as the worker asks for
         for _ in range(100):
-            if not any(held.holds_waiting or held.jobs for held in self._everything()):
+            if not any(content.holds_waiting or content.jobs for content in self._everything()):
                 break
             self._advance(61 * SECOND)
             self._sweep()

@@ -13,7 +13,7 @@ from streamstop._redis.schedule import Book, Schedule
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Throttled
 from tests.support.lane_driver import LEASE, announce
 from tests.support.lane_invariants import (
-    LaneHolds,
+    LaneContent,
     read_lane,
 )
 from tests.support.lane_strategies import (
@@ -52,37 +52,37 @@ class LaneSteps:
         self.garbage = 0
 
     def _take(self, worker: int, most: int) -> list[Taken]:
-        before = {held.lane: held for held in self._everything()}
+        before = {content.lane: content for content in self._everything()}
         take = self.schedule.take(most, lease=LEASE, book=self.books[worker])
         assert not take.broken
         assert len(take.jobs) <= most
         for job in take.jobs:
-            held = before[job.lane]
+            content = before[job.lane]
             assert job.lane.account in WORKERS[worker]
             assert job.job_id not in self.ended, "a job that has ended is given"
-            assert job.job_id not in held.leases, "a job in flight is given"
+            assert job.job_id not in content.leases, "a job in flight is given"
             assert job.slot_us >= self.clock.now_us
-            self.models[job.lane].gives(job, now_us=self.clock.now_us)
+            self.models[job.lane].give_slot(job, now_us=self.clock.now_us)
             self.slots[job.lane].note(job)
         for lane, one in before.items():
             if lane.account in WORKERS[worker]:
                 given = [job for job in take.jobs if job.lane == lane]
                 assert not given or len(one.leases) + len(given) <= max(self.models[lane].window, 1)
-        for held in self._everything():
-            self.models[held.lane].check(held, now_us=self.clock.now_us)
+        for content in self._everything():
+            self.models[content.lane].check(content, now_us=self.clock.now_us)
         self.owning += take.jobs
         return list(take.jobs)
 
     def _report(self, reports: Sequence[Report]) -> None:
         order = sorted(reports, key=lambda report: -report.job.slot_us)
-        owned = {job_id: owner for held in self._everything() for job_id, owner in _owners(held).items()}
+        owned = {job_id: owner for content in self._everything() for job_id, owner in _owners(content).items()}
         expected: dict[int, timedelta | None] = {}
         for report in order:
             job = report.job
             if owned.get(job.job_id) != job.owner:
                 expected[id(report)] = None
                 continue
-            rest = self.models[job.lane].takes_down(report, now_us=self.clock.now_us)
+            rest = self.models[job.lane].apply_report(report, now_us=self.clock.now_us)
             expected[id(report)] = us(rest)
             if isinstance(report, Renewed):
                 continue
@@ -103,9 +103,9 @@ class LaneSteps:
             assert swept is not None
             if not swept.again:
                 break
-        for held in self._everything():
-            assert all(self.clock.now_us < end for end in held.leases.values()), "a lease has run out, and is there"
-            self.models[held.lane].check(held, now_us=self.clock.now_us)
+        for content in self._everything():
+            assert all(self.clock.now_us < end for end in content.leases.values()), "a lease has run out, and is there"
+            self.models[content.lane].check(content, now_us=self.clock.now_us)
 
     def _send(self, job_id: str, level: int) -> None:
         self.sent[job_id] += 1
@@ -135,12 +135,14 @@ class LaneSteps:
     def _id_of(self, entry: bytes) -> str | None:
         return self.ids.get(entry.partition(b"\n")[2] if entry.startswith(b"\x01") else entry)
 
-    def _everything(self) -> list[LaneHolds]:
+    def _everything(self) -> list[LaneContent]:
         return [read_lane(self.redis, lane) for lane in LANES]
 
 
-def _owners(held: LaneHolds) -> dict[str, str]:
-    return {name.removesuffix(":owner"): owner.decode() for name, owner in held.jobs.items() if name.endswith(":owner")}
+def _owners(content: LaneContent) -> dict[str, str]:
+    return {
+        name.removesuffix(":owner"): owner.decode() for name, owner in content.jobs.items() if name.endswith(":owner")
+    }
 
 
 def pick(items: Sequence[_T], which: int) -> _T:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from streamstop._core.lane_types import LastCall, Taken
 from streamstop._core.pace import Pace
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Retried, Throttled
-from tests.support.lane_invariants import SECOND, LaneHolds
+from tests.support.lane_invariants import SECOND, LaneContent
 
 #: How far ahead of its slot a job is given.
 HORIZON = 60_000
@@ -55,19 +55,19 @@ class PaceModel:
         """Expire the lane's pace."""
         self.__init__(pace=self.pace)  # type: ignore[misc]  # all other fields take their defaults
 
-    def gives(self, job: Taken, *, now_us: int) -> None:
+    def give_slot(self, job: Taken, *, now_us: int) -> None:
         """Check that a job got the next slot, and take that slot."""
         self.interval = self.pace.interval_us
-        self._forget_what_a_later_clock_told(now_us)
+        self._clamp_moments_ahead(now_us)
         slot = max(now_us, self.free_from, self.rests_until)
         assert abs(job.slot_us - slot) <= _ROUNDING, f"the slot is {job.slot_us - slot} µs off"
         assert slot <= now_us + HORIZON + _ROUNDING
         assert job.slots_shifted_us == round(self.moved)
         self.free_from = job.slot_us + self.spacing
 
-    def takes_down(self, report: Report, *, now_us: int) -> int:
+    def apply_report(self, report: Report, *, now_us: int) -> int:
         """Apply an owner's report; return how long the lane rests because of it."""
-        self._forget_what_a_later_clock_told(now_us)
+        self._clamp_moments_ahead(now_us)
         rest = 0
         match report:
             case Renewed():
@@ -82,30 +82,30 @@ class PaceModel:
         self._make_up(report, now_us)
         return rest
 
-    def check(self, held: LaneHolds, *, now_us: int) -> None:
+    def check(self, content: LaneContent, *, now_us: int) -> None:
         """Compare the pace in Redis with the model, then continue from Redis' values."""
         found = PaceModel(
             pace=self.pace,
-            interval=held.number("interval"),
-            free_from=held.number("tat"),
-            rests_until=held.number("rest"),
-            span=held.number("span"),
-            share=held.number("share", 100),
-            faults=held.number("failed"),
-            throttles=held.number("throttles"),
-            moved=held.number("moved"),
+            interval=content.number("interval"),
+            free_from=content.number("tat"),
+            rests_until=content.number("rest"),
+            span=content.number("span"),
+            share=content.number("share", 100),
+            faults=content.number("failed"),
+            throttles=content.number("throttles"),
+            moved=content.number("moved"),
         )
         for name in ("span", "share", "faults", "throttles"):
-            assert getattr(found, name) == getattr(self, name), f"{name} of {held.lane.name}"
+            assert getattr(found, name) == getattr(self, name), f"{name} of {content.lane.name}"
         assert abs(found.moved - self.moved) <= _ROUNDING
         assert found.interval in {0, self.interval, self.pace.interval_us, SECOND}
         before = self.free_from, self.rests_until
         self.interval = found.interval
-        self._forget_what_a_later_clock_told(now_us)
+        self._clamp_moments_ahead(now_us)
         if found.rests_until != before[1]:
-            assert found.rests_until == self.rests_until, f"the rest of {held.lane.name}"
+            assert found.rests_until == self.rests_until, f"the rest of {content.lane.name}"
         if abs(found.free_from - before[0]) > _ROUNDING:
-            assert abs(found.free_from - self.free_from) <= _ROUNDING, f"the next slot of {held.lane.name}"
+            assert abs(found.free_from - self.free_from) <= _ROUNDING, f"the next slot of {content.lane.name}"
         self.free_from, self.rests_until, self.moved = found.free_from, found.rests_until, found.moved
 
     def _judge(self, report: Report, now_us: int) -> int:
@@ -164,7 +164,7 @@ class PaceModel:
             self.free_from = free_from + move
             self.moved += move
 
-    def _forget_what_a_later_clock_told(self, now_us: int) -> None:
+    def _clamp_moments_ahead(self, now_us: int) -> None:
         """Clamp moments that lie too far ahead: the clock was set back."""
         self.free_from = min(self.free_from, now_us + PATIENCE + self.spacing)
         self.rests_until = min(self.rests_until, now_us + self.span) if self.rests_until > now_us else 0

@@ -30,7 +30,7 @@ def contains_secret(secret: str, text: bytes) -> bool:
         return True
     for before in range(3):
         coded = base64.b64encode(b"\0" * before + secret.encode())
-        # The characters that no neighbour has a part in.
+        # The characters that the bytes beside the secret do not affect.
         if coded[-(-before * 8 // 6) : (before + len(secret)) * 8 // 6] in text:
             return True
     return False
@@ -38,5 +38,5 @@ def contains_secret(secret: str, text: bytes) -> bool:
 
 def secrets_in(text: str | bytes) -> list[str]:
     """Return the secrets that stand in a text."""
-    held = text.encode(errors="surrogateescape") if isinstance(text, str) else text
-    return [secret for secret in EVERY_SECRET if contains_secret(secret, held)]
+    data = text.encode(errors="surrogateescape") if isinstance(text, str) else text
+    return [secret for secret in EVERY_SECRET if contains_secret(secret, data)]

@@ -53,7 +53,7 @@ class RoomDriver:
         found: list[bytes] = []
         for level in lane.waiting:
             found += reversed(self.redis.lrange(level, 0, -1))
-        # What a worker put back stands behind its history, and a newline.
+        # A message that a worker put back follows its history and a newline.
         return [json.loads(message.rpartition(b"\n")[2]) for message in found]
 
     def messages(self, lane: Lane = LANE) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from streamstop import Command, Progress, Shutdown
+from streamstop import Command, Outcome, Progress, Result, Shutdown
 from streamstop.operations import StopLiveMPUTask, StopMPUTask, StopStreamIngest
-from streamstop_simulator import TaskState
+from streamstop_simulator import Call, TaskState
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World
 
@@ -107,3 +107,22 @@ def output_of(producer: "subprocess.Popen[str]") -> list[str]:
     output, _ = producer.communicate(timeout=TIMEOUT)
     assert producer.returncode == 0
     return output.split()
+
+
+def paced_calls(world: World) -> list[Call]:
+    return world.simulator.calls(ALIYUN, "live.StopMPUTask")
+
+
+def place_of_last(made: Sequence[Call], room: str) -> int:
+    return max(place for place, call in enumerate(made, 1) if str(call.params["TaskId"]).startswith(f"{room}-"))
+
+
+def outcome_with(shutdown: Shutdown, result: Result) -> Outcome:
+    (outcome,) = (outcome for outcome in shutdown.outcomes() if outcome.result is result)
+    return outcome
+
+
+def other_keys_without_ttl(world: World) -> set[str]:
+    """Return the keys without a time to live, beside Celery's own and dead letters."""
+    keys = [key.decode() for key in world.redis.scan_iter("*") if world.redis.ttl(key) == -1]
+    return {key for key in keys if not key.startswith(("_kombu", "streamstop.dead"))}

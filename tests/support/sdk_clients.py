@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from streamstop_worker.accounts import Account
 
 with warnings.catch_warnings():
-    # What the SDKs' own modules do when they are imported is their affair.
+    # The SDKs' own modules warn when they are imported.
     warnings.simplefilter("ignore", DeprecationWarning)
     from alibabacloud_live20161101 import models as live_models
     from alibabacloud_live20161101.client import Client as LiveClient

@@ -39,7 +39,7 @@ def tencent_request(
     client: AbstractClient = TrtcClient(Credential(key_id, secret, token), region)
     request = RequestInternal(client._get_endpoint(), "POST", "/")
     with warnings.catch_warnings():
-        # Deprecated from Python 3.12 on; the SDK's own affair.
+        # The SDK uses a function that Python 3.12 deprecates.
         warnings.filterwarnings("ignore", r"datetime\.datetime\.utcfromtimestamp", DeprecationWarning)
         client._build_req_with_tc3_signature(action, dict(params), request)
     return dict(request.header), request.data.encode()

@@ -1,4 +1,4 @@
-"""A Redis master, a replica of it, and the sentinels that make the replica the master when the master is gone."""
+"""A Redis master, its replica, and sentinels that promote the replica when the master is gone."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -67,7 +67,7 @@ def redis_with_sentinels(folder: Path) -> Iterator[RedisWithSentinels]:
 @contextmanager
 def _sentinel(folder: Path, port: int, master_port: int) -> Iterator[None]:
     folder.mkdir()
-    config = folder / "sentinel.conf"  # a sentinel writes what it learns into its file
+    config = folder / "sentinel.conf"  # a sentinel rewrites its file
     config.write_text(_CONFIG.format(port=port, folder=folder, master=MASTER, master_port=master_port))
     with (folder / "sentinel.log").open("wb") as log:
         command = [str(find_redis_server()), str(config), "--sentinel"]

@@ -25,8 +25,8 @@ def vendors_with(account: Account, operation: Operation) -> Vendors:
 def with_headers(arrival: Arrival, **changes: str | None) -> Arrival:
     """Return the call with headers changed (``x_acs_date=…``) or, for None, left out."""
     named = {name.replace("_", "-"): value for name, value in changes.items()}
-    kept = {name: value for name, value in arrival.headers.items() if name not in named}
-    return replace(arrival, headers=kept | {name: value for name, value in named.items() if value is not None})
+    unchanged = {name: value for name, value in arrival.headers.items() if name not in named}
+    return replace(arrival, headers=unchanged | {name: value for name, value in named.items() if value is not None})
 
 
 def with_body(call: Arrival, body: bytes) -> Arrival:

@@ -1,4 +1,4 @@
-"""What tests of the simulation hold: a clock that they turn, and calls as the worker's own code signs them."""
+"""The simulated vendors with a manual clock, and calls signed by the worker's own code."""
 
 import itertools
 import json
@@ -34,7 +34,7 @@ def arrival_of(request: Request, epoch: float, at: float = 0.0) -> Arrival:
 
 @dataclass
 class Vendors:
-    """A simulation whose clock stands still until it is turned. Times are seconds."""
+    """A simulation whose clock advances only by :meth:`turn`. Times are seconds."""
 
     settings: Settings = field(default_factory=Settings)
     epoch: float = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
@@ -51,7 +51,7 @@ class Vendors:
         self.monotonic += seconds
 
     def start(self, account: Account, operation: Operation, **more: Any) -> None:
-        """Let the task run that `operation` speaks of."""
+        """Start the task that `operation` names."""
         params = operation.params | more.pop("params", {})
         start = TaskStart(account=account.name, operation=operation.spec.id, params=params, **more)
         self.simulation.tasks.start(start)

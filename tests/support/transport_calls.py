@@ -1,4 +1,4 @@
-"""Calls through a transport, and what servers answer them with."""
+"""Calls through a transport, and the conversations of the servers that answer them."""
 
 import asyncio
 import socket
@@ -16,9 +16,9 @@ from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors.protocol import Request, Response
 from tests.support.loopback import Connection
 
-#: For calls that are to run out of time.
+#: A timeout for calls that should time out.
 SHORT = timedelta(milliseconds=300)
-#: For calls that are to succeed: far beyond what they take.
+#: A timeout for calls that should succeed: far longer than they take.
 LONG = timedelta(seconds=20)
 BODY = b'{"RequestId": "R-1"}'
 QUERY = "/?AccessKeyId=LTAI-id&Signature=hush-hush"
@@ -60,11 +60,11 @@ def post(origin: str, body: bytes = b"{}") -> Request:
 def assert_describes(fault: TransportFault, request: Request) -> None:
     assert fault.answer.meaning is Meaning.TRANSIENT
     assert fault.answer.known
-    for said in (str(fault), repr(fault.answer)):
-        assert "hush-hush" not in said
-        assert "LTAI-id" not in said
+    for text in (str(fault), repr(fault.answer)):
+        assert "hush-hush" not in text
+        assert "LTAI-id" not in text
     assert request.headers["host"] in (fault.answer.message or "")
-    # Whoever reports errors with all that led to them finds no request there.
+    # An error report with the chain of causes contains no request.
     assert fault.__cause__ is None
     assert fault.__context__ is None
 
@@ -112,7 +112,7 @@ ClientResolving = Callable[[timedelta, Callable[..., list[object]]], TransportCl
 
 @contextmanager
 def full_listener(address: str, port: int = 0) -> Iterator[int]:
-    """Yield a port where a connection is never made: Linux drops what comes when the queue is full."""
+    """Yield a port on which no connection completes: Linux drops new ones while the accept queue is full."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind((address, port))

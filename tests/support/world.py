@@ -1,4 +1,4 @@
-"""A world for end-to-end tests: a real Redis, the simulated vendors, an accounts file, real worker processes."""
+"""A world for end-to-end tests: a real Redis, the simulated vendors, an accounts file and worker processes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager

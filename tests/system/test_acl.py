@@ -100,7 +100,7 @@ def test_a_producer_enqueues_and_reads_outcomes_and_redis_has_next_to_nothing_to
         [Command(operation=stop(f"{user}-m{n}"), account=ALIYUN, priority=n % 10) for n in range(12)]
     )
     assert {outcome.result for outcome in client.outcomes(jobs, TIMEOUT)} == {Result.STOPPED}
-    # A wake is not cut to one token, and that was tried once; and it was not the worker that was refused anything.
+    # The producer's one denied command is the trim of wake tokens; the worker was denied nothing.
     assert restricted.denied() == [f"{user}: ltrim 1"]
 
 
@@ -215,7 +215,7 @@ def test_a_task_that_is_registered_again_while_its_stop_waits_leaves_nothing_hal
         assert shutdown.progress().total == restricted.admin.llen(todo) == 2
 
 
-def test_a_wrong_password_is_said_to_be_one_and_is_not_shown(restricted: RestrictedRedis) -> None:
+def test_a_wrong_password_is_reported_and_not_shown(restricted: RestrictedRedis) -> None:
     with Client(restricted.url(PRODUCER, "wr0ng")) as client, pytest.raises(QueueUnavailable) as refused:
         client.enqueue(stop("t"), account=ALIYUN)
     assert "Redis refused the user name or the password" in str(refused.value)

@@ -85,7 +85,7 @@ def test_a_producer_may_not(text: str, user: str, filled_redis: RestrictedRedis)
 
 
 @pytest.mark.parametrize("text", WRITES)
-def test_nor_may_a_user_for_rooms_within_a_script(text: str, filled_redis: RestrictedRedis) -> None:
+def test_a_user_for_rooms_may_not_within_a_script(text: str, filled_redis: RestrictedRedis) -> None:
     before = everything_in(filled_redis.admin)
     with filled_redis.redis(ROOMS) as redis:
         script: Any = redis.register_script("return redis.call(unpack(ARGV))")
@@ -97,7 +97,7 @@ def test_nor_may_a_user_for_rooms_within_a_script(text: str, filled_redis: Restr
 @pytest.mark.parametrize(
     "text", ["FLUSHALL", "KEYS *", "CONFIG SET maxmemory 1", "SHUTDOWN", "ACL LIST", "SET other x"]
 )
-def test_nor_may_a_worker(text: str, filled_redis: RestrictedRedis) -> None:
+def test_a_worker_may_not(text: str, filled_redis: RestrictedRedis) -> None:
     with filled_redis.redis(WORKER) as redis:
         call: Any = redis.execute_command
         with pytest.raises(NoPermissionError):
@@ -123,11 +123,11 @@ CASES = [(user, call) for user in (PRODUCER, ROOMS) for call in CALLS] + [(PRODU
 
 
 @pytest.mark.parametrize(("user", "call"), CASES)
-def test_what_a_user_may_not_do_is_an_error_that_says_so_and_nothing_is_done(
+def test_a_denied_call_is_an_error_that_says_so_and_changes_nothing(
     user: str, call: str, filled_redis: RestrictedRedis
 ) -> None:
     before = everything_in(filled_redis.admin)
-    said = r"this Redis user may not do this \(NOPERM at 127\.0\.0\.1:\d+, database 0\): nothing was changed"
-    with Client(filled_redis.url(user)) as client, pytest.raises(QueueUnavailable, match=said):
+    message = r"this Redis user may not do this \(NOPERM at 127\.0\.0\.1:\d+, database 0\): nothing was changed"
+    with Client(filled_redis.url(user)) as client, pytest.raises(QueueUnavailable, match=message):
         (CALLS | ROOM_CALLS)[call](client)
     assert everything_in(filled_redis.admin) == before

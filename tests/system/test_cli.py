@@ -71,10 +71,10 @@ def test_lines_of_json_come_back_in_the_order_of_the_input(served: World, url: s
     lines.append(line("trtc.StopStreamIngest", TENCENT, SdkAppId=14, TaskId="ingest"))
     done = run(url, "stop", "--from", "-", "--json", *WAIT, stdin="\n".join(lines))
     assert done.returncode == 0, done.stderr
-    told = objects(done.stdout)
-    assert [one["account"] for one in told] == [ALIYUN] * len(tasks) + [TENCENT]
-    assert {one["outcome"]["result"] for one in told} == {"stopped"}
-    assert all(set(one) == {"job_id", "operation", "account", "outcome"} for one in told)
+    printed = objects(done.stdout)
+    assert [one["account"] for one in printed] == [ALIYUN] * len(tasks) + [TENCENT]
+    assert {one["outcome"]["result"] for one in printed} == {"stopped"}
+    assert all(set(one) == {"job_id", "operation", "account", "outcome"} for one in printed)
     stops = served.simulator.calls(ALIYUN, "live.StopMPUTask")
     called = [call.params["TaskId"] for call in stops if str(call.params["TaskId"]).startswith("order-")]
     assert sorted(called) == sorted(tasks)

@@ -52,7 +52,7 @@ from tests.support.world import ALIYUN, TENCENT, World, world
 @pytest.fixture(scope="module")
 def dead_letter_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return a world of two workers."""
-    with world(tmp_path_factory.mktemp("hospital"), workers=2, limits=LIMITS, environ=ENVIRON) as made:
+    with world(tmp_path_factory.mktemp("dead-letters"), workers=2, limits=LIMITS, environ=ENVIRON) as made:
         made.await_account(TENCENT)
         yield made
 
@@ -98,7 +98,7 @@ def test_after_wrong_credentials_were_mended_everything_is_sent_once_more_and_on
     assert run_dead(clean_world, "list").stdout == "0 dead letters\n"
 
 
-def test_of_two_who_requeue_the_same_letters_at_once_each_letter_is_requeued_by_one(clean_world: World) -> None:
+def test_two_concurrent_requeues_requeue_each_letter_once(clean_world: World) -> None:
     ids = [job.id for job in enqueue_refused(clean_world, "both", 200)]
     since = len(clean_world.simulator.calls())
     script = """
@@ -140,7 +140,7 @@ for letter_id in ids:
     assert dead_letters(clean_world) == []
 
 
-def test_a_job_that_dies_again_is_another_letter_until_what_was_wrong_is_mended(clean_world: World) -> None:
+def test_a_requeued_job_that_fails_again_is_another_letter(clean_world: World) -> None:
     (command,) = ingest_stops("again", 1)
     (job,) = enqueue_and_await(clean_world, [command], Result.NOT_FOUND)
     ids = {job.id}
@@ -188,12 +188,12 @@ def test_poisoned_messages_are_letters_with_their_text_and_the_lane_goes_on(clea
 
     (unread,) = dead_letters(clean_world, readable=False)
     assert unread.message == "\x1b[2J no message"
-    held = {letter.id: letter for letter in dead_letters(clean_world, readable=True)}
-    assert held.keys() == poison.keys()
-    for job_id, letter in held.items():
+    readable = {letter.id: letter for letter in dead_letters(clean_world, readable=True)}
+    assert readable.keys() == poison.keys()
+    for job_id, letter in readable.items():
         body = base64.b64decode(json.loads(letter.message or "")["body"])
         assert json.loads(body)[0][0] == poison[job_id]
-    for letter_id in (unread.id, *held):
+    for letter_id in (unread.id, *readable):
         shown = run_dead(clean_world, "show", letter_id)
         assert shown.returncode == 0
         assert "\x1b" not in shown.stdout
@@ -205,7 +205,9 @@ def test_poisoned_messages_are_letters_with_their_text_and_the_lane_goes_on(clea
     assert run_dead(clean_world, "drop", "--all", "--yes").returncode == 0
 
 
-def test_a_shutdown_that_needs_attention_is_done_once_its_letters_are_requeued_and_tells_so(clean_world: World) -> None:
+def test_a_shutdown_that_needs_attention_is_done_and_calls_back_once_its_letters_are_requeued(
+    clean_world: World,
+) -> None:
     told_so: list[Any] = []
 
     def receive(connection: Connection) -> None:
@@ -244,7 +246,7 @@ def test_a_shutdown_that_needs_attention_is_done_once_its_letters_are_requeued_a
     assert made == {f"mended-{n}": 1 if n < 30 else 2 for n in range(50)}
 
 
-def test_a_task_that_would_not_stop_is_verified_once_it_does_however_often_it_is_requeued(clean_world: World) -> None:
+def test_a_task_that_stops_after_several_requeues_is_verified(clean_world: World) -> None:
     stubborn, tame = ingest_stops("verified", 2)
     start_tasks(clean_world, [stubborn], ignores_stops=True)
     start_tasks(clean_world, [tame])
@@ -300,7 +302,7 @@ def test_letters_of_a_shutdown_that_was_cancelled_are_sent_and_change_nothing_in
     assert (after.status, after.results) == (before.status, before.results)
 
 
-def test_a_room_that_is_stopped_anew_while_its_old_letters_are_requeued_leaves_nothing_running(
+def test_a_room_that_is_stopped_again_while_its_old_letters_are_requeued_leaves_nothing_running(
     clean_world: World,
 ) -> None:
     shutdown = stop_room_with_failures(clean_world, "anew", good=2, absent=10, forbidden=0)
@@ -318,6 +320,6 @@ def test_a_room_that_is_stopped_anew_while_its_old_letters_are_requeued_leaves_n
     assert new.total >= 20
     assert running_tasks(clean_world, "anew") == []
     assert running_tasks(clean_world, "anew-today") == []
-    # A task of both was stopped by one, and the other may have found that the vendor knows it no more.
+    # One shutdown stopped a task of both; the vendor may no longer have known it for the other.
     assert {letter.result for letter in dead_letters(clean_world)} <= {Result.NOT_FOUND}
     run_dead(clean_world, "drop", "--all", "--yes")

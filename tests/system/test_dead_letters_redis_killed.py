@@ -28,10 +28,10 @@ from tests.support.world import TENCENT, world
 
 
 @pytest.mark.long
-def test_no_letter_is_lost_or_doubled_where_redis_is_killed_among_many(tmp_path: Path) -> None:
-    kept = ("--appendonly", "yes", "--appendfsync", "always")
+def test_killing_redis_during_a_requeue_loses_or_doubles_no_letter(tmp_path: Path) -> None:
+    persistence = ("--appendonly", "yes", "--appendfsync", "always")
     quick = ENVIRON | {"STREAMSTOP_REDIS_TIMEOUT": "1"}
-    with world(tmp_path, limits=LIMITS, environ=quick, redis_options=kept) as made:
+    with world(tmp_path, limits=LIMITS, environ=quick, redis_options=persistence) as made:
         made.await_account(TENCENT)
         ids = {job.id for job in enqueue_refused(made, "killed", 400)}
         requeueing: list[str | Path] = [EXECUTABLE, "dead", "requeue", "--all", "--yes", "--json"]
@@ -45,7 +45,7 @@ def test_no_letter_is_lost_or_doubled_where_redis_is_killed_among_many(tmp_path:
             output, complaint = first.communicate(timeout=TIMEOUT)
         assert first.returncode == 4
         assert "Redis did not answer" in complaint
-        with redis_server(*kept, folder=made.server.folder, port=made.server.port):
+        with redis_server(*persistence, folder=made.server.folder, port=made.server.port):
             left = {letter.id for letter in dead_letters(made)}
             assert 0 < len(left) < 400, "in the middle"
             gone = {one["letter"] for one in objects(output)}

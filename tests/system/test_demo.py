@@ -1,4 +1,4 @@
-"""``make demo``, as a newcomer runs it: to its end, and interrupted; nothing of it may be left running."""
+"""``make demo``, run to its end and interrupted: it leaves nothing running."""
 
 import os
 import re

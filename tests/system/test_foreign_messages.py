@@ -24,7 +24,7 @@ def test_a_producer_in_another_language_is_served_through_the_lane_queue(tmp_pat
         assert made.client.job("go-1").outcome(30).result is Result.STOPPED
 
 
-def test_bad_messages_end_refused_or_are_set_aside_and_the_lane_goes_on(tmp_path: Path) -> None:
+def test_invalid_messages_are_refused_or_set_aside_and_the_lane_goes_on(tmp_path: Path) -> None:
     with world(tmp_path) as made:
         made.simulator.settings(auto_start=True)
         lane = Lane(TENCENT, "trtc.StopStreamIngest")

@@ -36,13 +36,13 @@ def test_a_mistake_in_the_accounts_file_stops_the_worker_with_one_message_that_n
         made.accounts.write_text('[accounts.live-cn]\nvendor = "alibaba"\n')
         running = made.start_worker(ready=False)
         assert running.process.wait(30) != 0
-        said = running.text().strip().splitlines()[-1]
-        assert "accounts.live-cn.vendor" in said
-        assert '"aliyun"' in said or "aliyun" in said
+        last_line = running.text().strip().splitlines()[-1]
+        assert "accounts.live-cn.vendor" in last_line
+        assert '"aliyun"' in last_line or "aliyun" in last_line
         assert "Traceback" not in running.text()
 
 
-def test_a_missing_accounts_file_is_said_in_one_message(tmp_path: Path) -> None:
+def test_a_missing_accounts_file_is_reported_in_one_message(tmp_path: Path) -> None:
     with world(tmp_path, workers=0) as made:
         made.accounts.unlink()
         running = made.start_worker(ready=False)
@@ -207,16 +207,16 @@ def test_a_lane_that_has_ended_leaves_nothing_without_a_time_to_live(tmp_path: P
         made.start_worker()
         probe = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT)
         assert probe.outcome(30).ok
-        # When the last lease would have ended, the sweep looks at its lane and forgets it.
+        # When the last lease would have ended, the sweep removes its lane from the index.
         eventually(lambda: not _kept(made.redis), lambda: f"the end of {_kept(made.redis)}")
         made.workers[1].stop()
         assert not _kept(made.redis)
 
 
 def _kept(redis: Redis) -> set[bytes]:
-    """Return what is kept without a time to live, beside what kombu keeps."""
-    kept = {key for key in redis.scan_iter("*") if redis.ttl(key) == -1}
-    return {key for key in kept if not key.startswith(b"_kombu.")}
+    """Return the keys without a time to live, except kombu's."""
+    keys = {key for key in redis.scan_iter("*") if redis.ttl(key) == -1}
+    return {key for key in keys if not key.startswith(b"_kombu.")}
 
 
 def test_two_clients_of_one_service_share_nothing_but_redis(tmp_path: Path) -> None:

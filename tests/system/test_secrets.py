@@ -71,7 +71,7 @@ def listening(redis: Redis) -> Iterator[list[str]]:
                 return
 
     port = redis.connection_pool.connection_kwargs["port"]
-    patient: Any = Redis(port=port, socket_timeout=None)  # without commands there is nothing to read, for however long
+    patient: Any = Redis(port=port, socket_timeout=None)  # without commands there is nothing to read
     with patient, patient.monitor() as monitor:
         thread = threading.Thread(target=listen, args=[monitor])
         thread.start()
@@ -103,14 +103,14 @@ def echoing(connection: Connection) -> None:
     for number in range(1_000_000):
         request = connection.request()
         line = request.partition(b"\r\n")[0].decode()
-        said = {
+        answer = {
             "Code": "SignatureDoesNotMatch" if number % 3 == 0 else f"Echo.{line.split()[1][-100:]}",
             "Message": line,
         }
         if number % 3 == 2:
             connection.send(request)
             return
-        connection.answer(json.dumps({**said, "RequestId": ECHO.access_key_id}).encode(), status=b"400 Bad Request")
+        connection.answer(json.dumps({**answer, "RequestId": ECHO.access_key_id}).encode(), status=b"400 Bad Request")
 
 
 FAULTS: Sequence[dict[str, Any]] = [
@@ -183,32 +183,32 @@ def test_no_secret_is_written_shown_or_sent_whatever_goes_wrong(tmp_path: Path) 
             all_goes_wrong(made, client, running)
 
             # Celery's own answers, of a worker that runs.
-            told = [celery(made, "inspect", what) for what in ("conf", "report", "stats", "active", "registered")]
-            assert all("w1@test" in one for one in told)
+            texts = [celery(made, "inspect", what) for what in ("conf", "report", "stats", "active", "registered")]
+            assert all("w1@test" in one for one in texts)
 
             # A callback that fails.
             shutdown = client.stop_room("room", [], callback=f"{made.simulator.url}/nowhere")
             shutdown.wait(30)
             running.await_line("the callback failed and is made again")
 
-            # Stacks, as SIGUSR1 has Celery print them; and a file with mistakes, beside what it must not repeat.
+            # Stacks, which Celery prints on SIGUSR1; and files with mistakes, which hold secrets.
             running.signal(signal.SIGUSR1)
             running.await_line("MainThread")
             for line in (f'acess_key_secret = "{MISTAKEN}"', f'access_key_secret = "{MISTAKEN}', f"{MISTAKEN}"):
                 made.accounts.write_text(f'[accounts.a]\nvendor = "aliyun"\n{line}\n')
-                said = running.text().count("the accounts stay as they were")
+                times = running.text().count("the accounts stay as they were")
                 running.signal(signal.SIGHUP)
-                await_more(running, "the accounts stay as they were", said)
-            told.append(running.text())
+                await_more(running, "the accounts stay as they were", times)
+            texts.append(running.text())
             running.stop()
-        told += heard
+        texts += heard
         assert any("RemoteProtocolError" in command for command in heard)
         for event in ("task-received", "task-succeeded", "task-failed", "task-retried", "worker-online"):
             assert any(contains_secret(event, command.encode()) for command in heard), event
-        told += control_answers(made.simulator.url)
-        told.append(everything_in(made.redis).decode(errors="surrogateescape"))
+        texts += control_answers(made.simulator.url)
+        texts.append(everything_in(made.redis).decode(errors="surrogateescape"))
         assert running.text().count('"message": "you sent *** and ***"') >= 3
-        assert {secret for one in told for secret in secrets_in(one)} == set()
+        assert {secret for one in texts for secret in secrets_in(one)} == set()
 
 
 def await_more(running: WorkerProcess, text: str, times: int) -> None:

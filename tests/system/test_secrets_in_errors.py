@@ -25,7 +25,7 @@ def streamstop(environ: Mapping[str, str], *arguments: str, code: int) -> str:
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "WARNING"])
-def test_what_is_wrong_at_the_start_is_said_without_a_secret(tmp_path: Path, level: str) -> None:
+def test_an_error_at_the_start_is_reported_without_a_secret(tmp_path: Path, level: str) -> None:
     environs = [
         {"STREAMSTOP_REDIS_URL": f"http://:{MISTAKEN}@localhost"},
         {"STREAMSTOP_REDIS_URL": f"redis://:{MISTAKEN}/@localhost:port"},
@@ -47,7 +47,7 @@ def test_what_is_wrong_at_the_start_is_said_without_a_secret(tmp_path: Path, lev
         assert secrets_in(done.stdout + done.stderr) == []
 
 
-def test_the_command_line_says_what_is_wrong_without_a_secret(tmp_path: Path) -> None:
+def test_the_command_line_reports_errors_without_a_secret(tmp_path: Path) -> None:
     lines = tmp_path / "tasks.jsonl"
     lines.write_text('{"operation": "live.StopMPUTask", "params": {"AppId": "a", "TaskId": "t"}}\n')
     escaped = quote(MISTAKEN, safe="")
@@ -61,9 +61,11 @@ def test_the_command_line_says_what_is_wrong_without_a_secret(tmp_path: Path) ->
             (f"http://:{escaped}@127.0.0.1/0", 2),
         ):
             for arguments in (["stop", "--from", str(lines), "--account", "a"], ["job", "x"], ["room", "show", "r"]):
-                told = streamstop({"STREAMSTOP_REDIS_URL": url, "STREAMSTOP_REDIS_TIMEOUT": "1"}, *arguments, code=code)
-                assert told
-                assert secrets_in(told) == []
+                output = streamstop(
+                    {"STREAMSTOP_REDIS_URL": url, "STREAMSTOP_REDIS_TIMEOUT": "1"}, *arguments, code=code
+                )
+                assert output
+                assert secrets_in(output) == []
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])

@@ -3,16 +3,15 @@
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streamstop import Command, Outcome, Progress, Result, Shutdown, ShutdownStatus, callbacks
+from streamstop import Command, Progress, Result, ShutdownStatus, callbacks
 from streamstop.operations import StopStreamIngest
-from streamstop_simulator import Call
 from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.support.loopback import Connection, LoopbackServer
 from tests.support.polling import eventually
@@ -25,14 +24,18 @@ from tests.support.room_shutdowns import (
     await_exact_counts,
     ingest_stops,
     jobs_of,
+    other_keys_without_ttl,
+    outcome_with,
     output_of,
+    paced_calls,
     paced_stops,
+    place_of_last,
     release_producers,
     running_tasks,
     start_producer,
     start_tasks,
 )
-from tests.support.world import ALIYUN, TENCENT, World, world
+from tests.support.world import TENCENT, World, world
 
 pytestmark = pytest.mark.long
 
@@ -40,7 +43,7 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def shutdown_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return a world with two workers, which tests kill."""
-    with world(tmp_path_factory.mktemp("fire"), workers=2, limits=LIMITS, environ=ENVIRON) as made:
+    with world(tmp_path_factory.mktemp("shutdowns"), workers=2, limits=LIMITS, environ=ENVIRON) as made:
         yield made
 
 
@@ -51,7 +54,7 @@ def _two_workers_at_each_start(shutdown_world: World) -> Iterator[None]:
         shutdown_world.start_worker()
 
 
-def test_a_worker_that_is_killed_in_the_fan_out_leaves_no_task_out_and_none_twice(shutdown_world: World) -> None:
+def test_a_worker_killed_in_the_fan_out_leaves_no_task_out_and_none_stopped_twice(shutdown_world: World) -> None:
     rooms = {}
     for room, reached in (("first", 1), ("middle", 800), ("last", 1500)):
         commands = start_tasks(shutdown_world, ingest_stops(room, 1500))
@@ -68,7 +71,7 @@ def test_a_worker_that_is_killed_in_the_fan_out_leaves_no_task_out_and_none_twic
         assert running_tasks(shutdown_world, room) == []
 
 
-def test_workers_that_are_killed_among_the_stops_change_no_count(shutdown_world: World) -> None:
+def test_workers_killed_during_the_stops_change_no_count(shutdown_world: World) -> None:
     commands = start_tasks(shutdown_world, paced_stops("stops", 300))
     shutdown_world.client.register_many("stops", commands)
     shutdown = shutdown_world.client.stop_room("stops")
@@ -78,7 +81,7 @@ def test_workers_that_are_killed_among_the_stops_change_no_count(shutdown_world:
             one.kill()
         shutdown_world.start_worker()
     progress = await_exact_counts(shutdown, 300)
-    # A stop whose worker died with the answer is called again, and this vendor then knows the task no more.
+    # A stop whose worker was killed with the answer is called again; this vendor no longer knows the task.
     assert set(progress.results) <= {Result.STOPPED, Result.ALREADY_STOPPED, Result.NOT_FOUND}, list(
         shutdown.outcomes()
     )
@@ -101,7 +104,7 @@ def test_two_processes_that_stop_a_room_at_once_have_one_shutdown_and_each_task_
     assert set(called.values()) == {1}
 
 
-def test_of_two_hundred_registrations_that_race_a_shutdown_none_is_left_running(shutdown_world: World) -> None:
+def test_no_task_registered_during_a_shutdown_is_left_running(shutdown_world: World) -> None:
     script = """
 first, number = int(sys.argv[3]), int(sys.argv[4])
 for n in range(first, first + number):
@@ -137,26 +140,28 @@ def test_a_small_room_and_a_single_stop_go_ahead_of_a_big_room_whose_tail_still_
     whole = shutdown_world.client.stop_room("big")
     next(progress for progress in whole.watch(TIMEOUT) if progress.ended >= 30)
 
-    began = calls(shutdown_world)
+    began = paced_calls(shutdown_world)
     small = shutdown_world.client.stop_room("small", start_tasks(shutdown_world, paced_stops("small", 5)))
     assert small.wait(TIMEOUT).results == {Result.STOPPED: 5}
-    assert place_of_last(calls(shutdown_world)[len(began) :], "small") <= 60
+    assert place_of_last(paced_calls(shutdown_world)[len(began) :], "small") <= 60
 
-    began = calls(shutdown_world)
+    began = paced_calls(shutdown_world)
     (single,) = shutdown_world.client.enqueue_many(start_tasks(shutdown_world, paced_stops("single", 1)))
     assert single.outcome(TIMEOUT).ok
-    assert place_of_last(calls(shutdown_world)[len(began) :], "single") <= PACED // 2, "what was taken, and a few slots"
+    assert place_of_last(paced_calls(shutdown_world)[len(began) :], "single") <= PACED // 2, (
+        "what was taken, and a few slots"
+    )
 
     next(progress for progress in whole.watch(TIMEOUT) if progress.ended >= 280)
     assert whole.progress().status is ShutdownStatus.OPEN
-    began = calls(shutdown_world)
+    began = paced_calls(shutdown_world)
     crowd = [
         shutdown_world.client.stop_room(f"crowd{n}", start_tasks(shutdown_world, paced_stops(f"crowd{n}", 20)))
         for n in range(8)
     ]
     for one in crowd:
         assert one.wait(TIMEOUT).results == {Result.STOPPED: 20}
-    crowded = calls(shutdown_world)[len(began) :]
+    crowded = paced_calls(shutdown_world)[len(began) :]
     ids = [str(call.params["TaskId"]) for call in crowded]
     of_crowd = [place for place, task_id in enumerate(ids) if task_id.startswith("crowd")]
     tail = [task_id for task_id in ids[of_crowd[0] : of_crowd[-1]] if task_id.startswith("big")]
@@ -165,15 +170,7 @@ def test_a_small_room_and_a_single_stop_go_ahead_of_a_big_room_whose_tail_still_
     await_exact_counts(whole, 600)
 
 
-def calls(shutdown_world: World) -> list[Call]:
-    return shutdown_world.simulator.calls(ALIYUN, "live.StopMPUTask")
-
-
-def place_of_last(made: Sequence[Call], room: str) -> int:
-    return max(place for place, call in enumerate(made, 1) if str(call.params["TaskId"]).startswith(f"{room}-"))
-
-
-def test_a_task_that_acknowledges_its_stops_and_runs_on_is_stopped_twice_and_then_a_persons(
+def test_a_task_that_runs_on_is_stopped_twice_and_then_needs_a_person(
     shutdown_world: World,
 ) -> None:
     stop = StopStreamIngest(sdk_app_id=1, task_id="stubborn-1")
@@ -192,24 +189,19 @@ def test_a_task_that_acknowledges_its_stops_and_runs_on_is_stopped_twice_and_the
     )
     assert made["trtc.StopStreamIngest"] == 2
     assert made["trtc.DescribeStreamIngest"] >= 4, "asked again after each, in a lane of its own"
-    outcome = by_task(shutdown, Result.NOT_VERIFIED)
+    outcome = outcome_with(shutdown, Result.NOT_VERIFIED)
     assert outcome.message == "the vendor acknowledged two stops, and the task runs on 2 s later"
     assert outcome.status is not None
     assert not outcome.status.over
     assert len(shutdown_world.client.room("stubborn").tasks) == 0, "what was passed was never registered"
 
 
-def by_task(shutdown: Shutdown, result: Result) -> Outcome:
-    (outcome,) = (outcome for outcome in shutdown.outcomes() if outcome.result is result)
-    return outcome
-
-
 def test_a_job_of_a_shutdown_that_its_producer_cancels_counts_as_cancelled(shutdown_world: World) -> None:
     commands = start_tasks(shutdown_world, paced_stops("taken", 150))
     shutdown = shutdown_world.client.stop_room("taken", commands)
     eventually(lambda: jobs_of(shutdown_world, shutdown) == 150, "all jobs in their lane")
-    held: Any = shutdown_world.redis.hgetall(f"streamstop.shutdown.{shutdown.id}:jobs")
-    (last,) = (job_id.decode() for member, job_id in held.items() if b'"taken-149"' in member)
+    job_ids: Any = shutdown_world.redis.hgetall(f"streamstop.shutdown.{shutdown.id}:jobs")
+    (last,) = (job_id.decode() for member, job_id in job_ids.items() if b'"taken-149"' in member)
     assert shutdown_world.client.job(last).cancel().result is Result.CANCELLED
     progress = await_exact_counts(shutdown, 150)
     assert progress.status is ShutdownStatus.DONE
@@ -229,7 +221,7 @@ def test_a_callback_to_a_url_is_signed_and_made_again_until_it_is_taken(shutdown
         shutdown = shutdown_world.client.stop_room(
             "told", start_tasks(shutdown_world, ingest_stops("told", 4)), callback=f"{server.origin}/hook?room=told"
         )
-        told = await_exact_counts(shutdown, 4)
+        progress = await_exact_counts(shutdown, 4)
         eventually(lambda: len(requests) == 2, "told twice")
     for request in requests:
         head, _, body = request.partition(b"\r\n\r\n")
@@ -240,9 +232,9 @@ def test_a_callback_to_a_url_is_signed_and_made_again_until_it_is_taken(shutdown
         assert callbacks.verify(SECRET, headers[callbacks.HEADER], body)
         assert not callbacks.verify("other", headers[callbacks.HEADER], body)
         got = Progress.model_validate_json(body)
-        assert got.model_dump(exclude={"lanes"}) == told.model_dump(exclude={"lanes"})
+        assert got.model_dump(exclude={"lanes"}) == progress.model_dump(exclude={"lanes"})
         assert [(lane.operation, lane.total, lane.ended) for lane in got.lanes] == [
-            (lane.operation, lane.total, lane.ended) for lane in told.lanes
+            (lane.operation, lane.total, lane.ended) for lane in progress.lanes
         ]
 
 
@@ -254,7 +246,7 @@ def test_a_callback_can_be_a_celery_signature_of_the_services_own(
     shutdown = shutdown_world.client.stop_room(
         "signed", start_tasks(shutdown_world, ingest_stops("signed", 2)), callback=signature
     )
-    told = await_exact_counts(shutdown, 2)
+    expected = await_exact_counts(shutdown, 2)
     eventually(lambda: shutdown_world.redis.llen(queue) == 1, "told")
     queued: Any = shutdown_world.redis.lpop(queue)
     message = json.loads(queued)
@@ -262,13 +254,13 @@ def test_a_callback_can_be_a_celery_signature_of_the_services_own(
     args, _kwargs, _ = json.loads(base64.b64decode(message["body"]))
     progress, own = args
     assert own == "for-me"
-    assert Progress.model_validate(progress).results == told.results
+    assert Progress.model_validate(progress).results == expected.results
 
 
 def test_a_shutdown_goes_on_after_its_redis_was_restarted(tmp_path: Path) -> None:
-    kept = ("--appendonly", "yes")
+    persistence = ("--appendonly", "yes")
     with world(
-        tmp_path, limits=LIMITS, environ=ENVIRON | {"STREAMSTOP_REDIS_TIMEOUT": "1"}, redis_options=kept
+        tmp_path, limits=LIMITS, environ=ENVIRON | {"STREAMSTOP_REDIS_TIMEOUT": "1"}, redis_options=persistence
     ) as made:
         commands = start_tasks(made, paced_stops("restart", 200))
         made.client.register_many("restart", commands)
@@ -276,7 +268,7 @@ def test_a_shutdown_goes_on_after_its_redis_was_restarted(tmp_path: Path) -> Non
         next(progress for progress in shutdown.watch(TIMEOUT) if progress.ended >= 20)
         made.server.process.terminate()
         made.server.process.wait(TIMEOUT)
-        with redis_server(*kept, folder=made.server.folder, port=made.server.port):
+        with redis_server(*persistence, folder=made.server.folder, port=made.server.port):
             progress = await_exact_counts(shutdown, 200)
             assert progress.status is ShutdownStatus.DONE
             assert running_tasks(made, "restart") == []
@@ -297,11 +289,5 @@ def test_every_key_of_rooms_and_shutdowns_ends(shutdown_world: World) -> None:
     ends = {key.decode(): shutdown_world.redis.ttl(key) for key in shutdown_world.redis.scan_iter("streamstop.room.*")}
     assert "streamstop.room.kept:tasks" in ends
     assert [key for key, end in ends.items() if not 0 < int(end) <= month] == []
-    # A lane is noted there until its last lease would have ended.
-    eventually(lambda: endless(shutdown_world) <= {"streamstop.accounts"}, "every other key with an end")
-
-
-def endless(shutdown_world: World) -> set[str]:
-    """Return the keys without a time to live, beside Celery's own and dead letters."""
-    keys = [key.decode() for key in shutdown_world.redis.scan_iter("*") if shutdown_world.redis.ttl(key) == -1]
-    return {key for key in keys if not key.startswith(("_kombu", "streamstop.dead"))}
+    # The index holds a lane until its last lease would have ended.
+    eventually(lambda: other_keys_without_ttl(shutdown_world) <= {"streamstop.accounts"}, "every other key with an end")

@@ -1,4 +1,4 @@
-"""Fixtures for tests of lanes: scripts as they are, on a Redis in memory whose clock the tests move; and a file."""
+"""Fixtures of unit tests: lanes on a Redis in memory with a manual clock, and the path of an accounts file."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -35,7 +35,7 @@ def test_every_key_is_read(accounts_file: Path) -> None:
     }
 
 
-def test_what_is_left_out_has_its_default(accounts_file: Path) -> None:
+def test_keys_that_are_left_out_have_their_defaults(accounts_file: Path) -> None:
     accounts_file.write_text(ALIYUN)
     assert load_accounts(accounts_file, {}) == {"live-cn": Account("live-cn", "aliyun", "LTAI-id", "hush-hush")}
 
@@ -138,7 +138,7 @@ def test_a_reload_with_a_mistake_keeps_the_accounts_that_work(accounts_file: Pat
     assert accounts.get("live-cn") == Account("live-cn", "aliyun", "LTAI-id", "hush-hush")
 
 
-def test_an_account_that_the_file_does_not_have_is_none(accounts_file: Path) -> None:
+def test_an_account_that_is_not_in_the_file_is_none(accounts_file: Path) -> None:
     accounts_file.write_text(ALIYUN)
     assert Accounts(accounts_file, {}).get("other") is None
 

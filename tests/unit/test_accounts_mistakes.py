@@ -10,7 +10,7 @@ from tests.support.accounts_files import ALIYUN, TENCENT, complaint, secret_file
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         (b"", "accounts: is required: at least one table such as [accounts.live-cn]"),
         (b"[accounts]", "accounts: must be at least one table such as [accounts.live-cn]"),
@@ -24,12 +24,12 @@ from tests.support.accounts_files import ALIYUN, TENCENT, complaint, secret_file
         (b"[accounts]\nlive-cn = 5", "accounts.live-cn: must be a table"),
     ],
 )
-def test_a_file_that_is_none_of_ours_is_a_mistake(accounts_file: Path, content: bytes, said: str) -> None:
-    assert complaint(accounts_file, content).startswith(said)
+def test_a_file_that_is_not_an_accounts_file_is_a_mistake(accounts_file: Path, content: bytes, expected: str) -> None:
+    assert complaint(accounts_file, content).startswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "expected"),
     [
         ("live-cn", '"live.cn"', 'accounts."live.cn": must be named with 1 to 63 of a-z, 0-9, _ and -'),
         ("live-cn", "Live", "accounts.Live: must be named with"),
@@ -55,13 +55,13 @@ def test_a_file_that_is_none_of_ours_is_a_mistake(accounts_file: Path, content: 
         ('"hush-hush"', '" hush-hush"', "accounts.live-cn.access_key_secret: must hold printable ASCII"),
     ],
 )
-def test_a_mistake_in_an_account_names_its_key(accounts_file: Path, old: str, new: str, said: str) -> None:
+def test_a_mistake_in_an_account_names_its_key(accounts_file: Path, old: str, new: str, expected: str) -> None:
     assert old in ALIYUN
-    assert complaint(accounts_file, ALIYUN.replace(old, new)).startswith(said)
+    assert complaint(accounts_file, ALIYUN.replace(old, new)).startswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "expected"),
     [
         ("region = 5", 'region: must be a region such as "cn-shanghai"'),
         ('region = ""', "region: must be a region"),
@@ -75,8 +75,8 @@ def test_a_mistake_in_an_account_names_its_key(accounts_file: Path, old: str, ne
         ("limits = 5", "limits: must be a table"),
     ],
 )
-def test_a_mistake_in_an_optional_key_is_none_the_less_one(accounts_file: Path, line: str, said: str) -> None:
-    assert complaint(accounts_file, ALIYUN + line, {"EMPTY": ""}).startswith(f"accounts.live-cn.{said}")
+def test_a_mistake_in_an_optional_key_is_reported_too(accounts_file: Path, line: str, expected: str) -> None:
+    assert complaint(accounts_file, ALIYUN + line, {"EMPTY": ""}).startswith(f"accounts.live-cn.{expected}")
 
 
 @pytest.mark.parametrize(
@@ -103,65 +103,66 @@ def test_a_mistake_in_an_optional_key_is_none_the_less_one(accounts_file: Path, 
     ],
 )
 def test_an_endpoint_is_nothing_but_scheme_host_and_port(accounts_file: Path, endpoint: str) -> None:
-    said = complaint(accounts_file, ALIYUN + f"endpoint = {endpoint}")
-    assert said.startswith('accounts.live-cn.endpoint: must be "https://<host>" or "https://<host>:<port>"')
+    message = complaint(accounts_file, ALIYUN + f"endpoint = {endpoint}")
+    assert message.startswith('accounts.live-cn.endpoint: must be "https://<host>" or "https://<host>:<port>"')
 
 
 @pytest.mark.parametrize("host", ["live.aliyuncs.com", "10.0.0.1", "localhost.evil.com", "[2001:db8::1]", "127.1"])
 def test_plain_http_is_refused_off_loopback(accounts_file: Path, host: str) -> None:
-    said = complaint(accounts_file, ALIYUN + f'endpoint = "http://{host}"')
-    assert said.startswith('accounts.live-cn.endpoint: must begin with "https://"')
+    message = complaint(accounts_file, ALIYUN + f'endpoint = "http://{host}"')
+    assert message.startswith('accounts.live-cn.endpoint: must begin with "https://"')
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "nan", "inf", "-inf", "true", '"8"', "1e-9", "1e9", "[8]"])
 def test_a_limit_is_a_positive_number_within_reason(accounts_file: Path, limit: str) -> None:
-    said = complaint(accounts_file, ALIYUN + f'limits = {{ "live.StopMPUTask" = {limit} }}')
-    assert said == (
+    message = complaint(accounts_file, ALIYUN + f'limits = {{ "live.StopMPUTask" = {limit} }}')
+    assert message == (
         'accounts.live-cn.limits."live.StopMPUTask": must be a number of calls per second from 0.001 to 100000'
     )
 
 
 def test_a_limit_of_an_unknown_operation_names_the_nearest(accounts_file: Path) -> None:
-    said = complaint(accounts_file, ALIYUN + 'limits = { "live.StopMPUTsk" = 8 }')
-    assert said.startswith('accounts.live-cn.limits."live.StopMPUTsk": operation ')
-    assert "live.StopMPUTask" in said
+    message = complaint(accounts_file, ALIYUN + 'limits = { "live.StopMPUTsk" = 8 }')
+    assert message.startswith('accounts.live-cn.limits."live.StopMPUTsk": operation ')
+    assert "live.StopMPUTask" in message
 
 
 def test_a_limit_of_another_vendors_operation_is_a_mistake(accounts_file: Path) -> None:
-    said = complaint(accounts_file, ALIYUN + 'limits = { "trtc.StopStreamIngest" = 8 }')
-    assert said == (
+    message = complaint(accounts_file, ALIYUN + 'limits = { "trtc.StopStreamIngest" = 8 }')
+    assert message == (
         'accounts.live-cn.limits: "trtc.StopStreamIngest" is an operation of vendor "tencent", '
         'and this account\'s is "aliyun"'
     )
 
 
 def test_an_operation_without_quotes_is_told_to_be_quoted(accounts_file: Path) -> None:
-    said = complaint(accounts_file, ALIYUN + "limits = { live.StopMPUTask = 8 }")
-    assert said == (
+    message = complaint(accounts_file, ALIYUN + "limits = { live.StopMPUTask = 8 }")
+    assert message == (
         'accounts.live-cn.limits.live: must be a number; put the operation\'s id in quotes: "live.StopMPUTask" = 8'
     )
 
 
 def test_tencent_needs_a_region(accounts_file: Path) -> None:
-    said = complaint(accounts_file, TENCENT.replace('region = "ap-singapore"', ""))
-    assert said.startswith('accounts.trtc.region: is required for vendor "tencent": the X-TC-Region')
+    message = complaint(accounts_file, TENCENT.replace('region = "ap-singapore"', ""))
+    assert message.startswith('accounts.trtc.region: is required for vendor "tencent": the X-TC-Region')
 
 
 def test_tencent_knows_one_signature_only(accounts_file: Path) -> None:
-    said = complaint(accounts_file, TENCENT + 'signature = "v3"')
-    assert said == 'accounts.trtc.signature: is only for vendor "aliyun"; leave it out'
+    message = complaint(accounts_file, TENCENT + 'signature = "v3"')
+    assert message == 'accounts.trtc.signature: is only for vendor "aliyun"; leave it out'
 
 
 @pytest.mark.parametrize("secret", ['{ env = "LTAIhushHush1" }', '{ env = "hush_hush" }'])
 def test_a_secret_in_the_place_of_its_variables_name_is_not_repeated(accounts_file: Path, secret: str) -> None:
-    said = complaint(accounts_file, ALIYUN.replace('"hush-hush"', secret))
-    assert said == "accounts.live-cn.access_key_secret: the environment variable that it names is not set"
+    message = complaint(accounts_file, ALIYUN.replace('"hush-hush"', secret))
+    assert message == "accounts.live-cn.access_key_secret: the environment variable that it names is not set"
 
 
 def test_a_secret_in_the_place_of_its_files_name_is_not_repeated(accounts_file: Path) -> None:
-    said = complaint(accounts_file, ALIYUN.replace('"hush-hush"', '{ file = "hush-hush" }'))
+    message = complaint(accounts_file, ALIYUN.replace('"hush-hush"', '{ file = "hush-hush" }'))
     assert (
-        said == "accounts.live-cn.access_key_secret: the file that it names cannot be read: No such file or directory"
+        message
+        == "accounts.live-cn.access_key_secret: the file that it names cannot be read: No such file or directory"
     )
 
 
@@ -175,23 +176,23 @@ def test_a_secret_file_that_is_empty_is_a_mistake(accounts_file: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "expected"),
     [
         ("missing", "cannot be read: No such file or directory"),
         (".", "cannot be read: Is a directory"),
         ("/dev/zero", "is too long for a credential"),
     ],
 )
-def test_a_secret_file_that_cannot_be_read_is_a_mistake(accounts_file: Path, name: str, said: str) -> None:
+def test_a_secret_file_that_cannot_be_read_is_a_mistake(accounts_file: Path, name: str, expected: str) -> None:
     message = complaint(accounts_file, secret_file(name))
     assert message.startswith("accounts.live-cn.access_key_secret: the file ")
-    assert message.endswith(said)
+    assert message.endswith(expected)
 
 
 def test_a_secret_file_of_bytes_is_a_mistake_that_repeats_none(accounts_file: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"hush-hush\xff")
-    said = complaint(accounts_file, secret_file("secret"))
-    assert said == "accounts.live-cn.access_key_secret: file must be the path of a text file"
+    message = complaint(accounts_file, secret_file("secret"))
+    assert message == "accounts.live-cn.access_key_secret: file must be the path of a text file"
 
 
 def test_a_secret_file_with_two_lines_is_a_mistake(accounts_file: Path, tmp_path: Path) -> None:
@@ -201,11 +202,11 @@ def test_a_secret_file_with_two_lines_is_a_mistake(accounts_file: Path, tmp_path
     )
 
 
-@pytest.mark.parametrize(("name", "said"), [("none.toml", "No such file or directory"), (".", "Is a directory")])
-def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path, name: str, said: str) -> None:
+@pytest.mark.parametrize(("name", "expected"), [("none.toml", "No such file or directory"), (".", "Is a directory")])
+def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path, name: str, expected: str) -> None:
     with pytest.raises(InvalidSettings) as raised:
         load_accounts(tmp_path / name, {})
-    assert str(raised.value) == f"{tmp_path / name}: cannot be read: {said}"
+    assert str(raised.value) == f"{tmp_path / name}: cannot be read: {expected}"
 
 
 def test_one_key_under_two_names_is_a_mistake_for_a_limit_holds_for_both(accounts_file: Path) -> None:

@@ -1,4 +1,4 @@
-"""The bench's own instruments: figures are worth what these are."""
+"""The benchmark's own instruments, on which its figures depend."""
 
 import http.client
 import json
@@ -64,9 +64,9 @@ def test_a_run_of_one_scenario_leaves_what_was_written_of_the_others(tmp_path: P
     write(section("first"), {"machine": "calm"}, tmp_path)
     write(section("second"), {"machine": "busy"}, tmp_path)
     write(section("first", reached=False), {"machine": "busy"}, tmp_path)
-    held = json.loads((tmp_path / "bench.json").read_text())
-    assert list(held) == ["first", "second"]
-    assert held["first"]["figures"] == [{"jobs": 7.1}]
+    recorded = json.loads((tmp_path / "bench.json").read_text())
+    assert list(recorded) == ["first", "second"]
+    assert recorded["first"]["figures"] == [{"jobs": 7.1}]
     markdown = (tmp_path / "bench.md").read_text()
     assert "- **missed**: jobs/s: 7" in markdown
     assert "- reached: jobs/s: 7" in markdown

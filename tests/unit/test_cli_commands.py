@@ -31,7 +31,7 @@ STOP = '{"operation": "live.StopMPUTask", "account": "live-cn", "params": {"AppI
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reaches for Redis here finds none."""
+    """Point at an address without a Redis."""
     monkeypatch.setenv("STREAMSTOP_REDIS_URL", NOWHERE)
 
 

@@ -138,7 +138,7 @@ def test_the_view_fits_80_columns_and_its_columns_stand_still(made: list[LanePro
     assert bars <= {40}
 
 
-def test_of_many_lanes_those_under_way_are_shown() -> None:
+def test_with_many_lanes_only_those_under_way_are_shown() -> None:
     done = [lane("a", name, 1, 1) for name in ("live.StopA", "live.StopB", "live.StopC")]
     lines = plain(progress_view(progress(*done, lane("z", "live.StopZ", 2, 1)), max_lanes=2))
     assert [one.split()[1] for one in lines[2:4]] == ["live.StopA", "live.StopZ"]
@@ -151,11 +151,11 @@ def test_a_rooms_name_does_not_reach_the_terminal_unescaped() -> None:
 
 
 def test_json_has_everything_that_the_handle_has() -> None:
-    told = json.loads(progress_json(HALF))
-    assert (told["status"], told["total"], told["ended"], told["pending"]) == ("open", 607, 183, 424)
-    assert told["results"] == {"stopped": 180, "already_stopped": 1, "not_found": 2}
-    assert told["seconds_left"] == HALF.seconds_left
-    assert Progress.model_validate(told).model_dump() == HALF.model_dump() | {"lanes": told["lanes"]}
+    printed = json.loads(progress_json(HALF))
+    assert (printed["status"], printed["total"], printed["ended"], printed["pending"]) == ("open", 607, 183, 424)
+    assert printed["results"] == {"stopped": 180, "already_stopped": 1, "not_found": 2}
+    assert printed["seconds_left"] == HALF.seconds_left
+    assert Progress.model_validate(printed).model_dump() == HALF.model_dump() | {"lanes": printed["lanes"]}
 
 
 def test_the_page_of_a_room_says_what_is_registered_and_whether_it_was_stopped() -> None:
@@ -191,7 +191,7 @@ def test_outcomes_that_need_a_person_are_listed_last() -> None:
     ]
 
 
-def test_a_terminal_is_drawn_over_and_what_became_superfluous_is_cleared() -> None:
+def test_a_terminal_is_redrawn_and_surplus_lines_are_cleared() -> None:
     out = io.StringIO()
     display = TerminalDisplay(out, colours=False)
     display.show(HALF)
@@ -228,7 +228,7 @@ def test_plain_lines_come_every_two_seconds_and_at_the_end() -> None:
         (ShutdownStatus.OPEN, Exit.STILL_OPEN),
     ],
 )
-def test_what_did_not_end_well_has_its_exit_code(status: ShutdownStatus, code: Exit) -> None:
+def test_each_status_other_than_done_has_its_exit_code(status: ShutdownStatus, code: Exit) -> None:
     with pytest.raises(Failure) as failed:
         raise_unless_done(progress(status=status))
     assert failed.value.exit_code is code

@@ -12,12 +12,9 @@ NOWHERE = "redis://:hush@127.0.0.1:1/0"
 STOP = '{"operation": "live.StopMPUTask", "account": "live-cn", "params": {"AppId": "app", "TaskId": "t-1"}}\n'
 
 
-# The commands themselves.
-
-
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reaches for Redis here finds none."""
+    """Point at an address without a Redis."""
     monkeypatch.setenv("STREAMSTOP_REDIS_URL", NOWHERE)
 
 

@@ -26,7 +26,7 @@ def failing_lanes() -> Iterator[FailingLanes]:
         yield FailingLanes(redis, clock)
 
 
-def test_letters_are_found_by_whatever_is_given_and_in_the_order_of_their_ends(failing_lanes: FailingLanes) -> None:
+def test_letters_are_found_by_any_filters_in_the_order_of_their_ends(failing_lanes: FailingLanes) -> None:
     failing_lanes.fail_job("a", code="Forbidden")
     failing_lanes.fail_job("b", OTHER, result=Result.NOT_FOUND)
     failing_lanes.fail_job("c", result=Result.GAVE_UP, code="InternalError")
@@ -66,7 +66,7 @@ def test_a_letter_that_is_dropped_is_gone_and_nothing_else(failing_lanes: Failin
     assert failing_lanes.waiting() == []
 
 
-def test_a_message_that_nobody_can_read_is_kept_with_its_text_and_cannot_be_requeued(
+def test_an_unreadable_message_is_kept_with_its_text_and_cannot_be_requeued(
     failing_lanes: FailingLanes,
 ) -> None:
     failing_lanes.redis.lpush(LANE.queue, b"not JSON", b"\xff\x00 neither")
@@ -83,7 +83,7 @@ def test_a_message_that_nobody_can_read_is_kept_with_its_text_and_cannot_be_requ
     assert failing_lanes.dead.get(first.id) == first
 
 
-def test_every_letter_is_yielded_once_while_others_go_and_however_many_died_at_one_moment(
+def test_every_letter_is_yielded_once_while_others_are_removed_even_if_many_share_a_moment(
     failing_lanes: FailingLanes,
 ) -> None:
     pipeline = failing_lanes.redis.pipeline(transaction=False)
@@ -115,7 +115,7 @@ def body(letter: DeadLetterRecord | None) -> Any:
     return json.loads(letter.text)
 
 
-def test_of_a_shutdown_it_is_the_stream_task_that_leaves_a_letter() -> None:
+def test_the_letter_of_a_shutdowns_job_is_for_the_stream_task() -> None:
     stop = Membership(shutdown="s", member="m", verify=True)
     stopped = outcome_of(LANE, Result.STOPPED)
     asks = stop.model_copy(update={"verification": Verification(stopped=stopped, params={"TaskId": "t"}, since=0.0)})
@@ -125,17 +125,22 @@ def test_of_a_shutdown_it_is_the_stream_task_that_leaves_a_letter() -> None:
 
     assert dead_letter_record({"v": 1}, stop, stopped, member_result(stopped)) is None
     letter = dead_letter_record({"v": 1, "shutdown": {}}, asks, refused, member_result(not_verified))
-    told = body(letter)
+    content = body(letter)
     assert letter is not None
     assert letter.id == stopped.job_id
-    assert told["outcome"]["result"] == "not_verified"
-    assert told["command"] == {"v": 1, "operation": LANE.operation, "account": LANE.account, "params": {"TaskId": "t"}}
-    assert told["membership"]["member"] == "m"
-    assert "follow" not in told["membership"]
+    assert content["outcome"]["result"] == "not_verified"
+    assert content["command"] == {
+        "v": 1,
+        "operation": LANE.operation,
+        "account": LANE.account,
+        "params": {"TaskId": "t"},
+    }
+    assert content["membership"]["member"] == "m"
+    assert "follow" not in content["membership"]
     assert dead_letter_record({"v": 1}, stop, outcome_of(LANE, Result.CANCELLED), None) is None
 
 
-def test_the_oldest_letters_go_before_redis_is_full_of_them(failing_lanes: FailingLanes) -> None:
+def test_the_oldest_letters_are_dropped_at_the_maximum(failing_lanes: FailingLanes) -> None:
     first, second = failing_lanes.fail_job("first"), failing_lanes.fail_job("second")
     pipeline = failing_lanes.redis.pipeline(transaction=False)
     for start in range(0, 99_998, 10_000):
@@ -168,9 +173,7 @@ def test_letters_that_die_again_while_all_are_requeued_wait_for_the_next_time(
 
 
 @pytest.mark.parametrize("worst", ["\ud800", json.loads("[" * 900 + "]" * 900)])
-def test_what_cannot_be_written_down_ends_its_job_all_the_same_and_is_quoted(
-    failing_lanes: FailingLanes, worst: object
-) -> None:
+def test_a_command_that_json_cannot_hold_is_kept_as_its_message(failing_lanes: FailingLanes, worst: object) -> None:
     letter_id = failing_lanes.fail_job("a", command={**COMMAND, "params": {"TaskId": worst}})
     letter = failing_lanes.dead.get(letter_id)
     assert (letter.command, letter.reason) == (None, "because")
@@ -181,7 +184,7 @@ def test_what_cannot_be_written_down_ends_its_job_all_the_same_and_is_quoted(
     assert body(dead_letter_record(COMMAND, None, reason, None))["outcome"]["message"] == "no \\ud800"
 
 
-def test_what_came_through_another_lane_is_requeued_in_its_own(failing_lanes: FailingLanes) -> None:
+def test_a_letter_from_another_lane_is_requeued_in_its_own(failing_lanes: FailingLanes) -> None:
     stray = {
         **COMMAND,
         "operation": OTHER.operation,
@@ -204,7 +207,7 @@ def test_an_id_that_another_producer_uses_again_is_another_job_when_it_is_requeu
     assert first != second
 
 
-def test_a_step_of_a_shutdown_still_says_of_which_one_when_it_is_requeued(failing_lanes: FailingLanes) -> None:
+def test_a_requeued_step_of_a_shutdown_still_names_its_shutdown(failing_lanes: FailingLanes) -> None:
     lane = Lane("_control", "room.Steps")
     failing_lanes.dead.requeue(failing_lanes.fail_job("a", lane, command={"step": "fan_out", "shutdown": "s"}))
     (message,) = failing_lanes.waiting(lane)
@@ -212,7 +215,7 @@ def test_a_step_of_a_shutdown_still_says_of_which_one_when_it_is_requeued(failin
     assert (command["step"], command["shutdown"]) == ("fan_out", "s")
 
 
-def test_letters_that_nobody_could_read_are_found_apart(failing_lanes: FailingLanes) -> None:
+def test_unreadable_letters_are_found_apart(failing_lanes: FailingLanes) -> None:
     failing_lanes.redis.lpush(LANE.queue, b"not JSON")
     failing_lanes.take()
     failing_lanes.fail_job("a")

@@ -1,4 +1,4 @@
-"""Deliveries: what a worker reads of a message, whatever it is."""
+"""Deliveries: what a worker reads from any message."""
 
 import json
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ def spoilt(**changes: Any) -> bytes:
     return json.dumps(envelope(LANE, "x") | changes).encode()
 
 
-def test_the_argument_is_read_from_plain_and_from_base64_bodies() -> None:
+def test_the_argument_is_read_from_plain_and_base64_bodies() -> None:
     ours = celery_message("id", LANE, {"v": 1})
     assert argument_of(ours.encode()) == {"v": 1}
     theirs = envelope(LANE, "x")

@@ -1,4 +1,4 @@
-"""The demo's scene: what it promises to show is in it."""
+"""The demo's scene contains what it promises to show."""
 
 import os
 import signal

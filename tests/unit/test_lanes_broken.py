@@ -25,18 +25,18 @@ from tests.support.lane_driver import (
     announce,
     book_for,
 )
-from tests.support.lane_invariants import nothing_is_kept_in_vain, read_lane, somebody_will_look
+from tests.support.lane_invariants import check_lane_is_scheduled, check_no_orphaned_fields, read_lane
 from tests.support.manual_clock import ManualClock
 
 SECOND = timedelta(seconds=1)
 
 
 def looked_after(*lanes: LaneDriver) -> None:
-    """Check the promises that hold for every lane."""
+    """Check the invariants of the lanes."""
     for lane in lanes:
-        held = read_lane(lane.redis, lane.lane)
-        somebody_will_look(held, lane.clock.now_us)
-        nothing_is_kept_in_vain(held)
+        content = read_lane(lane.redis, lane.lane)
+        check_lane_is_scheduled(content, lane.clock.now_us)
+        check_no_orphaned_fields(content)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def pair(redis: Redis, clock: ManualClock) -> tuple[LaneDriver, LaneDriver]:
     return broken, sound
 
 
-# Messages that nobody can read
+# Unreadable messages
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def pair(redis: Redis, clock: ManualClock) -> tuple[LaneDriver, LaneDriver]:
         b'{"headers": {"task": "another.task", "id": "x"}, "content-type": "application/json"}',
     ],
 )
-def test_a_message_that_no_worker_can_read_is_set_aside_and_holds_nobody_up(lane: LaneDriver, message: bytes) -> None:
+def test_an_unreadable_message_becomes_a_dead_letter_and_delays_no_job(lane: LaneDriver, message: bytes) -> None:
     lane.push(message)
     lane.publish("a")
     assert lane.take_next() == "a"
@@ -105,7 +105,7 @@ def test_a_foreign_id_that_reads_as_what_the_lane_keeps_of_another_job_is_set_as
     assert (lane.take_next(), len(lane.unreadable())) == ("a", 1)
 
 
-def test_of_unreadable_messages_the_last_thousand_are_kept_and_the_lane_goes_on(lane: LaneDriver) -> None:
+def test_the_last_thousand_unreadable_messages_are_kept_and_the_lane_goes_on(lane: LaneDriver) -> None:
     for _ in range(1200):
         lane.push(b"not JSON")
     lane.publish("a")
@@ -131,7 +131,7 @@ def test_an_operation_that_is_called_as_an_account_is_an_unknown_one(lane: LaneD
     assert (len(take.jobs), take.broken) == (1, {})
 
 
-# Books and paces that are gone
+# Missing books and paces
 
 
 def test_a_book_that_is_gone_in_the_middle_of_a_run_loses_no_job(redis: Redis, clock: ManualClock) -> None:
@@ -153,7 +153,7 @@ def test_a_book_that_is_gone_in_the_middle_of_a_run_loses_no_job(redis: Redis, c
 
 
 @pytest.mark.parametrize("where", ["due later", "at its window", "in flight"])
-def test_a_pace_that_expires_while_its_lane_holds_jobs_loses_none(redis: Redis, clock: ManualClock, where: str) -> None:
+def test_an_expired_pace_of_a_lane_with_jobs_loses_none_of_them(redis: Redis, clock: ManualClock, where: str) -> None:
     lane = LaneDriver(redis, clock, limit=1)
     lane.publish("a", "b")
     lane.take()
@@ -217,10 +217,10 @@ def test_a_report_that_redis_fails_over_keeps_the_job_and_what_other_reports_cha
     broken.publish("a")
     sound.publish("x", "y")
     broken.take()  # of both lanes
-    sound.held |= broken.held
+    sound.taken_jobs |= broken.taken_jobs
     broken.redis.set(broken.lane.due, "of another program")
     fault = {"call": LastCall.FAULT, "delay": SECOND, "history": JUDGED_ONCE, "record": WAITS_AGAIN, "kept": KEPT}
-    reports = [Retried(job=job, **fault) for job in (sound.held["x"], broken.held["a"])]  # type: ignore[arg-type]
+    reports = [Retried(job=job, **fault) for job in (sound.taken_jobs["x"], broken.taken_jobs["a"])]  # type: ignore[arg-type]
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         sound.report(*reports)
     looked_after(sound)
@@ -255,7 +255,7 @@ def test_a_job_whose_end_redis_fails_over_keeps_its_lease(lane: LaneDriver) -> N
     lane.redis.set(other.queue, "of another program")
     then = Queued(other, 0, json.dumps(envelope(other, "x")))
     with pytest.raises(ResponseError, match="WRONGTYPE"):
-        lane.report(Ended(job=lane.held["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
+        lane.report(Ended(job=lane.taken_jobs["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
     assert lane.in_flight() == 1
     looked_after(lane)
 

@@ -6,8 +6,6 @@ from streamstop._wire.reports import Dropped
 from tests.support.celery_messages import celery_message
 from tests.support.lane_driver import CANCELLED, ENDED, LEASE, LaneDriver
 
-# Jobs that are taken back
-
 
 def test_a_waiting_job_that_is_cancelled_is_never_called_and_costs_no_slot(lane: LaneDriver) -> None:
     lane.publish("a", "b")

@@ -1,4 +1,4 @@
-"""The lanes' scripts keep every promise, and run at the pace of a plain Python model, whatever workers and time do."""
+"""The lanes' scripts keep their invariants and a model's pace in any order of steps, on a Redis in memory."""
 
 import os
 

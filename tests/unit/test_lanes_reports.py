@@ -57,11 +57,11 @@ def test_the_pace_of_a_lane_with_few_calls_a_day_does_not_expire_between_them(la
 
 def test_a_report_by_anyone_but_the_owner_changes_nothing(lane: LaneDriver) -> None:
     lane.publish("a", "b")
-    job = lane.held[lane.take_next()]
+    job = lane.taken_jobs[lane.take_next()]
     lane.clock.advance(LEASE)
     lane.sweep()
     lane.take()
-    lane.held["a"] = job
+    lane.taken_jobs["a"] = job
     before = lane.everything()
     assert not lane.finish("a")
     assert lane.retry("a") is None
@@ -93,7 +93,7 @@ def test_a_script_that_runs_twice_does_its_work_once(lane: LaneDriver, report: C
 
 def test_each_report_of_a_batch_is_judged_by_itself(lane: LaneDriver) -> None:
     lane.publish("a", "b")
-    first, second = (lane.held[lane.take_next()] for _ in range(2))
+    first, second = (lane.taken_jobs[lane.take_next()] for _ in range(2))
     end = Ended(job=first, call=LastCall.WELL, record=ENDED, kept=KEPT)
     reported = lane.report(end, end, Released(job=second))
     assert reported.rests == [timedelta(0), None, timedelta(0)]
@@ -105,12 +105,12 @@ def test_the_job_that_follows_is_in_its_lane_in_the_step_that_ends_the_one_befor
     lane.take()
     other = Lane("other", "live.DescribeTask")
     then = Queued(other, 9, celery_message(other, "other.live.DescribeTask.1", priority=9).decode())
-    lane.report(Ended(job=lane.held["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
+    lane.report(Ended(job=lane.taken_jobs["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
     assert lane.redis.lrange(other.waiting[3], 0, -1) == [then.message.encode()]
     assert other in lane.lanes.active_lanes()
 
 
-# Jobs that are tried again
+# Retried jobs
 
 
 def test_a_job_that_is_tried_again_waits_at_the_front_of_its_priority_when_it_is_due(lane: LaneDriver) -> None:
@@ -155,11 +155,11 @@ def test_a_job_is_given_with_its_history(lane: LaneDriver, back: str) -> None:
     assert lane.look().jobs[0].history == history
 
 
-def test_a_job_that_is_given_back_may_have_another_history_which_a_lost_worker_adds_to(lane: LaneDriver) -> None:
+def test_a_released_job_takes_a_new_history_and_a_lost_worker_is_added_to_it(lane: LaneDriver) -> None:
     history = AttemptHistory(calls=1, in_doubt=True, bugs=1)
     lane.publish("a")
     lane.take()
-    lane.report(Released(job=lane.held["a"], history=history))
+    lane.report(Released(job=lane.taken_jobs["a"], history=history))
     assert lane.look().jobs[0].history == history
     lane.clock.advance(LEASE)
     assert lane.expired_leases() == 1
@@ -177,11 +177,11 @@ def test_a_job_that_is_given_back_may_have_another_history_which_a_lost_worker_a
         ("2 3 1 1 9 1 1 5", AttemptHistory(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1)),
     ],
 )
-def test_a_history_of_another_version_is_read_as_far_as_it_is_known(text: str, history: AttemptHistory) -> None:
+def test_a_history_of_another_version_is_read_as_far_as_possible(text: str, history: AttemptHistory) -> None:
     assert AttemptHistory.parse(text) == history
 
 
-def test_a_version_before_reads_the_numbers_that_it_knows_of_a_history() -> None:
+def test_an_earlier_version_reads_the_numbers_of_a_history_that_it_knows() -> None:
     text = str(AttemptHistory(2, 3, 1, signed_again=True, left=9, in_doubt=True, bugs=1))
     assert text.split()[:6] == [
         "2",
@@ -221,16 +221,16 @@ def test_a_job_that_returns_takes_the_level_of_its_priority_whatever_a_foreign_m
     assert [lane.redis.llen(key) for key in lane.lane.waiting] == [int(place == level) for place in range(4)]
 
 
-# Jobs that are given back
+# Released jobs
 
 
 def test_a_job_that_is_given_back_is_the_next_and_has_its_slot_again(lane: LaneDriver) -> None:
     lane.publish("a", "b")
     lane.take()
-    slot = lane.held["a"].slot_us
+    slot = lane.taken_jobs["a"].slot_us
     assert lane.release("a") == [True]
     assert lane.take() == ["a"]
-    assert lane.held["a"].slot_us == slot
+    assert lane.taken_jobs["a"].slot_us == slot
 
 
 def test_jobs_that_are_given_back_together_keep_their_order_and_give_all_their_slots_back(lane: LaneDriver) -> None:
@@ -249,7 +249,7 @@ def test_a_slot_is_not_given_back_once_a_later_one_is_given(lane: LaneDriver) ->
     lane.take_next()
     lane.release("a")
     assert lane.take_next() == "a"
-    assert lane.held["a"].slot_us == lane.held["b"].slot_us + INTERVAL // timedelta(microseconds=1)
+    assert lane.taken_jobs["a"].slot_us == lane.taken_jobs["b"].slot_us + INTERVAL // timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize("limit", [0.5, 10])
@@ -258,7 +258,7 @@ def test_a_job_that_ends_uncalled_gives_its_slot_to_the_next(lane: LaneDriver, l
     lane.publish("expired", "next")
     lane.finish(lane.take_next(), call=LastCall.NONE)
     assert lane.take() == ["next"]
-    assert lane.held["next"].slot_us == lane.held["expired"].slot_us
+    assert lane.taken_jobs["next"].slot_us == lane.taken_jobs["expired"].slot_us
 
 
 def test_a_renewed_job_keeps_its_lease(lane: LaneDriver) -> None:
@@ -266,7 +266,7 @@ def test_a_renewed_job_keeps_its_lease(lane: LaneDriver) -> None:
     lane.take()
     for _ in range(5):
         lane.clock.advance(LEASE - MILLISECOND)
-        assert lane.report(Renewed(job=lane.held["a"], lease=LEASE)).rests == [timedelta(0)]
+        assert lane.report(Renewed(job=lane.taken_jobs["a"], lease=LEASE)).rests == [timedelta(0)]
         assert lane.expired_leases() == 0
     assert lane.finish("a")
 
@@ -276,5 +276,5 @@ def test_a_lease_that_is_renewed_before_its_slot_ends_no_earlier(redis: Redis, c
     lane.publish("a", "b")
     lane.take()
     before = redis.zscore(lane.lane.leases, lane.job_id("b"))
-    lane.report(Renewed(job=lane.held["b"], lease=LEASE))
+    lane.report(Renewed(job=lane.taken_jobs["b"], lease=LEASE))
     assert redis.zscore(lane.lane.leases, lane.job_id("b")) == before

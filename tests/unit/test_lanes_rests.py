@@ -28,7 +28,7 @@ def test_a_throttled_lane_rests_for_the_vendors_hint_and_returns_at_half_its_pac
     lane.clock.advance(7 * SECOND - 61 * MILLISECOND)
     assert lane.take() == []
     lane.clock.advance(61 * MILLISECOND)
-    slots = [lane.held[lane.take_next()].slot_us for _ in range(2)]
+    slots = [lane.taken_jobs[lane.take_next()].slot_us for _ in range(2)]
     assert slots[1] - slots[0] == 2 * INTERVAL // MICROSECOND
 
 
@@ -93,7 +93,7 @@ def test_a_throttled_job_keeps_its_place_and_its_history(lane: LaneDriver) -> No
     lane.throttle(lane.take_next(), history=AttemptHistory(attempts=2, calls=4))
     assert lane.waiting() == ["a", "b"]
     assert lane.take_next() == "a"
-    assert lane.held["a"].history == AttemptHistory(attempts=2, calls=4)
+    assert lane.taken_jobs["a"].history == AttemptHistory(attempts=2, calls=4)
 
 
 def test_no_hint_makes_a_lane_rest_for_more_than_ten_minutes(lane: LaneDriver) -> None:
@@ -149,7 +149,7 @@ def test_a_signature_that_must_be_made_anew_is_not_the_lanes_fault(lane: LaneDri
 
 
 @pytest.mark.parametrize("end", ["uncalled", "released", "lost"])
-def test_a_probe_that_makes_no_call_does_not_close_the_lane_for_ever(lane: LaneDriver, end: str) -> None:
+def test_a_probe_without_a_call_does_not_block_the_lane_forever(lane: LaneDriver, end: str) -> None:
     lane.publish(*range(12))
     for _ in range(5):
         _fail_next(lane)

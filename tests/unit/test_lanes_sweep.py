@@ -1,4 +1,4 @@
-"""What the sweep mends: leases that ran out, clocks that were set, and what versions before left."""
+"""The sweep: expired leases, clocks that were set back, and data of earlier versions."""
 
 import json
 from datetime import timedelta
@@ -26,14 +26,14 @@ def quick(redis: Redis, clock: ManualClock) -> LaneDriver:
 def test_a_job_whose_worker_was_killed_waits_again_when_its_lease_runs_out(lane: LaneDriver) -> None:
     lane.publish("a")
     lane.take()
-    killed = lane.held["a"]
+    killed = lane.taken_jobs["a"]
     lane.clock.advance(LEASE - MICROSECOND)
     assert lane.expired_leases() == 0
     lane.clock.advance(MICROSECOND)
     assert lane.expired_leases() == 1
     assert lane.take() == ["a"]
-    assert lane.held["a"].history == AttemptHistory(lost_deliveries=1)
-    lane.held["a"] = killed
+    assert lane.taken_jobs["a"].history == AttemptHistory(lost_deliveries=1)
+    lane.taken_jobs["a"] = killed
     assert not lane.finish("a")
 
 
@@ -44,7 +44,7 @@ def test_a_history_counts_each_worker_that_was_lost(lane: LaneDriver) -> None:
     lane.clock.advance(3 * SECOND)
     for lost_deliveries in range(1, 4):
         assert lane.take() == ["a"]
-        assert lane.held["a"].history == AttemptHistory(2, 3, lost_deliveries, signed_again=True, in_doubt=True)
+        assert lane.taken_jobs["a"].history == AttemptHistory(2, 3, lost_deliveries, signed_again=True, in_doubt=True)
         lane.clock.advance(LEASE)
         lane.sweep()
 
@@ -90,7 +90,7 @@ def test_one_worker_sweeps_in_any_one_period(lane: LaneDriver) -> None:
 # Clocks
 
 
-def test_whoever_sweeps_next_sees_that_the_clock_was_set_back(redis: Redis, clock: ManualClock) -> None:
+def test_the_next_sweep_detects_that_the_clock_was_set_back(redis: Redis, clock: ManualClock) -> None:
     lane = LaneDriver(redis, clock)
     clock.advance(timedelta(minutes=10))
     lane.publish("a", "b")
@@ -140,7 +140,7 @@ def test_a_clock_that_is_set_back_holds_no_job_of_a_killed_worker_for_longer_tha
     assert lane.expired_leases() == 1
 
 
-def test_a_clock_that_is_set_back_begins_no_rest_again_that_is_over(lane: LaneDriver) -> None:
+def test_a_clock_that_is_set_back_does_not_restart_a_rest_that_is_over(lane: LaneDriver) -> None:
     lane.publish("a", "b")
     assert lane.throttle(lane.take_next(), hint=2 * SECOND) == 2 * SECOND
     lane.clock.advance(3 * SECOND)
@@ -176,10 +176,10 @@ def test_a_clock_that_is_set_back_lets_no_job_wait_for_more_than_ten_minutes(lan
     assert lane.take() == ["a"]
 
 
-# Versions before
+# Earlier versions
 
 
-def test_what_versions_before_had_admitted_waits_again_and_what_their_lanes_hold_is_looked_at(lane: LaneDriver) -> None:
+def test_jobs_that_earlier_versions_admitted_wait_again_and_their_lanes_are_served(lane: LaneDriver) -> None:
     name, now_us = lane.lane.name, lane.clock.now_us
     admitted = celery_message(lane.lane, lane.job_id("admitted"))
     deferred = celery_message(lane.lane, lane.job_id("deferred"))
@@ -196,7 +196,7 @@ def test_what_versions_before_had_admitted_waits_again_and_what_their_lanes_hold
     assert lane.redis.exists(READY, LANES) == 0
 
 
-def test_a_lane_of_a_version_before_whose_pace_had_expired_is_looked_at(lane: LaneDriver) -> None:
+def test_a_lane_of_an_earlier_version_with_an_expired_pace_is_served(lane: LaneDriver) -> None:
     lane.push(celery_message(lane.lane, lane.job_id("a")))
     lane.redis.sadd(LANES, lane.lane.name)
     lane.sweep()

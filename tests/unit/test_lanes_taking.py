@@ -1,4 +1,4 @@
-"""How jobs go from their lanes into a worker's hands: order, slots, windows."""
+"""How workers take jobs from lanes: order, slots and windows."""
 
 import itertools
 from datetime import timedelta
@@ -19,7 +19,7 @@ MICROSECOND = timedelta(microseconds=1)
 INTERVAL = timedelta(microseconds=103_627)  # 10 a second, less 3.5 %
 
 
-def test_a_job_goes_from_its_lane_into_a_workers_hands_and_the_lane_keeps_a_copy(lane: LaneDriver) -> None:
+def test_a_taken_job_leaves_a_copy_in_its_lane(lane: LaneDriver) -> None:
     lane.publish("a")
     (job,) = lane.look().jobs
     message = celery_message(lane.lane, lane.job_id("a"))
@@ -43,7 +43,7 @@ def test_a_worker_is_given_only_jobs_whose_slots_are_near_and_told_when_to_look_
 
 def test_slots_are_one_interval_apart_over_any_number_of_looks(lane: LaneDriver) -> None:
     lane.publish(*range(8))
-    slots = [lane.held[lane.take_next()].slot_us for _ in range(8)]
+    slots = [lane.taken_jobs[lane.take_next()].slot_us for _ in range(8)]
     assert {later - earlier for earlier, later in itertools.pairwise(slots)} == {INTERVAL // MICROSECOND}
 
 
@@ -147,7 +147,7 @@ def test_a_lease_counts_from_the_slot_and_microseconds_are_kept_to_the_last_digi
     clock.advance(timedelta(microseconds=123_457))
     lane.publish("a", "b")
     lane.take()
-    slots = [lane.held[name].slot_us for name in "ab"]
+    slots = [lane.taken_jobs[name].slot_us for name in "ab"]
     leases = lane.redis.zrange(lane.lane.leases, 0, -1, withscores=True)
     assert leases == [
         (lane.job_id(name).encode(), slot + LEASE // MICROSECOND) for name, slot in zip("ab", slots, strict=True)
@@ -208,7 +208,7 @@ def test_jobs_of_accounts_that_nobody_has_are_taken_without_slots_all_at_once(la
     assert [(job.job_id, job.slot_us) for job in take.jobs] == [(lane.job_id("a"), 0), (lane.job_id("b"), 0)]
 
 
-def test_what_a_producer_has_not_announced_is_found_by_its_lanes_name(lane: LaneDriver) -> None:
+def test_an_unannounced_job_is_found_by_its_lanes_name(lane: LaneDriver) -> None:
     lane.push(celery_message(lane.lane, lane.job_id("a")))
     assert lane.lanes.active_lanes() == set()
     assert lane.take() == []

@@ -1,4 +1,4 @@
-"""A call that leaves late: the slots behind it move, so that any second has no more calls than the limit."""
+"""Late calls: later slots are shifted, so that no second has more calls than the limit."""
 
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ def run(lane: LaneDriver, send_delay: list[timedelta]) -> list[timedelta]:
     start_us, left = lane.clock.now_us, []
     for late in send_delay:
         name = lane.take_next()
-        job = lane.held[name]
+        job = lane.taken_jobs[name]
         left.append(timedelta(microseconds=job.slot_us - start_us) + late)
         lane.clock.advance(late + 20 * MILLISECOND)
         assert lane.finish(name, send_delay=SendDelay(late, job.slots_shifted_us))
@@ -56,21 +56,21 @@ def test_calls_that_were_given_their_slots_together_are_made_up_for_once(backlog
     names = lane.take()
     assert len(names) == 3
     interval = timedelta(microseconds=lane.pace.interval_us)
-    last = lane.held[names[-1]].slot_us
+    last = lane.taken_jobs[names[-1]].slot_us
     lane.clock.advance(2 * interval + 30 * MILLISECOND)
     late = 30 * MILLISECOND
     lane.report(
         *(
             Ended(
-                job=lane.held[name],
+                job=lane.taken_jobs[name],
                 call=LastCall.WELL,
-                send_delay=SendDelay(late, lane.held[name].slots_shifted_us),
+                send_delay=SendDelay(late, lane.taken_jobs[name].slots_shifted_us),
                 record=ENDED,
                 kept=KEPT,
             )
             for name in names
         )
     )
-    moved = lane.held[lane.take_next()].slot_us - last
+    moved = lane.taken_jobs[lane.take_next()].slot_us - last
     # The first open slot has passed: the next one is as far from now as the headroom does not cover.
     assert timedelta(microseconds=moved) == late + 20 * MILLISECOND

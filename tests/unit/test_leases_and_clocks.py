@@ -1,4 +1,4 @@
-"""What depends on how long a lease is, and on a clock that is set back, whichever worker notices."""
+"""Leases of different lengths, and a clock that is set back, whichever worker notices it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -103,9 +103,7 @@ def test_a_step_of_a_shutdown_has_a_lease_of_its_own_before_it_begins(redis: Red
     assert ends == [clock.now_us + LEASE / timedelta(microseconds=1), None]
 
 
-def test_a_job_that_is_to_be_tried_again_is_though_its_lanes_pace_has_expired_meanwhile(
-    redis: Redis, clock: ManualClock
-) -> None:
+def test_a_job_is_retried_even_if_its_lanes_pace_has_expired(redis: Redis, clock: ManualClock) -> None:
     schedule = Schedule(redis)
     schedule.publish(BOOK)
     put(redis, LANE, celery_message(LANE, f"{LANE.name}.a"))

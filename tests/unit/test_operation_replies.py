@@ -1,4 +1,4 @@
-"""What vendors reply to operations: the meaning of each status value and error code."""
+"""Replies to operations: the meaning of each status value and error code."""
 
 import pytest
 

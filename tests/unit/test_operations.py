@@ -49,7 +49,7 @@ def test_every_parameter_that_is_required_is_named_when_it_is_missing(operation_
     assert f"{required[0]} is required (parameters: " in str(problem)
 
 
-def test_a_parameter_of_another_operation_is_named_with_those_that_there_are() -> None:
+def test_an_unknown_parameter_is_named_with_the_known_ones() -> None:
     problem = wrong("live.StopMPUTask", AppId="a", TaskId="t", Region="cn-shanghai")
     assert str(problem) == ("live.StopMPUTask: Region is not a parameter of this operation (parameters: AppId, TaskId)")
     assert problem.field == "Region"
@@ -58,7 +58,7 @@ def test_a_parameter_of_another_operation_is_named_with_those_that_there_are() -
 @pytest.mark.parametrize(
     ("misspelt", "meant"), [("Appid", "AppId"), ("appId", "AppId"), ("TASKID", "TaskId"), ("TaskdId", "TaskId")]
 )
-def test_a_misspelt_parameter_is_named_with_the_one_that_is_meant(misspelt: str, meant: str) -> None:
+def test_a_misspelt_parameter_is_named_with_the_nearest_one(misspelt: str, meant: str) -> None:
     params = {"AppId": "a", "TaskId": "t"}
     hint = f"live.StopMPUTask: {misspelt} is not a parameter of this operation (did you mean {meant}?)"
     instead = wrong("live.StopMPUTask", **{misspelt if name == meant else name: params[name] for name in params})
@@ -66,7 +66,7 @@ def test_a_misspelt_parameter_is_named_with_the_one_that_is_meant(misspelt: str,
     assert str(wrong("live.StopMPUTask", **params, **{misspelt: "x"})) == hint
 
 
-def test_of_many_unknown_parameters_only_the_first_are_compared() -> None:
+def test_only_the_first_of_many_unknown_parameters_are_compared() -> None:
     unknown = {f"x{number}": "x" for number in range(1000)}
     assert "AppId is required" in str(wrong("live.StopMPUTask", **unknown, Appid="a"))
     assert "did you mean AppId?" in str(wrong("live.StopMPUTask", Appid="a", **unknown))
@@ -114,7 +114,7 @@ def test_a_region_that_is_not_listed_is_refused_with_the_list_and_the_way_around
     assert f"Region must be one of {REGIONS} (or AnyRegion for a newer one), not 'cn-new'" in str(problem)
 
 
-def test_a_region_that_is_newer_than_the_list_is_taken_when_it_is_asked_for() -> None:
+def test_a_region_newer_than_the_list_is_accepted_on_request() -> None:
     operation = StopLivePullToPush(region=AnyRegion("cn-new"), task_id="t")
     assert operation.params["Region"] == "cn-new"
     assert type(operation.params["Region"]) is str
@@ -132,7 +132,7 @@ def test_an_operation_never_changes() -> None:
         StopMPUTask(app_id="a", task_id="t").task_id = "other"  # type: ignore[misc]  # that is the point
 
 
-def test_a_complaint_never_repeats_a_value_that_could_be_anything() -> None:
+def test_an_error_message_never_repeats_an_arbitrary_value() -> None:
     assert "hush" not in str(wrong("live.StopMPUTask", AppId="hush\n", TaskId="t"))
 
 

@@ -70,7 +70,7 @@ def test_a_redis_that_does_not_answer_is_unreachable(error: Exception, problem: 
         ("NOPERM ACL failure in script: the user has no permissions", "this Redis user may not do this"),
     ],
 )
-def test_a_set_up_that_redis_refuses_is_said_to_be_one(text: str, said: str) -> None:
+def test_a_setup_that_redis_refuses_is_reported_as_such(text: str, said: str) -> None:
     error = answered(text)
     assert is_unreachable(error)
     made = failure(error, consequence="a", refused="b")

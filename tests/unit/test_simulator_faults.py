@@ -1,4 +1,4 @@
-"""Faults come when they are ordered, to the calls that they are meant for, and as often as was asked."""
+"""The simulator's faults apply to the calls that a rule selects, as often as it says."""
 
 import json
 from typing import Any

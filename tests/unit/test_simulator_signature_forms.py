@@ -54,7 +54,7 @@ def test_alibaba_takes_the_older_signature_in_a_form_body_too() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40).filter(str.strip))
-def test_whatever_the_text_of_a_parameter_its_signature_is_derived_from_what_was_sent(text: str) -> None:
+def test_a_signature_is_verified_over_the_decoded_query_for_any_text(text: str) -> None:
     """Spaces may come as + or as %20: the query is decoded first, as the vendor does it."""
     vendors = Vendors()
     stop = StopLivePullToPush(region="cn-shanghai", task_id=text)
@@ -107,9 +107,9 @@ def test_the_journal_names_the_account_that_a_refused_call_claims_to_be_and_hold
         ("live-sts", True),
         ("live-v1", True),
     ]
-    told = repr(calls) + repr(vendors.simulation.__dict__)
+    shown = repr(calls) + repr(vendors.simulation.__dict__)
     for secret in ("sts-secret", "sts-token", "live-secret", "Signature="):
-        assert secret not in told
+        assert secret not in shown
 
 
 def test_something_else_is_a_call_to_no_vendor() -> None:

@@ -153,9 +153,9 @@ def test_tencent_names_the_header_that_is_missing(name: str) -> None:
 def test_alibaba_names_the_common_parameter_that_is_missing(name: str) -> None:
     vendors = Vendors()
     call = vendors.sign(LIVE_V1, MPU)
-    kept = "&".join(pair for pair in call.query.split("&") if not pair.startswith(f"{name}="))
+    other_parameters = "&".join(pair for pair in call.query.split("&") if not pair.startswith(f"{name}="))
 
-    answer = vendors.send(replace(call, query=kept))
+    answer = vendors.send(replace(call, query=other_parameters))
 
     assert code(answer) == "MissingParameter"
     assert name in answer.body.decode()

@@ -1,4 +1,4 @@
-"""Steps: what becomes of a step, on a Redis in memory, with a receiver that answers as a test wants."""
+"""The end of each step of a shutdown, on a Redis in memory, with a scripted receiver of callbacks."""
 
 import asyncio
 import json
@@ -211,7 +211,7 @@ def test_a_step_of_a_worker_that_shuts_down_goes_back_untouched(bench: Work, clo
     assert (bench.lanes.view(CALLBACKS).waiting, told.requests) == (1, [])
 
 
-def test_a_step_that_has_become_another_workers_does_nothing(bench: Work, clock: ManualClock) -> None:
+def test_a_step_that_another_worker_owns_does_nothing(bench: Work, clock: ManualClock) -> None:
     told = Told(bench, clock, {"url": URL})
     delivery = told.take()
     stale = replace(delivery, taken=replace(delivery.taken, owner="somebody before"))

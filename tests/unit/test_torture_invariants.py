@@ -1,4 +1,4 @@
-"""The torture's judgement: each invariant is broken by what breaks it, and by nothing that a fault explains."""
+"""The torture's judgement of calls and shutdowns: each violation is a finding unless a fault explains it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -58,11 +58,11 @@ def test_a_run_without_faults_breaks_nothing() -> None:
         ({"shut_down": {"room": [STOP]}}, SHUTDOWNS),
     ],
 )
-def test_what_breaks_an_invariant_is_found(changes: dict[str, Any], name: str) -> None:
+def test_each_broken_invariant_is_found(changes: dict[str, Any], name: str) -> None:
     assert broken(replace(WELL, **changes)) == [name]
 
 
-def test_what_redis_had_not_written_when_it_was_killed_is_counted_apart_and_nothing_that_is_older() -> None:
+def test_only_the_last_writes_before_redis_was_killed_are_excused() -> None:
     gone = replace(WELL, seen={}, held={}, calls=[], notes=[])
     assert apart(replace(gone, faults=[happened(Kind.REDIS, 101.0)])) != []
     assert broken(replace(gone, faults=[happened(Kind.REDIS, 103.0)])) == [ONE_OUTCOME]
@@ -97,7 +97,7 @@ def test_a_further_call_needs_a_cause() -> None:
     assert broken(replace(again, faults=[happened(Kind.KILL, 101.9, process=PROCESS)])) == [FURTHER]
 
 
-def test_a_call_that_was_begun_first_and_sent_last_needs_a_worker_that_stood_still() -> None:
+def test_a_call_that_was_begun_first_and_sent_last_needs_a_paused_worker() -> None:
     notes = [calls_at(100.99), calls_at(101.7, begun=90.0), finished_at(102.0)]
     overtaken = replace(WELL, calls=[call(101.0), call(101.8)], notes=notes)
     assert broken(overtaken) == [FURTHER]
@@ -140,7 +140,7 @@ def test_a_stop_that_its_own_earlier_call_made_unknown_is_counted() -> None:
     assert Judge(replace(misread, calls=[call(101.8, "InvalidTask.NotFound")])).misread == 0
 
 
-def test_a_call_after_the_record_is_broken_unless_it_was_begun_before_by_a_worker_that_stood_still() -> None:
+def test_a_call_after_the_record_is_a_finding_unless_a_paused_worker_began_it_before() -> None:
     late = replace(WELL, calls=[call(105.0)], notes=[calls_at(104.9), finished_at(102.0)])
     assert broken(late) == [LATE]
     begun = replace(late, notes=[calls_at(104.9, begun=100.9), finished_at(102.0)])

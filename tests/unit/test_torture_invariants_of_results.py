@@ -1,4 +1,4 @@
-"""The torture's judgement of results, dead letters and late starts: faults explain them, or they are findings."""
+"""The torture's judgement of results, dead letters and late starts: a finding unless a fault explains it."""
 
 from dataclasses import replace
 from typing import Any
@@ -98,7 +98,7 @@ def test_a_stop_that_was_not_verified_needs_a_status_that_could_not_be_asked_for
     assert broken(replace(not_verified, held={**not_verified.held, "status": asked}, notes=[*WELL.notes, *met])) == []
 
 
-def test_what_was_called_has_an_outcome_though_its_enqueueing_raised() -> None:
+def test_a_called_job_has_an_outcome_though_its_enqueueing_raised() -> None:
     unsure = replace(WELL, accepted={}, uncertain=[Unsure((STOP,))])
     assert broken(unsure) == []
     open_for_ever = replace(unsure, seen={}, held={})
@@ -110,7 +110,7 @@ def test_what_was_called_has_an_outcome_though_its_enqueueing_raised() -> None:
     assert broken(replace(WELL, notes=[*WELL.notes, step])) == [ENDED]
 
 
-def test_of_a_batch_whose_enqueueing_raised_all_or_none_has_an_outcome() -> None:
+def test_a_batch_whose_enqueueing_raised_has_all_of_its_outcomes_or_none() -> None:
     unsure = replace(WELL, accepted={}, uncertain=[Unsure((STOP, OTHER))])
     assert broken(unsure) == [ENDED]
     other = outcome().model_copy(update={"job_id": "other", "params": OTHER.operation.params})
@@ -119,7 +119,7 @@ def test_of_a_batch_whose_enqueueing_raised_all_or_none_has_an_outcome() -> None
     assert broken(replace(unsure, seen={}, held={}, calls=[], notes=[])) == []
 
 
-def test_what_needs_a_person_has_a_letter_and_nothing_else_has() -> None:
+def test_exactly_the_outcomes_that_need_a_person_have_a_letter() -> None:
     gone = replace(WELL, **ended(Result.NOT_FOUND), tasks=[])
     assert broken(gone) == []
     assert broken(replace(gone, letters=[])) == [LETTERS]
@@ -127,7 +127,7 @@ def test_what_needs_a_person_has_a_letter_and_nothing_else_has() -> None:
     assert broken(replace(WELL, letters=[JOB])) == [LETTERS]
 
 
-def test_of_a_shutdown_it_is_its_own_outcome_that_has_a_letter() -> None:
+def test_the_letter_of_a_shutdowns_job_is_for_the_shutdowns_outcome() -> None:
     gone = replace(WELL, accepted={}, **ended(Result.NOT_FOUND), tasks=[], calls=[], notes=[])
     facts = {"total": "1", "ended": "1", "attention": "1", "status": "needs_attention", "n:not_found": "1"}
     attention = replace(WHOLE, facts=facts, outcomes={member_of(STOP): gone.held[JOB]})

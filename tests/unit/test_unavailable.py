@@ -119,7 +119,7 @@ def test_a_server_that_hangs_up() -> None:
     }
 
 
-def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+def test_an_untrusted_certificate(tmp_path: Path) -> None:
     (authority, _), (_, certificate) = make_authority(tmp_path, "known"), make_authority(tmp_path, "unknown")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)

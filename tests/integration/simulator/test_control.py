@@ -143,9 +143,9 @@ def test_an_account_that_is_added_may_call_at_once_under_limits_of_its_own(simul
 
     assert b"InvalidTask.NotFound" in call(simulator, added)[1]
     assert b"Throttling.User" in call(simulator, added)[1]
-    _, told = control(simulator, "GET", "/_control/accounts")
-    assert {"name": "added", "vendor": "aliyun", "access_key_id": "added-key"} in told["accounts"]
-    assert "added-secret" not in json.dumps(told)
+    _, accounts = control(simulator, "GET", "/_control/accounts")
+    assert {"name": "added", "vendor": "aliyun", "access_key_id": "added-key"} in accounts["accounts"]
+    assert "added-secret" not in json.dumps(accounts)
 
 
 def test_faults_can_be_told_and_cleared(simulator: SimulatorClient) -> None:
@@ -167,7 +167,7 @@ def test_settings_that_are_not_named_stay(simulator: SimulatorClient) -> None:
     assert control(simulator, "GET", "/_control/settings")[1]["retry_after_ms"] == 5
 
 
-def test_what_the_simulator_does_not_take_is_an_error_of_the_client(simulator: SimulatorClient) -> None:
+def test_a_request_that_the_simulator_refuses_is_an_error_of_the_client(simulator: SimulatorClient) -> None:
     with pytest.raises(ControlError, match="nobody"):
         simulator.start_tasks("nobody", [STOP])
     with pytest.raises(ValueError, match="needs a code"):

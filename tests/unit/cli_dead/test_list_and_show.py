@@ -85,8 +85,8 @@ def test_a_long_list_has_one_header(failing_lanes: FailingLanes, monkeypatch: py
     ],
 )
 def test_the_list_can_be_narrowed(four_letters: FailingLanes, filters: str, names: str) -> None:
-    told = objects(run_dead(f"list --json {filters}").stdout)
-    assert [one["id"].rpartition(".")[2] for one in told] == names.split()
+    listed = objects(run_dead(f"list --json {filters}").stdout)
+    assert [one["id"].rpartition(".")[2] for one in listed] == names.split()
 
 
 def test_json_has_everything_of_a_letter_under_stable_names(four_letters: FailingLanes) -> None:
@@ -105,12 +105,12 @@ def test_json_has_everything_of_a_letter_under_stable_names(four_letters: Failin
     assert (unreadable["result"], unreadable["message"]) == (None, "not JSON \x1b[2J")
 
 
-def test_of_more_than_the_limit_it_is_said_that_there_are_more(four_letters: FailingLanes) -> None:
+def test_a_list_that_reaches_its_limit_says_that_there_are_more(four_letters: FailingLanes) -> None:
     assert run_dead("list --limit 3").stdout.splitlines()[4] == "3 dead letters, and there are more"
     assert run_dead("list --limit 4").stdout.splitlines()[5] == "4 dead letters"
 
 
-def test_without_letters_everything_is_well(failing_lanes: FailingLanes) -> None:
+def test_without_letters_every_command_succeeds(failing_lanes: FailingLanes) -> None:
     listed = run_dead("list")
     assert (listed.exit_code, listed.stdout) == (0, "0 dead letters\n")
     assert run_dead("list --json").stdout == ""
@@ -123,11 +123,11 @@ def test_without_letters_everything_is_well(failing_lanes: FailingLanes) -> None
 def test_a_hundred_thousand_letters_are_written_as_they_are_read(
     failing_lanes: FailingLanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held: list[int] = []
+    lines_at_once: list[int] = []
     written = click.echo
 
     def echo(text: str, *, err: bool = False) -> None:
-        held.append(text.count("\n") + 1)
+        lines_at_once.append(text.count("\n") + 1)
         written(text, err=err)
 
     failing_lanes.fail_job("a")
@@ -136,7 +136,7 @@ def test_a_hundred_thousand_letters_are_written_as_they_are_read(
     monkeypatch.setattr(click, "echo", echo)
     result = run_dead("list")
     assert result.stdout.splitlines()[-2:] == ["100000 dead letters", "100000  refused  -  live-cn"]
-    assert max(held) <= 200
+    assert max(lines_at_once) <= 200
 
 
 # show
@@ -153,7 +153,9 @@ def test_a_letter_is_shown_whole(four_letters: FailingLanes) -> None:
     assert run_dead(f"show {LANE.name}.a --json").stdout == run_dead("list --json --limit 1").stdout
 
 
-def test_what_nobody_could_read_is_shown_with_its_text_and_cannot_move_the_terminal(four_letters: FailingLanes) -> None:
+def test_an_unreadable_message_is_shown_with_its_text_and_cannot_control_the_terminal(
+    four_letters: FailingLanes,
+) -> None:
     result = run_dead("show unreadable-1")
     assert "raw text     not JSON \\x1b[2J" in result.stdout.splitlines()
     assert "command      none: it cannot be requeued" in result.stdout.splitlines()

@@ -37,7 +37,7 @@ def test_ids_can_stand_on_standard_input(four_letters: FailingLanes) -> None:
     assert run_dead("requeue -", "").stderr.startswith("0 dead letters requeued")
 
 
-def test_what_cannot_be_requeued_or_is_gone_is_told_and_the_rest_goes_on(four_letters: FailingLanes) -> None:
+def test_letters_that_are_gone_or_not_requeueable_are_reported_and_the_rest_goes_on(four_letters: FailingLanes) -> None:
     result = run_dead(f"requeue {NO_LETTER} unreadable-1 {LANE.name}.a")
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 1
@@ -51,7 +51,7 @@ def test_what_cannot_be_requeued_or_is_gone_is_told_and_the_rest_goes_on(four_le
     assert four_letters.ids() == ["b", "c"]
 
 
-def test_json_tells_of_every_letter_what_became_of_it(four_letters: FailingLanes) -> None:
+def test_json_reports_the_result_for_every_letter(four_letters: FailingLanes) -> None:
     gone, requeued = objects(run_dead(f"requeue --json {NO_LETTER} {LANE.name}.a").stdout)
     names = {"letter", "job_id", "account", "operation", "problem", "outcome"}
     assert set(gone) == set(requeued) == names
@@ -77,7 +77,7 @@ def test_without_a_terminal_many_are_not_touched_unless_yes_is_said(four_letters
 
 
 @pytest.mark.parametrize("command", ["requeue", "drop"])
-def test_on_a_terminal_it_is_asked_with_the_number_and_nothing_is_done_without_agreement(
+def test_on_a_terminal_the_command_asks_with_the_number_and_does_nothing_without_consent(
     four_letters: FailingLanes, command: str
 ) -> None:
     result = run_dead(f"{command} --account live-cn", "n\n", on_terminal=True)
@@ -90,7 +90,7 @@ def test_on_a_terminal_it_is_asked_with_the_number_and_nothing_is_done_without_a
     assert four_letters.dead.count() == 3
 
 
-def test_what_dies_after_the_question_was_asked_is_not_requeued(
+def test_letters_that_arrive_after_the_question_are_not_requeued(
     four_letters: FailingLanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def agree(*_: object, **__: object) -> bool:
@@ -102,7 +102,7 @@ def test_what_dies_after_the_question_was_asked_is_not_requeued(
     assert four_letters.ids() == ["b", "unreadable-1", "later"]
 
 
-def test_all_is_said_on_purpose(four_letters: FailingLanes) -> None:
+def test_all_requeues_or_drops_every_letter(four_letters: FailingLanes) -> None:
     assert run_dead("requeue --all --yes").exit_code == 1, "one of them cannot be"
     assert four_letters.ids() == ["unreadable-1"]
     assert run_dead("drop --all --yes").exit_code == 0
@@ -110,7 +110,7 @@ def test_all_is_said_on_purpose(four_letters: FailingLanes) -> None:
 
 
 @pytest.mark.parametrize("command", ["requeue", "drop"])
-def test_a_rehearsal_changes_nothing(four_letters: FailingLanes, command: str) -> None:
+def test_a_dry_run_changes_nothing(four_letters: FailingLanes, command: str) -> None:
     before = {key: four_letters.redis.type(key) for key in four_letters.redis.scan_iter("*")}
     result = run_dead(f"{command} --dry-run --result not_found")
     assert result.exit_code == 0
@@ -124,7 +124,7 @@ def test_a_rehearsal_changes_nothing(four_letters: FailingLanes, command: str) -
     assert before == {key: four_letters.redis.type(key) for key in four_letters.redis.scan_iter("*")}
 
 
-def test_what_was_done_before_redis_was_lost_is_told(
+def test_requeues_made_before_redis_was_lost_are_reported(
     four_letters: FailingLanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really = DeadLetterStore.requeue
@@ -146,7 +146,7 @@ def test_what_was_done_before_redis_was_lost_is_told(
         )
 
 
-def test_ctrl_c_among_many_tells_how_far_it_was(four_letters: FailingLanes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_reports_how_many_letters_were_done(four_letters: FailingLanes, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_self: DeadLetterStore, letter_id: str) -> None:
         if letter_id.endswith(".b"):
             raise KeyboardInterrupt
@@ -175,7 +175,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[[Result], None]:
 
 
 @pytest.mark.parametrize(
-    ("names", "result", "told"),
+    ("names", "result", "expected"),
     [
         ("a c", Result.STOPPED, (0, "2 jobs: 2 stopped")),
         ("a c", Result.REFUSED, (1, "2 jobs: 2 refused")),
@@ -184,12 +184,12 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[[Result], None]:
     ],
 )
 def test_with_wait_it_tells_how_the_new_jobs_ended(
-    four_letters: FailingLanes, ended: Callable[[Result], None], names: str, result: Result, told: tuple[int, str]
+    four_letters: FailingLanes, ended: Callable[[Result], None], names: str, result: Result, expected: tuple[int, str]
 ) -> None:
     ended(result)
     ids = " ".join(f"{OTHER.name if name == 'b' else LANE.name}.{name}" for name in names.split())
     done = run_dead(f"requeue {ids} --wait 5")
-    assert (done.exit_code, done.stdout.splitlines()[-1]) == told
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == expected
     row = next(line for line in done.stdout.splitlines() if LANE.name in line)
     assert row.split()[0] == result.value
     assert row.split()[2:4] == ["AppId=a", "TaskId=t"]

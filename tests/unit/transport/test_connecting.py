@@ -48,7 +48,7 @@ def test_a_resolver_that_hangs_is_a_connect_timeout(client_resolving: ClientReso
     assert (fault.answer.code, fault.sent_at) == ("ConnectTimeout", None)
 
 
-def test_a_dead_address_of_a_host_does_not_keep_from_the_next(client_resolving: ClientResolving) -> None:
+def test_if_an_address_of_a_host_refuses_the_next_is_tried(client_resolving: ClientResolving) -> None:
     resolve = socket.getaddrinfo
 
     def two_addresses(host: str, port: int, *rest: int, **named: int) -> list[object]:
@@ -59,7 +59,7 @@ def test_a_dead_address_of_a_host_does_not_keep_from_the_next(client_resolving: 
         assert client_resolving(LONG, two_addresses).send(get(f"http://two.example:{server.port}")).body == BODY
 
 
-def test_an_address_of_a_host_that_hangs_does_not_keep_from_the_next(client_resolving: ClientResolving) -> None:
+def test_if_an_address_of_a_host_hangs_the_next_is_tried(client_resolving: ClientResolving) -> None:
     resolve = socket.getaddrinfo
 
     def two_addresses(host: str, port: int, *rest: int, **named: int) -> list[object]:
@@ -70,19 +70,19 @@ def test_an_address_of_a_host_that_hangs_does_not_keep_from_the_next(client_reso
         assert client_resolving(LONG, two_addresses).send(get(f"http://two.example:{server.port}")).body == BODY
 
 
-def test_a_server_that_accepts_nobody_is_a_connect_timeout(short_timeout_transport: TransportClient) -> None:
+def test_a_full_accept_queue_is_a_connect_timeout(short_timeout_transport: TransportClient) -> None:
     with full_listener("127.0.0.1") as port:
         fault = fault_of(short_timeout_transport, get(f"http://127.0.0.1:{port}"))
     assert (fault.answer.code, fault.sent_at) == ("ConnectTimeout", None)
 
 
-def test_a_connection_has_a_share_of_the_time(transport: TransportClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connecting_has_its_own_shorter_timeout(transport: TransportClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aiohttp_adapter, "CONNECT_TIMEOUT", SHORT)
     with full_listener("127.0.0.1") as port:
         assert error_code(transport, get(f"http://127.0.0.1:{port}")) == "ConnectTimeout"
 
 
-def test_a_connection_that_was_made_leaves_the_answer_the_rest_of_the_time(
+def test_an_open_connection_leaves_the_rest_of_the_timeout_to_the_answer(
     transport: TransportClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aiohttp_adapter, "CONNECT_TIMEOUT", SHORT)

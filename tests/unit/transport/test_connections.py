@@ -43,7 +43,7 @@ def test_one_connection_serves_many_calls_and_no_cookie_is_kept(transport: Trans
     assert b"cookie" not in b"".join(received).lower()
 
 
-def test_a_connection_that_the_server_gave_up_is_a_fault_and_the_next_call_opens_another(
+def test_a_connection_that_the_server_closed_is_a_fault_and_the_next_call_opens_another(
     transport: TransportClient,
 ) -> None:
     def converse(connection: Connection) -> None:
@@ -98,7 +98,7 @@ def test_a_connection_that_the_server_closed_while_it_was_idle_is_not_used(
         assert server.connections == 3
 
 
-def test_what_a_server_says_unasked_is_no_answer_to_the_next_request(transport: TransportClient) -> None:
+def test_an_unsolicited_response_does_not_answer_the_next_request(transport: TransportClient) -> None:
     spoken = threading.Event()
 
     def converse(connection: Connection) -> None:
@@ -162,7 +162,7 @@ def test_a_call_that_gets_no_connection_in_time_is_a_pool_timeout(runner: asynci
         connection.hang()
 
     async def calls(transport: Transport) -> TransportFault:
-        # The one that has the connection ends with the test, not before the other's time is up.
+        # The call that holds the connection outlasts the other's timeout.
         slow = Transport(LONG, 1, transport=transport._transport)
         first = asyncio.create_task(slow.send(get(server.origin)))
         await asyncio.to_thread(taken.wait)
@@ -231,7 +231,7 @@ def test_a_call_that_is_cancelled_or_late_leaves_no_connection_and_no_task(
             call.cancel()
         ends = await asyncio.gather(*cancelled, return_exceptions=True)
         assert {type(end) for end in ends} == {asyncio.CancelledError}
-        # All of them left their places, or these would wait in vain.
+        # The cancelled calls freed their places, or these would wait.
         late = await asyncio.gather(*(transport.send(make(origin)) for make in [get, post] * 4), return_exceptions=True)
         codes = {end.answer.code for end in late if isinstance(end, TransportFault)}
         assert codes == {"ReadTimeout" if scheme == "http" else "ConnectTimeout"}

@@ -158,9 +158,7 @@ def test_a_request_that_cannot_be_http_is_a_fault_and_not_sent(
         ("wss://127.0.0.1/", "UnsupportedProtocol"),
     ],
 )
-def test_an_address_that_is_none_is_a_fault_and_not_sent(
-    transport: TransportClient, url: str, code: str | None
-) -> None:
+def test_an_invalid_address_is_a_fault_and_not_sent(transport: TransportClient, url: str, code: str | None) -> None:
     with pytest.raises(TransportFault) as raised:
         transport.send(Request("GET", url, {"host": "h"}))
     assert code in {None, raised.value.answer.code}

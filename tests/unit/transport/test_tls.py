@@ -21,7 +21,7 @@ from tests.support.transport_calls import (
 )
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused_whatever_the_environment_says(
+def test_an_untrusted_certificate_is_refused_even_if_the_environment_trusts_it(
     runner: asyncio.Runner, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
