@@ -54,7 +54,7 @@ class Hands:
             pass
 
     def take_back(self, shutdown: Shutdown) -> None:
-        for _ in self.worker.take_back(shutdown.id):
+        for _ in self.worker.cancel_unclaimed(shutdown.id):
             pass
 
     def queued(self, lane: Lane = LANE) -> list[dict[str, Any]]:
@@ -267,7 +267,7 @@ def test_a_job_of_a_shutdown_that_is_cancelled_while_it_waits_counts_in_it(hands
     take = hands.take()
     assert take.jobs == []
     assert [ended.job_id for ended in take.ended] == [job_id]
-    hands.worker.record_ended_member(LANE, membership, hands.lanes.record_of(job_id))
+    hands.worker.record_cancelled_member(LANE, membership, hands.lanes.record_of(job_id))
     assert shutdown.progress().results == {Result.CANCELLED: 1}
 
 
@@ -330,5 +330,5 @@ def test_a_deferred_job_of_a_shutdown_that_is_cancelled_counts_in_it(hands: Hand
     assert take.jobs == []
     assert [ended.job_id for ended in take.ended] == [job.job_id]
     membership = Membership(shutdown=shutdown.id, member=member)
-    hands.worker.record_ended_member(LANE, membership, hands.lanes.record_of(job.job_id))
+    hands.worker.record_cancelled_member(LANE, membership, hands.lanes.record_of(job.job_id))
     assert shutdown.progress().results == {Result.CANCELLED: 1}
