@@ -26,7 +26,7 @@ from streamstop.operations import OPERATIONS, Kind, Operation
 from streamstop.outcomes import Outcome, Result
 from streamstop.settings import RedisSettings, RoomSettings, outcomes_kept
 from streamstop_worker.accounts import load_accounts
-from streamstop_worker.pipeline.deliveries import argument_of
+from streamstop_worker.pipeline.deliveries import read_argument
 from streamstop_worker.settings import WorkerSettings, celery_options
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Response
@@ -107,7 +107,7 @@ def _command(message: object) -> None:
 
 def envelope(data: bytes) -> None:
     """A whole message, as it lies in a queue."""
-    argument_of(data)
+    read_argument(data)
 
 
 def record(data: bytes) -> None:

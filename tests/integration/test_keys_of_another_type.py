@@ -106,7 +106,7 @@ def test_a_lane_whose_leases_are_another_type_keeps_the_sweep_from_no_other(
         sweeper.sweep()
     (broken,) = [line for line in lines if line["log_level"] == "error"]
     assert (broken["event"], broken["lane"]) == (
-        "Redis fails over a lane's keys; it is tried again in a second",
+        "a lane's keys are broken; the lane is retried in a second",
         LANE.name,
     )
     assert "WRONGTYPE" in broken["error"]

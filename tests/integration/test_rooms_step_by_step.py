@@ -192,7 +192,7 @@ def test_a_job_of_a_shutdown_that_is_cancelled_while_it_waits_counts_in_it(drive
     take = driver.take()
     assert take.jobs == []
     assert [ended.job_id for ended in take.ended] == [job_id]
-    driver.worker.record_ended_member(LANE, membership, driver.lanes.record_of(job_id))
+    driver.worker.record_cancelled_member(LANE, membership, driver.lanes.record_of(job_id))
     assert shutdown.progress().results == {Result.CANCELLED: 1}
 
 
@@ -257,5 +257,5 @@ def test_a_deferred_job_of_a_shutdown_that_is_cancelled_counts_in_it(driver: Roo
     assert take.jobs == []
     assert [ended.job_id for ended in take.ended] == [job.job_id]
     membership = Membership(shutdown=shutdown.id, member=member)
-    driver.worker.record_ended_member(LANE, membership, driver.lanes.record_of(job.job_id))
+    driver.worker.record_cancelled_member(LANE, membership, driver.lanes.record_of(job.job_id))
     assert shutdown.progress().results == {Result.CANCELLED: 1}

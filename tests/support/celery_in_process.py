@@ -103,8 +103,8 @@ class Stage:
             pool.loop.run_until_complete(asyncio.wait([task]))
         pool.loop.close()
         self.hub.close()
-        pool._bell.close()
-        pool._rung.close()
+        pool._notify_socket.close()
+        pool._wake_socket.close()
         state.reset_state()
 
 

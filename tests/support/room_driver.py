@@ -45,7 +45,7 @@ class RoomDriver:
             pass
 
     def take_back(self, shutdown: Shutdown) -> None:
-        for _ in self.worker.take_back(shutdown.id):
+        for _ in self.worker.cancel_unclaimed(shutdown.id):
             pass
 
     def queued(self, lane: Lane = LANE) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def test_sighup_takes_over_a_changed_accounts_file_and_keeps_the_old_one_for_a_m
 
         made.accounts.write_text("[accounts.demo-tencent]\nvendor = 1\n")
         running.signal(signal.SIGHUP)
-        running.await_line("the accounts stay as they were")
+        running.await_line("the accounts file has an error and is not loaded")
         assert made.client.enqueue(stop, account=ALIYUN).outcome(30).ok
 
         made.write_accounts([*DEFAULT_ACCOUNTS, new])

@@ -189,16 +189,16 @@ def test_no_secret_is_written_shown_or_sent_whatever_goes_wrong(tmp_path: Path) 
             # A callback that fails.
             shutdown = client.stop_room("room", [], callback=f"{made.simulator.url}/nowhere")
             shutdown.wait(30)
-            running.await_line("the callback failed and is made again")
+            running.await_line("the callback failed and is retried")
 
             # Stacks, which Celery prints on SIGUSR1; and files with mistakes, which hold secrets.
             running.signal(signal.SIGUSR1)
             running.await_line("MainThread")
             for line in (f'acess_key_secret = "{MISTAKEN}"', f'access_key_secret = "{MISTAKEN}', f"{MISTAKEN}"):
                 made.accounts.write_text(f'[accounts.a]\nvendor = "aliyun"\n{line}\n')
-                times = running.text().count("the accounts stay as they were")
+                times = running.text().count("the accounts file has an error and is not loaded")
                 running.signal(signal.SIGHUP)
-                await_more(running, "the accounts stay as they were", times)
+                await_more(running, "the accounts file has an error and is not loaded", times)
             texts.append(running.text())
             running.stop()
         texts += heard

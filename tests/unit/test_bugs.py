@@ -71,13 +71,13 @@ def test_a_bug_before_the_call_returns_the_job_once_and_then_makes_it_a_dead_let
     bench.executor = replace(bench.executor, is_revoked=fails)
     end, line = carried(bench, delivery)
     assert isinstance(end, GivenBack)
-    assert (line["became"], line["bug"], line["bugs"]) == ("given back to its lane", "RuntimeError", 1)
+    assert (line["became"], line["bug"], line["bugs"]) == ("returned to its lane", "RuntimeError", 1)
     again = bench.take_of(delivery.taken.lane)
     assert again.taken.history == AttemptHistory(bugs=1)
     outcome, line = carried(bench, again)
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, outcome.message) == (Result.GAVE_UP, 0, f"{EVENT}: RuntimeError")
-    assert (line["became"], line["bugs"]) == ("set aside as a dead letter", 2)
+    assert (line["became"], line["bugs"]) == ("made a dead letter", 2)
     assert bench.recorded(delivery) == outcome
     (letter,) = letters(bench)
     assert letter.outcome == outcome
@@ -164,7 +164,7 @@ def test_an_end_whose_dead_letter_redis_fails_over_is_recorded_without_it(bench:
     outcome, line = carried(bench, delivery)
     assert isinstance(outcome, Outcome)
     assert (outcome, outcome.result) == (bench.recorded(delivery), Result.REFUSED)
-    assert (line["became"], len(bench.requests)) == ("its end is recorded, and nothing beside it", 1)
+    assert (line["became"], len(bench.requests)) == ("its outcome is recorded, and nothing else", 1)
     assert bench.lanes.view(delivery.taken.lane).in_flight == 0
 
 
@@ -173,7 +173,7 @@ def test_a_job_of_a_lane_whose_keys_are_broken_is_left_to_its_lease_and_others_g
     bench.redis.set(delivery.taken.lane.jobs, FOREIGN)
     end, line = carried(bench, delivery)
     assert isinstance(end, GivenBack)
-    assert line["became"] == "left to its lease: Redis fails over the keys of its lane"
+    assert line["became"] == "left to its lease: the keys of its lane are broken"
     take = bench.take(1)
     assert take == [], "a lane whose keys are broken gives no job, so the vendor is not called again"
     bench.redis.delete(delivery.taken.lane.jobs)
@@ -204,7 +204,7 @@ def test_a_bug_in_a_job_that_another_worker_owns_changes_nothing(bench: Pipeline
 
     bench.answers = [lost]
     end, line = carried(bench, delivery)
-    assert (isinstance(end, GivenBack), line["became"]) == (True, "another worker's by now")
+    assert (isinstance(end, GivenBack), line["became"]) == (True, "taken by another worker")
     again = bench.take_of(delivery.taken.lane)
     assert again.taken.history == AttemptHistory(lost_deliveries=1)
     assert isinstance(bench.execute(again), Outcome)

@@ -9,7 +9,7 @@ import pytest
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import AttemptHistory, Take, Taken
 from streamstop._wire.messages import celery_message
-from streamstop_worker.pipeline.deliveries import Delivery, argument_of, deliveries
+from streamstop_worker.pipeline.deliveries import Delivery, deliveries, read_argument
 from tests.support.celery_messages import envelope
 from tests.support.hostile_messages import hostile_messages
 
@@ -32,7 +32,7 @@ def spoilt(**changes: Any) -> bytes:
 
 def test_the_argument_is_read_from_plain_and_base64_bodies() -> None:
     ours = celery_message("id", LANE, {"v": 1})
-    assert argument_of(ours.encode()) == {"v": 1}
+    assert read_argument(ours.encode()) == {"v": 1}
     theirs = envelope(LANE, "x")
     assert delivery(json.dumps(theirs).encode()).argument == delivery(spoilt()).argument
     by_name = spoilt(body=json.dumps([[], {"command": {"v": 1}}, None]), properties={})

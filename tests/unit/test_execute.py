@@ -161,7 +161,7 @@ def test_an_account_that_no_worker_has_may_come_and_one_that_another_has_is_left
     bench.known.publish({"elsewhere": "aliyun"})
     left = bench.execute(bench.publish(account="elsewhere"))
     assert isinstance(left, Deferral)
-    assert "another has" in left.reason
+    assert "another worker has" in left.reason
     assert bench.requests == []
 
 

@@ -69,8 +69,8 @@ class Bench:
             self.slots,
             book=lambda: book_of(parts.accounts),
             lease=LEASE,
-            on_ended=self.ended.append,
-            on_unseen=self.unseen.append,
+            on_ended_or_unserved=self.ended.append,
+            on_undelivered=self.unseen.append,
         )
         self.channel = Channel(self)
 

@@ -93,7 +93,7 @@ def test_a_step_of_a_shutdown_has_a_lease_of_its_own_before_it_begins(redis: Red
             secret=None,
             report=report,
             slots=Slots(1),
-            kept=SECOND,
+            record_ttl=SECOND,
             random=lambda: 0.0,
         )
         await control.execute(delivery, lambda: None)

@@ -112,8 +112,8 @@ def test_a_job_that_celery_knows_nothing_of_is_run_and_leaves_its_room() -> None
         stages.append(open_stage)
         rooms: list[int] = []
         open_stage.pool.on_room = lambda: rooms.append(open_stage.slots.room)
-        open_stage.consumer.on_task_request = lambda request: open_stage.pool.post(
-            lambda: open_stage.pool.carry_unseen(request.delivery)
+        open_stage.consumer.on_task_request = lambda request: open_stage.pool.run_in_loop(
+            lambda: open_stage.pool.run_without_request(request.delivery)
         )
         open_stage.deliver()
         open_stage.turn_until(lambda: rooms[-1:] == [10])
@@ -231,7 +231,7 @@ def test_a_worker_that_shuts_down_looks_for_no_more_jobs() -> None:
         looks: list[int] = []
         open_stage.pool.on_room = lambda: looks.append(1)
         open_stage.pool.stop()
-        open_stage.pool.read_mail()
+        open_stage.pool.run_calls()
         assert looks == []
         assert open_stage.slots.draining
 

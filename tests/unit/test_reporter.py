@@ -28,7 +28,7 @@ LANES = [Lane("live-cn", "live.StopMPUTask"), Lane("live-cn", "rtc.StopMPUTask")
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
-    monkeypatch.setattr(reporter, "AGAIN_S", (0.0, 0.0))
+    monkeypatch.setattr(reporter, "RETRY_DELAYS_S", (0.0, 0.0))
     with FakeRedis(server=FakeServer()) as redis, work(redis, tmp_path) as bench:
         yield bench
 
@@ -135,8 +135,8 @@ def test_each_job_of_a_batch_that_meets_a_bug_is_reported_by_itself(bench: Work,
     schedule.before = [kind("a fault of one of them"), kind("its own"), None]
 
     async def together() -> list[Any]:
-        waiting = [reporter._Waiting(ended(one), asyncio.get_running_loop().create_future()) for one in jobs]
-        await asyncio.to_thread(unsteady_reporter._make, waiting)
+        waiting = [reporter._Pending(ended(one), asyncio.get_running_loop().create_future()) for one in jobs]
+        await asyncio.to_thread(unsteady_reporter._send_batch, waiting)
         return await asyncio.gather(*(one.answer for one in waiting), return_exceptions=True)
 
     broken, well = bench.run(together())

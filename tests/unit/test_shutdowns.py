@@ -142,7 +142,7 @@ def test_a_status_that_cannot_be_asked_for_verifies_nothing(result: Result, stop
     answer = ended(result, STATUS_LANE, code="Denied", message="no permission")
     outcome = told(after(asked(stops=stops), None, answer, NOW))
     assert (outcome.result, outcome.code) == (Result.NOT_VERIFIED, "Denied")
-    assert outcome.message == "its status could not be asked for: no permission"
+    assert outcome.message == "its status could not be read: no permission"
 
 
 @pytest.mark.parametrize(("seconds", "again"), [(0, True), (29.9, True), (30, False), (31, False)])

@@ -20,7 +20,7 @@ from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
 from streamstop._wire.messages import celery_message
 from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop_worker.pipeline.deliveries import Delivery
-from streamstop_worker.pipeline.ends import LONGEST_LEFT, NEWER, End, GivenBack, StepDone
+from streamstop_worker.pipeline.ends import LONGEST_LEFT, NO_WORKER_DELAY, End, GivenBack, StepDone
 from streamstop_worker.pipeline.steps import THREADS, Steps
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
@@ -65,7 +65,7 @@ class Told:
             secret=secret,
             report=work.reporter.report,
             slots=work.slots,
-            kept=timedelta(days=1),
+            record_ttl=timedelta(days=1),
             random=lambda: 1.0,
         )
         self.shutdown = self.rooms.open("r", [], now=datetime.now(UTC), verify=False, callback=callback)
@@ -169,11 +169,11 @@ def test_a_step_that_this_worker_does_not_know_is_left_to_a_newer_one_and_then_e
     (queued,) = bench.redis.lrange(CALLBACKS.queue, 0, -1)
     bench.redis.delete(CALLBACKS.queue)
     bench.redis.lpush(CALLBACKS.queue, queued.replace(b'\\"callback\\"', b'\\"dance\\"'))
-    for _ in range(LONGEST_LEFT // NEWER):
+    for _ in range(LONGEST_LEFT // NO_WORKER_DELAY):
         deferral = told.deferred()
         assert "no step 'dance'" in deferral.reason
-        clock.advance(NEWER)
-    clock.advance(NEWER)
+        clock.advance(NO_WORKER_DELAY)
+    clock.advance(NO_WORKER_DELAY)
     assert told.deliver() == StepDone("dance")
     assert told.requests == []
     assert told.is_over()
@@ -229,7 +229,7 @@ def test_a_step_that_waits_for_its_turn_goes_back_when_the_worker_shuts_down(ben
 
     async def with_all_threads_busy() -> End:
         for _ in range(THREADS):
-            await told.steps.turns.acquire()
+            await told.steps.free_threads.acquire()
         step = asyncio.create_task(told.steps.execute(delivery, lambda: None))
         while not bench.slots._waiting:
             await asyncio.sleep(0)
