@@ -66,8 +66,9 @@ def test_every_setting_is_documented_and_every_documented_setting_is_read() -> N
 
 
 def test_every_log_line_that_asks_for_attention_is_documented() -> None:
-    documented = set(re.findall(r"^\| `([^`]+)` \|", page("reference/log-lines.md"), flags=re.MULTILINE))
-    assert logged() == documented
+    columns = re.findall(r"^\| (`[^|]+) \|", page("reference/log-lines.md"), flags=re.MULTILINE)
+    documented = {event for column in columns for event in re.findall(r"`([^`]+)`", column)}
+    assert logged() == documented - set(streamstop.Result)
 
 
 def logged() -> set[str]:
