@@ -223,7 +223,7 @@ def test_what_expired_before_it_was_accepted_is_an_error_that_says_that_nothing_
 
     rooms = connections(hands.client).rooms
     rooms._redis = Expires(port=hands.redis.connection_pool.connection_kwargs["port"])
-    with pytest.raises(QueueUnavailable, match="what was staged is gone: nothing was changed"):
+    with pytest.raises(QueueUnavailable, match="the staged commands are gone: nothing was changed"):
         hands.register(*range(SIZE))
     assert hands.client.room(ROOM).tasks == ()
 

@@ -26,7 +26,7 @@ from streamstop._core.lane_types import Take, Taken
 from streamstop._core.membership import Membership
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.batches import Batches
-from streamstop._redis.deadline import bound
+from streamstop._redis.deadline import install_deadline
 from streamstop._redis.errors import is_unreachable
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
@@ -87,7 +87,7 @@ class Parts(bootsteps.StartStopStep):
         """Make the parts, begin to sweep, and listen for SIGHUP."""
         pool: EventLoopPool = worker.pool
         settings, app = self.settings, worker.app
-        self._redis = redis = bound(app.backend.client)
+        self._redis = redis = install_deadline(app.backend.client)
         self.known_accounts = KnownAccounts(redis)
         self.lanes, self.schedule = Lanes(redis), Schedule(redis)
         self.shutdowns = Shutdowns(Rooms(redis, self.lanes), self.lanes, settings.verify_timeout)

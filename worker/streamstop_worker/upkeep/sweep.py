@@ -100,8 +100,8 @@ class Sweeper:
             for lane, jobs in swept.expired_leases.items():
                 _log.warning("leases ran out: jobs wait again", lane=lane.name, jobs=jobs)
             tell_broken(_log, swept.broken)
-            if swept.moved:
-                _log.warning("Redis' clock was set back: every lane is looked at again", lanes=swept.moved)
+            if swept.rescheduled:
+                _log.warning("Redis' clock was set back: every lane is looked at again", lanes=swept.rescheduled)
             if not swept.again:
                 break
             period = timedelta(0)
