@@ -220,7 +220,7 @@ def checked_stops(room: str, commands: Iterable[Command]) -> list[Command]:
             )
         if command.expires_in is not None:
             raise InvalidCommand(
-                f"command {number}: expires_in cannot be set in a room, because the room's shutdown ends it",
+                f"command {number}: expires_in cannot be set in a room: its stops run when the room is stopped",
                 field="expires_in",
             )
     return commands

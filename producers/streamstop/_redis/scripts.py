@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from streamstop._redis.assembly import Assembled, assemble, names
+if TYPE_CHECKING:
+    from streamstop._redis.assembly import Assembled
 
 _ERROR_LINE = re.compile(r"user_script:(\d+)")
 
@@ -19,7 +20,7 @@ class Script:
     itself. For `keys` that are passed, Redis checks the user's permission before the script begins.
     """
 
-    def __init__(self, redis: Redis, assembled: Assembled) -> None:
+    def __init__(self, redis: Redis, assembled: "Assembled") -> None:
         self._assembled = assembled
         self._registered: Any = redis.register_script(assembled.text)
 
@@ -39,4 +40,6 @@ class Script:
 
 def load(redis: Redis, folder: str) -> dict[str, Script]:
     """Return the scripts of a folder of ``lua/`` by name."""
+    from streamstop._redis.assembly import assemble, names  # a client that runs no script does not need it
+
     return {name.rpartition("/")[2]: Script(redis, assemble(name)) for name in names(folder)}
