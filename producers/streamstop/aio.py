@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from streamstop._core.commands import Command
+from streamstop._core.durations import wait_duration
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
@@ -23,7 +24,7 @@ from streamstop._core.progress import Progress, RoomView, ShutdownStatus
 from streamstop.client import Client
 from streamstop.dead_letters import DeadLetters
 from streamstop.errors import OutcomeTimeout, QueueUnavailable
-from streamstop.jobs import Job, duration
+from streamstop.jobs import Job
 from streamstop.operations import Operation
 from streamstop.outcomes import Deferral, Outcome
 from streamstop.shutdowns import Shutdown
@@ -68,7 +69,7 @@ class AsyncJob:
 
 @dataclass(frozen=True)
 class AsyncShutdown:
-    """One bulk stop of a room; see :class:`~streamstop.shutdown.Shutdown`."""
+    """One bulk stop of a room; see :class:`~streamstop.shutdowns.Shutdown`."""
 
     shutdown: Shutdown
     _client: "AsyncClient"
@@ -79,17 +80,17 @@ class AsyncShutdown:
         return self.shutdown.id
 
     async def progress(self) -> Progress:
-        """See :meth:`streamstop.shutdown.Shutdown.progress`."""
+        """See :meth:`streamstop.shutdowns.Shutdown.progress`."""
         return await self._client.calling(self.shutdown.progress)
 
     async def watch(self, timeout: float | timedelta | None = None) -> AsyncIterator[Progress]:
-        """See :meth:`streamstop.shutdown.Shutdown.watch`."""
+        """See :meth:`streamstop.shutdowns.Shutdown.watch`."""
         changes = self.shutdown.watch(timeout)
         while (progress := await self._client.waiting(partial(next, changes, None))) is not None:
             yield progress
 
     async def wait(self, timeout: float | timedelta | None = None) -> Progress:
-        """See :meth:`streamstop.shutdown.Shutdown.wait`."""
+        """See :meth:`streamstop.shutdowns.Shutdown.wait`."""
         # By watching, for a thread that watches is free again soon after its awaiter was cancelled.
         async for progress in self.watch(timeout):
             if progress.status is not ShutdownStatus.OPEN:
@@ -97,14 +98,14 @@ class AsyncShutdown:
         raise OutcomeTimeout(f"shutdown {self.id} is still open")
 
     async def outcomes(self) -> AsyncIterator[Outcome]:
-        """See :meth:`streamstop.shutdown.Shutdown.outcomes`."""
+        """See :meth:`streamstop.shutdowns.Shutdown.outcomes`."""
         outcomes = self.shutdown.outcomes()
         while page := await self._client.calling(lambda: list(islice(outcomes, _PAGE))):
             for outcome in page:
                 yield outcome
 
     async def cancel(self) -> bool:
-        """See :meth:`streamstop.shutdown.Shutdown.cancel`."""
+        """See :meth:`streamstop.shutdowns.Shutdown.cancel`."""
         return await self._client.calling(self.shutdown.cancel)
 
 
@@ -148,12 +149,12 @@ class AsyncClient:
     Arguments as :class:`~streamstop.client.Client`.
     """
 
-    def __init__(self, url: str | None = None, *, timeout: timedelta | None = None) -> None:
+    def __init__(self, url: str | None = None, *, timeout: float | timedelta | None = None) -> None:
         self.client = Client(url, timeout=timeout)
         # Waits have threads of their own, so that enqueueing never queues behind them.
         self._calls = ThreadPoolExecutor(max_workers=8, thread_name_prefix="streamstop")
         self._waits = ThreadPoolExecutor(max_workers=MOST_WAITS, thread_name_prefix="streamstop-wait")
-        self._failed_at = -math.inf
+        self._failed_at, self._failed_for = -math.inf, ""
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -168,7 +169,7 @@ class AsyncClient:
         self._waits.shutdown(wait=False, cancel_futures=True)
 
     async def enqueue(
-        self, operation: Operation, *, account: str, priority: int = 0, expires_in: timedelta | None = None
+        self, operation: Operation, *, account: str, priority: int = 0, expires_in: float | timedelta | None = None
     ) -> AsyncJob:
         """See :meth:`streamstop.client.Client.enqueue`."""
         call = partial(self.client.enqueue, operation, account=account, priority=priority, expires_in=expires_in)
@@ -181,7 +182,7 @@ class AsyncClient:
 
     def _turns(self, timeout: float | timedelta | None) -> Iterator[float | timedelta | None]:
         """Yield the timeouts of the turns that a wait is made of, so that a cancelled one soon leaves its thread."""
-        limit = duration(timeout)
+        limit = wait_duration(timeout)
         until = math.inf if limit is None else time.monotonic() + limit.total_seconds()
         while True:
             yield max(0.0, min(_TURN_S, until - time.monotonic()))
@@ -267,11 +268,11 @@ class AsyncClient:
         def run() -> _T:
             waited = time.monotonic() - asked_at
             if self._failed_at > asked_at and waited > self.client.timeout.total_seconds():
-                raise QueueUnavailable("Redis did not answer the calls before this one: nothing was sent")
+                raise QueueUnavailable(f"{self._failed_for}: nothing was sent", reason=self._failed_for)
             try:
                 result = call()
-            except QueueUnavailable:
-                self._failed_at = time.monotonic()
+            except QueueUnavailable as error:
+                self._failed_at, self._failed_for = time.monotonic(), error.reason or str(error)
                 raise
             self._failed_at = -math.inf
             return result

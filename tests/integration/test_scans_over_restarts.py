@@ -1,4 +1,4 @@
-"""A Redis that is restarted while a worker scans: to the new process the cursor of a scan means something else."""
+"""Redis restarts while a worker scans: the cursor of the scan is invalid for the new process."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def test_a_cancel_passes_over_no_job(scene: Scene, steps: int) -> None:
     assert before.ended == 0
 
     def cancelled() -> Iterator[int]:
-        yield from scene.shutdowns.take_back(scene.shutdown)
+        yield from scene.shutdowns.cancel_unclaimed(scene.shutdown)
         assert scene.held("ended") == [TASKS]
 
     scene.run(cancelled(), restart_after=steps)

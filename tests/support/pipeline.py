@@ -1,4 +1,4 @@
-"""The pipeline of a worker without Celery: a Redis in memory, real lanes and protocols, a vendor that is told."""
+"""The pipeline of a worker without Celery: a Redis in memory, real lanes and protocols, and a scripted vendor."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -116,7 +116,7 @@ class Pipeline(Work):
             transport=self.transport,
             report=self.reporter.report,
             slots=self.slots,
-            kept=timedelta(days=1),
+            record_ttl=timedelta(days=1),
             random=lambda: 0.0,
             is_revoked=self.revoked.__contains__,
             backoff=Backoff(attempts=3),

@@ -1,4 +1,4 @@
-"""What a worker says at its start of a Redis that can lose jobs; and that it starts whatever Redis tells."""
+"""At its start a worker warns of a Redis that can lose jobs; it starts whatever Redis reports."""
 
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ SAFE = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "e
 
 
 def said(redis: Redis) -> list[tuple[str, str]]:
-    """Return levels and lines."""
+    """Return levels and lines: the event and its fields."""
     structlog.reset_defaults()
     with capture_logs() as lines:
         check(redis)
-    return [(line["log_level"], line["event"]) for line in lines]
+    return [
+        (line.pop("log_level"), "; ".join([line.pop("event"), *(f"{key}: {value}" for key, value in line.items())]))
+        for line in map(dict, lines)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -30,14 +33,17 @@ def said(redis: Redis) -> list[tuple[str, str]]:
     [
         ({}, []),
         ({"appendfsync": "always"}, []),
-        ({"appendonly": "no", "save": "3600 1"}, ["loses what came since the last snapshot: set appendonly to yes"]),
-        ({"appendonly": "no"}, ["loses every job: set appendonly to yes"]),
-        ({"appendfsync": "no"}, ["can lose half a minute of jobs: set Redis' appendfsync to everysec or always"]),
-        ({"maxmemory-policy": "allkeys-lru"}, ["throws waiting jobs away when it is full"]),
-        ({"maxmemory-policy": "volatile-ttl"}, ["throws outcomes, rooms and shutdowns away when it is full"]),
+        ({"appendonly": "no", "save": "3600 1"}, ["set appendonly to yes; loses: jobs since the last snapshot"]),
+        ({"appendonly": "no"}, ["set appendonly to yes; loses: every job"]),
+        ({"appendfsync": "no"}, ["set appendfsync to everysec; loses: half a minute of jobs"]),
+        (
+            {"maxmemory-policy": "allkeys-lru"},
+            ["set maxmemory-policy to noeviction; policy: allkeys-lru; loses: waiting jobs"],
+        ),
+        ({"maxmemory-policy": "volatile-ttl"}, ["loses: outcomes, rooms and shutdowns"]),
         (
             {"maxmemory-policy": "allkeys-random", "appendonly": "no"},
-            ["set maxmemory-policy to noeviction (it is allkeys-random)", "set appendonly to yes"],
+            ["set maxmemory-policy to noeviction; policy: allkeys-random", "set appendonly to yes"],
         ),
     ],
 )
@@ -51,7 +57,7 @@ def test_each_setting_that_can_lose_jobs_is_one_warning_that_says_what_to_set(
     assert [word for word, (_, line) in zip(words, lines, strict=True) if word not in line] == []
 
 
-def test_what_redis_does_not_tell_is_one_line_at_info(real_redis: Redis) -> None:
+def test_settings_that_redis_does_not_report_are_one_line_at_info(real_redis: Redis) -> None:
     acl: Any = real_redis.execute_command
     acl("ACL", "SETUSER", "asks", "on", ">asks", "~*", "&*", "+@all", "-config")
     acl("ACL", "SETUSER", "knows", "on", ">knows", "~*", "&*", "+@all", "-config", "-info")
@@ -59,36 +65,37 @@ def test_what_redis_does_not_tell_is_one_line_at_info(real_redis: Redis) -> None
     try:
         with Redis(port=port, username="asks", password="asks") as redis:
             (level, line), (warned, _) = said(redis)
-            assert (level, line, warned) == ("info", "whether Redis keeps jobs on disk was not to be learnt", "warning")
+            unknown = "the persistence settings of Redis cannot be read; error: NoPermissionError"
+            assert (level, line, warned) == ("info", unknown, "warning")
         with Redis(port=port, username="knows", password="knows") as redis:
             with pytest.raises(NoPermissionError):
                 redis.info()
-            assert said(redis) == [("info", "how Redis is set up was not to be learnt")]
+            assert said(redis) == [("info", "the settings of Redis cannot be read; error: NoPermissionError")]
     finally:
         acl("ACL", "DELUSER", "asks", "knows")
 
 
 def test_a_replica_is_warned_of(real_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {**real_redis.info(), "role": "slave", "aof_enabled": 1}
-    monkeypatch.setattr(real_redis, "info", lambda: told)
+    info = {**real_redis.info(), "role": "slave", "aof_enabled": 1}
+    monkeypatch.setattr(real_redis, "info", lambda: info)
     assert [line for _, line in said(real_redis)] == [
-        "this Redis is a replica, and takes no job: name the primary, or the sentinels"
+        "Redis is a replica and refuses jobs: name the primary or the sentinels"
     ]
 
 
-def test_a_redis_that_is_gone_is_one_line_too() -> None:
+def test_a_redis_that_is_gone_is_reported_in_one_line() -> None:
     with Redis(port=free_port()) as redis:
-        assert said(redis) == [("info", "how Redis is set up was not to be learnt")]
+        assert said(redis) == [("info", "the settings of Redis cannot be read; error: ConnectionError")]
 
 
 @pytest.mark.parametrize(("version", "warned"), [("6.0.16", True), ("5.0.14", True), ("6.2.0", False), ("7.4", False)])
 def test_an_old_redis_is_warned_of(
     version: str, warned: bool, real_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {**real_redis.info(), "redis_version": version, "aof_enabled": 1}
-    monkeypatch.setattr(real_redis, "info", lambda: told)
+    info = {**real_redis.info(), "redis_version": version, "aof_enabled": 1}
+    monkeypatch.setattr(real_redis, "info", lambda: info)
     assert [line for _, line in said(real_redis)] == [
-        f"Redis is {version}: streamstop is made for 6.2 and later, and may fail"
+        f"Redis is older than 6.2 and may fail; version: {version}"
     ] * warned
 
 

@@ -66,18 +66,18 @@ def fails(_job_id: str) -> bool:
     raise RuntimeError("with a text that might quote anything")
 
 
-def test_a_bug_before_the_call_gives_the_job_back_once_and_then_sets_it_aside(bench: Pipeline) -> None:
+def test_a_bug_before_the_call_returns_the_job_once_and_then_makes_it_a_dead_letter(bench: Pipeline) -> None:
     delivery = bench.publish()
     bench.executor = replace(bench.executor, is_revoked=fails)
     end, line = carried(bench, delivery)
     assert isinstance(end, GivenBack)
-    assert (line["became"], line["bug"], line["bugs"]) == ("given back to its lane", "RuntimeError", 1)
+    assert (line["became"], line["bug"], line["bugs"]) == ("returned to its lane", "RuntimeError", 1)
     again = bench.take_of(delivery.taken.lane)
     assert again.taken.history == AttemptHistory(bugs=1)
     outcome, line = carried(bench, again)
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, outcome.message) == (Result.GAVE_UP, 0, f"{EVENT}: RuntimeError")
-    assert (line["became"], line["bugs"]) == ("set aside as a dead letter", 2)
+    assert (line["became"], line["bugs"]) == ("made a dead letter", 2)
     assert bench.recorded(delivery) == outcome
     (letter,) = letters(bench)
     assert letter.outcome == outcome
@@ -164,7 +164,7 @@ def test_an_end_whose_dead_letter_redis_fails_over_is_recorded_without_it(bench:
     outcome, line = carried(bench, delivery)
     assert isinstance(outcome, Outcome)
     assert (outcome, outcome.result) == (bench.recorded(delivery), Result.REFUSED)
-    assert (line["became"], len(bench.requests)) == ("its end is recorded, and nothing beside it", 1)
+    assert (line["became"], len(bench.requests)) == ("its outcome is recorded, and nothing else", 1)
     assert bench.lanes.view(delivery.taken.lane).in_flight == 0
 
 
@@ -173,14 +173,14 @@ def test_a_job_of_a_lane_whose_keys_are_broken_is_left_to_its_lease_and_others_g
     bench.redis.set(delivery.taken.lane.jobs, FOREIGN)
     end, line = carried(bench, delivery)
     assert isinstance(end, GivenBack)
-    assert line["became"] == "left to its lease: Redis fails over the keys of its lane"
+    assert line["became"] == "left to its lease: the keys of its lane are broken"
     take = bench.take(1)
     assert take == [], "a lane whose keys are broken gives no job, so the vendor is not called again"
     bench.redis.delete(delivery.taken.lane.jobs)
 
 
 @pytest.mark.parametrize("bad", [lambda: ResponseError("Error running script"), lambda: FileNotFoundError("x.lua")])
-def test_what_is_no_absence_of_redis_is_a_bug(bench: Pipeline, bad: Callable[[], Exception]) -> None:
+def test_an_exception_that_is_not_an_unreachable_redis_is_a_bug(bench: Pipeline, bad: Callable[[], Exception]) -> None:
     delivery, report = bench.publish(), bench.executor.report
     errors = [bad()]
 
@@ -195,7 +195,7 @@ def test_what_is_no_absence_of_redis_is_a_bug(bench: Pipeline, bad: Callable[[],
     assert (outcome.result, outcome, len(bench.requests)) == (Result.STOPPED, bench.recorded(delivery), 1)
 
 
-def test_a_bug_whose_job_is_anothers_by_now_changes_nothing(bench: Pipeline) -> None:
+def test_a_bug_in_a_job_that_another_worker_owns_changes_nothing(bench: Pipeline) -> None:
     delivery = bench.publish()
 
     def lost(_request: httpx.Request) -> httpx.Response:
@@ -204,7 +204,7 @@ def test_a_bug_whose_job_is_anothers_by_now_changes_nothing(bench: Pipeline) -> 
 
     bench.answers = [lost]
     end, line = carried(bench, delivery)
-    assert (isinstance(end, GivenBack), line["became"]) == (True, "another worker's by now")
+    assert (isinstance(end, GivenBack), line["became"]) == (True, "taken by another worker")
     again = bench.take_of(delivery.taken.lane)
     assert again.taken.history == AttemptHistory(lost_deliveries=1)
     assert isinstance(bench.execute(again), Outcome)

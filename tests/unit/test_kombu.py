@@ -1,4 +1,4 @@
-"""What is relied on inside kombu and Celery, by name: an upgrade that changes one fails here, and says which."""
+"""The internals of kombu and Celery that we rely on: an upgrade that changes one fails here and names it."""
 
 import inspect
 import socket
@@ -33,7 +33,7 @@ def parameters(function: Callable[..., Any]) -> list[str]:
     ("owner", "names"),
     [
         (kombu_redis.Channel, ["_brpop_start", "_brpop_read", "close", "_put", "queue_purge", "client", "do_restore"]),
-        (kombu_redis.Channel, ["_in_poll", "_brpop_sent_at", "ack_emulation", "active_queues"]),
+        (kombu_redis.Channel, ["_in_poll", "_brpop_sent_at", "ack_emulation", "active_queues", "_flush_brpop_reauth"]),
         (kombu_redis.SentinelChannel, ["_brpop_start", "_brpop_read", "close"]),
         (kombu_redis.Transport, ["Channel", "register_with_event_loop", "brpop_timeout"]),
         (virtual.Transport, ["_deliver"]),
@@ -50,13 +50,13 @@ def parameters(function: Callable[..., Any]) -> list[str]:
         (signals, ["task_received", "worker_shutting_down", "worker_ready"]),
     ],
 )
-def test_what_is_overridden_or_called_is_there(owner: Any, names: list[str]) -> None:
+def test_overridden_and_called_names_exist(owner: Any, names: list[str]) -> None:
     # A few are set for each object: kombu's hub has propagate_errors, its transport brpop_timeout.
     missing = [name for name in names if not hasattr(owner, name) and name not in inspect.getsource(owner)]
     assert missing == [], f"{owner.__name__} has no {missing} any more"
 
 
-def test_what_is_overridden_is_called_with_what_it_takes() -> None:
+def test_overridden_methods_have_the_parameters_that_we_expect() -> None:
     theirs: Any = kombu_redis.Channel
     assert parameters(theirs._brpop_start) == ["self", "timeout"]
     assert parameters(theirs._brpop_read) == ["self", "options"]
@@ -184,6 +184,37 @@ def test_a_consumer_waits_for_a_wake_and_takes_it(consuming: Consuming, real_red
     real_redis.lpush(WAKE, 1)
     while consuming.wakes == 1:
         consuming.hub.run_once()
+
+
+class Token:
+    """What a streaming credential provider gives each connection when the credentials change."""
+
+    def try_get(self, _field: str) -> str:
+        return "renewed"
+
+    def get_value(self) -> str:
+        return "secret"
+
+
+def test_a_renewed_token_is_sent_between_two_waits_for_a_wake(consuming: Consuming, real_redis: Redis) -> None:
+    while not consuming.channel._in_poll:
+        consuming.hub.run_once()
+    connection = consuming.channel.client.connection
+    real_redis.acl_setuser("renewed", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all"])
+    try:
+        connection.set_re_auth_token(Token())
+        real_redis.lpush(WAKE, 1)
+        while consuming.wakes == 0:
+            consuming.hub.run_once()
+        assert connection._re_auth_token is None
+        real_redis.lpush(WAKE, 1)
+        while consuming.wakes == 1:
+            consuming.hub.run_once()
+        assert consuming.channel.client.connection is connection
+        users = {client["user"] for client in real_redis.client_list()}
+        assert "renewed" in users
+    finally:
+        real_redis.acl_deluser("renewed")
 
 
 def test_a_message_is_delivered_with_its_tag_and_leaves_nothing_in_redis(

@@ -1,4 +1,4 @@
-"""Messages: a job as Celery and kombu read it, whatever its command holds."""
+"""Messages: Celery and kombu read every job that we write."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from kombu.transport.virtual import Message
 from streamstop._core.commands import TASK
 from streamstop._core.lane import Lane
 from streamstop._wire.messages import celery_message
-from streamstop_worker.pipeline.deliveries import argument_of
+from streamstop_worker.pipeline.deliveries import read_argument
 
 LANE = Lane("live-cn", "live.StopMPUTask")
 ARGUMENTS: list[dict[str, Any]] = [
@@ -58,9 +58,9 @@ def test_a_message_is_what_celery_would_publish(argument: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
-def test_what_is_put_in_comes_out(argument: dict[str, Any]) -> None:
+def test_an_argument_survives_the_message_unchanged(argument: dict[str, Any]) -> None:
     text = celery_message(LANE.new_job_id(), LANE, argument)
-    assert argument_of(text.encode()) == argument
+    assert read_argument(text.encode()) == argument
     with Connection("memory://") as connection:
         channel: Any = connection.channel()
         message: Any = Message(json.loads(text), channel=channel, accept=["application/json"])

@@ -1,6 +1,6 @@
-"""httpx requests over aiohttp's connections. httpx's own asynchronous pool costs several times the CPU of this one.
+"""aiohttp adapter: sends httpx requests through aiohttp's connections, for a fraction of the CPU of httpx's own pool.
 
-Not the package httpx-aiohttp: it re-quotes a signed query, sends aiohttp's own headers, and lets aiohttp repeat a GET.
+The package httpx-aiohttp does not fit: it quotes a signed query again, adds headers, and lets aiohttp retry a GET.
 """
 
 import asyncio
@@ -21,59 +21,59 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 CONNECT_TIMEOUT = timedelta(seconds=3)
-#: Shorter than the minute after which common load balancers close a connection that idles.
+#: Shorter than the minute after which common load balancers close an idle connection.
 KEEPALIVE = timedelta(seconds=30)
-#: Bytes of the status line, and of a header's line. aiohttp's own limits, written down because a test holds them.
+#: The most bytes of the status line and of a header's line. They are aiohttp's defaults; a test checks them.
 LONGEST_LINE = 8190
 MOST_HEADERS = 128
 
-# What aiohttp adds unless it is told not to. Host and Content-Length are httpx's.
+# Headers that aiohttp would add. httpx sets Host and Content-Length.
 _AUTOMATIC = ("accept", "accept-encoding", "user-agent", "content-type")
-#: A field's name as RFC 9110 has it, and what may not stand in a value.
+#: A header's name by RFC 9110, and the bytes that a value must not contain.
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass
 class Progress:
-    """How far a call has come; its caller passes one in ``request.extensions["progress"]``."""
+    """The progress of a call. The caller passes it in ``request.extensions["progress"]``."""
 
     deadline: asyncio.Timeout
-    #: When the call must be over, by the loop's clock.
+    #: When the call must end, by the loop's clock.
     ends_at: float
-    #: What it is when the time is up now.
+    #: The kind of timeout if the deadline expires now.
     late: type[httpx.TimeoutException] = httpx.ReadTimeout
-    #: When the request was written, by the monotonic clock in s. None: no byte of it was given to the connection.
+    #: When the request was written, by the monotonic clock in s. None: no byte was passed to the connection.
     sent_at: float | None = None
     _connecting: bool = False
 
     def connect(self) -> None:
-        """Give the connection its share of the time, once the host's name is resolved."""
+        """Shorten the deadline to the connection's timeout. Called when the host's name is resolved."""
         if not self._connecting and not self.deadline.expired():
             self._connecting = True
             by = asyncio.get_running_loop().time() + CONNECT_TIMEOUT.total_seconds()
             self.deadline.reschedule(min(self.ends_at, by))
 
     def connected(self) -> None:
-        """Give the rest of the call the rest of the time."""
+        """Restore the deadline of the whole call."""
         self.late = httpx.WriteTimeout
         if self._connecting and not self.deadline.expired():
             self.deadline.reschedule(self.ends_at)
 
     def sent(self) -> None:
-        """Note that the vendor may have the request from now on."""
+        """Record that the vendor may have received the request."""
         self.sent_at = monotonic()
 
 
-# aiohttp has no way to pass something of a request to the connector. Tasks that it starts for a call copy the context.
+# aiohttp cannot pass data of a request to the connector. The tasks that it starts for a call copy this context.
 _progress: ContextVar[Progress] = ContextVar("progress")
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends a request once and as it is: no redirect, cookie, proxy or retry, and no header but the request's own.
+    """Sends a request once and unchanged: no redirect, cookie, proxy, retry or added header.
 
-    It bounds no time: the caller cancels a call that takes too long. It raises httpx's exceptions; their texts hold
-    neither what was sent nor what the server has sent.
+    It sets no timeout: the caller cancels a call that takes too long. It raises httpx's exceptions. Their texts contain
+    neither the request nor the response.
     """
 
     def __init__(self, concurrency: int) -> None:
@@ -84,7 +84,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 limit=concurrency,
                 ssl=tls,
                 keepalive_timeout=KEEPALIVE.total_seconds(),
-                # In a thread, so that the deadline holds for a resolver that does not answer.
+                # In a thread, so that the deadline also bounds a resolver that does not answer.
                 resolver=aiohttp.ThreadedResolver(),
                 socket_factory=_open_socket,
             ),
@@ -101,7 +101,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`, whose content is bytes."""
+        """Send `request`. Its content must be bytes."""
         if self._session.closed:
             raise httpx.ConnectError("the transport is closed")
         if request.url.scheme not in {"http", "https"}:
@@ -112,7 +112,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         progress: Progress = request.extensions["progress"]
         _progress.set(progress)
         try:
-            url = _as_it_is(request.url)
+            url = _unquoted_url(request.url)
         except ValueError:
             raise httpx.InvalidURL("the address cannot be read") from None
         try:
@@ -125,9 +125,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             )
         except (httpx.TransportError, httpx.InvalidURL):
             raise
-        except Exception as error:  # noqa: BLE001  # what a server's bytes make a library raise is a fault of the call
+        except Exception as error:  # noqa: BLE001  # bytes of a server can make the library raise any error
             raise _fault(error, progress) from None
-        # The rest of the message is bytes in a coding that nobody here knows, however long.
+        # The body would be in an unknown coding and of unknown length.
         if response.headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
             response.close()
             raise httpx.RemoteProtocolError("the response's transfer encoding is unknown")
@@ -141,12 +141,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's body. A connection whose body was not read to its end is closed, not kept."""
+    """A response's body. If it was not read to its end, its connection is closed and not reused."""
 
     def __init__(self, response: aiohttp.ClientResponse, progress: Progress) -> None:
         self._response = response
         self._progress = progress
-        # aiohttp takes both from the response once the body is whole.
+        # aiohttp removes the connection from the response when the body is complete.
         self._protocol = response.connection.protocol if response.connection else None
         self._ends_with_connection = response.headers.keys().isdisjoint({"content-length", "transfer-encoding"})
 
@@ -169,7 +169,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A pool that tells a call's progress, and gives nobody a connection on which an answer already waits."""
+    """A connection pool that records a call's progress, and closes connections with unread bytes."""
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -179,7 +179,7 @@ class _Connector(aiohttp.TCPConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
-            # What a server sent unasked while the connection idled would pass for the answer to this request.
+            # Bytes that a server sent on the idle connection would be read as the response to this request.
             if protocol is not None and not protocol.should_close:
                 progress.connected()
                 return connection
@@ -193,7 +193,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Request(aiohttp.ClientRequest):
-    """A request that tells when it is written: aiohttp writes head and body at once, and its traces cost a tenth."""
+    """A request that records when it is written. aiohttp's own traces would cost a tenth more CPU."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         if not self.body:
@@ -206,7 +206,7 @@ class _Request(aiohttp.ClientRequest):
         self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
     ) -> None:
         progress = _progress.get()
-        # aiohttp writes to no connection that has closed since it was taken, so the head stays here too.
+        # aiohttp does not write to a connection that has closed since. Then the head was not sent either.
         written = not conn.closed
         if written:
             progress.sent()
@@ -216,7 +216,7 @@ class _Request(aiohttp.ClientRequest):
 
 
 async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a GET again: it does so by itself when a kept connection breaks."""
+    """Prevent aiohttp's automatic retry of a GET after a reused connection breaks."""
     try:
         return await send(request)
     except (aiohttp.ClientError, OSError) as error:
@@ -229,16 +229,16 @@ def _open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def _as_it_is(url: httpx.URL) -> URL:
+def _unquoted_url(url: httpx.URL) -> URL:
     if (url.port or 0) > 65535:
         raise ValueError("no such port")
     path, _, query = url.raw_path.decode().partition("?")
-    # Not from a string: what is signed may not be quoted anew, and a user's name would become a header.
+    # Not from a string: yarl would quote the signed query again, and turn a user name into a header.
     return URL.build(scheme=url.scheme, authority=url.netloc.decode(), path=path, query_string=query, encoded=True)
 
 
 def _fault(error: Exception, progress: Progress) -> httpx.TransportError | httpx.InvalidURL:
-    """Say what happened in httpx's words. Most texts of aiohttp repeat the address, our headers or the server's."""
+    """Return httpx's error for one of aiohttp, without its text: that may contain the address or headers."""
     match error:
         case aiohttp.ClientConnectorError():
             return httpx.ConnectError(str(error.os_error))
@@ -247,7 +247,7 @@ def _fault(error: Exception, progress: Progress) -> httpx.TransportError | httpx
         case aiohttp.ServerDisconnectedError():
             return httpx.RemoteProtocolError("the server has closed the connection without a response")
         case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
-            return httpx.RemoteProtocolError(f"the response is not valid or not whole ({_root(error)})")
+            return httpx.RemoteProtocolError(f"the response is not valid or not complete ({_root(error)})")
     kind: type[httpx.NetworkError]
     kind, text = httpx.ConnectError, f"no connection ({_root(error)})"
     if progress.sent_at is not None:

@@ -1,7 +1,7 @@
 """Health: whether a worker on this machine takes jobs. ``python -m streamstop_worker.health`` exits with 0 if so.
 
-It asks Redis which connections wait for jobs: those of this machine's workers have a name of their own. A ping by
-Celery's remote control would ask every worker, and take seconds.
+It asks Redis which connections wait for jobs. The connections of this machine's workers have their own name. A ping by
+Celery's remote control would ask every worker and take seconds.
 """
 
 import sys
@@ -19,25 +19,25 @@ from streamstop_worker.settings import WorkerSettings, client_name
 
 
 def takes_jobs(redis: Redis, within: timedelta) -> bool:
-    """Return whether a worker of this machine waits for jobs in this database, or did so `within` the last time.
+    """Return whether a worker of this machine has waited for jobs in this database `within` the given time.
 
-    Raises redis-py's errors where Redis does not answer.
+    Raises redis-py's errors.
     """
     info: Any = redis.client_info()
     connections: Any = redis.client_list()
-    # A worker waits in BLPOP for a wake, each second anew, and comes back to it whenever it has room for a job.
+    # A worker waits in BLPOP for a wake token, and repeats that every second while it has room for a job.
     return any(
-        (one["name"], one["cmd"], int(one["db"])) == (client_name(), "blpop", int(info["db"]))
-        and int(one["idle"]) <= within.total_seconds()
-        for one in connections
+        (client["name"], client["cmd"], int(client["db"])) == (client_name(), "blpop", int(info["db"]))
+        and int(client["idle"]) <= within.total_seconds()
+        for client in connections
     )
 
 
 def main() -> None:
-    """Exit with 0, or with what is wrong."""
+    """Exit with 0, or with a one-line message."""
     try:
         settings = RedisSettings.from_environ()
-        # Within two leases even a worker whose slots are all taken has had a free one.
+        # Within two leases, even a worker without room has had room once.
         within = 2 * WorkerSettings.from_environ().lease
         redis = open_redis(settings)
     except InvalidSettings as error:

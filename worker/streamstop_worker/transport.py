@@ -1,7 +1,7 @@
-"""The only place that talks HTTP: sends a signed request as it is, and returns what came back or a fault.
+"""Transport: sends a signed request over HTTP, and returns the response or a fault. No other module speaks HTTP.
 
-One rule: whatever the other side does, :meth:`Transport.send` is over when the time is up, and what it read is bounded.
-It takes no redirect, cookie or proxy, retries nothing, and adds nothing to a request but the lengths and two headers.
+The duration of :meth:`Transport.send` and the number of bytes that it reads are bounded, whatever the server does. It
+follows no redirect, uses no cookie or proxy, retries nothing, and adds only the length and two headers to a request.
 """
 
 import asyncio
@@ -18,31 +18,31 @@ from streamstop.operations import Meaning
 from streamstop_worker.aiohttp_adapter import AiohttpTransport, Progress
 from streamstop_worker.vendors.protocol import Answer, Request, Response
 
-#: Bytes of a body, before and after decompression; a vendor's longest reply is a page of a listing.
+#: The most bytes of a body, before and after decompression. A vendor's longest reply is a page of a listing.
 LONGEST_BODY = 1024 * 1024
-#: How long connections get to close.
+#: How long connections may take to close.
 _CLOSE_TIMEOUT = timedelta(seconds=2)
 
-# Plain bodies are asked for, so that nothing but a server that compresses unasked is inflated here.
+# "identity" requests plain bodies. Only a server that ignores this makes us decompress.
 _OUR_HEADERS = {"accept-encoding": "identity", "user-agent": f"streamstop/{version('streamstop')}"}
 
 
 class TransportFault(Exception):
-    """No whole response came; :attr:`answer` says so in the words of a vendor's answer: transient, with a code."""
+    """No complete response arrived. :attr:`answer` describes this like a vendor's transient answer, with a code."""
 
     def __init__(self, code: str, message: str, *, sent_at: float | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.answer = Answer(Meaning.TRANSIENT, code, message)
-        #: When the request was written, by the monotonic clock in s. None: the vendor cannot have got any of it.
+        #: When the request was written, by the monotonic clock in s. None: the vendor has received no byte of it.
         self.sent_at = sent_at
 
 
 class Transport:
-    """The connections of an event loop, made inside it. TLS certificates are verified.
+    """The connections of an event loop. Create it inside the loop. It verifies TLS certificates.
 
-    `timeout` bounds a whole call: the wait for a connection, the host's name, the connection (3 s at most), and the
-    request and the response to its last byte. `concurrency` is how many calls can have a connection at once.
-    `transport` is the test seam: its calls have the bounds on time and size, and no :attr:`Response.sent_at`.
+    `timeout` bounds a whole call: the wait for a free connection, the lookup of the host, the connection (3 s at most),
+    the request, and the response to its last byte. `concurrency` is the number of connections. Tests pass their own
+    `transport`. Its calls have the same bounds on time and size, but no :attr:`Response.sent_at`.
     """
 
     def __init__(self, timeout: timedelta, concurrency: int, transport: httpx.AsyncBaseTransport | None = None) -> None:
@@ -50,17 +50,17 @@ class Transport:
         self._transport = transport or AiohttpTransport(concurrency)
 
     async def send(self, request: Request) -> Response:
-        """Send `request` once, as it is. Redirects come back as they are, and bodies decompressed.
+        """Send `request` once and unchanged. Return redirects as they are, and decompress bodies.
 
-        A kept connection that the server has closed is a fault as well, and nothing is sent again: whether the request
-        came before the end cannot be seen from here. Only where no byte was written, `sent_at` says so.
+        A reused connection that the server has closed is a fault too. The request is not sent again, because the server
+        may have received it. If no byte was written, the fault's `sent_at` is None.
 
         Raises :class:`TransportFault`: ``PoolTimeout``, ``ConnectTimeout``, ``ConnectError``, ``WriteTimeout``,
         ``WriteError``, ``ReadTimeout``, ``ReadError``, ``RemoteProtocolError``, ``LocalProtocolError``,
         ``UnsupportedProtocol``, ``BodyTooLarge``, ``BadEncoding``, ``InvalidURL``.
         """
         seconds = self._timeout.total_seconds()
-        # Not by httpx.URL: it would stand in this frame, and shows the query.
+        # Not with httpx.URL: a traceback would show it with the query, which holds the signature.
         host = request.url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
         deadline = asyncio.timeout(seconds)
         progress = Progress(deadline, asyncio.get_running_loop().time() + seconds)
@@ -69,8 +69,8 @@ class Transport:
                 response = await _exchange(self._transport, request, progress)
             return replace(response, sent_at=progress.sent_at, secrets=request.secrets)
         except (TimeoutError, httpx.TransportError, httpx.InvalidURL, UnicodeError, zlib.error, _BodyTooLarge) as error:
-            code, message = _told(error, progress, seconds)
-        # Outside, so that the fault has no context: the errors beneath it hold the request.
+            code, message = _describe_fault(error, progress, seconds)
+        # Outside of the except block, so that the fault has no context: the error beneath it holds the request.
         if code != "InvalidURL":
             message = f"{host}: {message}"
         raise TransportFault(code, message, sent_at=progress.sent_at)
@@ -83,18 +83,18 @@ class Transport:
 
 
 class _BodyTooLarge(Exception):
-    """A body is longer than anything that a vendor sends."""
+    """A body is longer than LONGEST_BODY."""
 
 
-def _told(error: Exception, progress: Progress, seconds: float) -> tuple[str, str]:
-    """Return the code and the text of a fault, with nothing in it of what was sent or received."""
+def _describe_fault(error: Exception, progress: Progress, seconds: float) -> tuple[str, str]:
+    """Return the code and the text of a fault. The text contains nothing that was sent or received."""
     late = progress.late if isinstance(error, TimeoutError) else type(error)
     match error:
         case TimeoutError() | httpx.TimeoutException():
             missing = {"ConnectTimeout": "connection in time", "PoolTimeout": f"free connection within {seconds:g} s"}
             return late.__name__, f"no {missing.get(late.__name__, f'whole response within {seconds:g} s')}"
         case httpx.LocalProtocolError() | UnicodeError():
-            # Its text repeats the header that is wrong, and that may be the one with the token.
+            # The error's text repeats the invalid header, which may be the one with the token.
             return "LocalProtocolError", "the request is not valid HTTP"
         case httpx.InvalidURL():
             return "InvalidURL", "the address cannot be read"
@@ -122,12 +122,12 @@ async def _exchange(transport: httpx.AsyncBaseTransport, request: Request, progr
 
 
 async def _read(response: httpx.Response) -> bytes:
-    # Not httpx's own decoders: they inflate a chunk whole, and 64 KiB of gzip can be 64 MiB of zeros.
+    # Not with httpx's decoders: they decompress a whole chunk, and 64 KiB of gzip can become 64 MiB.
     compressed = response.headers.get("content-encoding", "").strip().lower() in {"gzip", "x-gzip", "deflate"}
     inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if compressed else None
     body = bytearray()
     received = 0
-    # An asynchronous transport's response has no other stream.
+    # The response of an asynchronous transport always has an asynchronous stream.
     async for chunk in cast("httpx.AsyncByteStream", response.stream):
         received += len(chunk)
         body += inflater.decompress(chunk, LONGEST_BODY + 1 - len(body)) if inflater else chunk

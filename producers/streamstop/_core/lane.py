@@ -22,7 +22,7 @@ def result_key(job_id: str) -> str:
 
 @dataclass(frozen=True, order=True)
 class Lane:
-    """An account and an operation: the unit of routing, pacing, pausing and fairness."""
+    """An account and an operation: the unit of routing, pacing, throttling and fairness."""
 
     account: str
     operation: str

@@ -1,4 +1,4 @@
-"""Consumer: Celery's consumer, which turns the deliveries of the intake into requests."""
+"""Consumer: Celery's consumer. It turns the deliveries of the intake into requests."""
 
 from collections.abc import Callable
 from functools import partial
@@ -36,7 +36,7 @@ class Consumer(CeleryConsumer):
     on_task_request: Callable[[Any], None]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        # Workers do not talk to each other. A late reply to mingle would stay in Redis.
+        # Workers need no messages from each other, and a late reply to mingle would stay in Redis.
         super().__init__(*arguments, **{**options, "without_mingle": True, "without_gossip": True})
         self._celerys_loop = self.loop
         self.loop = self._unending_loop
@@ -57,7 +57,7 @@ class Consumer(CeleryConsumer):
             raise ConnectionResetError("jobs could not be taken") from error
 
     def create_task_handler(self, *_arguments: Any) -> Callable[[Any], None]:
-        """Return the handler of messages. Each message stands for a delivery that the intake has just made."""
+        """Return the handler of messages. Each message stands for a delivery that the intake has just read."""
         intake: Intake = self.pool.intake
         channel = self.task_consumer.channel
         channel.on_wake = intake.on_wake

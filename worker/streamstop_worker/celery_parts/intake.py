@@ -1,4 +1,4 @@
-"""Intake: takes jobs for Celery's consumer, whenever one may be due and the worker has room."""
+"""Intake: takes jobs for Celery's consumer whenever one may be due and the worker has room."""
 
 import itertools
 import math
@@ -12,34 +12,34 @@ import structlog
 from streamstop._core.lane_types import Take
 from streamstop._redis.errors import error_code, reason
 from streamstop._redis.schedule import BATCH, Book, Schedule
-from streamstop_worker.pipeline.bugs import tell_broken
+from streamstop_worker.pipeline.bugs import log_broken_lanes
 from streamstop_worker.pipeline.deliveries import Delivery, deliveries
 from streamstop_worker.pipeline.slots import Slots
 
-#: How soon a worker looks again where Redis gave no answer, in s.
-_AGAIN_S = 1.0
-#: How long a worker that found nothing where it expected a job waits longer than it was told to, at first and at most.
-#: Where several share the lanes, one of them serves a lane's next slots, and the others need not ask: who has no more
-#: room wakes another, and the sweep wakes one where a lane is neglected.
-_LOST_S = 0.005
-_MOST_LOST_S = 1.0
+#: How long a worker waits after a failed take, in s.
+_RETRY_S = 1.0
+#: How much longer than until the next slot a worker waits after it found no job, at first and at most. Among several
+#: workers one then serves a lane's next slots, and the others do not ask in vain. A worker without room wakes another,
+#: and the sweep wakes one if a lane is late.
+_FIRST_EXTRA_S = 0.005
+_MOST_EXTRA_S = 1.0
 
 _log = structlog.get_logger("streamstop")
 
 
 class Channel(Protocol):
-    """What Celery's consumer is delivered to through."""
+    """Delivers messages to Celery's consumer."""
 
     @property
     def is_consuming(self) -> bool:
-        """Whether there is a consumer."""
+        """Whether a consumer is connected."""
 
     def deliver(self, headers: Mapping[str, Any], tag: str) -> None:
-        """Give it a message."""
+        """Deliver a message to the consumer."""
 
 
 class Intake:
-    """Runs in Celery's thread."""
+    """Takes jobs. It runs in Celery's thread."""
 
     def __init__(
         self,
@@ -48,114 +48,114 @@ class Intake:
         *,
         book: Callable[[], Book],
         lease: timedelta,
-        on_ended: Callable[[Take], None],
-        on_unseen: Callable[[Delivery], None],
+        on_ended_or_unserved: Callable[[Take], None],
+        on_undelivered: Callable[[Delivery], None],
     ) -> None:
-        """`on_ended` is given what was found ended, and the lanes that this worker cannot serve.
+        """`on_ended_or_unserved` receives each take that found ended jobs, or lanes that this worker cannot serve.
 
-        `on_unseen` is given each job that could not be told to Celery: it is taken all the same.
+        `on_undelivered` receives each job that was taken but could not be delivered to Celery's consumer.
         """
         self._schedule = schedule
         self._slots = slots
         self._book = book
         self._lease = lease
-        self._on_ended = on_ended
-        self._on_unseen = on_unseen
-        self._lost_s = 0.0
-        #: Whether producers may have put jobs into lanes since the last look. Kept while there is no room to look.
-        self._may_be_new = True
+        self._on_ended_or_unserved = on_ended_or_unserved
+        self._on_undelivered = on_undelivered
+        self._extra_s = 0.0
+        #: Whether producers may have put jobs into lanes since the last take.
+        self._may_have_arrivals = True
         self._tags = itertools.count()
-        #: Jobs that Celery's consumer was given, by their delivery tag, until it makes requests of them.
+        #: Deliveries by tag, until Celery's consumer makes a request of each.
         self.delivered: dict[str, Delivery] = {}
         self._channel: Channel | None = None
         self._hub: Any = None
         self._timer: Any = None
-        #: When a lane is due, by the monotonic clock in s.
+        #: When the next lane is due, by the monotonic clock in s.
         self._due_at = 0.0
 
     def connect(self, channel: Channel, hub: Any) -> None:
-        """Deliver to a consumer that has just connected, and look what is due."""
+        """Deliver to a consumer that has just connected, and take jobs at once."""
         self._channel, self._hub = channel, hub
-        self._plan(time.monotonic())
+        self._take_at(time.monotonic())
 
     def on_wake(self) -> None:
-        """Take: a producer has put jobs into lanes, or another worker leaves some."""
-        self._lost_s = 0.0
-        self._may_be_new = True
-        self._look()
+        """Take jobs: a producer has put some into lanes, or another worker has no room for more."""
+        self._extra_s = 0.0
+        self._may_have_arrivals = True
+        self._take_if_room()
 
     def on_room(self) -> None:
-        """Take, if jobs are due for which there was no room."""
+        """Take jobs if some are due that the worker had no room for."""
         if self._slots.room > 0 and time.monotonic() >= self._due_at:
-            self._look()
+            self._take_if_room()
 
     def due_in(self, wait: timedelta) -> None:
-        """Take when `wait` is over, or earlier if that was planned."""
+        """Take jobs after `wait`, unless an earlier take is scheduled."""
         at = time.monotonic() + wait.total_seconds()
         if at < self._due_at:
-            self._lost_s = 0.0
-            self._plan(at)
+            self._extra_s = 0.0
+            self._take_at(at)
 
-    def _look(self) -> None:
+    def _take_if_room(self) -> None:
         room, channel = self._slots.room, self._channel
         if room <= 0 or channel is None or not channel.is_consuming:
-            self._due_at = 0.0  # on_room looks as soon as there is some
+            self._due_at = 0.0  # on_room takes as soon as there is room
             return
         try:
             at = self._take(room, channel)
         except Exception as error:
-            self._plan(time.monotonic() + _AGAIN_S)  # whoever hears of the error, there is a next time
+            self._take_at(time.monotonic() + _RETRY_S)
             if error_code(error) is None:
-                raise  # Celery's consumer logs it, and connects anew
-            _log.warning("Redis gives no jobs", reason=reason(error))
+                raise  # Celery's consumer logs it and reconnects
+            _log.warning("taking jobs failed and is retried in a second", reason=reason(error))
         else:
             if at is None:
                 self._due_at = math.inf
             else:
-                self._plan(at)
+                self._take_at(at)
 
     def _take(self, room: int, channel: Channel) -> float | None:
-        """Take up to `room` jobs; return when to look again, None: when somebody says so."""
-        arrivals, asked_at = self._may_be_new, time.monotonic()
+        """Take up to `room` jobs. Return when to take again; None: on the next wake token."""
+        arrivals, asked_at = self._may_have_arrivals, time.monotonic()
         take = self._schedule.take(room, lease=self._lease, book=self._book(), arrivals=arrivals, full=room <= BATCH)
-        self._may_be_new = False
+        self._may_have_arrivals = False
         taken_at = time.monotonic()
-        tell_broken(_log, take.broken)
+        log_broken_lanes(_log, take.broken)
         for delivery in deliveries(take, asked_at=asked_at, taken_at=taken_at):
             self._slots.take()
-            if not self._is_delivered(delivery, channel):
-                self._on_unseen(delivery)
+            if not self._deliver(delivery, channel):
+                self._on_undelivered(delivery)
         if take.ended or take.unserved_lanes:
-            self._on_ended(take)
+            self._on_ended_or_unserved(take)
         if take.jobs:
-            self._lost_s = 0.0
+            self._extra_s = 0.0
         elif not arrivals:
-            self._lost_s = min(max(2 * self._lost_s, _LOST_S), _MOST_LOST_S)
-        return None if take.next_in is None else taken_at + take.next_in.total_seconds() + self._lost_s
+            self._extra_s = min(max(2 * self._extra_s, _FIRST_EXTRA_S), _MOST_EXTRA_S)
+        return None if take.next_in is None else taken_at + take.next_in.total_seconds() + self._extra_s
 
-    def _is_delivered(self, delivery: Delivery, channel: Channel) -> bool:
-        """Give a job to Celery's consumer; whether it reached the pool."""
+    def _deliver(self, delivery: Delivery, channel: Channel) -> bool:
+        """Deliver a job to Celery's consumer. Return whether the consumer made a request of it."""
         tag = str(next(self._tags))
         self.delivered[tag] = delivery
         try:
             channel.deliver({}, tag)
-        except Exception:  # noqa: BLE001  # what a foreign message says of itself, Celery may be unable to read
-            _log.exception("Celery cannot be told of a job", job_id=delivery.taken.job_id)
+        except Exception:  # noqa: BLE001  # Celery may be unable to read the headers of a foreign message
+            _log.exception("Celery cannot read a job; it runs without events", job_id=delivery.taken.job_id)
             is_delivered = False
         else:
             is_delivered = tag not in self.delivered
         self.delivered.pop(tag, None)
         return is_delivered
 
-    def _plan(self, at: float) -> None:
-        """Look again at a moment, by the monotonic clock in s."""
+    def _take_at(self, at: float) -> None:
+        """Schedule the next take for the moment `at`, by the monotonic clock in s."""
         self._due_at = at
         if self._hub is None:
-            return  # connect looks
+            return  # connect schedules a take
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._hub.call_later(max(0.0, at - time.monotonic()), self._on_time)
 
     def _on_time(self) -> None:
         self._timer = None
-        self._look()
+        self._take_if_room()

@@ -70,7 +70,7 @@ def refuse_options(worker: Any) -> None:
 def leave(worker: Any, why: str) -> NoReturn:
     """Exit because the worker cannot start. A log file gets the reason too: a daemon's stderr is not read."""
     if worker.logfile:
-        _log.critical(why)
+        _log.critical("the worker cannot start", reason=why)
     sys.exit(f"streamstop: {why}")
 
 

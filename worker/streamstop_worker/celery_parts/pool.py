@@ -1,7 +1,7 @@
 """Pool: a Celery pool that is one event loop in a thread. A job that waits for its slot costs nothing.
 
-Celery's own thread takes jobs and hears of their ends; the loop's thread runs them. What one has to tell the other
-goes through a mailbox, many at a time.
+Celery's thread takes jobs and sends the events of their ends. The loop's thread runs the jobs. Each thread calls the
+other through a mailbox, in batches.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ from celery.worker import state
 from streamstop_worker.celery_parts.mailbox import Mailbox
 from streamstop_worker.celery_parts.request import JobRequest
 from streamstop_worker.celery_parts.signals import TaskSignals
-from streamstop_worker.pipeline.bugs import tell
+from streamstop_worker.pipeline.bugs import log_error
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End
 from streamstop_worker.pipeline.slots import Slots
 
-#: How long a worker that shuts down waits for its last reports, in s.
-PATIENCE_S = 330
-#: How long a worker that shuts down cold waits until what it has not sent is back in its lane, in s.
-COLD_PATIENCE_S = 3
+#: How long a warm shutdown waits for the last reports, in s.
+WARM_TIMEOUT_S = 330
+#: How long a cold shutdown waits until the unsent jobs are back in their lanes, in s.
+COLD_TIMEOUT_S = 3
 
 _log = structlog.get_logger("streamstop")
 
-#: Runs a delivery; calls back right before the vendor is called.
+#: Runs a delivery. It calls its second argument right before the vendor.
 Runner = Callable[[Delivery, Callable[[], None]], Coroutine[Any, Any, End]]
 
 
@@ -53,11 +53,12 @@ class EventLoopPool(BasePool):
 
     def on_start(self) -> None:
         """Start the loop's thread, and wait until it runs."""
-        #: For Celery's thread, and for the loop's.
-        self._mail, self._posted = Mailbox(self._ring), Mailbox(self._call_loop)
-        self._bell, self._rung = socket.socketpair()
-        self._bell.setblocking(False)
-        self._rung.setblocking(False)
+        self._calls_to_celery = Mailbox(self._notify_celery_thread)
+        self._calls_to_loop = Mailbox(self._notify_loop)
+        # A byte on this pair of sockets wakes Celery's event loop.
+        self._notify_socket, self._wake_socket = socket.socketpair()
+        self._notify_socket.setblocking(False)
+        self._wake_socket.setblocking(False)
         self._tasks: set[asyncio.Task[None]] = set()
         self.loop = _new_loop()
         started = threading.Event()
@@ -67,8 +68,8 @@ class EventLoopPool(BasePool):
         started.wait()
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Have Celery's loop look into the mailbox when there is mail."""
-        hub.add_reader(self._rung, self.read_mail)
+        """Let Celery's event loop run the calls of the mailbox when a byte arrives."""
+        hub.add_reader(self._wake_socket, self.run_calls)
 
     def on_apply(  # as Celery calls it
         self,
@@ -81,51 +82,51 @@ class EventLoopPool(BasePool):
         error_callback: Callable[..., None],
         **_options: Any,
     ) -> None:
-        """Run a request in the loop; its callbacks are called in Celery's thread."""
+        """Run a request in the loop. Its callbacks run in Celery's thread."""
         (request,) = args
-        self.post(lambda: self._carry(request, accept_callback, callback, error_callback))
+        self.run_in_loop(lambda: self._run_request(request, accept_callback, callback, error_callback))
 
-    def post(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def run_in_loop(self, make_coroutine: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a coroutine in the loop."""
-        self._posted.put(lambda: self._begin(make))
+        self._calls_to_loop.put(lambda: self._start_task(make_coroutine))
 
-    def tell(self, news: Callable[[], None]) -> None:
-        """Have something called in Celery's thread."""
-        self._mail.put(news)
+    def run_in_celery_thread(self, call: Callable[[], None]) -> None:
+        """Run a call in Celery's thread."""
+        self._calls_to_celery.put(call)
 
-    def read_mail(self) -> None:
-        """Call what there is to call."""
+    def run_calls(self) -> None:
+        """Run the calls that the loop's thread has made to Celery's thread."""
         with suppress(BlockingIOError):
-            self._rung.recv(4096)  # first: a bell that rings from here on is heard again
-        self._mail.read()
+            self._wake_socket.recv(4096)  # before the read, so that a byte for a later call stays in the socket
+        self._calls_to_celery.read()
         if self.on_room is not None:
             self.on_room()
 
     def on_stop(self) -> None:
-        """Take nothing more, and give back what is not sent. Let the calls end and be told; in a cold shutdown do not.
+        """Take no more jobs, and return the unsent ones. Wait for the calls under way, unless the shutdown is cold.
 
-        A worker also comes here without a signal, by ``celery control shutdown``.
+        ``celery control shutdown`` leads here without a signal to the process.
         """
         self.on_room = None
         self.loop.call_soon_threadsafe(self.slots.drain)
-        until = time.monotonic() + (COLD_PATIENCE_S if state.should_terminate else PATIENCE_S)
-        while self._is_needed() and time.monotonic() < until:
-            self.read_mail()
+        deadline = time.monotonic() + (COLD_TIMEOUT_S if state.should_terminate else WARM_TIMEOUT_S)
+        while self._has_work() and time.monotonic() < deadline:
+            self.run_calls()
             time.sleep(0.005)
-        self.read_mail()
+        self.run_calls()
         self._end_loop()
 
-    def _is_needed(self) -> bool:
+    def _has_work(self) -> bool:
         if not self._thread.is_alive():
-            return False  # nothing can end any more
+            return False  # no job can end any more
         return (self.slots.unsent if state.should_terminate else self.slots.under_way) > 0
 
     def on_terminate(self) -> None:
-        """Leave what is under way to its leases."""
+        """End the loop. Other workers take the jobs under way after their leases."""
         self._end_loop()
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:
-        """Do nothing: a call that is made is made."""
+        """Do nothing: a call under way is not interrupted."""
 
     def _get_info(self) -> dict[str, Any]:
         return {
@@ -135,57 +136,56 @@ class EventLoopPool(BasePool):
             "loop": type(self.loop).__module__,
         }
 
-    def _begin(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start what was posted; in the loop's thread."""
-        task = self.loop.create_task(make())
+    def _start_task(self, make_coroutine: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self.loop.create_task(make_coroutine())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _call_loop(self) -> None:
-        self.loop.call_soon_threadsafe(self._posted.read)
+    def _notify_loop(self) -> None:
+        self.loop.call_soon_threadsafe(self._calls_to_loop.read)
 
-    async def _carry(
+    async def _run_request(
         self,
         request: JobRequest,
         on_accepted: Callable[..., None],
         on_ended: Callable[..., None],
-        on_broken: Callable[..., None],
+        on_error: Callable[..., None],
     ) -> None:
-        began = time.monotonic()
+        started_at = time.monotonic()
         signals = TaskSignals(request)
 
         def on_call() -> None:
-            at = time.monotonic()
-            self.tell(lambda: on_accepted(os.getpid(), at))
+            called_at = time.monotonic()
+            self.run_in_celery_thread(lambda: on_accepted(os.getpid(), called_at))
             signals.begin()
 
         try:
             end = await self.run(request.delivery, on_call)
-            runtime_s = time.monotonic() - began
+            runtime_s = time.monotonic() - started_at
             signals.end(end, runtime_s)
-            self._mail.add(lambda: on_ended(end, runtime_s))
-        except Exception as error:  # noqa: BLE001  # whatever it is, Celery must hear that the job is over here
-            _tell_left(error, request.id)
-            broken: BaseException = error
-            signals.fail(broken)
-            self._mail.add(lambda: on_broken(broken))
+            self._calls_to_celery.add(lambda: on_ended(end, runtime_s))
+        except Exception as error:  # noqa: BLE001  # after any error Celery must release the request
+            _log_left_to_lease(error, request.id)
+            caught: BaseException = error
+            signals.fail(caught)
+            self._calls_to_celery.add(lambda: on_error(caught))
         finally:
             self.slots.end()
-            self._mail.ring()  # after the end, so that whoever reads the mail finds the room
+            self._calls_to_celery.ring()  # after slots.end, so that on_room finds the free place
 
-    async def carry_unseen(self, delivery: Delivery) -> None:
-        """Run a delivery that Celery knows nothing of."""
+    async def run_without_request(self, delivery: Delivery) -> None:
+        """Run a delivery for which Celery has no request."""
         try:
             await self.run(delivery, lambda: None)
-        except Exception as error:  # noqa: BLE001  # nobody else would hear of it
-            _tell_left(error, delivery.taken.job_id)
+        except Exception as error:  # noqa: BLE001  # no caller receives it
+            _log_left_to_lease(error, delivery.taken.job_id)
         finally:
             self.slots.end()
-            self._mail.ring()
+            self._calls_to_celery.ring()
 
-    def _ring(self) -> None:
-        with suppress(BlockingIOError):  # it rings already
-            self._bell.send(b"\0")
+    def _notify_celery_thread(self) -> None:
+        with suppress(BlockingIOError):  # the socket is full of bytes that wake it anyway
+            self._notify_socket.send(b"\0")
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -197,9 +197,8 @@ class EventLoopPool(BasePool):
             self._thread.join(timeout=5)
 
 
-def _tell_left(error: Exception, job_id: str) -> None:
-    left = "left to its lease"
-    tell(_log, error, unreachable=f"a job is {left}", became=left, job_id=job_id)
+def _log_left_to_lease(error: Exception, job_id: str) -> None:
+    log_error(_log, error, unreachable="a job is left to its lease", became="left to its lease", job_id=job_id)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -1,4 +1,4 @@
-"""Request: a job as Celery sees it, so that its tools tell the truth: inspect, events, Flower, revoke."""
+"""Request: a job as a request of Celery, so that inspect, events, Flower and revoke work."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,36 +12,36 @@ from streamstop_worker.pipeline.ends import End, StepDone
 
 
 class JobRequest(Request):
-    """Celery's request, whose delivery is run by the event loop of the pool instead of by a tracer."""
+    """Celery's request. The pool's event loop runs its delivery instead of Celery's tracer."""
 
     delivery: Delivery
-    #: Returns the dispatcher of events that is connected now; the one at the request's beginning may be gone.
+    #: Returns the current dispatcher of events. A reconnection replaces the dispatcher.
     dispatcher: Callable[[], Any]
     _context: Any  # Celery's types know none of these
     args: Any
     kwargs: Any
 
-    def execute_using_pool(self, pool: Any, **_options: Any) -> None:  # type: ignore[override]  # nobody reads it
-        """Hand the delivery to the pool. Whether the job was revoked is asked there, also right before its call."""
+    def execute_using_pool(self, pool: Any, **_options: Any) -> None:  # type: ignore[override]  # its result is not used
+        """Pass the delivery to the pool. The pipeline checks whether the job is revoked, also right before its call."""
         pool.apply_async(
-            None, (self,), accept_callback=self.on_accepted, callback=self.on_ended, error_callback=self.on_broken
+            None, (self,), accept_callback=self.on_accepted, callback=self.on_ended, error_callback=self.on_error
         )
 
     def terminate(self, pool: Any, signal: Any = None) -> None:  # as Celery calls it
-        """Do nothing: a job that was revoked is not called; a call that is made is made."""
+        """Do nothing: a call under way is not interrupted. The pipeline does not call a revoked job."""
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  # as Celery calls it
-        """Send an event, through the connection that there is now."""
+        """Send an event through the current connection."""
         dispatcher = self.dispatcher()
         if dispatcher is not None and dispatcher.enabled and self.task.send_events:
             dispatcher.send(type, uuid=self.id, **fields)
 
     def on_ended(self, end: End, runtime_s: float) -> None:
-        """Tell what the report has told Redis."""
+        """Send the event of an end that Redis has recorded."""
         match end:
             case Outcome() if end.ok:
                 state.task_ready(self, successful=True)
-                self.send_event("task-succeeded", result=_shown(end), runtime=runtime_s)
+                self.send_event("task-succeeded", result=_describe(end), runtime=runtime_s)
             case StepDone(step):
                 state.task_ready(self, successful=True)
                 self.send_event("task-succeeded", result=step, runtime=runtime_s)
@@ -50,7 +50,7 @@ class JobRequest(Request):
                 self.send_event("task-revoked", terminated=False, signum=None, expired=False)
             case Outcome():
                 state.task_ready(self)
-                self.send_event("task-failed", exception=f"JobFailed({_shown(end)})", traceback="")
+                self.send_event("task-failed", exception=f"JobFailed({_describe(end)})", traceback="")
             case Deferral():
                 state.task_ready(self)
                 self.send_event("task-retried", exception=f"JobDeferred({end.reason!r})", traceback="")
@@ -59,13 +59,13 @@ class JobRequest(Request):
                 self.send_event("task-rejected", requeue=True)
         self.acknowledge()
 
-    def on_broken(self, error: BaseException) -> None:
-        """Tell that the job was left to its lease."""
+    def on_error(self, error: BaseException) -> None:
+        """Send the event of a job that is left to its lease."""
         state.task_ready(self)
-        self.send_event("task-retried", exception=f"{type(error).__name__}: its lease brings it back", traceback="")
+        self.send_event("task-retried", exception=f"{type(error).__name__}: taken again after its lease", traceback="")
         self.acknowledge()
 
 
-def _shown(outcome: Outcome) -> str:
+def _describe(outcome: Outcome) -> str:
     parts = (outcome.result.value, outcome.code, outcome.message)
     return ": ".join(part for part in parts if part)

@@ -26,9 +26,11 @@ class _LaneChannel:
     connection: Any
     connection_errors: tuple[type[Exception], ...]
     brpop_timeout: float
-    active_queues: list[str]
     closed: bool
-    _active_queues: list[str]
+    #: The queues with a consumer, without those of broadcasts. QUEUE is never one of a broadcast.
+    active_queues: list[str]
+    #: Sends the ``AUTH`` of a token that a credential provider has renewed. Never raises.
+    _flush_brpop_reauth: Callable[[], None]
 
     #: kombu must not put taken jobs back: the sweep does, when a lease ends.
     do_restore = False
@@ -42,7 +44,7 @@ class _LaneChannel:
     @property
     def is_consuming(self) -> bool:
         """Whether a consumer is connected."""
-        return self.connection is not None and not self.closed and QUEUE in self._active_queues
+        return self.connection is not None and not self.closed and QUEUE in self.active_queues
 
     def deliver(self, headers: Mapping[str, Any], tag: str) -> None:
         """Deliver a message with `headers` to Celery's consumer."""
@@ -73,6 +75,8 @@ class _LaneChannel:
             raise
         finally:
             self._in_poll = None
+            # As in kombu: only now is no reply pending on this connection, which is never returned to the pool.
+            self._flush_brpop_reauth()
         if not wake or self.on_wake is None:
             raise Empty
         self.on_wake()

@@ -1,4 +1,4 @@
-"""When a job that met a transient fault may try again: exponential backoff with full jitter. Pure: chance is given.
+"""Backoff: how long a job waits after a transient fault: exponential, with full jitter. Pure: the caller gives chance.
 
 Full jitter spreads the jobs that failed together over the whole delay, so they do not come back together.
 Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
@@ -11,20 +11,20 @@ from datetime import timedelta
 
 @dataclass(frozen=True)
 class Backoff:
-    """A ceiling that doubles from `base` up to `cap`, and below it a delay by chance."""
+    """A random delay below a ceiling, which doubles from `base` up to `cap` with each attempt."""
 
     base: timedelta = timedelta(seconds=1)
     cap: timedelta = timedelta(seconds=60)
-    #: Calls that a job may make in all, the first included.
+    #: How many calls a job may make, including the first.
     attempts: int = 8
 
     def delay(self, attempt: int, random: Callable[[], float]) -> timedelta | None:
-        """Return how long a job waits whose call number `attempt`, counted from 1, has failed; None: give up.
+        """Return how long a job waits after its call number `attempt`, counted from 1, has failed. None: give up.
 
-        `random` returns a number from 0 to below 1, such as :func:`random.random`.
+        `random` returns a number from 0 to below 1, like :func:`random.random`.
         """
         if attempt >= self.attempts:
             return None
-        # 2**1000 is a float still; the cap is reached long before.
+        # A float holds 2**1000 and little more; the cap is reached long before.
         ceiling = min(self.cap.total_seconds(), self.base.total_seconds() * 2.0 ** min(max(attempt - 1, 0), 1000))
         return timedelta(seconds=random() * ceiling)

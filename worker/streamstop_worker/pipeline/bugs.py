@@ -1,7 +1,8 @@
-"""Bugs: what becomes of a job whose handling met an error that nobody expected, or that Redis fails over.
+"""Bugs: releases a job whose handling raised an unexpected error, or an error of Redis that a retry does not mend.
 
-The job is given back once, for another worker may not meet the bug. The second time it becomes a dead letter. So the
-vendor is called twice at most. An end that was decided is recorded at once, without what Redis fails over.
+After the first bug the job returns to its lane, because another worker may not meet the bug. After the second it
+becomes a dead letter. So the vendor is called twice at most. If the job's outcome was decided already, it is recorded
+at once, without the parts of the report that fail.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,94 +17,94 @@ from streamstop._redis.errors import bug, is_unreachable, reason
 from streamstop._wire.reports import Ended, Released, Report
 from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome, Result
-from streamstop_worker.pipeline.conclude import Handling, Reporting, ended_of, outcome_of
-from streamstop_worker.pipeline.ends import End, GivenBack, uncalled
+from streamstop_worker.pipeline.conclude import Handling, Reporting, build_outcome, build_report
+from streamstop_worker.pipeline.ends import End, GivenBack, end_without_call
 from streamstop_worker.shutdowns.verify import member_result_of
 
-#: How often a job's handling may meet a bug before the job is set aside.
+#: After so many bugs a job becomes a dead letter.
 MOST_BUGS = 2
-#: What is logged of each, with the traceback and what became of the job.
+#: The log event of every bug. Its line has the traceback, and `became` says what happened to the job.
 EVENT = "this is a bug in streamstop"
 
 
 @dataclass(frozen=True)
-class _Way:
-    """One way to let go of a job. It may meet a bug too: the next one asks less of Redis."""
+class _Fallback:
+    """One way to release a job. If its report raises an error too, the next fallback asks less of Redis."""
 
     became: str
     report: Callable[[], Report]
     end: End
 
 
-def tell(log: Any, error: Exception, *, unreachable: str, became: str, **what: object) -> None:
-    """Log an error that nobody else hears of: as the event `unreachable`, or as a bug with its traceback."""
+def log_error(log: Any, error: Exception, *, unreachable: str, became: str, **fields: object) -> None:
+    """Log an error that no caller receives: the event `unreachable` if Redis is unreachable, otherwise a bug."""
     if is_unreachable(error):
-        log.warning(unreachable, reason=reason(error), **what)
+        log.warning(unreachable, reason=reason(error), **fields)
     else:
-        log.error(EVENT, became=became, bug=bug(error), exc_info=error, **what)
+        log.error(EVENT, became=became, bug=bug(error), exc_info=error, **fields)
 
 
-def tell_broken(log: Any, lanes: Mapping[Lane, str]) -> None:
-    """Log the lanes whose keys Redis fails over, each with its error. The others go on."""
+def log_broken_lanes(log: Any, lanes: Mapping[Lane, str]) -> None:
+    """Log each lane whose keys make a script of Redis fail, with the error. Other lanes are not affected."""
     for lane, error in lanes.items():
-        log.error("Redis fails over a lane's keys; it is tried again in a second", lane=lane.name, error=error)
+        log.error("a lane's keys are broken; the lane is retried in a second", lane=lane.name, error=error)
 
 
-async def contain(job: Handling, error: Exception, report: Reporting, kept: timedelta) -> End:
-    """Let go of a job whose handling met `error`, and log that once. Return what Redis has taken down.
+async def handle_bug(job: Handling, error: Exception, report: Reporting, record_ttl: timedelta) -> End:
+    """Release a job whose handling raised `error`, and log that once. Return what Redis has recorded.
 
-    Raises the errors of a Redis that is unreachable; the job's lease mends what they leave.
+    Raises the errors of an unreachable Redis; the job is then taken again after its lease.
     """
-    became, end = "left to its lease: Redis fails over the keys of its lane", None
+    became, end = "left to its lease: the keys of its lane are broken", None
     try:
-        for way in _ways(job, error, kept):
+        for fallback in _fallbacks(job, error, record_ttl):
             try:
-                rest = await report(way.report())
+                rest = await report(fallback.report())
             except Exception as another:
                 if is_unreachable(another):
                     became = "left to its lease: Redis cannot be reached"
                     raise
             else:
-                became, end = (way.became, way.end) if rest is not None else ("another worker's by now", None)
+                became, end = (fallback.became, fallback.end) if rest is not None else ("taken by another worker", None)
                 break
     finally:
         job.log.error(EVENT, became=became, bug=bug(error), bugs=job.history.bugs + 1, exc_info=error)
     return GivenBack() if end is None else end
 
 
-def _ways(job: Handling, error: Exception, kept: timedelta) -> Iterator[_Way]:
-    """Yield the ways to let go of a job, the best first."""
+def _fallbacks(job: Handling, error: Exception, record_ttl: timedelta) -> Iterator[_Fallback]:
+    """Yield the ways to release a job, the best first."""
     history = replace(job.history, bugs=job.history.bugs + 1)
-    # A slot that was used is not given to another job.
+    # A slot that was used must not be given to another job.
     taken = replace(job.delivery.taken, slot_us=0) if job.is_called else job.delivery.taken
-    named = f"{EVENT}: {bug(error)}"
+    message = f"{EVENT}: {bug(error)}"
 
-    def bare(outcome: Outcome) -> Ended:
-        return Ended(job=taken, send_delay=job.send_delay, record=outcome_record(outcome), kept=kept)
+    def minimal_report(outcome: Outcome) -> Ended:
+        return Ended(job=taken, send_delay=job.send_delay, record=outcome_record(outcome), kept=record_ttl)
 
     if job.outcome is not None:
         decided = job.outcome
         if job.membership is not None:
-            uncounted = f"{named}: it ended {decided.result.value}, and its shutdown could not count it"
+            uncounted = f"{message}: it ended {decided.result.value}, and its shutdown could not count it"
             update = {"result": Result.GAVE_UP, "message": uncounted}
-            yield _Way(
-                "its end is recorded; its dead letter says that its shutdown could not count it",
-                lambda: replace(bare(decided), letter=_letter(job, decided.model_copy(update=update))),
+            yield _Fallback(
+                "its outcome is recorded; its dead letter says that its shutdown could not count it",
+                lambda: replace(minimal_report(decided), letter=_letter(job, decided.model_copy(update=update))),
                 decided,
             )
-        yield _Way("its end is recorded, and nothing beside it", lambda: bare(decided), decided)
+        yield _Fallback("its outcome is recorded, and nothing else", lambda: minimal_report(decided), decided)
     if history.bugs < MOST_BUGS:
-        yield _Way("given back to its lane", lambda: Released(job=taken, history=history), GivenBack())
-    gave_up = outcome_of(job, uncalled(Result.GAVE_UP, history, named))
-    yield _Way("set aside as a dead letter", lambda: replace(ended_of(job, gave_up, kept), job=taken), gave_up)
+        yield _Fallback("returned to its lane", lambda: Released(job=taken, history=history), GivenBack())
+    gave_up = build_outcome(job, end_without_call(Result.GAVE_UP, history, message))
+    yield _Fallback("made a dead letter", lambda: replace(build_report(job, gave_up, record_ttl), job=taken), gave_up)
     if job.membership is not None:
-        yield _Way(
-            "set aside as a dead letter; its shutdown could not count it",
-            lambda: replace(bare(gave_up), letter=_letter(job, gave_up)),
+        yield _Fallback(
+            "made a dead letter; its shutdown could not count it",
+            lambda: replace(minimal_report(gave_up), letter=_letter(job, gave_up)),
             gave_up,
         )
-    plain = gave_up.model_copy(update={"params": None})
-    yield _Way("given up, and nothing beside it", lambda: bare(plain), plain)
+    without_params = gave_up.model_copy(update={"params": None})
+    yield _Fallback("given up; nothing else is recorded", lambda: minimal_report(without_params), without_params)
 
 
 def _letter(job: Handling, outcome: Outcome) -> DeadLetterRecord | None:

@@ -1,4 +1,4 @@
-"""Conclude: the one place where the end of a delivery is reported to Redis, and logged."""
+"""Conclude: reports the end of a delivery to Redis, and logs it. No other module does."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -30,71 +30,71 @@ from streamstop_worker.pipeline.ends import (
 from streamstop_worker.shutdowns.verify import after
 from streamstop_worker.vendors.protocol import Answer
 
-#: Tells Redis what became of a job; returns how long its lane rests for it, None where it is another worker's by now.
+#: Sends a report to Redis. Returns how long the lane rests because of it, or None if the worker has lost the lease.
 Reporting = Callable[[Report], Coroutine[Any, Any, timedelta | None]]
 
 
 @dataclass(slots=True)
 class Handling:
-    """A delivery on its way, and what is known of it so far."""
+    """A delivery that is being handled, with the facts that are known so far."""
 
     delivery: Delivery
     log: Any
-    #: Its history, this call included once it is sent.
+    #: The history, which includes this call as soon as it is sent.
     history: AttemptHistory
     command: ReceivedCommand | None = None
     membership: Membership | None = None
     send_delay: SendDelay = ON_TIME
-    #: Whether the vendor may have been called. Its slot is used then.
+    #: Whether the vendor may have been called. The slot is then used.
     is_called: bool = False
-    #: How it ended, once that is decided; Redis may not have taken it down yet.
+    #: The outcome, as soon as it is decided. Redis may not have recorded it yet.
     outcome: Outcome | None = None
 
 
-async def conclude(job: Handling, ending: Ending, report: Reporting, kept: timedelta) -> End:
-    """Report how a delivery ends, log it, and return what Redis has taken down.
+async def conclude(job: Handling, ending: Ending, report: Reporting, record_ttl: timedelta) -> End:
+    """Report how a delivery ends, log it, and return what Redis has recorded.
 
-    `kept`: how long the job's record can be read.
+    `record_ttl` is how long the job's record can be read.
     """
     taken = job.delivery.taken
     match ending:
         case Finish():
-            return await _finish(job, ending, report, kept)
+            return await _finish(job, ending, report, record_ttl)
         case Done(step):
             record = step_record(taken.job_id, step, job.delivery.now())
-            rest = await report(Ended(job=taken, record=record, kept=kept))
+            rest = await report(Ended(job=taken, record=record, kept=record_ttl))
             return GivenBack() if rest is None else StepDone(step)
         case Retry():
-            return await _retry(job, ending, report, kept)
+            return await _retry(job, ending, report, record_ttl)
         case Throttle(hint, history, answer):
             rest = await report(Throttled(job=taken, hint=hint, history=history, send_delay=job.send_delay))
-            log = log_of(job, history, answer)
+            log = log_with_answer(job, history, answer)
             log.warning("throttled: the lane rests", rest_s=rest and round(rest.total_seconds(), 3))
             return GivenBack()
         case GiveBack():
             await report(Released(job=taken))
-            job.log.debug("given back")
+            job.log.debug("returned to its lane")
             return GivenBack()
         case _:
             assert_never(ending)
 
 
-async def _finish(job: Handling, finish: Finish, report: Reporting, kept: timedelta) -> End:
-    job.outcome = outcome = outcome_of(job, finish)
-    ended = ended_of(job, outcome, kept)
+async def _finish(job: Handling, finish: Finish, report: Reporting, record_ttl: timedelta) -> End:
+    job.outcome = outcome = build_outcome(job, finish)
+    ended = build_report(job, outcome, record_ttl)
     rest = await report(replace(ended, call=finish.call))
-    log = log_of(job, finish.history, outcome)
+    log = log_with_answer(job, finish.history, outcome)
     if rest is None:
-        log.warning("not recorded, for the lease had run out", result=outcome.result.value)
+        log.warning("the outcome is not recorded: the lease had expired", result=outcome.result.value)
         return GivenBack()
     (log.warning if outcome.result.needs_person else log.info)(outcome.result.value, params=outcome.params)
-    counted = ended.member_result
-    if counted is not None and counted.result != outcome.result.value:  # what verifying the stop has shown
-        (log.warning if counted.attention else log.info)(counted.result, member=counted.member)
+    member_result = ended.member_result
+    if member_result is not None and member_result.result != outcome.result.value:  # the result of the verification
+        (log.warning if member_result.attention else log.info)(member_result.result, member=member_result.member)
     return outcome
 
 
-async def _retry(job: Handling, retry: Retry, report: Reporting, kept: timedelta) -> End:
+async def _retry(job: Handling, retry: Retry, report: Reporting, record_ttl: timedelta) -> End:
     taken, answer = job.delivery.taken, retry.answer
     deferral = Deferral(retry.reason, job.delivery.now() + retry.delay)
     rest = await report(
@@ -105,41 +105,40 @@ async def _retry(job: Handling, retry: Retry, report: Reporting, kept: timedelta
             delay=retry.delay,
             history=retry.history,
             record=deferral_record(taken.job_id, deferral),
-            kept=kept,
+            kept=record_ttl,
         )
     )
     if answer is not None:
-        log = log_of(job, retry.history, answer)
+        log = log_with_answer(job, retry.history, answer)
         log.info("deferred", delay_s=round(retry.delay.total_seconds(), 3))
         if rest:
             log.warning("the lane is failing and rests", rest_s=rest.total_seconds())
     return GivenBack() if rest is None else deferral
 
 
-def ended_of(job: Handling, outcome: Outcome, kept: timedelta) -> Ended:
-    """Return the report of a job that has ended with `outcome`, and what follows from that."""
-    follows = after(job.membership, job.command, outcome, outcome.ended_at or datetime.now(UTC))
+def build_report(job: Handling, outcome: Outcome, record_ttl: timedelta) -> Ended:
+    """Return the report of a job that has ended with `outcome`, with the next step of its shutdown."""
+    next_step = after(job.membership, job.command, outcome, outcome.ended_at or datetime.now(UTC))
     letter = None
-    if follows.then is None:
+    if next_step.then is None:
         understood = job.command is not None
         letter = dead_letter_record(
-            job.delivery.argument, job.membership, outcome, follows.member_result, understood=understood
+            job.delivery.argument, job.membership, outcome, next_step.member_result, understood=understood
         )
     return Ended(
         job=job.delivery.taken,
         send_delay=job.send_delay,
         record=outcome_record(outcome),
-        kept=kept,
-        member_result=follows.member_result,
-        then=follows.then,
+        kept=record_ttl,
+        member_result=next_step.member_result,
+        then=next_step.then,
         letter=letter,
     )
 
 
-def outcome_of(job: Handling, finish: Finish) -> Outcome:
-    """Return how a job has ended."""
+def build_outcome(job: Handling, finish: Finish) -> Outcome:
+    """Return the outcome of a job."""
     taken, command, answer, history = job.delivery.taken, job.command, finish.answer, finish.history
-    told = _told(command.operation, answer.reply) if command and finish.result is Result.STATUS else {}
     return Outcome(
         result=finish.result,
         job_id=taken.job_id,
@@ -153,25 +152,25 @@ def outcome_of(job: Handling, finish: Finish) -> Outcome:
         calls=history.calls,
         enqueued_at=command and command.enqueued_at,
         ended_at=job.delivery.now(),
-        **told,
+        **(_read_reply(command.operation, answer.reply) if command and finish.result is Result.STATUS else {}),
     )
 
 
-def log_for(delivery: Delivery) -> Any:
-    """Return the log of a job."""
+def bind_log(delivery: Delivery) -> Any:
+    """Return a logger whose lines name the job."""
     taken = delivery.taken
     return structlog.get_logger("streamstop").bind(
         job_id=taken.job_id, account=taken.lane.account, operation=taken.lane.operation
     )
 
 
-def log_of(job: Handling, history: AttemptHistory, said: Answer | Outcome) -> Any:
-    """Return the log of a job, with what was said in its last answer."""
-    texts = {key: value for key, value in (("code", said.code), ("message", said.message)) if value is not None}
-    return job.log.bind(attempt=history.attempts, calls=history.calls, request_id=said.request_id, **texts)
+def log_with_answer(job: Handling, history: AttemptHistory, answer: Answer | Outcome) -> Any:
+    """Return the job's logger with the fields of the last answer."""
+    texts = {key: value for key, value in (("code", answer.code), ("message", answer.message)) if value is not None}
+    return job.log.bind(attempt=history.attempts, calls=history.calls, request_id=answer.request_id, **texts)
 
 
-def _told(operation: Operation, reply: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an outcome keeps of a status reply: the status, or all of it where there is no single one."""
+def _read_reply(operation: Operation, reply: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the status in a status reply, or the whole reply if the operation has no status field."""
     status = operation.spec.status
     return {"reply": dict(reply)} if status is None else {"status": status.read(reply)}

@@ -1,6 +1,6 @@
-"""Deliveries: a taken job, read as far as every job must be readable: who it is, and what its one argument says.
+"""Deliveries: reads the headers and the argument of a taken job's message.
 
-Celery and kombu see only what was read here, so no message can end them.
+Celery and kombu receive only these, so no message can raise an error inside them.
 """
 
 import base64
@@ -14,8 +14,8 @@ from typing import Any
 from streamstop._core.commands import TASK
 from streamstop._core.lane_types import Take, Taken
 
-#: Headers of Celery's that lanes do not serve, with the values that ask for nothing.
-_NOT_SERVED: Mapping[str, tuple[object, ...]] = {
+#: Headers of Celery that lanes do not support, with the values that request nothing.
+_NOT_SUPPORTED: Mapping[str, tuple[object, ...]] = {
     "compression": (None,),
     "eta": (None,),
     "expires": (None,),
@@ -26,39 +26,39 @@ _NOT_SERVED: Mapping[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True)
 class Delivery:
-    """A job in a worker's hands."""
+    """A job that a worker has taken, with its message as read."""
 
     taken: Taken
-    #: Redis' clock when the job was taken, and the monotonic clock (s) right before that was asked for and right after.
+    #: Redis' clock at the take, and the monotonic clock (s) right before and right after the take's round trip.
     at: datetime
     asked_at: float
     taken_at: float
-    #: How long after `taken_at` its slot is, in s; 0 for a job that has none.
+    #: The time from `taken_at` to the job's slot, in s; 0 for a job without a slot.
     wait_s: float
-    #: The message's headers, as far as there are any.
+    #: The message's headers; empty if it has none.
     headers: Mapping[str, Any]
     #: The argument of the task: a command's JSON data.
     argument: object = None
-    #: Why no worker can begin it; None where it can be begun.
+    #: Why no worker can run the message; None if one can.
     problem: str | None = None
 
     def now(self) -> datetime:
-        """Return the moment by Redis' clock, as far as the monotonic clock tells."""
+        """Return the time by Redis' clock: its time at the take, plus the monotonic time since."""
         return datetime.fromtimestamp(self.at.timestamp() + time.monotonic() - self.taken_at, self.at.tzinfo)
 
 
 def deliveries(take: Take, *, asked_at: float, taken_at: float) -> list[Delivery]:
-    """Return the jobs of `take`, read."""
-    made = []
+    """Return a delivery for each job of `take`."""
+    read = []
     for taken in take.jobs:
         wait_s = max(0.0, (taken.slot_us - take.now_us) / 1_000_000) if taken.slot_us else 0.0
         headers, argument, problem = _read(taken.message)
-        made.append(Delivery(taken, take.now, asked_at, taken_at, wait_s, headers, argument, problem))
-    return made
+        read.append(Delivery(taken, take.now, asked_at, taken_at, wait_s, headers, argument, problem))
+    return read
 
 
 def _read(message: bytes) -> tuple[Mapping[str, Any], object, str | None]:  # noqa: PLR0911  # a return a problem
-    """Return a message's headers and argument, and why it cannot be begun."""
+    """Return a message's headers and argument, and why no worker can run it."""
     try:
         fields = json.loads(message)
     except (ValueError, RecursionError) as error:
@@ -66,8 +66,8 @@ def _read(message: bytes) -> tuple[Mapping[str, Any], object, str | None]:  # no
     headers = fields.get("headers") if isinstance(fields, dict) else None
     if not isinstance(headers, dict) or headers.get("task") != TASK:
         return {}, None, "its headers do not name the task and a job's id"
-    for name, unsaid in _NOT_SERVED.items():
-        if headers.get(name) not in unsaid:
+    for name, allowed in _NOT_SUPPORTED.items():
+        if headers.get(name) not in allowed:
             return (
                 headers,
                 None,
@@ -96,6 +96,6 @@ def _payload(fields: Mapping[str, Any]) -> object:
     return json.loads(body)
 
 
-def argument_of(message: bytes) -> object:
-    """Return the argument that a message gives its task; None where it cannot be read."""
+def read_argument(message: bytes) -> object:
+    """Return the argument that a message gives its task; None if it cannot be read."""
     return _read(message)[1]

@@ -1,7 +1,7 @@
-"""Ends: the closed set of ways in which a worker lets go of a delivery, and what of them Celery is told. Pure.
+"""Ends: the closed set of ways in which the handling of a delivery can end. Pure.
 
 A worker decides one :data:`Ending` for each delivery. :mod:`streamstop_worker.pipeline.conclude` reports it to Redis.
-What Redis has taken down is an :data:`End`.
+An :data:`End` is what Redis has recorded; Celery's events and signals follow it.
 """
 
 from dataclasses import dataclass, replace
@@ -11,10 +11,10 @@ from streamstop._core.lane_types import AttemptHistory, LastCall
 from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop_worker.vendors.protocol import Answer
 
-#: How long a job waits whose account this worker does not have, and another has.
-ELSEWHERE = timedelta(seconds=1)
-#: How long a job waits for a worker that knows more than this one, at a time and in all.
-NEWER = timedelta(seconds=5)
+#: How long a job waits if another worker has its account, and this one does not.
+OTHER_ACCOUNT_DELAY = timedelta(seconds=1)
+#: How long a job waits, each time and in all, for a worker that can serve it if no running one can.
+NO_WORKER_DELAY = timedelta(seconds=5)
 LONGEST_LEFT = timedelta(minutes=10)
 
 
@@ -30,26 +30,26 @@ class Finish:
 
 @dataclass(frozen=True)
 class Done:
-    """A step of a shutdown is done, or given up."""
+    """A step of a shutdown is done, or was given up."""
 
     step: str
 
 
 @dataclass(frozen=True)
 class Retry:
-    """The job waits in Redis for `delay`, then in its lane again."""
+    """The job waits in Redis for `delay`, and then in its lane again."""
 
     delay: timedelta
     history: AttemptHistory
     reason: str
     call: LastCall = LastCall.NONE
-    #: The vendor's, where it is the reason.
+    #: The vendor's answer, if it is the reason.
     answer: Answer | None = None
 
 
 @dataclass(frozen=True)
 class Throttle:
-    """The job waits at the front of its lane, and the lane rests: for `hint`, where the vendor gave one."""
+    """The job waits at the front of its lane, and the lane rests: for `hint`, if the vendor gave one."""
 
     hint: timedelta | None
     history: AttemptHistory
@@ -58,36 +58,36 @@ class Throttle:
 
 @dataclass(frozen=True)
 class GiveBack:
-    """The job was not called, and waits at the front of its lane."""
+    """The job was not called and waits at the front of its lane."""
 
 
 Ending = Finish | Done | Retry | Throttle | GiveBack
 
 
 class GivenBack:
-    """The job is back in its lane, uncalled or throttled, or it is another worker's by now."""
+    """The job is back in its lane, not called or throttled, or another worker has taken it."""
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """A step of a shutdown is done, or given up."""
+    """A step of a shutdown is done, or was given up."""
 
     step: str
 
 
-#: What became of a delivery: the job or the step has ended, or is called again later, or it is no longer this worker's.
+#: The job or the step has ended, or is called again later, or is no longer this worker's.
 End = Outcome | StepDone | Deferral | GivenBack
 
 
-def uncalled(result: Result, history: AttemptHistory, reason: str) -> Finish:
-    """Return the end of a job that is not called, and why."""
+def end_without_call(result: Result, history: AttemptHistory, reason: str) -> Finish:
+    """Return the end of a job that is not called, with the reason as its message."""
     return Finish(result, history, LastCall.NONE, Answer(None, message=reason))
 
 
-def left(history: AttemptHistory, problem: str, now: datetime) -> Retry | None:
-    """Return how a job waits for a worker that knows more; None where none has come in ten minutes."""
+def leave_to_another_worker(history: AttemptHistory, problem: str, now: datetime) -> Retry | None:
+    """Return how a job waits for a worker that can serve it. None: it has waited for ten minutes already."""
     now_s = int(now.timestamp())
     since_s = history.left or now_s
     if now_s - since_s > LONGEST_LEFT.total_seconds():
         return None
-    return Retry(NEWER, replace(history, left=since_s), f"left to another worker: {problem}")
+    return Retry(NO_WORKER_DELAY, replace(history, left=since_s), f"left to another worker: {problem}")

@@ -1,4 +1,4 @@
-"""Which pace a lane has: the account's own limit, else the vendor's; and the book in which a worker says so."""
+"""Pacing: builds the book that tells Redis each lane's pace: the account's own limit, or else the vendor's."""
 
 from streamstop._core.lane import Lane
 from streamstop._core.pace import Pace
@@ -7,12 +7,12 @@ from streamstop._redis.schedule import Book
 from streamstop.operations import OPERATIONS
 from streamstop_worker.accounts import Accounts
 
-#: For lanes of operations that this version does not know; their jobs end as refused.
+#: For lanes of operations that this version does not know. Their jobs are not called.
 _UNKNOWN_LIMIT = 10.0
 
 
 def book_of(accounts: Accounts) -> Book:
-    """Return what a worker with `accounts` knows of lanes."""
+    """Return the accounts, operations and paces that a worker with `accounts` knows."""
     known = [account for name in accounts.names if (account := accounts.get(name)) is not None]
     return Book(
         accounts=frozenset(account.name for account in known) | {CONTROL.account},

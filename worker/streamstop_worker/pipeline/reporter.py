@@ -1,7 +1,7 @@
-"""Reporter: gathers what became of jobs, and tells Redis in batches.
+"""Reporter: sends the reports of jobs to Redis in batches.
 
-One rule: a job has ended when Redis has said so. A report that Redis does not take is made again, while the job's
-lease still runs; so nobody else has the job meanwhile.
+A job has ended only when Redis has confirmed its report. A report that fails is retried for a time that is shorter than
+every lease, so no other worker takes the job meanwhile.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from streamstop._redis.lanes import Lanes
 from streamstop._redis.schedule import BATCH, Schedule
 from streamstop._wire.reports import Ended, Report
 
-#: How long reports are gathered while many jobs are under way; a batch costs little more than one.
+#: How long reports are gathered for a batch while many jobs are under way. A batch costs little more than one report.
 GATHER_S = 0.003
-#: How many jobs are many.
+#: With more jobs under way than this, reports are gathered.
 MANY = 8
-#: How long to wait before a report that Redis did not take is made again; the sum is within every lease.
-AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+#: How long to wait before each retry of a report. The sum is shorter than every lease.
+RETRY_DELAYS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 _log = structlog.get_logger("streamstop")
 
@@ -33,13 +33,15 @@ Answer = timedelta | None
 
 
 @dataclass
-class _Waiting:
+class _Pending:
+    """A report, and the future that gets Redis' answer to it."""
+
     report: Report
     answer: asyncio.Future[Answer]
 
 
 class Reporter:
-    """Reports from a thread of its own, through the connections that everything else of the worker uses too."""
+    """Sends reports from its own thread. It shares the worker's connections."""
 
     def __init__(
         self,
@@ -50,34 +52,34 @@ class Reporter:
         under_way: Callable[[], int],
         draining: Callable[[], bool],
     ) -> None:
-        """`on_due` is told how long it is until a lane can give jobs again; `under_way` counts the jobs."""
+        """`on_due` receives the time until a lane can give its next job; `under_way` returns the number of jobs."""
         self._schedule = schedule
         self._lanes = lanes
         self._on_due = on_due
         self._under_way = under_way
         self._draining = draining
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_Pending] = deque()
         self._arrived = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="streamstop-reports", daemon=True)
         self._thread.start()
 
     async def report(self, report: Report) -> Answer:
-        """Report, and return how long the job's lane rests for its sake; None where the job is another's by now.
+        """Send a report. Return how long the lane rests because of it, or None if the worker has lost the job's lease.
 
-        Raises the error where Redis does not take it for as long as a lease allows, and at once where it is a bug.
+        Raises the error of an unreachable Redis after all retries, and any other error at once.
         """
         answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._queue.append(_Waiting(report, answer))
+        self._queue.append(_Pending(report, answer))
         self._arrived.set()
         return await answer
 
     def close(self) -> None:
-        """Report what is there, and end."""
+        """Send the pending reports, and end the thread."""
         self._closed = True
         self._arrived.set()
-        self._thread.join(timeout=sum(AGAIN_S) + 5)
+        self._thread.join(timeout=sum(RETRY_DELAYS_S) + 5)
 
     def _run(self) -> None:
         while True:
@@ -87,31 +89,31 @@ class Reporter:
             self._arrived.clear()
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-                self._make(batch)
+                self._send_batch(batch)
             if self._closed:
                 return
 
-    def _make(self, batch: Sequence[_Waiting]) -> None:
+    def _send_batch(self, batch: Sequence[_Pending]) -> None:
         try:
-            answers = self._answers([waiting.report for waiting in batch])
-        except Exception as error:  # noqa: BLE001  # whatever it is, the jobs' own tasks must hear of it
+            answers = self._send([pending.report for pending in batch])
+        except Exception as error:  # noqa: BLE001  # the coroutine of each job receives it
             if len(batch) > 1 and (isinstance(error, ResponseError) or not is_unreachable(error)):
-                # One of them may be the cause; the others must not fail with it.
+                # One report may be the cause. The others must not fail with it.
                 for one in batch:
-                    self._make([one])
+                    self._send_batch([one])
                 return
             answers = [error] * len(batch)
-        self._loop.call_soon_threadsafe(_settle, batch, answers)
+        self._loop.call_soon_threadsafe(_set_answers, batch, answers)
 
-    def _answers(self, reports: Sequence[Report]) -> list[Answer | Exception]:
-        for delay_s in (*AGAIN_S, None):
+    def _send(self, reports: Sequence[Report]) -> list[Answer | Exception]:
+        for delay_s in (*RETRY_DELAYS_S, None):
             try:
                 reported = self._schedule.report(reports, wake=self._draining())
             except ERRORS as error:
                 if delay_s is None or not is_unreachable(error):
                     raise
                 _log.warning(
-                    "Redis did not take the reports; they are made again",
+                    "the reports failed and are retried",
                     jobs=[report.job.job_id for report in reports],
                     reason=reason(error),
                 )
@@ -120,24 +122,24 @@ class Reporter:
                 break
         if reported.next_in is not None:
             self._on_due(reported.next_in)
-        return [self._believed(report, rest) for report, rest in zip(reports, reported.rests, strict=True)]
+        return [self._resolve_lost_answer(report, rest) for report, rest in zip(reports, reported.rests, strict=True)]
 
-    def _believed(self, report: Report, rest: Answer) -> Answer | Exception:
-        """Return Redis' answer; an earlier report may have been taken, and only the answer to it lost."""
+    def _resolve_lost_answer(self, report: Report, rest: Answer) -> Answer | Exception:
+        """Return Redis' answer. If the lease is gone, check whether an earlier try had recorded this outcome."""
         if rest is None and isinstance(report, Ended):
             try:
                 recorded = self._lanes.record_of(report.job.job_id)
             except ERRORS as error:
-                return error  # of this job nobody knows; what Redis has said of the others stands
+                return error  # for this report only; the answers to the others are known
             return timedelta(0) if recorded == report.record.encode() else None
         return rest
 
 
-def _settle(batch: Sequence[_Waiting], answers: Sequence[Answer | Exception]) -> None:
-    for waiting, answer in zip(batch, answers, strict=True):
-        if waiting.answer.done():
+def _set_answers(batch: Sequence[_Pending], answers: Sequence[Answer | Exception]) -> None:
+    for pending, answer in zip(batch, answers, strict=True):
+        if pending.answer.done():
             continue
         if isinstance(answer, Exception):
-            waiting.answer.set_exception(answer)
+            pending.answer.set_exception(answer)
         else:
-            waiting.answer.set_result(answer)
+            pending.answer.set_result(answer)

@@ -1,4 +1,4 @@
-"""Serving: which account a command is called with, and who has it."""
+"""Serving: finds the account that a command is called with."""
 
 import asyncio
 
@@ -9,14 +9,14 @@ from streamstop.errors import InvalidCommand, UnknownAccount
 from streamstop_worker.accounts import Account, Accounts
 
 
-class NobodysAccount(InvalidCommand):
-    """No running worker has the account; one that has it may be starting."""
+class AccountWithoutWorker(InvalidCommand):
+    """No running worker has the account. A worker that has it may be starting."""
 
 
-async def serving(
+async def find_account(
     command: ReceivedCommand, lane: Lane, accounts: Accounts, known_accounts: KnownAccounts
 ) -> Account | None:
-    """Return the account of `command`; None: another worker has it. Raises InvalidCommand where none can serve."""
+    """Return the account of `command`; None if another worker has it. Raises InvalidCommand if none can serve it."""
     if command.lane != lane:
         raise InvalidCommand(f"the command is for lane {command.lane.name}, and came through {lane.name}")
     account = accounts.get(lane.account)
@@ -24,9 +24,9 @@ async def serving(
         try:
             known = await asyncio.to_thread(known_accounts.vendor_of, lane.account)
         except UnknownAccount as problem:
-            raise NobodysAccount(str(problem)) from None
+            raise AccountWithoutWorker(str(problem)) from None
         if known is None:
-            raise NobodysAccount(f"no running worker has account {lane.account!r}")
+            raise AccountWithoutWorker(f"no running worker has account {lane.account!r}")
         return None
     vendor = command.operation.spec.product.vendor.name
     if account.vendor != vendor:

@@ -1,23 +1,23 @@
-"""Slots: how jobs wait in a worker for the moment of their call, and how many it should hold."""
+"""Slots: counts the jobs of a worker, and lets each wait for its slot, the moment of its call."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-#: How many jobs may be between their take and their call beside those that wait for their slots. More than the event
-#: loop sends within its delay for one slot would only leave late; another worker may be free.
+#: How many jobs may be between their take and their call. The event loop can send only so many before their slots are
+#: over; further jobs would be sent late, and another worker may be free.
 MOST_UNSENT = 64
 
 
 @dataclass
 class Slots:
-    """The jobs of a worker, from their take to their end."""
+    """The jobs of a worker from their take to their end."""
 
     #: How many may be under way at once.
     concurrency: int
     draining: bool = False
-    # Each of these is counted in one thread only: Celery's takes, and the event loop's strangers, sends and ends.
+    # Only one thread changes each counter: Celery's thread _taken, and the event loop's thread the others.
     _taken: int = 0
     _unserved: int = 0
     _sent: int = 0
@@ -26,12 +26,12 @@ class Slots:
 
     @property
     def under_way(self) -> int:
-        """How many jobs are taken, and have not ended."""
+        """How many jobs are taken and have not ended."""
         return self._taken + self._unserved - self._ended
 
     @property
     def unsent(self) -> int:
-        """How many jobs are taken, and neither called nor found to need no call."""
+        """How many jobs are taken, and are neither called nor known to need no call."""
         return self._taken + self._unserved - self._sent
 
     @property
@@ -46,11 +46,11 @@ class Slots:
         self._taken += 1
 
     def take_unserved(self) -> None:
-        """Count a job that was taken for a lane that no worker can serve. To be called in the event loop."""
+        """Count a job of a lane that no worker can serve. Call this in the event loop."""
         self._unserved += 1
 
     def send(self) -> None:
-        """Count a job that is called now, or that will not be called."""
+        """Count a job that is called now or will not be called."""
         self._sent += 1
 
     def end(self) -> None:
@@ -58,7 +58,7 @@ class Slots:
         self._ended += 1
 
     async def wait(self, moment: float) -> bool:
-        """Wait until `moment`, by the monotonic clock in s; False where the worker is to send nothing more."""
+        """Wait until `moment`, by the monotonic clock in s. Return False at once if the worker drains."""
         delay = moment - time.monotonic()
         if delay <= 0 or self.draining:
             return not self.draining
@@ -73,7 +73,7 @@ class Slots:
             self._waiting.discard(over)
 
     def drain(self) -> None:
-        """Take and send nothing more: whoever waits for a slot is told. To be called in the event loop."""
+        """Take and send no more jobs: every wait for a slot returns False. Call this in the event loop."""
         self.draining = True
         for over in self._waiting:
             _resolve(over, False)
@@ -85,13 +85,13 @@ def _resolve(over: "asyncio.Future[bool]", value: bool) -> None:
 
 
 class Once:
-    """Calls something the first time."""
+    """Calls a function the first time only."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call: Callable[[], None] | None = call
 
     def __call__(self) -> None:
-        """Call it, unless that was done."""
+        """Call the function unless it was called before."""
         call, self._call = self._call, None
         if call is not None:
             call()

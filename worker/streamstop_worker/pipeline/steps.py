@@ -24,10 +24,10 @@ from streamstop._redis.schedule import Schedule
 from streamstop._wire.reports import Renewed
 from streamstop.errors import InvalidCommand
 from streamstop_worker.pipeline.backoff import Backoff
-from streamstop_worker.pipeline.bugs import contain
+from streamstop_worker.pipeline.bugs import handle_bug
 from streamstop_worker.pipeline.conclude import Handling, Reporting, conclude
 from streamstop_worker.pipeline.deliveries import Delivery
-from streamstop_worker.pipeline.ends import Done, End, Ending, GiveBack, GivenBack, Retry, left
+from streamstop_worker.pipeline.ends import Done, End, Ending, GiveBack, GivenBack, Retry, leave_to_another_worker
 from streamstop_worker.pipeline.slots import Slots
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport, TransportFault
@@ -38,7 +38,7 @@ LEASE = timedelta(seconds=15)
 #: How many steps may put jobs into lanes or cancel them at the same time.
 THREADS = 4
 #: While a step waits for a thread: how often it checks for one, and how often it renews its lease, in s.
-_LOOK_S, _ALIVE_S = 0.1, 3.0
+_CHECK_S, _RENEW_S = 0.1, 3.0
 
 _log = structlog.get_logger("streamstop.control")
 
@@ -73,14 +73,14 @@ class Steps:
     #: See :class:`streamstop_worker.pipeline.execute.Executor`.
     report: Reporting
     slots: Slots
-    kept: timedelta
+    record_ttl: timedelta
     random: Callable[[], float]
     lease: timedelta = LEASE
     backoff: Backoff = field(default_factory=Backoff)
     threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="streamstop-control")
     )
-    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
+    free_threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
 
     async def execute(self, delivery: Delivery, on_call: Callable[[], None]) -> End:
         """Run a step. Raises the errors of an unreachable Redis; the step then runs again after its lease."""
@@ -91,17 +91,17 @@ class Steps:
         job = Handling(delivery, log, taken.history)
         try:
             ending = await self._decide(job, step, on_call)
-            return await conclude(job, ending, self.report, self.kept)
+            return await conclude(job, ending, self.report, self.record_ttl)
         except LostStep:
-            log.warning("the step is another worker's now")
+            log.warning("another worker has taken the step")
             return GivenBack()
         except Exception as error:
             if is_unreachable(error):
                 raise
-            return await contain(job, error, self.report, self.kept)
+            return await handle_bug(job, error, self.report, self.record_ttl)
 
     async def _decide(self, job: Handling, step: Mapping[str, Any], on_call: Callable[[], None]) -> Ending:
-        """Carry a step as far as it goes now, and return how its delivery ends. Raises LostStep."""
+        """Run a step, and return how its delivery ends. Raises LostStep."""
         history, now = job.history, job.delivery.now
         if self.slots.draining:
             return GiveBack()
@@ -111,7 +111,7 @@ class Steps:
         except StoppedStep:
             return GiveBack()
         except UnknownStep as unknown:
-            retry = left(history, str(unknown), now())
+            retry = leave_to_another_worker(history, str(unknown), now())
             if retry is not None:
                 job.log.warning("left to another worker", problem=str(unknown))
                 return retry
@@ -120,9 +120,9 @@ class Steps:
             attempts = history.attempts + 1
             delay = self.backoff.delay(attempts, self.random)
             if delay is not None:
-                job.log.warning("the callback failed and is made again", reason=str(failure), attempt=attempts)
-                called = replace(history, attempts=attempts, calls=attempts)
-                return Retry(delay, called, str(failure), LastCall.WELL)
+                job.log.warning("the callback failed and is retried", reason=str(failure), attempt=attempts)
+                next_history = replace(history, attempts=attempts, calls=attempts)
+                return Retry(delay, next_history, str(failure), LastCall.WELL)
             job.log.error("the callback is given up", reason=str(failure), attempt=attempts)  # noqa: TRY400
         return Done(str(step.get("step")))
 
@@ -132,30 +132,30 @@ class Steps:
         shutdown = str(step.get("shutdown"))
         match step.get("step"):
             case "fan_out":
-                await self._in_turn(taken, self.shutdowns.fan_out(shutdown))
+                await self._run_in_thread(taken, self.shutdowns.fan_out(shutdown))
             case "cancel":
-                await self._in_turn(taken, self.shutdowns.take_back(shutdown))
+                await self._run_in_thread(taken, self.shutdowns.cancel_unclaimed(shutdown))
             case "callback":
-                await self._tell(shutdown, step.get("to"))
+                await self._send_callback(shutdown, step.get("to"))
             case other:
                 raise UnknownStep(f"this worker knows no step {other!r} of a shutdown")
 
-    async def _in_turn(self, taken: Taken, batches: Iterator[int]) -> None:
+    async def _run_in_thread(self, taken: Taken, batches: Iterator[int]) -> None:
         """Run the batches in a thread.
 
         Renew the lease while all threads are busy, so that no other worker begins the step as well.
         """
-        alive_at = time.monotonic()
-        while self.turns.locked():
-            if not await self.slots.wait(time.monotonic() + _LOOK_S):
+        renewed_at = time.monotonic()
+        while self.free_threads.locked():
+            if not await self.slots.wait(time.monotonic() + _CHECK_S):
                 raise StoppedStep
-            if time.monotonic() - alive_at > _ALIVE_S:
+            if time.monotonic() - renewed_at > _RENEW_S:
                 await self._renew(taken)
-                alive_at = time.monotonic()
-        async with self.turns:
-            await asyncio.get_running_loop().run_in_executor(self.threads, self._carry, taken, batches)
+                renewed_at = time.monotonic()
+        async with self.free_threads:
+            await asyncio.get_running_loop().run_in_executor(self.threads, self._run_batches, taken, batches)
 
-    def _carry(self, taken: Taken, batches: Iterator[int]) -> None:
+    def _run_batches(self, taken: Taken, batches: Iterator[int]) -> None:
         """Run the batches one by one, and renew the lease after each."""
         for _batch in batches:
             if self.slots.draining:
@@ -167,16 +167,16 @@ class Steps:
         if await self.report(Renewed(job=taken, lease=self.lease)) is None:
             raise LostStep
 
-    async def _tell(self, shutdown: str, to: object) -> None:
+    async def _send_callback(self, shutdown: str, target: object) -> None:
         """Send the callback of a shutdown that has ended: the same progress that the shutdown's handle returns."""
         progress = await asyncio.to_thread(self.shutdowns.rooms.progress, shutdown)
-        if progress is None or not isinstance(to, Mapping):
+        if progress is None or not isinstance(target, Mapping):
             return
         content = progress.model_dump(mode="json")
-        url = to.get("url")
+        url = target.get("url")
         if url is None:
             try:
-                await asyncio.to_thread(self.send_signature, to, content)
+                await asyncio.to_thread(self.send_signature, target, content)
             except Exception as error:  # a service's signature can make Celery raise anything
                 if is_unreachable(error):
                     raise
@@ -185,10 +185,10 @@ class Steps:
         try:
             check_callback(str(url))
         except InvalidCommand as problem:  # a client that can write to Redis can request any URL
-            _log.error("a callback is not made", reason=str(problem), shutdown=shutdown)
+            _log.error("the callback URL is not allowed", reason=str(problem), shutdown=shutdown)
             return
         if self.secret is None:
-            _log.error("a callback is not sent unsigned: set STREAMSTOP_CALLBACK_SECRET", shutdown=shutdown)
+            _log.error("the callback is not sent: STREAMSTOP_CALLBACK_SECRET is not set", shutdown=shutdown)
             return
         body = json.dumps(content, ensure_ascii=False).encode()
         parts = urlsplit(str(url))

@@ -1,4 +1,4 @@
-"""Verdicts: from a vendor's answer to what becomes of the job. Pure: chance is given."""
+"""Verdicts: decides from a vendor's answer how a delivery ends. Pure: the caller gives chance."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,12 +13,12 @@ from streamstop_worker.pipeline.ends import Finish, Retry, Throttle
 from streamstop_worker.vendors.protocol import Answer
 
 
-def judge(  # noqa: PLR0911  # a return a meaning
+def judge(  # noqa: PLR0911  # a return for each meaning
     answer: Answer, kind: Kind, history: AttemptHistory, backoff: Backoff, random: Callable[[], float]
 ) -> Finish | Retry | Throttle:
-    """Return what becomes of a job with the history `tries` after one more call, which got `answer`.
+    """Return how the delivery of a job with `history` ends after a call that got `answer`.
 
-    A throttled call is no attempt: waiting for capacity is not failing.
+    A throttled call does not count as an attempt, because it says nothing about the job.
     """
     in_doubt = history.in_doubt or (answer.in_doubt and answer.meaning is Meaning.TRANSIENT)
     called = replace(history, calls=history.calls + 1, in_doubt=in_doubt)
@@ -30,8 +30,7 @@ def judge(  # noqa: PLR0911  # a return a meaning
         case Meaning.ALREADY_STOPPED:
             return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL, answer)
         case Meaning.NOT_FOUND if kind is Kind.STOP and (history.lost_deliveries or history.in_doubt):
-            # An answer was lost, or a worker with it, maybe after the vendor had stopped the task: some then know it no
-            # longer.
+            # An earlier answer was lost, maybe after the vendor had stopped the task. Some vendors forget ended tasks.
             return Finish(Result.ALREADY_STOPPED, judged, LastCall.WELL, answer)
         case Meaning.NOT_FOUND:
             return Finish(Result.NOT_FOUND, judged, LastCall.WELL, answer)
@@ -45,7 +44,7 @@ def judge(  # noqa: PLR0911  # a return a meaning
             delay = backoff.delay(judged.attempts, random)
             if delay is None:
                 return Finish(Result.GAVE_UP, judged, LastCall.FAULT, answer)
-            # A gateway that is overloaded may say when to come back.
+            # An overloaded gateway may say when to retry.
             return Retry(max(delay, answer.retry_after or delay), judged, reason, LastCall.FAULT, answer)
         case _:
             assert_never(answer.meaning)

@@ -23,7 +23,7 @@ from streamstop_worker.shutdowns.verify import member_result_of
 #: How many jobs one write puts into lanes.
 BATCH = 100
 #: How many jobs one write cancels.
-TAKEN_BACK = 50
+CANCEL_BATCH = 50
 #: Fair shares: of a shutdown's jobs in a lane, the first 20 have priority 3, the next 200 have 6, and the rest have 9.
 SHARES = ((20, 3), (200 + 20, 6))
 
@@ -53,7 +53,7 @@ class Shutdowns:
         while tasks := self.rooms.todo(shutdown, BATCH):
             fresh = self.rooms.without_job(shutdown, tasks)
             if not put(fresh, passed=len(tasks) - len(fresh)):
-                yield from self.take_back(shutdown)
+                yield from self.cancel_unclaimed(shutdown)
                 return
             yield len(tasks)
         is_open = True
@@ -71,13 +71,13 @@ class Shutdowns:
                 yield len(fresh)
 
         if facts["scanned"] != "1":
-            yield from self._by_one_server(scan)
+            yield from self._scan_one_server(scan)
         if is_open:
             self.rooms.scanned(shutdown)
         else:
-            yield from self.take_back(shutdown)
+            yield from self.cancel_unclaimed(shutdown)
 
-    def _by_one_server(self, scan: Callable[[], Iterator[int]]) -> Iterator[int]:
+    def _scan_one_server(self, scan: Callable[[], Iterator[int]]) -> Iterator[int]:
         """Scan, and repeat the scan if Redis was restarted or replaced meanwhile: the scan may have missed members."""
         while True:
             server = self.rooms.server()
@@ -85,17 +85,17 @@ class Shutdowns:
             if self.rooms.server() == server:
                 return
 
-    def take_back(self, shutdown: str) -> Iterator[int]:
+    def cancel_unclaimed(self, shutdown: str) -> Iterator[int]:
         """Cancel the jobs that no worker has claimed. Yield the size of each full batch."""
         facts = self.rooms.facts(shutdown)
         if not facts:
             return
         for _piece in self.rooms.applying(facts["room"]):
             yield 0
-        yield from self._by_one_server(lambda: self._take_back(shutdown))
+        yield from self._scan_one_server(lambda: self._cancel_unclaimed(shutdown))
         self.rooms.scanned(shutdown)
 
-    def _take_back(self, shutdown: str) -> Iterator[int]:
+    def _cancel_unclaimed(self, shutdown: str) -> Iterator[int]:
         jobless: list[tuple[Lane, MemberResult]] = []
         queued: list[tuple[Lane, str, str, MemberResult]] = []
         for member, command, job_id in self.rooms.members(shutdown):
@@ -114,14 +114,14 @@ class Shutdowns:
                 jobless.append((lane, member_result))
             else:
                 queued.append((lane, job_id, outcome_record(outcome), member_result))
-            if len(jobless) == TAKEN_BACK:
+            if len(jobless) == CANCEL_BATCH:
                 self.rooms.record_member_results(jobless)
                 jobless.clear()
-                yield TAKEN_BACK
-            if len(queued) == TAKEN_BACK:
+                yield CANCEL_BATCH
+            if len(queued) == CANCEL_BATCH:
                 self._lanes.cancel_many(queued)
                 queued.clear()
-                yield TAKEN_BACK
+                yield CANCEL_BATCH
         if jobless:
             self.rooms.record_member_results(jobless)
         if queued:
@@ -131,7 +131,7 @@ class Shutdowns:
         """Return whether the shutdown was cancelled. Its jobs are then not retried after a fault."""
         return self.rooms.facts(shutdown).get("cancelled") == "1"
 
-    def record_ended_member(self, lane: Lane, membership: Membership, record: bytes | None) -> None:
+    def record_cancelled_member(self, lane: Lane, membership: Membership, record: bytes | None) -> None:
         """Count a job that was cancelled before it was claimed; `record` is its outcome in Redis."""
         outcome = None if record is None else read_record(record)
         if isinstance(outcome, Outcome) and outcome.result is Result.CANCELLED:
@@ -145,9 +145,9 @@ class _Shares:
         self._counts = dict(counts)
 
     def next(self, lane: Lane) -> int:
-        given = self._counts.get(lane.name, 0)
-        self._counts[lane.name] = given + 1
-        return next((priority for most, priority in SHARES if given < most), 9)
+        count = self._counts.get(lane.name, 0)
+        self._counts[lane.name] = count + 1
+        return next((priority for most, priority in SHARES if count < most), 9)
 
 
 def _entries(

@@ -19,14 +19,14 @@ ASK_AGAIN = timedelta(seconds=2)
 
 @dataclass(frozen=True)
 class NextStep:
-    """What is written for the shutdown together with a job's end: a settlement, the next job, or nothing."""
+    """What is written for the shutdown together with a job's end: a member's result, the next job, or nothing."""
 
     member_result: MemberResult | None = None
     then: Queued | None = None
 
 
 def after(membership: Membership | None, command: ReceivedCommand | None, outcome: Outcome, now: datetime) -> NextStep:
-    """Return what follows when a job has ended with `outcome`. For a job outside of shutdowns, nothing does."""
+    """Return the next step after a job has ended with `outcome`. A job outside of shutdowns has none."""
     if membership is None:
         return NextStep()
     verification = membership.verification
@@ -42,12 +42,14 @@ def after(membership: Membership | None, command: ReceivedCommand | None, outcom
     if twin is None:
         return NextStep(member_result_of(membership, outcome.model_copy(update={"result": Result.UNVERIFIABLE})))
     params = command.operation.params
-    asked = membership.model_copy(
+    in_verification = membership.model_copy(
         update={"verification": Verification(stopped=outcome, params=params, since=now.timestamp())}
     )
-    wire = {field.alias for field in OPERATIONS[twin].model_fields.values()}
+    parameter_names = {field.alias for field in OPERATIONS[twin].model_fields.values()}
     lane = Lane(command.account, twin)
-    return NextStep(then=_job(asked, lane, {name: value for name, value in params.items() if name in wire}))
+    return NextStep(
+        then=_job(in_verification, lane, {name: value for name, value in params.items() if name in parameter_names})
+    )
 
 
 def still_running(membership: Membership | None, outcome: Outcome, now: datetime) -> bool:
@@ -71,7 +73,7 @@ def member_result_of(membership: Membership, outcome: Outcome) -> MemberResult:
 
 
 def _after_status(membership: Membership, verification: Verification, outcome: Outcome, now: datetime) -> NextStep:
-    """Return what follows a status job that has verified a stop, or has failed to."""
+    """Return the next step after the last status job of a verification."""
     over = outcome.result is Result.NOT_FOUND or (outcome.status is not None and outcome.status.over)
     changes: dict[str, Any] = {"status": outcome.status, "ended_at": now}
     if over:
@@ -86,7 +88,7 @@ def _after_status(membership: Membership, verification: Verification, outcome: O
     if outcome.result is Result.STATUS:
         changes["message"] = f"the vendor acknowledged two stops, and the task runs on {membership.patience:g} s later"
     else:
-        changes |= {"code": outcome.code, "message": f"its status could not be asked for: {outcome.message}"}
+        changes |= {"code": outcome.code, "message": f"its status could not be read: {outcome.message}"}
     return NextStep(
         member_result_of(membership, verification.stopped.model_copy(update={**changes, "result": Result.NOT_VERIFIED}))
     )

@@ -1,1 +1,1 @@
-"""Upkeep: what workers do beside jobs."""
+"""Upkeep: what workers do besides running jobs."""

@@ -1,4 +1,4 @@
-"""Sweep: every second, one of the workers returns jobs of expired leases, and finds jobs that nobody announced.
+"""Sweep: every second, one worker returns the jobs of expired leases, and finds jobs that were not announced.
 
 There is no leader: any worker may do the next sweep. Its cost grows with the lanes in use, not with the accounts.
 """
@@ -18,15 +18,15 @@ from streamstop._redis.schedule import Schedule
 from streamstop.errors import UnknownAccount
 from streamstop.operations import OPERATIONS
 from streamstop_worker.accounts import Accounts
-from streamstop_worker.pipeline.bugs import tell, tell_broken
+from streamstop_worker.pipeline.bugs import log_broken_lanes, log_error
 from streamstop_worker.pipeline.pacing import book_of
 
 EVERY = timedelta(seconds=1)
-#: A worker publishes its accounts once in so many sweeps.
+#: How many sweeps apart a worker publishes its accounts.
 PUBLISH_EVERY = 15
-#: With more accounts than this, a sweep looks for unannounced jobs of a part of them only.
+#: With more accounts than this, a sweep looks for unannounced jobs in only a part of them.
 MOST_ACCOUNTS = 500
-#: In how many parts the accounts are then looked at, one part a sweep.
+#: The number of those parts; each sweep checks the next one.
 PARTS = 5
 
 _log = structlog.get_logger("streamstop.sweep")
@@ -35,7 +35,7 @@ _log = structlog.get_logger("streamstop.sweep")
 class Sweeper:
     """Sweeps in a thread of its own, so that a busy event loop does not delay it."""
 
-    def __init__(  # each is one part of the worker
+    def __init__(  # each is a part of the worker
         self,
         schedule: Schedule,
         lanes: Lanes,
@@ -52,10 +52,10 @@ class Sweeper:
         self._accounts = accounts
         self._known_accounts = known_accounts
         self._longest_lease = longest_lease
-        self._on_strangers = on_unserved
+        self._on_unserved = on_unserved
         self._finish_batches = finish_batches
         self._turn = 0
-        self._unserved: deque[Lane] = deque()  # filled in one thread, emptied in another
+        self._unserved: deque[Lane] = deque()  # one thread adds, another removes
         self._vendors: list[tuple[str, str]] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="streamstop-sweep", daemon=True)
@@ -71,19 +71,19 @@ class Sweeper:
             self._thread.join(timeout=5)
 
     def publish_now(self) -> None:
-        """Tell producers at once that the accounts have changed. If Redis does not answer, a later sweep tells them."""
-        _guarded(self.publish)
+        """Publish the accounts at once, after a change. If that fails, a later sweep publishes them."""
+        _run_logged(self.publish)
 
     def publish(self) -> None:
-        """Tell producers which accounts this worker has."""
+        """Publish the accounts of this worker, which producers check, and their paces."""
         accounts = (self._accounts.get(name) for name in self._accounts.names)
         self._known_accounts.publish({account.name: account.vendor for account in accounts if account is not None})
         self._schedule.publish(book_of(self._accounts))
         if self._lanes.dead() >= MOST_DEAD:
-            _log.error("there are as many dead letters as are kept: the oldest go", letters=MOST_DEAD)
+            _log.error("the limit of dead letters is reached: the oldest are deleted", limit=MOST_DEAD)
 
-    def met(self, unserved_lanes: Iterable[Lane]) -> None:
-        """Note lanes that this worker cannot serve, and that no worker has served for a while."""
+    def add_unserved_lanes(self, unserved_lanes: Iterable[Lane]) -> None:
+        """Remember lanes that this worker cannot serve and that no worker has served for a while."""
         self._unserved.extend(unserved_lanes)
 
     def sweep(self) -> None:
@@ -91,26 +91,26 @@ class Sweeper:
 
         A step that fails does not keep the others from running.
         """
-        _guarded(self._look_after_strangers)
+        _run_logged(self._pass_on_unserved_lanes)
         period = EVERY * 0.9
         while True:
             swept = self._schedule.sweep(longest_lease=self._longest_lease, period=period)
             if swept is None:
                 return
             for lane, jobs in swept.expired_leases.items():
-                _log.warning("leases ran out: jobs wait again", lane=lane.name, jobs=jobs)
-            tell_broken(_log, swept.broken)
+                _log.warning("leases expired: the jobs wait again", lane=lane.name, jobs=jobs)
+            log_broken_lanes(_log, swept.broken)
             if swept.rescheduled:
-                _log.warning("Redis' clock was set back: every lane is looked at again", lanes=swept.rescheduled)
+                _log.warning("Redis' clock was set back: every lane is checked again", lanes=swept.rescheduled)
             if not swept.again:
                 break
             period = timedelta(0)
         if swept.batches:
-            _guarded(self._finish_batches)
-        _guarded(self._look_for_arrivals)
+            _run_logged(self._finish_batches)
+        _run_logged(self._find_unannounced_jobs)
 
-    def _look_for_arrivals(self) -> None:
-        """Find jobs whose producers did not announce them, such as plain Celery clients."""
+    def _find_unannounced_jobs(self) -> None:
+        """Find jobs whose producers did not announce them. Plain Celery clients do not."""
         if self._turn % PARTS == 0 or not self._vendors:
             self._vendors = sorted(self._known_accounts.vendors().items())
         self._turn += 1
@@ -119,14 +119,14 @@ class Sweeper:
         for vendor, operations in _OPERATIONS.items():
             self._schedule.find([name for name, at in part if at == vendor], operations)
 
-    def _look_after_strangers(self) -> None:
-        """Pass on the noted lanes whose accounts no worker has."""
+    def _pass_on_unserved_lanes(self) -> None:
+        """Pass on the remembered lanes whose accounts no worker has."""
         unserved_lanes = {self._unserved.popleft() for _ in range(len(self._unserved))}
-        nobodys = [lane for lane in unserved_lanes if self._is_nobodys(lane)]
-        if nobodys:
-            self._on_strangers(nobodys)
+        without_worker = [lane for lane in unserved_lanes if self._has_no_worker(lane)]
+        if without_worker:
+            self._on_unserved(without_worker)
 
-    def _is_nobodys(self, lane: Lane) -> bool:
+    def _has_no_worker(self, lane: Lane) -> bool:
         try:
             return self._known_accounts.vendor_of(lane.account) is None
         except UnknownAccount:
@@ -136,20 +136,19 @@ class Sweeper:
         turn = 0
         while True:
             if turn % PUBLISH_EVERY == 0:
-                _guarded(self.publish)
-            _guarded(self.sweep)
+                _run_logged(self.publish)
+            _run_logged(self.sweep)
             turn += 1
             if self._stopped.wait(EVERY.total_seconds()):
                 return
 
 
-def _guarded(step: Callable[[], object]) -> None:
-    """Run a step of the sweep, and log its faults: the next sweep runs it again."""
+def _run_logged(step: Callable[[], object]) -> None:
+    """Run a step of the sweep, and log its error. The next sweep runs the step again."""
     try:
         step()
-    except Exception as error:  # noqa: BLE001  # a fault in one sweep must not end the thread
-        again = "it is swept again in a second"
-        tell(_log, error, unreachable=f"not swept; {again}", became=again)
+    except Exception as error:  # noqa: BLE001  # an error in one sweep must not end the thread
+        log_error(_log, error, unreachable="the sweep failed and is retried in a second", became="retried in a second")
 
 
 _OPERATIONS = {

@@ -1,0 +1,79 @@
+"""The documentation's table of log events names each event that a worker logs at warning or above, and no other."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from streamstop import Result
+
+ROOT = Path(__file__).parents[2]
+CODE = ROOT / "worker/streamstop_worker"
+LEVELS = {"warning", "error", "critical", "exception"}
+#: The row by which the table is found, wherever it stands.
+KNOWN_EVENT = "this is a bug in streamstop"
+#: Events that the code computes, by the text of the expression in the call.
+COMPUTED = {
+    "outcome.result.value": {result.value for result in Result if result.needs_person},
+    "member_result.result": {result.value for result in Result if result.needs_person},
+    "unreachable": set[str](),  # log_error's argument: collected where it is called
+    "event": set[str](),  # redis_check: collected where its problems are yielded
+}
+
+
+def test_the_table_of_log_events_is_complete_and_has_no_row_too_many() -> None:
+    logged = {event for path in sorted(CODE.rglob("*.py")) for event in events_of(path)}
+    assert len(logged) > 20
+    documented = documented_events()
+    assert (sorted(logged - documented), sorted(documented - logged)) == ([], [])
+
+
+def events_of(path: Path) -> Iterator[str]:
+    tree = ast.parse(path.read_text())
+    texts = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    texts |= {"EVENT": ast.Constant(KNOWN_EVENT)}  # bugs.EVENT, which other modules import
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _logs(node.func):
+            yield from _texts(node.args[0], texts, path)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "log_error":
+            (unreachable,) = [keyword.value for keyword in node.keywords if keyword.arg == "unreachable"]
+            yield from _texts(unreachable, texts, path)
+        elif isinstance(node, ast.Yield) and path.name == "redis_check.py":
+            assert isinstance(node.value, ast.Tuple)
+            yield from _texts(node.value.elts[0], texts, path)
+
+
+def _logs(function: ast.expr) -> bool:
+    """Whether a call of this function may log at warning or above."""
+    if isinstance(function, ast.IfExp):
+        return _logs(function.body) or _logs(function.orelse)
+    return isinstance(function, ast.Attribute) and function.attr in LEVELS and "log" in ast.unparse(function.value)
+
+
+def _texts(event: ast.expr, texts: dict[str, ast.expr], path: Path) -> set[str]:
+    if isinstance(event, ast.Name):
+        event = texts.get(event.id, event)
+    if isinstance(event, ast.Constant):
+        assert isinstance(event.value, str)
+        return {event.value}
+    assert ast.unparse(event) in COMPUTED, f"{path.name}: an event must be one text, not {ast.unparse(event)}"
+    return COMPUTED[ast.unparse(event)]
+
+
+def documented_events() -> set[str]:
+    """Return the events in the first column of the one table that has the known event."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    tables = [
+        table
+        for page in pages
+        for table in re.findall(r"(?:^\|.*\n)+", page.read_text() + "\n", re.MULTILINE)
+        if f"`{KNOWN_EVENT}`" in table
+    ]
+    assert len(tables) == 1, f"{len(tables)} tables have the event {KNOWN_EVENT!r}"
+    return {event for row in tables[0].splitlines() for event in re.findall(r"`([^`]+)`", row.split("|")[1])}
