@@ -4,9 +4,12 @@ The client above validates and words the consequences of an error; a backend sto
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
@@ -14,6 +17,25 @@ from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
 from streamstop.outcomes import Deferral, Outcome
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Pause:
+    """What a wait yields while there is nothing: it goes on when `news` is done, or after `seconds`."""
+
+    news: Future[None]
+    seconds: float
+
+
+def blocking(steps: Iterator[_T | Pause]) -> Iterator[_T]:
+    """Yield what `steps` yields, and wait in this thread where it pauses."""
+    for step in steps:
+        if isinstance(step, Pause):
+            wait_for_futures([step.news], step.seconds)
+        else:
+            yield step
 
 
 class DeadLetterBackend(Protocol):
@@ -82,7 +104,7 @@ class Backend(Protocol):
     def record(self, job_id: str) -> Outcome | Deferral | None:
         """Return how a job ended, or why it waits to be called again, or None."""
 
-    def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome]:
+    def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome | Pause]:
         """Yield how jobs end, as they end, until all have or `timeout` is over."""
 
     def cancel(self, lane: Lane, outcome: Outcome) -> str:
@@ -118,7 +140,7 @@ class Backend(Protocol):
     def progress(self, shutdown: str) -> Progress | None:
         """Return how far a shutdown is; None where there is none by that id."""
 
-    def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[None]:
+    def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[Pause | None]:
         """Yield now, and whenever a shutdown has changed, until `timeout` is over."""
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:

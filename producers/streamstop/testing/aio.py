@@ -1,7 +1,6 @@
 """The recording client for asyncio: every call runs here and now, in the order of the code under test."""
 
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable
 from typing import TypeVar
 
 from streamstop.aio import AsyncClient
@@ -27,10 +26,6 @@ class RecordingAsyncClient(AsyncClient):
 
     async def close(self) -> None:
         """Do nothing: the client can be used again."""
-
-    def _turns(self, timeout: float | timedelta | None) -> Iterator[float | timedelta | None]:
-        """One turn: a recording client never waits."""
-        yield timeout
 
     async def calling(self, call: Callable[[], _T]) -> _T:
         """Run the call here and now: it does not block."""
