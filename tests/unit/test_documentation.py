@@ -1,4 +1,4 @@
-"""The documentation says what the code does: settings, log lines, keys, JSON, the public API."""
+"""The documentation says what the code does: settings, keys, JSON, the public API."""
 
 import importlib
 import inspect
@@ -19,8 +19,6 @@ from tests.support.documentation import PAGES, ROOT, Snippet, Step, program, sni
 
 DOCS = ROOT / "docs"
 SOURCES = [path for folder in ("producers", "worker", "simulator") for path in sorted((ROOT / folder).rglob("*.py"))]
-#: What a worker runs.
-WORKER = sorted((ROOT / "worker").rglob("*.py"))
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)")
 
 
