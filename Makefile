@@ -6,18 +6,20 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.dev-ready
 DEMO_READY := $(VENV)/.demo-ready
 
-.PHONY: help demo test test-all test-servers check fmt bench lock torture
+.PHONY: help demo dev test test-all test-servers check docs fmt bench lock torture
 
 help:
-	@echo "make demo    stop ~200 simulated stream tasks with real Celery workers"
-	@echo "make test    the tests of every change, in minutes; those on a real Redis server included"
-	@echo "make test-all     every test: torture, fuzzing, upgrade, failures of Redis, packaging too"
-	@echo "make test-servers SERVERS=\"folder...\"    what depends on Redis, on each folder's redis-server"
-	@echo "make check   formatting, lint, types, import directions, the Lua scripts"
-	@echo "make fmt     format the code"
-	@echo "make bench   measure; tables, figures and plots go to docs/. With QUICK=1, a look of three minutes"
-	@echo "make torture SEED=1 MINUTES=5    real workers under kills, cuts, outages and jumping clocks"
-	@echo "make lock    write requirements/ anew after a change of pyproject.toml; UPGRADE=1 takes newer versions"
+	@echo "make demo            Stop about 200 simulated stream tasks with real Celery workers, and show how."
+	@echo "make dev             Run Redis, the simulated vendors, two workers and sample tasks until Ctrl-C."
+	@echo "make test            Run the tests of every change, those on a real Redis included; takes minutes."
+	@echo "make test-all        Run every test: torture, fuzzing, upgrade, Redis failures and packaging too."
+	@echo "make test-servers    Run the tests that depend on Redis on other servers: SERVERS=\"folder...\"."
+	@echo "make check           Check formatting, lint, types, import directions, the Lua scripts and the documentation."
+	@echo "make docs            Build the documentation as a site, in build/docs."
+	@echo "make fmt             Format the code."
+	@echo "make bench           Measure, and write tables and plots to docs/; QUICK=1 takes three minutes."
+	@echo "make torture         Run workers under kills, network cuts and clock jumps: SEED=1 MINUTES=5."
+	@echo "make lock            Rewrite requirements/ after a change of pyproject.toml; UPGRADE=1 upgrades."
 
 $(VENV)/.%-ready: requirements/%.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "streamstop needs Python 3.11 or later, this is " + sys.version.split()[0])'
@@ -28,6 +30,9 @@ $(VENV)/.%-ready: requirements/%.txt pyproject.toml
 
 demo: $(DEMO_READY)
 	$(BIN)/python -m streamstop_simulator.demo
+
+dev: $(DEMO_READY)
+	@$(BIN)/python -m streamstop_simulator.dev
 
 # System tests mostly wait for real processes: twice as many at once as there are cores. A file's tests stay together,
 # for they share its workers; the others go wherever there is room. What is `paced` measures calls in a second, and
@@ -55,8 +60,16 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples docs/_ext
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.support.lua_lint
+	$(BIN)/python -m sphinx $(STRICT) docs build/docs
+
+# A dead link between pages, or a reference to a name that is not documented, is an error.
+STRICT := --fresh-env --quiet --fail-on-warning --keep-going --nitpicky --builder html
+docs: $(READY)
+	$(BIN)/python -m sphinx $(STRICT) docs build/docs
+	@echo "open build/docs/index.html"
 
 fmt: $(READY)
 	$(BIN)/ruff check --fix .

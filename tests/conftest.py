@@ -9,7 +9,7 @@ from redis import Redis
 from streamstop import Client
 from streamstop_simulator import SimulatorClient, run_in_thread
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
-from tests.support.redis_content import endless
+from tests.support.redis_content import keys_without_ttl
 
 #: For a test marked `long`, instead of the timeout in pyproject.toml.
 LONG_TIMEOUT_S = 900
@@ -42,7 +42,7 @@ def redis_url(redis_process: RedisServer) -> Iterator[str]:
     with redis_process.client() as client:
         client.flushall()
         yield redis_process.url
-        assert endless(client) == []
+        assert keys_without_ttl(client) == []
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class AsyncJob:
 
 @dataclass(frozen=True)
 class AsyncShutdown:
-    """One bulk stop of a room; see :class:`~streamstop.shutdown.Shutdown`."""
+    """One bulk stop of a room; see :class:`~streamstop.shutdowns.Shutdown`."""
 
     shutdown: Shutdown
     _client: "AsyncClient"
@@ -79,17 +79,17 @@ class AsyncShutdown:
         return self.shutdown.id
 
     async def progress(self) -> Progress:
-        """See :meth:`streamstop.shutdown.Shutdown.progress`."""
+        """See :meth:`streamstop.shutdowns.Shutdown.progress`."""
         return await self._client.calling(self.shutdown.progress)
 
     async def watch(self, timeout: float | timedelta | None = None) -> AsyncIterator[Progress]:
-        """See :meth:`streamstop.shutdown.Shutdown.watch`."""
+        """See :meth:`streamstop.shutdowns.Shutdown.watch`."""
         changes = self.shutdown.watch(timeout)
         while (progress := await self._client.waiting(partial(next, changes, None))) is not None:
             yield progress
 
     async def wait(self, timeout: float | timedelta | None = None) -> Progress:
-        """See :meth:`streamstop.shutdown.Shutdown.wait`."""
+        """See :meth:`streamstop.shutdowns.Shutdown.wait`."""
         # By watching, for a thread that watches is free again soon after its awaiter was cancelled.
         async for progress in self.watch(timeout):
             if progress.status is not ShutdownStatus.OPEN:
@@ -97,14 +97,14 @@ class AsyncShutdown:
         raise OutcomeTimeout(f"shutdown {self.id} is still open")
 
     async def outcomes(self) -> AsyncIterator[Outcome]:
-        """See :meth:`streamstop.shutdown.Shutdown.outcomes`."""
+        """See :meth:`streamstop.shutdowns.Shutdown.outcomes`."""
         outcomes = self.shutdown.outcomes()
         while page := await self._client.calling(lambda: list(islice(outcomes, _PAGE))):
             for outcome in page:
                 yield outcome
 
     async def cancel(self) -> bool:
-        """See :meth:`streamstop.shutdown.Shutdown.cancel`."""
+        """See :meth:`streamstop.shutdowns.Shutdown.cancel`."""
         return await self._client.calling(self.shutdown.cancel)
 
 
@@ -153,7 +153,7 @@ class AsyncClient:
         # Waits have threads of their own, so that enqueueing never queues behind them.
         self._calls = ThreadPoolExecutor(max_workers=8, thread_name_prefix="streamstop")
         self._waits = ThreadPoolExecutor(max_workers=MOST_WAITS, thread_name_prefix="streamstop-wait")
-        self._failed_at = -math.inf
+        self._failed_at, self._failed_for = -math.inf, ""
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -267,11 +267,11 @@ class AsyncClient:
         def run() -> _T:
             waited = time.monotonic() - asked_at
             if self._failed_at > asked_at and waited > self.client.timeout.total_seconds():
-                raise QueueUnavailable("Redis did not answer the calls before this one: nothing was sent")
+                raise QueueUnavailable(f"{self._failed_for}: nothing was sent", reason=self._failed_for)
             try:
                 result = call()
-            except QueueUnavailable:
-                self._failed_at = time.monotonic()
+            except QueueUnavailable as error:
+                self._failed_at, self._failed_for = time.monotonic(), error.reason or str(error)
                 raise
             self._failed_at = -math.inf
             return result

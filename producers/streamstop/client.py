@@ -150,7 +150,7 @@ class Client:
         with, and `commands` join it. `commands` are accepted
         whole or not at all. With `verify`, each stop is followed until the vendor itself says that the task is over.
         `callback` is told when the shutdown has ended: a Celery signature of the service's own, or an ``https://`` URL
-        that gets a signed POST (see the README).
+        that gets a signed POST (see :mod:`streamstop.callbacks`).
         """
         commands = checked_stops(room, commands)
         told = check_callback(callback)

@@ -64,8 +64,13 @@ class InvalidSettings(StreamstopError, ValueError):
 class QueueUnavailable(StreamstopError):
     """Redis did not answer in time, or refuses for now; for ``enqueue`` the message says what became of the command.
 
-    So is a Redis that refuses the user name, the password or the command (ACL): the message says which.
+    So is a Redis that refuses the user name, the password or the command (ACL): the message says which, and names
+    the host, the port and the database. ``reason`` is that part of the message, without what became of the command.
     """
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class InternalError(StreamstopError):
@@ -101,7 +106,7 @@ class OutcomeTimeout(StreamstopError, TimeoutError):
 class JobFailed(StreamstopError):
     """A job ended so that a person must look: Celery's ``FAILURE``.
 
-    ``outcome`` is the outcome as JSON data; :meth:`streamstop.outcomes.Outcome.model_validate` reads it. When the job
+    ``outcome`` is the outcome as JSON data; ``Outcome.model_validate`` reads it. When the job
     ended is Celery's ``date_done``.
     """
 

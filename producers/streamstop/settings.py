@@ -153,11 +153,16 @@ def _shows_no_password(url: str) -> bool:
 
 
 def _is_readable(url: str) -> bool:
-    """Return whether a url has a host, a port and a database as redis-py and kombu read them."""
+    """Return whether a url has a host, a port and a database as redis-py and kombu read them.
+
+    An unescaped ``#`` or ``?`` in a password would make its beginning the host or the port, which messages name.
+    """
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:  # its message may quote a part of the password
+        return False
+    if "#" in url or "@" in parts.query:
         return False
     database = parts.path.strip("/")
     return not database or (database.isascii() and database.isdigit())

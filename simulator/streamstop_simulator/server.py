@@ -51,6 +51,7 @@ class Server:
         """Stop listening, and drop every connection."""
         if self._server is not None:
             self._server.close()
+        await asyncio.sleep(0)  # a task that has not started would leave its connection open
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)

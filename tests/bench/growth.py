@@ -92,17 +92,17 @@ def _runs(engine: Engine, sizes: Sequence[int], seconds: float) -> list[Figures]
 def _run(engine: Engine, parts: Stage, size: int, more: int, seconds: float) -> Figures:
     assert parts.prober is not None
     parts.vendor.take()
-    held, began, took_s = parts.used_memory(), time.time(), 0.0
+    used_before, began, took_s = parts.used_memory(), time.time(), 0.0
     with slow_log(parts.redis) as slow:
         with parts.prober.probing(_PROBED, _EVERY_S):
             for start in range(0, more, _BATCH):
                 jobs = min(_BATCH, more - start)
-                said = parts.producer.order("send", accounts=[_BACKLOG], operations=[STOP], jobs=jobs)
-                took_s += said["took_s"]
+                sent = parts.producer.order("send", accounts=[_BACKLOG], operations=[STOP], jobs=jobs)
+                took_s += sent["took_s"]
             # What was called since the beginning does not wait any more.
             called = (time.time() - began + 10) * _CALLED_A_SECOND * 2
             parts.await_waiting(_BACKLOG, STOP, round(max(size - called, 0) * 0.99), patience_s=120)
-            filled, grown = time.time(), parts.used_memory() - held
+            filled, grown = time.time(), parts.used_memory() - used_before
             time.sleep(seconds)
         arrivals = [one for one in parts.vendor.take() if one.account == _PROBED]
     return Figures(

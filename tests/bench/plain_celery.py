@@ -1,4 +1,4 @@
-"""The plain Celery way, told as well as it can be: a token bucket in Redis, and ``self.retry(countdown=…)`` when empty.
+"""The plain Celery way at its best: a token bucket in Redis, and ``self.retry(countdown=…)`` when it is empty.
 
 Late acknowledgement, a prefetch of one, no results kept, Celery's other options as they come. The calls are signed by
 the same code as ours, and sent by httpx; lanes without a limit have no bucket. This module is also the app of its

@@ -59,8 +59,8 @@ class Producer:
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("the producer has ended")
-        said: dict[str, Any] = json.loads(line)
-        return said
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
     @contextmanager
     def probing(self, account: str, every_s: float) -> Iterator[None]:
@@ -130,13 +130,13 @@ class _Streamstop:
 
     def cancel(self, shutdown: str) -> dict[str, Any]:
         """Cancel; say when that returned, and when everything had ended, None where it took too long."""
-        held = self.client.shutdown(shutdown)
-        said = _timed(held.cancel)
+        handle = self.client.shutdown(shutdown)
+        timed = _timed(handle.cancel)
         try:
-            ended_s: float | None = said["took_s"] + _timed(lambda: held.wait(_PATIENCE_S))["took_s"]
+            ended_s: float | None = timed["took_s"] + _timed(lambda: handle.wait(_PATIENCE_S))["took_s"]
         except OutcomeTimeout:
             ended_s = None
-        return said | {"ended_s": ended_s}
+        return timed | {"ended_s": ended_s}
 
     def _commands(self, accounts: Sequence[str], operations: Sequence[str], jobs: int) -> list[Command]:
         lanes = [(account, find(operation)) for operation in operations for account in accounts]

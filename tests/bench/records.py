@@ -1,6 +1,6 @@
 """``python -m tests.bench.records``: the memory that jobs take after their end, measured on a real Redis.
 
-It prints the tables of ``docs/sizes.md``.
+It prints the tables of ``docs/guides/sizes.md``.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the bench tells: tables and targets as text, one JSON file that holds every figure, and Markdown made of it."""
+"""The benchmark's output: tables and targets as text, a JSON file with every figure, and Markdown made from it."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,22 +69,22 @@ def write(section: Section, environment: Mapping[str, str], folder: Path) -> Non
     """Write a section into the files in `folder`; those of other scenarios, from earlier runs, stay in them."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / JSON_FILE
-    held: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    recorded: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for plot in section.plots:
         (folder / plot.file).write_text(svg(plot.panels, plot.labels, [section.text, ", ".join(environment.values())]))
     files = [*section.written, *(plot.file for plot in section.plots)]
-    told = asdict(section) | {"plots": files, "environment": dict(environment)}
-    del told["written"]
-    held[section.name] = told
-    file.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n")
-    (folder / MARKDOWN_FILE).write_text("\n".join(_markdown(held)) + "\n")
+    data = asdict(section) | {"plots": files, "environment": dict(environment)}
+    del data["written"]
+    recorded[section.name] = data
+    file.write_text(json.dumps(recorded, indent=1, ensure_ascii=False) + "\n")
+    (folder / MARKDOWN_FILE).write_text("\n".join(_markdown(recorded)) + "\n")
 
 
-def _markdown(held: Mapping[str, Any]) -> Iterator[str]:
+def _markdown(recorded: Mapping[str, Any]) -> Iterator[str]:
     yield "# Measured"
     yield ""
     yield f"`python -m tests.bench` wrote this, and the same figures, not rounded, into [{JSON_FILE}]({JSON_FILE})."
-    for name, section in held.items():
+    for name, section in recorded.items():
         yield from ["", f"## {name}", "", f"{section['text']}", ""]
         yield ", ".join(f"{what} {value}" for what, value in section["environment"].items()) + "."
         yield ""

@@ -79,13 +79,13 @@ def _measure_stop(redis: Redis, client: Client, room: str, figures: RoomFigures)
     began = time.perf_counter()
     client.register_many(room, commands)
     figures.register_s.append(time.perf_counter() - began)
-    held = _used_memory(redis)
+    used_before = _used_memory(redis)
     began = time.perf_counter()
     shutdown = client.stop_room(room)
     figures.returned_s.append(time.perf_counter() - began)
     _await_jobs(redis, shutdown, figures.tasks)
     figures.in_lane_s.append(time.perf_counter() - began)
-    figures.bytes_per_job.append((_used_memory(redis) - held) / figures.tasks)
+    figures.bytes_per_job.append((_used_memory(redis) - used_before) / figures.tasks)
     return shutdown
 
 

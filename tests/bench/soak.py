@@ -1,4 +1,4 @@
-"""The soak: an even load for a long time, on real workers, to see whether anything grows.
+"""The soak: an even load on real workers for a long time, which shows whether anything grows.
 
 The producer and the vendor are processes of their own; Redis appends to its file. The harness looks every second at
 what the vendors saw and how jobs ended, and keeps numbers only.

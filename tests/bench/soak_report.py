@@ -1,4 +1,4 @@
-"""What the soak tells: samples in a CSV file and a plot, and a table of the first and the last tenth of the run."""
+"""The soak's output: samples in a CSV file and a plot, and a table of the run's first and last tenth."""
 
 import csv
 from collections.abc import Callable, Iterator, Sequence

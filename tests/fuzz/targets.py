@@ -1,4 +1,4 @@
-"""What is fuzzed: every parser of data from outside, each as a function of bytes that must return whatever they are.
+"""The fuzzer's targets: every parser of outside data, as a function of bytes that must not raise.
 
 A target may meet the one error that its parser is documented to raise, and nothing else. What it returns is held to
 what its readers rely on: it can be written as JSON, say.
@@ -65,9 +65,9 @@ def _reply(vendor: str, data: bytes) -> None:
     answer = PROTOCOLS[vendor].parse(operation, response)
     assert answer.meaning is None or answer.code
     assert answer.retry_after is None or timedelta(0) < answer.retry_after <= timedelta(minutes=5)
-    told = [answer.code, answer.message, answer.request_id, answer.reply]
-    assert _SECRET not in repr(told)
-    json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
+    fields = [answer.code, answer.message, answer.request_id, answer.reply]
+    assert _SECRET not in repr(fields)
+    json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
     outcome = _outcome(Result.STATUS, code=answer.code, message=answer.message, reply=answer.reply)
     assert read_record(outcome_record(outcome)) == outcome
     if operation.spec.status is not None:

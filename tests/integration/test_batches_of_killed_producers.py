@@ -1,4 +1,4 @@
-"""What is too big for one command, on a real Redis: accepted whole or not at all, also where the producer dies."""
+"""Batches too big for one command, on a real Redis: accepted whole or not at all, even if the producer is killed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +11,9 @@ from streamstop._core.constants import BATCH, BATCHES, WAKE
 from streamstop._redis import rooms as rooms_module
 from streamstop._redis.batches import Batches
 from streamstop.operations import StopMPUTask
-from tests.integration.test_rooms_step_by_step import LANE, ROOM, Hands, stops
-from tests.support.below import connections
-from tests.support.mortal import die
+from tests.support.client_connections import connections_of
+from tests.support.killed_producers import kill_at_send
+from tests.support.room_driver import LANE, ROOM, RoomDriver, stops
 
 SIZE = 501
 #: How many sends to Redis a call of that size makes at most, and more.
@@ -21,21 +21,21 @@ MANY = 40
 
 
 @pytest.fixture
-def hands(client: Client, real_redis: Redis) -> Hands:
-    connections(client).known_accounts.publish({LANE.account: "tencent", "live": "aliyun"})
-    return Hands(real_redis, client)
+def driver(client: Client, real_redis: Redis) -> RoomDriver:
+    connections_of(client).known_accounts.publish({LANE.account: "tencent", "live": "aliyun"})
+    return RoomDriver(real_redis, client)
 
 
-def killed_at_each_send(hands: Hands, call: Callable[[Client], object], check: Callable[[], bool]) -> set[bool]:
+def killed_at_each_send(driver: RoomDriver, call: Callable[[Client], object], check: Callable[[], bool]) -> set[bool]:
     """Kill a producer's `call` at every send, each on a Redis as it is now; return what `check` said of them."""
-    before = {key: (hands.redis.dump(key), hands.redis.pttl(key)) for key in hands.redis.scan_iter()}
+    before = {key: (driver.redis.dump(key), driver.redis.pttl(key)) for key in driver.redis.scan_iter()}
     seen: set[bool] = set()
     for after in (False, True):
         for sends in range(MANY):
-            hands.redis.flushdb()
+            driver.redis.flushdb()
             for key, (content, ttl) in before.items():
-                hands.redis.restore(key, max(ttl, 0), content)
-            died = die(url(hands), call, sends=sends, after=after)
+                driver.redis.restore(key, max(ttl, 0), content)
+            died = kill_at_send(url(driver), call, sends=sends, after=after)
             seen.add(check())
             if not died:
                 break
@@ -44,82 +44,84 @@ def killed_at_each_send(hands: Hands, call: Callable[[Client], object], check: C
     return seen
 
 
-def url(hands: Hands) -> str:
-    return f"redis://127.0.0.1:{hands.redis.connection_pool.connection_kwargs['port']}/0"
+def url(driver: RoomDriver) -> str:
+    return f"redis://127.0.0.1:{driver.redis.connection_pool.connection_kwargs['port']}/0"
 
 
 @pytest.mark.parametrize("others", [0, 1])
 def test_a_big_batch_of_a_producer_that_is_killed_at_any_step_is_in_its_lanes_whole_or_not_at_all(
-    hands: Hands, others: int
+    driver: RoomDriver, others: int
 ) -> None:
     commands = stops(*range(SIZE))
     commands += [Command(operation=StopMPUTask(app_id="a", task_id="t"), account="live", priority=9)] * others
 
     def check() -> bool:
-        Batches(hands.redis).finish()
-        names = [message["params"]["TaskId"] for message in hands.messages()]
+        Batches(driver.redis).finish()
+        names = [message["params"]["TaskId"] for message in driver.messages()]
         assert names in ([], [str(number) for number in range(SIZE)])
-        assert sum(hands.redis.llen(name) for name in hands.redis.keys("streamstop.lane.*")) in {0, SIZE + others}
-        assert not hands.redis.exists(BATCHES)
+        assert sum(driver.redis.llen(name) for name in driver.redis.keys("streamstop.lane.*")) in {0, SIZE + others}
+        assert not driver.redis.exists(BATCHES)
         if names:
-            assert hands.redis.keys(f"{BATCH}*") == []
-            assert hands.redis.llen(WAKE) == 1
+            assert driver.redis.keys(f"{BATCH}*") == []
+            assert driver.redis.llen(WAKE) == 1
         return bool(names)
 
-    assert killed_at_each_send(hands, lambda client: client.enqueue_many(commands), check) == {True, False}
+    assert killed_at_each_send(driver, lambda client: client.enqueue_many(commands), check) == {True, False}
 
 
-def test_a_room_has_all_that_a_producer_registered_which_was_killed_at_any_step_or_none_of_it(hands: Hands) -> None:
-    hands.register("before")
+def test_a_batch_of_registrations_is_all_or_nothing_when_its_producer_is_killed_at_any_step(
+    driver: RoomDriver,
+) -> None:
+    driver.register("before")
 
     def check() -> bool:
-        tasks = hands.client.room(ROOM).tasks
+        tasks = driver.client.room(ROOM).tasks
         assert len(tasks) in {1, 1 + SIZE}
-        assert not hands.redis.hexists(f"streamstop.room.{ROOM}:state", "batch")
+        assert not driver.redis.hexists(f"streamstop.room.{ROOM}:state", "batch")
         return len(tasks) > 1
 
-    assert killed_at_each_send(hands, lambda client: client.register_many(ROOM, stops(*range(SIZE))), check) == {
+    assert killed_at_each_send(driver, lambda client: client.register_many(ROOM, stops(*range(SIZE))), check) == {
         True,
         False,
     }
 
 
-def test_a_closing_rooms_shutdown_has_all_of_it_or_none_and_the_fan_out_applies_it(hands: Hands) -> None:
-    hands.register("before")
-    shutdown = hands.stop()
-    hands.fan_out(shutdown)
+def test_a_closing_rooms_shutdown_has_all_of_it_or_none_and_the_fan_out_applies_it(driver: RoomDriver) -> None:
+    driver.register("before")
+    shutdown = driver.stop()
+    driver.fan_out(shutdown)
 
     def check() -> bool:
-        hands.fan_out(shutdown)
+        driver.fan_out(shutdown)
         progress = shutdown.progress()
-        members = hands.members()
+        members = driver.members()
         assert len(members) == len(set(members)) == progress.total
         assert progress.total in {1, 1 + SIZE}
         for member in members:
-            hands.end(shutdown, member)
+            driver.end(shutdown, member)
         assert shutdown.progress().status is ShutdownStatus.DONE
-        assert hands.client.room(ROOM).tasks == ()
+        assert driver.client.room(ROOM).tasks == ()
         return progress.total > 1
 
-    assert killed_at_each_send(hands, lambda client: client.register_many(ROOM, stops(*range(SIZE))), check) == {
+    assert killed_at_each_send(driver, lambda client: client.register_many(ROOM, stops(*range(SIZE))), check) == {
         True,
         False,
     }
 
 
-def test_a_shutdown_that_is_opened_with_many_has_all_of_them_or_is_not_open(hands: Hands) -> None:
-    hands.register(*range(SIZE - 100))
+def test_a_shutdown_that_is_opened_with_many_has_all_of_them_or_is_not_open(driver: RoomDriver) -> None:
+    driver.register(*range(SIZE - 100))
 
     def check() -> bool:
-        name = hands.client.room(ROOM).shutdown
+        name = driver.client.room(ROOM).shutdown
         if name is None:
             return False
-        shutdown = hands.client.shutdown(name)
-        hands.fan_out(shutdown)
-        assert shutdown.progress().total == len(hands.members()) == SIZE
+        shutdown = driver.client.shutdown(name)
+        driver.fan_out(shutdown)
+        assert shutdown.progress().total == len(driver.members()) == SIZE
         return True
 
-    assert killed_at_each_send(hands, lambda client: client.stop_room(ROOM, stops(*range(SIZE))), check) == {
+    assert killed_at_each_send(driver, lambda client: client.stop_room(ROOM, stops(*range(SIZE))), check) == {
         True,
         False,
     }
@@ -129,45 +131,47 @@ def test_a_shutdown_that_is_opened_with_many_has_all_of_them_or_is_not_open(hand
 
 
 @pytest.fixture
-def accepted(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> Hands:
+def accepted(driver: RoomDriver, monkeypatch: pytest.MonkeyPatch) -> RoomDriver:
     """Let producers die as soon as what they staged is accepted."""
     monkeypatch.setattr(rooms_module, "AT_ONCE", 50)
     monkeypatch.setattr(rooms_module, "PIECE", 50)
-    return hands
+    return driver
 
 
-def accept(hands: Hands, call: Callable[[Client], object]) -> None:
+def accept(driver: RoomDriver, call: Callable[[Client], object]) -> None:
     """Let a producer die right after its batch was accepted."""
     for sends in range(MANY):
-        hands.redis.delete("none", *hands.redis.keys(f"{BATCH}*"))  # what the producer before staged in vain
-        die(url(hands), call, sends=sends, after=True)
-        if hands.redis.hexists(f"streamstop.room.{ROOM}:state", "batch"):
+        driver.redis.delete(
+            "none", *driver.redis.keys(f"{BATCH}*")
+        )  # batches that the previous producer did not complete
+        kill_at_send(url(driver), call, sends=sends, after=True)
+        if driver.redis.hexists(f"streamstop.room.{ROOM}:state", "batch"):
             return
     raise AssertionError("nothing was accepted")
 
 
-def test_a_shutdown_does_not_end_while_a_batch_that_joined_it_is_not_applied_whole(accepted: Hands) -> None:
-    hands = accepted
-    accept(hands, lambda client: client.stop_room(ROOM, stops(*range(120))))
-    name = hands.redis.hget(f"streamstop.room.{ROOM}:state", "shutdown").decode()
-    shutdown = hands.client.shutdown(name)
-    pieces = hands.rooms.applying(ROOM)
+def test_a_shutdown_does_not_end_while_a_batch_that_joined_it_is_not_applied_whole(accepted: RoomDriver) -> None:
+    driver = accepted
+    accept(driver, lambda client: client.stop_room(ROOM, stops(*range(120))))
+    name = driver.redis.hget(f"streamstop.room.{ROOM}:state", "shutdown").decode()
+    shutdown = driver.client.shutdown(name)
+    pieces = driver.rooms.applying(ROOM)
     assert next(pieces) == 50
-    hands.rooms.scanned(name)
-    tasks = [member.decode() for member in hands.redis.hkeys(f"streamstop.shutdown.{name}:tasks")]
+    driver.rooms.scanned(name)
+    tasks = [member.decode() for member in driver.redis.hkeys(f"streamstop.shutdown.{name}:tasks")]
     assert len(tasks) == 50
     for task in tasks:
-        hands.end(shutdown, task)
+        driver.end(shutdown, task)
     progress = shutdown.progress()
     assert (progress.status, progress.total, progress.ended) == (ShutdownStatus.OPEN, 50, 50)
     assert sum(1 for _ in pieces) == 1
     assert shutdown.progress().total == 120
-    for member in hands.redis.hkeys(f"streamstop.shutdown.{name}:tasks"):
-        hands.end(shutdown, member.decode())
+    for member in driver.redis.hkeys(f"streamstop.shutdown.{name}:tasks"):
+        driver.end(shutdown, member.decode())
     assert shutdown.progress().status is ShutdownStatus.DONE
 
 
-def test_a_shutdown_that_is_cancelled_before_its_batch_is_applied_counts_all_of_it(accepted: Hands) -> None:
+def test_a_shutdown_that_is_cancelled_before_its_batch_is_applied_counts_all_of_it(accepted: RoomDriver) -> None:
     accept(accepted, lambda client: client.stop_room(ROOM, stops(*range(120))))
     name = accepted.redis.hget(f"streamstop.room.{ROOM}:state", "shutdown").decode()
     shutdown = accepted.client.shutdown(name)
@@ -188,7 +192,7 @@ OPERATIONS: dict[str, Callable[[Client], Any]] = {
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_whatever_is_asked_of_a_room_next_applies_first_what_was_accepted(accepted: Hands, operation: str) -> None:
+def test_every_operation_on_a_room_first_applies_the_accepted_batches(accepted: RoomDriver, operation: str) -> None:
     accept(accepted, lambda client: client.register_many(ROOM, stops(*range(120))))
     assert accepted.redis.hlen(f"streamstop.room.{ROOM}:tasks") == 0
     reply = OPERATIONS[operation](accepted.client)
@@ -202,7 +206,7 @@ def test_whatever_is_asked_of_a_room_next_applies_first_what_was_accepted(accept
 
 
 def test_a_task_that_was_registered_again_in_a_batch_while_its_stop_was_called_is_stopped_again(
-    accepted: Hands,
+    accepted: RoomDriver,
 ) -> None:
     shutdown = accepted.stop(*range(120))
     accepted.fan_out(shutdown)
@@ -213,24 +217,26 @@ def test_a_task_that_was_registered_again_in_a_batch_while_its_stop_was_called_i
     assert shutdown.progress().total == len(accepted.members()) == 180
 
 
-def test_what_expired_before_it_was_accepted_is_an_error_that_says_that_nothing_was_done(hands: Hands) -> None:
+def test_a_batch_that_expired_before_it_was_accepted_is_an_error_that_says_that_nothing_was_done(
+    driver: RoomDriver,
+) -> None:
     class Expires(Redis):
         """Lets a batch of a room expire when the script comes that would accept it."""
 
         def evalsha(self, *arguments: Any) -> Any:
-            hands.redis.delete(*hands.redis.keys(f"{BATCH}*") or ["none"])
+            driver.redis.delete(*driver.redis.keys(f"{BATCH}*") or ["none"])
             return super().evalsha(*arguments)
 
-    rooms = connections(hands.client).rooms
-    rooms._redis = Expires(port=hands.redis.connection_pool.connection_kwargs["port"])
+    rooms = connections_of(driver.client).rooms
+    rooms._redis = Expires(port=driver.redis.connection_pool.connection_kwargs["port"])
     with pytest.raises(QueueUnavailable, match="what was staged is gone: nothing was changed"):
-        hands.register(*range(SIZE))
-    assert hands.client.room(ROOM).tasks == ()
+        driver.register(*range(SIZE))
+    assert driver.client.room(ROOM).tasks == ()
 
 
-def test_every_key_of_a_room_whose_producer_died_ends(accepted: Hands) -> None:
+def test_every_key_of_a_room_whose_producer_died_ends(accepted: RoomDriver) -> None:
     for sends in range(MANY):
-        die(
+        kill_at_send(
             url(accepted),
             lambda client: client.register_many(ROOM, stops(*range(120))),
             sends=sends,

@@ -1,4 +1,4 @@
-"""What a client shows of a real Redis beside its own jobs: accounts, lanes, dead letters; and what it hides."""
+"""The client's views of a real Redis: accounts, lanes and dead letters; and what it hides."""
 
 import asyncio
 from datetime import timedelta
@@ -7,7 +7,7 @@ import pytest
 
 from streamstop import AsyncClient, Client, Command, Lane, QueueUnavailable
 from streamstop.operations import StopMPUTask, StopStreamIngest
-from tests.support.below import connections
+from tests.support.client_connections import connections_of
 
 STOP = Command(operation=StopMPUTask(app_id="a", task_id="t"), account="live-cn")
 INGEST = Command(operation=StopStreamIngest(sdk_app_id=1, task_id="t"), account="trtc-sg")
@@ -16,7 +16,7 @@ ACCOUNTS = {"live-cn": "aliyun", "trtc-sg": "tencent"}
 
 def test_accounts_are_those_of_running_workers(client: Client) -> None:
     assert client.accounts() == {}
-    connections(client).known_accounts.publish(ACCOUNTS)
+    connections_of(client).known_accounts.publish(ACCOUNTS)
     assert client.accounts() == ACCOUNTS
 
 
@@ -31,7 +31,7 @@ def test_lanes_are_those_that_hold_jobs_or_those_that_are_asked_for(client: Clie
 
 
 def test_the_asynchronous_client_shows_the_same(client: Client, redis_url: str) -> None:
-    connections(client).known_accounts.publish(ACCOUNTS)
+    connections_of(client).known_accounts.publish(ACCOUNTS)
     client.enqueue_many([STOP, INGEST])
 
     async def look() -> None:

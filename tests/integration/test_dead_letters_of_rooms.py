@@ -2,306 +2,233 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from redis import Redis
 
-from streamstop import Client, Progress, Result, Shutdown, ShutdownStatus
-from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LastCall, Taken
-from streamstop._core.letters import dead_letter_record
-from streamstop._core.membership import Membership
+from streamstop import Client, Result, Shutdown, ShutdownStatus
 from streamstop._redis.rooms import CALLBACKS
-from streamstop._wire.reports import Ended, Released
-from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome
-from streamstop_worker.shutdowns.verify import member_result_of
-from tests.integration.test_rooms_step_by_step import LANE, ROOM, Hands
-from tests.support.below import connections
-
-
-def argument_of(message: bytes) -> dict[str, Any]:
-    """Return a command's JSON data."""
-    data: dict[str, Any] = json.loads(json.loads(message)["body"])[0][0]
-    return data
-
-
-class Undertaker(Hands):
-    """A producer, a worker whose jobs can end badly, and a person on call."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.dead = self.client.dead_letters
-
-    def finish(self, name: str, result: Result, *, lane: Lane = LANE) -> str:
-        """Let the waiting job of a task end as a worker does; return its id."""
-        others: list[Taken] = []
-        while jobs := self.take(lane).jobs:
-            (job,) = jobs
-            if argument_of(job.message)["params"]["TaskId"] == name:
-                self.report(job, result)
-                self.schedule.report([Released(job=other) for other in others])
-                return job.job_id
-            others.append(job)
-        raise AssertionError(f"no job of {name} waits")
-
-    def report(self, job: Taken, result: Result) -> None:
-        argument = argument_of(job.message)
-        membership = Membership.of_message(argument)
-        outcome = Outcome(
-            result=result,
-            job_id=job.job_id,
-            account=LANE.account,
-            operation=LANE.operation,
-            params=argument["params"],
-            ended_at=datetime.now(UTC),
-        )
-        member_result = None if membership is None else member_result_of(membership, outcome)
-        letter = dead_letter_record(argument, membership, outcome, member_result)
-        record = outcome_record(outcome)
-        ended = Ended(
-            job=job,
-            record=record,
-            kept=timedelta(days=1),
-            call=LastCall.WELL,
-            member_result=member_result,
-            letter=letter,
-        )
-        assert self.schedule.report([ended]).rests == [timedelta(0)]
-
-    def requeue(self) -> str:
-        """Requeue the only letter."""
-        (letter,) = self.dead.letters()
-        return self.dead.requeue(letter.id).id
-
-    def room_is_free_again(self) -> None:
-        """Let the time pass in which a closed room stops what is registered in it."""
-        assert self.redis.hset(f"streamstop.room.{ROOM}:state", "closed_until", 1) == 0
-
-    def registered(self) -> list[str]:
-        return sorted(str(task.operation.params["TaskId"]) for task in self.client.room(ROOM).tasks)
-
-
-def assert_exact(progress: Progress) -> None:
-    counts = [(lane.total, lane.ended) for lane in progress.lanes]
-    assert sum(total for total, _ in counts) == progress.total
-    assert sum(ended for _, ended in counts) == progress.ended == sum(progress.results.values())
-    assert all(count > 0 for count in progress.results.values())
+from tests.support.client_connections import connections_of
+from tests.support.room_dead_letters import RoomDeadLetterDriver, assert_exact
+from tests.support.room_driver import LANE, ROOM
 
 
 @pytest.fixture
-def hands(client: Client, real_redis: Redis) -> Undertaker:
-    connections(client).known_accounts.publish({LANE.account: "tencent"})
-    return Undertaker(real_redis, client)
+def driver(client: Client, real_redis: Redis) -> RoomDeadLetterDriver:
+    connections_of(client).known_accounts.publish({LANE.account: "tencent"})
+    return RoomDeadLetterDriver(real_redis, client)
 
 
 @pytest.fixture
-def closed(hands: Undertaker) -> Shutdown:
+def closed(driver: RoomDeadLetterDriver) -> Shutdown:
     """Return a shutdown of two registered tasks, of which one was refused."""
-    hands.register("good", "bad")
-    shutdown = hands.stop(callback={"task": "told"})
-    hands.fan_out(shutdown)
-    hands.finish("good", Result.STOPPED)
-    hands.finish("bad", Result.REFUSED)
+    driver.register("good", "bad")
+    shutdown = driver.stop(callback={"task": "told"})
+    driver.fan_out(shutdown)
+    driver.finish("good", Result.STOPPED)
+    driver.finish("bad", Result.REFUSED)
     assert shutdown.progress().status is ShutdownStatus.NEEDS_ATTENTION
-    assert hands.registered() == ["bad"]
+    assert driver.registered() == ["bad"]
     return shutdown
 
 
-def test_a_shutdown_is_open_again_until_the_requeued_task_has_ended_and_is_told_again(
-    hands: Undertaker, closed: Shutdown
+def test_a_shutdown_is_open_again_until_the_requeued_task_has_ended_and_calls_back_again(
+    driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
-    job_id = hands.requeue()
+    job_id = driver.requeue()
     progress = closed.progress()
     assert (progress.status, progress.total, progress.results) == (ShutdownStatus.OPEN, 2, {Result.STOPPED: 1})
     assert_exact(progress)
-    assert hands.finish("bad", Result.ALREADY_STOPPED) == job_id
+    assert driver.finish("bad", Result.ALREADY_STOPPED) == job_id
     progress = closed.progress()
     assert progress.status is ShutdownStatus.DONE
     assert progress.results == {Result.STOPPED: 1, Result.ALREADY_STOPPED: 1}
     assert_exact(progress)
     assert {one.result for one in closed.outcomes()} == {Result.STOPPED, Result.ALREADY_STOPPED}
-    assert hands.registered() == []
-    assert len(hands.messages(CALLBACKS)) == 2
+    assert driver.registered() == []
+    assert len(driver.messages(CALLBACKS)) == 2
 
 
-def test_a_requeued_task_that_dies_again_is_a_letter_again_as_often_as_one_likes(
-    hands: Undertaker, closed: Shutdown
+def test_a_requeued_task_that_fails_again_is_a_letter_again_any_number_of_times(
+    driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
-    ids = {letter.id for letter in hands.dead.letters()}
+    ids = {letter.id for letter in driver.dead.letters()}
     for result in (Result.GAVE_UP, Result.NOT_FOUND, Result.REFUSED):
-        hands.requeue()
-        ids.add(hands.finish("bad", result))
+        driver.requeue()
+        ids.add(driver.finish("bad", result))
         progress = closed.progress()
         assert (progress.status, progress.results) == (
             ShutdownStatus.NEEDS_ATTENTION,
             {Result.STOPPED: 1, result: 1},
         )
         assert_exact(progress)
-        (letter,) = hands.dead.letters()
+        (letter,) = driver.dead.letters()
         assert (letter.result, letter.room) == (result, ROOM)
     assert len(ids) == 4
-    assert len(hands.messages(CALLBACKS)) == 4
+    assert len(driver.messages(CALLBACKS)) == 4
 
 
 # A room that is used again must not be closed by what a person does about its past.
 
 
 def test_a_task_that_is_registered_in_a_room_in_use_is_not_stopped_for_an_old_letter(
-    hands: Undertaker, closed: Shutdown
+    driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
-    hands.room_is_free_again()
-    hands.requeue()
-    assert hands.register("today") is None
-    hands.finish("bad", Result.STOPPED)
+    driver.room_is_free_again()
+    driver.requeue()
+    assert driver.register("today") is None
+    driver.finish("bad", Result.STOPPED)
     assert closed.progress().status is ShutdownStatus.DONE
-    assert hands.register("today's second") is None, "nor does the end close the room once more"
-    assert hands.registered() == ["today", "today's second"]
+    assert driver.register("today's second") is None, "nor does the end close the room once more"
+    assert driver.registered() == ["today", "today's second"]
 
 
-def test_a_room_that_is_stopped_anew_while_an_old_letter_is_requeued_has_a_shutdown_of_its_own(
-    hands: Undertaker, closed: Shutdown
+def test_a_room_that_is_stopped_again_while_an_old_letter_is_requeued_has_a_new_shutdown(
+    driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
-    hands.room_is_free_again()
-    hands.register("today")
-    hands.requeue()
-    again = hands.stop("passed")
+    driver.room_is_free_again()
+    driver.register("today")
+    driver.requeue()
+    again = driver.stop("passed")
     assert again != closed
-    hands.fan_out(again)
+    driver.fan_out(again)
     for name in ("today", "passed"):
-        hands.finish(name, Result.STOPPED)
+        driver.finish(name, Result.STOPPED)
     # Both shutdowns have it; which of the two calls comes first does not matter.
-    hands.finish("bad", Result.STOPPED)
-    hands.finish("bad", Result.ALREADY_STOPPED)
+    driver.finish("bad", Result.STOPPED)
+    driver.finish("bad", Result.ALREADY_STOPPED)
     for shutdown, total in ((closed, 2), (again, 3)):
         progress = shutdown.progress()
         assert (progress.status, progress.total) == (ShutdownStatus.DONE, total)
         assert_exact(progress)
-    assert hands.registered() == []
-    assert hands.register("late") == again, "the newer one has just closed the room"
+    assert driver.registered() == []
+    assert driver.register("late") == again, "the newer one has just closed the room"
 
 
-def test_a_room_in_use_can_be_reopened_while_an_old_letter_is_requeued(hands: Undertaker, closed: Shutdown) -> None:
-    hands.room_is_free_again()
-    hands.requeue()
-    assert hands.client.reopen_room(ROOM)
+def test_a_room_in_use_can_be_reopened_while_an_old_letter_is_requeued(
+    driver: RoomDeadLetterDriver, closed: Shutdown
+) -> None:
+    driver.room_is_free_again()
+    driver.requeue()
+    assert driver.client.reopen_room(ROOM)
 
 
-def test_while_the_room_is_still_closed_a_requeued_letter_keeps_it_so(hands: Undertaker, closed: Shutdown) -> None:
-    hands.requeue()
-    assert hands.stop() == closed
-    assert hands.register("late") == closed
-    hands.fan_out(closed)
+def test_while_the_room_is_still_closed_a_requeued_letter_keeps_it_so(
+    driver: RoomDeadLetterDriver, closed: Shutdown
+) -> None:
+    driver.requeue()
+    assert driver.stop() == closed
+    assert driver.register("late") == closed
+    driver.fan_out(closed)
     for name in ("late", "bad"):
-        hands.finish(name, Result.STOPPED)
+        driver.finish(name, Result.STOPPED)
     progress = closed.progress()
     assert (progress.status, progress.results) == (ShutdownStatus.DONE, {Result.STOPPED: 3})
     assert_exact(progress)
-    assert hands.registered() == []
+    assert driver.registered() == []
 
 
 # Late starters
 
 
 def test_a_task_that_is_started_again_before_its_requeued_stop_is_called_is_stopped_by_it(
-    hands: Undertaker, closed: Shutdown
+    driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
-    hands.requeue()
-    assert hands.register("bad") == closed
-    hands.fan_out(closed)
-    hands.finish("bad", Result.STOPPED)
+    driver.requeue()
+    assert driver.register("bad") == closed
+    driver.fan_out(closed)
+    driver.finish("bad", Result.STOPPED)
     progress = closed.progress()
     assert (progress.status, progress.total) == (ShutdownStatus.DONE, 2)
     assert_exact(progress)
-    assert hands.registered() == []
+    assert driver.registered() == []
 
 
 def test_a_task_that_is_started_again_after_its_requeued_stop_was_called_is_stopped_again(
-    hands: Undertaker, closed: Shutdown
+    driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
-    hands.requeue()
-    (job,) = hands.take().jobs
-    assert hands.register("bad") == closed
-    hands.report(job, Result.STOPPED)
-    assert hands.registered() == ["bad"], "the one that was started last still runs"
-    hands.fan_out(closed)
-    hands.finish("bad", Result.STOPPED)
+    driver.requeue()
+    (job,) = driver.take().jobs
+    assert driver.register("bad") == closed
+    driver.report(job, Result.STOPPED)
+    assert driver.registered() == ["bad"], "the one that was started last still runs"
+    driver.fan_out(closed)
+    driver.finish("bad", Result.STOPPED)
     progress = closed.progress()
     assert (progress.status, progress.total) == (ShutdownStatus.DONE, 3)
     assert_exact(progress)
-    assert hands.registered() == []
+    assert driver.registered() == []
 
 
-def test_an_old_letter_of_a_task_that_was_started_and_stopped_again_since_takes_nothing_out(
-    hands: Undertaker, closed: Shutdown
+def test_a_requeued_letter_of_a_task_that_was_stopped_again_since_keeps_the_counts_exact(
+    driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
-    assert hands.register("bad") == closed
-    hands.requeue()
-    hands.fan_out(closed)
-    hands.finish("bad", Result.STOPPED)
-    hands.finish("bad", Result.ALREADY_STOPPED)
+    assert driver.register("bad") == closed
+    driver.requeue()
+    driver.fan_out(closed)
+    driver.finish("bad", Result.STOPPED)
+    driver.finish("bad", Result.ALREADY_STOPPED)
     progress = closed.progress()
     assert (progress.status, progress.total) == (ShutdownStatus.DONE, 3)
     assert_exact(progress)
-    assert hands.registered() == []
+    assert driver.registered() == []
 
 
 # Cancelled, forgotten, another's
 
 
 def test_a_shutdown_that_is_cancelled_while_a_letter_is_requeued_takes_it_back(
-    hands: Undertaker, closed: Shutdown
+    driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
-    job_id = hands.requeue()
+    job_id = driver.requeue()
     assert closed.cancel()
-    hands.take_back(closed)
+    driver.take_back(closed)
     progress = closed.progress()
     assert (progress.status, progress.results) == (
         ShutdownStatus.CANCELLED,
         {Result.STOPPED: 1, Result.CANCELLED: 1},
     )
     assert_exact(progress)
-    outcome = hands.client.job(job_id).peek()
+    outcome = driver.client.job(job_id).peek()
     assert isinstance(outcome, Outcome)
     assert outcome.result is Result.CANCELLED
-    assert list(hands.dead.letters()) == []
-    assert hands.registered() == ["bad"]
+    assert list(driver.dead.letters()) == []
+    assert driver.registered() == ["bad"]
 
 
-def forget(hands: Undertaker, shutdown: Shutdown) -> None:
-    hands.redis.delete(*hands.redis.keys(f"streamstop.shutdown.{shutdown.id}*"))
+def forget(driver: RoomDeadLetterDriver, shutdown: Shutdown) -> None:
+    driver.redis.delete(*driver.redis.keys(f"streamstop.shutdown.{shutdown.id}*"))
 
 
-def cancel(hands: Undertaker, shutdown: Shutdown) -> None:
-    hands.redis.hset(f"streamstop.shutdown.{shutdown.id}", mapping={"cancelled": 1, "status": "cancelled"})
+def cancel(driver: RoomDeadLetterDriver, shutdown: Shutdown) -> None:
+    driver.redis.hset(f"streamstop.shutdown.{shutdown.id}", mapping={"cancelled": 1, "status": "cancelled"})
 
 
-def give_it_another_outcome(hands: Undertaker, shutdown: Shutdown) -> None:
+def give_it_another_outcome(driver: RoomDeadLetterDriver, shutdown: Shutdown) -> None:
     key = f"streamstop.shutdown.{shutdown.id}:outcomes"
-    (member,) = [member for member in hands.redis.hkeys(key) if b"bad" in member]
+    (member,) = [member for member in driver.redis.hkeys(key) if b"bad" in member]
     other = Outcome(result=Result.STOPPED, job_id="another's", account=LANE.account, operation=LANE.operation)
-    hands.redis.hset(key, member, other.model_dump_json())
+    driver.redis.hset(key, member, other.model_dump_json())
 
 
 @pytest.mark.parametrize("change", [forget, cancel, give_it_another_outcome])
-def test_where_the_shutdown_has_no_place_for_it_the_command_alone_is_sent(
-    hands: Undertaker, closed: Shutdown, change: Callable[[Undertaker, Shutdown], None]
+def test_a_letter_is_requeued_alone_if_its_shutdown_cannot_take_it_back(
+    driver: RoomDeadLetterDriver, closed: Shutdown, change: Callable[[RoomDeadLetterDriver, Shutdown], None]
 ) -> None:
-    change(hands, closed)
-    before = {key: hands.redis.hgetall(key) for key in hands.redis.keys("streamstop.shutdown.*") if b":" not in key}
-    job_id = hands.requeue()
-    (message,) = [one for one in hands.queued() if one["headers"]["id"] == job_id]
+    change(driver, closed)
+    before = {key: driver.redis.hgetall(key) for key in driver.redis.keys("streamstop.shutdown.*") if b":" not in key}
+    job_id = driver.requeue()
+    (message,) = [one for one in driver.queued() if one["headers"]["id"] == job_id]
     assert "shutdown" not in json.loads(message["body"])[0][0]
-    assert hands.finish("bad", Result.STOPPED) == job_id
-    after = {key: hands.redis.hgetall(key) for key in hands.redis.keys("streamstop.shutdown.*") if b":" not in key}
+    assert driver.finish("bad", Result.STOPPED) == job_id
+    after = {key: driver.redis.hgetall(key) for key in driver.redis.keys("streamstop.shutdown.*") if b":" not in key}
     assert after == before
 
 
-def test_every_key_of_a_shutdown_that_was_opened_again_ends(hands: Undertaker, closed: Shutdown) -> None:
-    hands.requeue()
-    assert [key for key in hands.redis.keys("streamstop.shutdown.*") if hands.redis.ttl(key) < 0] == []
-    hands.finish("bad", Result.STOPPED)
-    ends = [hands.redis.ttl(key) for key in hands.redis.keys("streamstop.shutdown.*")]
+def test_every_key_of_a_shutdown_that_was_opened_again_ends(driver: RoomDeadLetterDriver, closed: Shutdown) -> None:
+    driver.requeue()
+    assert [key for key in driver.redis.keys("streamstop.shutdown.*") if driver.redis.ttl(key) < 0] == []
+    driver.finish("bad", Result.STOPPED)
+    ends = [driver.redis.ttl(key) for key in driver.redis.keys("streamstop.shutdown.*")]
     assert all(0 < end <= 7 * 86400 for end in ends)

@@ -1,4 +1,4 @@
-"""The demo's ending: what is not as it should be is told."""
+"""The demo's ending: it reports every problem."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,11 @@ def ending_of_cancelled(client: Client, simulator: SimulatorClient) -> tuple[End
     return ending(simulator, watch, jobs), shown.getvalue()
 
 
-def test_outcomes_that_were_not_to_be_are_told_and_no_screenful_of_them(
-    client: Client, simulator: SimulatorClient
-) -> None:
+def test_unexpected_outcomes_are_listed_up_to_a_maximum(client: Client, simulator: SimulatorClient) -> None:
     end, shown = ending_of_cancelled(client, simulator)
-    told = [problem for problem in end.problems if problem.startswith("job ")]
-    assert len(told) == 5
-    assert all("ended cancelled, not " in problem for problem in told)
+    listed = [problem for problem in end.problems if problem.startswith("job ")]
+    assert len(listed) == 5
+    assert all("ended cancelled, not " in problem for problem in listed)
     assert f"more jobs that ended otherwise than they should: {PULLED.count - 5}" in end.problems
     assert f"{PULLED.count} of {PULLED.count} ended" in shown
 

@@ -1,4 +1,4 @@
-"""The demo on a Redis that it found running: it disturbs nobody, and leaves nothing of its own."""
+"""The demo on a Redis that was already running: it changes no other keys, and removes its own."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from streamstop.operations import StopMPUTask
 from streamstop_simulator.demo.broker import InUse, broker, clear, refuse_if_used
 from streamstop_simulator.demo.interrupt import Interrupt
 from streamstop_simulator.demo.scene import ACCOUNTS, LANES
-from tests.support.below import connections
+from tests.support.client_connections import connections_of
 
 NAMES = [account.name for account in ACCOUNTS]
 OWN = [scene.lane for scene in LANES]
@@ -27,7 +27,7 @@ def test_an_unused_redis_is_taken(client: Client) -> None:
 
 
 def test_a_redis_whose_workers_have_other_accounts_is_refused(client: Client) -> None:
-    connections(client).known_accounts.publish({"live-cn": "aliyun", "demo-tencent": "tencent"})
+    connections_of(client).known_accounts.publish({"live-cn": "aliyun", "demo-tencent": "tencent"})
     with pytest.raises(InUse, match="live-cn"):
         refuse_if_used(client, NAMES)
 
@@ -40,12 +40,12 @@ def test_a_redis_that_holds_others_jobs_is_refused_even_without_workers(client: 
 
 def test_a_redis_where_another_demo_runs_is_refused(client: Client) -> None:
     client.enqueue(STOP, account="demo-aliyun-1")
-    connections(client).known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
+    connections_of(client).known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
     with pytest.raises(InUse, match="Another demo"):
         refuse_if_used(client, NAMES)
 
 
-def test_what_a_killed_demo_left_long_ago_is_no_obstacle(client: Client) -> None:
+def test_leftovers_of_a_killed_demo_do_not_stop_the_next_one(client: Client) -> None:
     client.enqueue(STOP, account="demo-aliyun-1")
     refuse_if_used(client, NAMES)
 
@@ -55,9 +55,9 @@ def test_clearing_takes_everything_of_the_demo_and_nothing_else(
 ) -> None:
     own = [task.command for scene in LANES for task in scene.tasks()]
     client.enqueue_many([Command(operation=STOP, account="live-cn")])
-    connections(client).known_accounts.publish({"live-cn": "aliyun"})
+    connections_of(client).known_accounts.publish({"live-cn": "aliyun"})
     others = _everything(real_redis)
-    connections(client).known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
+    connections_of(client).known_accounts.publish({account.name: account.vendor for account in ACCOUNTS})
     jobs = client.enqueue_many(own)
     jobs[-1].cancel()
     assert _everything(real_redis) != others
@@ -74,7 +74,7 @@ def test_fakeredis_runs_the_lanes_scripts(tmp_path: Path) -> None:
     with broker(tmp_path, Interrupt(), fake=True) as redis, Client(redis.url) as client:
         jobs = client.enqueue_many(Command(operation=STOP, account="live-cn") for _ in range(3))
         book = Book(frozenset({"live-cn"}), {}, Pace.of_limit(10), {})
-        take = Schedule(connections(client).redis).take(1, lease=timedelta(seconds=15), book=book)
+        take = Schedule(connections_of(client).redis).take(1, lease=timedelta(seconds=15), book=book)
         view = client.lanes([Lane("live-cn", "live.StopMPUTask")])[0]
         outcome = jobs[-1].cancel()
     assert [job.job_id for job in take.jobs] == [jobs[0].id]
@@ -83,5 +83,5 @@ def test_fakeredis_runs_the_lanes_scripts(tmp_path: Path) -> None:
 
 
 def _everything(redis: Redis) -> dict[bytes, bytes | None]:
-    # A wake is nobody's: whoever takes it looks at all lanes, and a lost one costs no more than a second.
+    # A wake belongs to no lane: its taker looks at all of them, and a lost one costs a second at most.
     return {key: redis.dump(key) for key in redis.scan_iter() if key != WAKE.encode()}

@@ -1,4 +1,4 @@
-"""Keys of another type, as producers and the sweep meet them on a real Redis: a bug is said to be one, others go on."""
+"""Keys of another type on a real Redis: producers and the sweep report a bug, and other lanes go on."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -50,11 +50,11 @@ def test_a_producer_is_told_of_a_bug(
     client: Client, real_redis: Redis, key: str, call: Callable[[Client], object]
 ) -> None:
     real_redis.set(key, FOREIGN, ex=3600)
-    with pytest.raises(InternalError, match="this is a bug in streamstop") as told:
+    with pytest.raises(InternalError, match="this is a bug in streamstop") as raised:
         call(client)
-    assert "ResponseError WRONGTYPE" in str(told.value)
-    assert "did not answer" not in str(told.value)
-    assert isinstance(told.value.__cause__, ResponseError)
+    assert "ResponseError WRONGTYPE" in str(raised.value)
+    assert "did not answer" not in str(raised.value)
+    assert isinstance(raised.value.__cause__, ResponseError)
     assert real_redis.get(key) == FOREIGN.encode()
 
 

@@ -1,4 +1,4 @@
-"""Celery's own view of a job, on a real Redis: what ``AsyncResult`` and Flower show is what the scripts recorded."""
+"""Celery's view of a job on a real Redis: ``AsyncResult`` and Flower show what the scripts recorded."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,17 +17,17 @@ from streamstop.errors import JobDeferred, JobFailed
 from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop.settings import RedisSettings
 from streamstop_worker.settings import celery_options
-from tests.support.lane_hands import JUDGED_ONCE, KEPT, LaneHands
-from tests.support.moved_clock import MovedClock
+from tests.support.lane_driver import JUDGED_ONCE, KEPT, LaneDriver
+from tests.support.manual_clock import ManualClock
 from tests.support.polling import eventually
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def lane(real_redis: Redis) -> LaneHands:
+def lane(real_redis: Redis) -> LaneDriver:
     """A lane with one job in a worker's hands, ``a``; its clock is the server's own."""
-    lane = LaneHands(real_redis, MovedClock())
+    lane = LaneDriver(real_redis, ManualClock())
     lane.publish("a")
     lane.take()
     return lane
@@ -45,7 +45,7 @@ def app(redis_url: str) -> Iterator[Celery]:
         backend.client.connection_pool.disconnect()
 
 
-def outcome(lane: LaneHands, result: Result) -> Outcome:
+def outcome(lane: LaneDriver, result: Result) -> Outcome:
     return Outcome(
         result=result,
         job_id=lane.job_id("a"),
@@ -59,17 +59,19 @@ def outcome(lane: LaneHands, result: Result) -> Outcome:
     )
 
 
-def said(lane: LaneHands, result: Result) -> Outcome:
+def said(lane: LaneDriver, result: Result) -> Outcome:
     """Return the outcome as Celery hands it out: when it ended is Celery's own ``date_done``."""
     return outcome(lane, result).model_copy(update={"ended_at": None})
 
 
-def finish(lane: LaneHands, result: Result) -> None:
+def finish(lane: LaneDriver, result: Result) -> None:
     record = outcome_record(outcome(lane, result))
-    assert lane.report(Ended(job=lane.held["a"], call=LastCall.WELL, record=record, kept=KEPT)).rests == [timedelta(0)]
+    assert lane.report(Ended(job=lane.taken_jobs["a"], call=LastCall.WELL, record=record, kept=KEPT)).rests == [
+        timedelta(0)
+    ]
 
 
-def test_a_job_that_got_what_it_asked_for_is_a_success_with_its_outcome(lane: LaneHands, app: Celery) -> None:
+def test_a_job_that_got_what_it_asked_for_is_a_success_with_its_outcome(lane: LaneDriver, app: Celery) -> None:
     finish(lane, Result.STOPPED)
     shown = app.AsyncResult(lane.job_id("a"))
     assert (shown.state, shown.successful(), shown.date_done) == ("SUCCESS", True, DUE)
@@ -77,7 +79,7 @@ def test_a_job_that_got_what_it_asked_for_is_a_success_with_its_outcome(lane: La
 
 
 @pytest.mark.parametrize("result", [Result.NOT_FOUND, Result.REFUSED, Result.GAVE_UP, Result.EXPIRED])
-def test_a_job_that_needs_a_person_is_a_failure_that_says_why(lane: LaneHands, app: Celery, result: Result) -> None:
+def test_a_job_that_needs_a_person_is_a_failure_that_says_why(lane: LaneDriver, app: Celery, result: Result) -> None:
     finish(lane, result)
     shown = app.AsyncResult(lane.job_id("a"))
     assert (shown.state, shown.failed()) == ("FAILURE", True)
@@ -87,9 +89,9 @@ def test_a_job_that_needs_a_person_is_a_failure_that_says_why(lane: LaneHands, a
     assert shown.date_done == DUE
 
 
-def test_a_deferred_job_is_in_retry_with_its_reason_and_when_it_is_due(lane: LaneHands, app: Celery) -> None:
+def test_a_deferred_job_is_in_retry_with_its_reason_and_when_it_is_due(lane: LaneDriver, app: Celery) -> None:
     report = Retried(
-        job=lane.held["a"],
+        job=lane.taken_jobs["a"],
         call=LastCall.FAULT,
         delay=timedelta(seconds=1),
         history=JUDGED_ONCE,
@@ -103,7 +105,7 @@ def test_a_deferred_job_is_in_retry_with_its_reason_and_when_it_is_due(lane: Lan
     assert str(shown.result) == f"ServiceUnavailable; due again at {DUE.isoformat()}"
 
 
-def test_a_cancelled_job_is_revoked(lane: LaneHands, app: Celery) -> None:
+def test_a_cancelled_job_is_revoked(lane: LaneDriver, app: Celery) -> None:
     lane.release("a")
     record = outcome_record(outcome(lane, Result.CANCELLED))
     assert lane.lanes.cancel(lane.lane, lane.job_id("a"), record=record) == "cancelled"
@@ -113,7 +115,7 @@ def test_a_cancelled_job_is_revoked(lane: LaneHands, app: Celery) -> None:
         shown.get(timeout=5)
 
 
-def test_whoever_waits_for_a_result_through_celery_is_told_when_the_job_ends(lane: LaneHands, app: Celery) -> None:
+def test_a_wait_through_celery_ends_with_the_job(lane: LaneDriver, app: Celery) -> None:
     shown = app.AsyncResult(lane.job_id("a"))
     backend: Any = app.backend  # its types know only the base
     backend.result_consumer.start(shown.id)
@@ -130,7 +132,7 @@ RECORDS = {
 }
 
 
-def record_of(lane: LaneHands, result: Result | None) -> str:
+def record_of(lane: LaneDriver, result: Result | None) -> str:
     if result is None:
         return deferral_record(lane.job_id("a"), Deferral("ServiceUnavailable", DUE))
     return outcome_record(outcome(lane, result))
@@ -138,7 +140,7 @@ def record_of(lane: LaneHands, result: Result | None) -> str:
 
 @pytest.mark.parametrize(("state", "result"), RECORDS.items(), ids=RECORDS.keys())
 def test_everything_that_asyncresult_tells_of_a_record_is_there(
-    lane: LaneHands, app: Celery, real_redis: Redis, state: str, result: Result | None
+    lane: LaneDriver, app: Celery, real_redis: Redis, state: str, result: Result | None
 ) -> None:
     real_redis.set(result_key(lane.job_id("a")), record_of(lane, result), ex=60)
     shown = app.AsyncResult(lane.job_id("a"))
@@ -149,9 +151,9 @@ def test_everything_that_asyncresult_tells_of_a_record_is_there(
     assert (shown.name, shown.args, shown.kwargs, shown.worker, shown.retries, shown.queue) == (None,) * 6
     assert list(shown.iterdeps(intermediate=True)) == [(None, shown)]
     if state == "SUCCESS":
-        told: Any = shown.result
-        assert list(shown.collect(timeout=5)) == [(shown, told)]
-        assert {name: told[name] for name in ("result", "code", "message", "attempts", "calls")} == {
+        shown_result: Any = shown.result
+        assert list(shown.collect(timeout=5)) == [(shown, shown_result)]
+        assert {name: shown_result[name] for name in ("result", "code", "message", "attempts", "calls")} == {
             "result": "stopped",
             "code": "InvalidParameter",
             "message": "The parameter is not valid.",
@@ -162,7 +164,7 @@ def test_everything_that_asyncresult_tells_of_a_record_is_there(
 
 @pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "REVOKED"])
 def test_a_record_that_is_published_ends_a_wait_through_celery(
-    lane: LaneHands, app: Celery, real_redis: Redis, state: str
+    lane: LaneDriver, app: Celery, real_redis: Redis, state: str
 ) -> None:
     waiting = app.AsyncResult(lane.job_id("a"))
     backend: Any = app.backend  # its types know only the base
@@ -180,7 +182,7 @@ def test_a_record_that_is_published_ends_a_wait_through_celery(
 
 
 def test_celery_finds_a_record_that_was_written_while_its_connection_was_gone(
-    lane: LaneHands, app: Celery, real_redis: Redis
+    lane: LaneDriver, app: Celery, real_redis: Redis
 ) -> None:
     waiting = app.AsyncResult(lane.job_id("a"))
     backend: Any = app.backend  # its types know only the base
@@ -190,10 +192,10 @@ def test_celery_finds_a_record_that_was_written_while_its_connection_was_gone(
     assert waiting.get(timeout=10)["result"] == "stopped"
 
 
-def test_a_set_of_results_is_read_at_once(lane: LaneHands, app: Celery, real_redis: Redis) -> None:
+def test_a_set_of_results_is_read_at_once(lane: LaneDriver, app: Celery, real_redis: Redis) -> None:
     ids = [lane.job_id(name) for name in ("a", "b", "c")]
     for job_id in ids:
         written = outcome(lane, Result.STOPPED).model_copy(update={"job_id": job_id})
         real_redis.set(result_key(job_id), outcome_record(written), ex=60)
     shown = ResultSet([app.AsyncResult(job_id) for job_id in ids], app=app)
-    assert [told["job_id"] for told in shown.join_native(timeout=10)] == ids
+    assert [result["job_id"] for result in shown.join_native(timeout=10)] == ids

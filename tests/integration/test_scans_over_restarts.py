@@ -1,4 +1,4 @@
-"""A Redis that is restarted while a worker scans: to the new process the cursor of a scan means something else."""
+"""Redis restarts while a worker scans: the cursor of the scan is invalid for the new process."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

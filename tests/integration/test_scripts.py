@@ -1,4 +1,4 @@
-"""Scripts on a real Redis: what it answers to a fault in one names the file and its line."""
+"""Scripts on a real Redis: an error in a script names the file and the line."""
 
 import pytest
 from redis import Redis
@@ -11,7 +11,7 @@ PART = "-- A part.\nlocal function fail(key)\n    return redis.call('LLEN', key)
 
 
 @pytest.mark.parametrize("value", [None, "of another type"])
-def test_an_error_says_in_which_file_it_is(real_redis: Redis, value: str | None) -> None:
+def test_an_error_names_its_file(real_redis: Redis, value: str | None) -> None:
     files = {"lane/script": "--! include lib/part\n--! args key\n\nreturn fail(key)\n", "lib/part": PART}
     script = Script(real_redis, assemble_from("lane/script", files.__getitem__))
     if value is not None:

@@ -1,4 +1,4 @@
-"""The vendors' official SDK clients run against the simulator: they are accepted, and understand what it says."""
+"""The vendors' official SDK clients against the simulator: it accepts their calls, and they read its replies."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +18,7 @@ from streamstop.operations import (
 )
 from streamstop_simulator import SimulatorClient, TaskState, run_in_thread
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
-from tests.support.sdks import (
+from tests.support.sdk_clients import (
     ClientException,
     ServerException,
     TencentCloudSDKException,
@@ -28,9 +28,9 @@ from tests.support.sdks import (
     trtc_client,
     trtc_models,
 )
-from tests.support.simulated import LIVE_STS, TRTC_STS
+from tests.support.simulated_vendors import LIVE_STS, TRTC_STS
 
-# From Python 3.12 on, both SDKs use functions that are deprecated, which is their own affair.
+# Both SDKs use functions that Python 3.12 deprecates.
 pytestmark = pytest.mark.filterwarnings(r"ignore:datetime\.datetime\.utc:DeprecationWarning")
 
 LIVE, _, TRTC = DEFAULT_ACCOUNTS

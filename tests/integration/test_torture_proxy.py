@@ -1,4 +1,4 @@
-"""The torture's proxy: what passes, what is cut, swallowed and delayed."""
+"""The torture's proxy: it passes, cuts, swallows and delays connections."""
 
 import socket
 import time
@@ -32,7 +32,7 @@ def ask(sock: socket.socket, path: bytes) -> bytes:
     return sock.recv(65536)
 
 
-def test_what_is_said_passes_both_ways_on_one_connection(proxy: Proxy) -> None:
+def test_requests_and_answers_pass_on_one_connection(proxy: Proxy) -> None:
     with connected(proxy) as sock:
         assert b"/one" in ask(sock, b"/one")
         assert b"/two" in ask(sock, b"/two")
@@ -67,6 +67,6 @@ def test_a_slow_connection_delays_each_way(proxy: Proxy) -> None:
         assert time.monotonic() - asked >= 0.4
 
 
-def test_where_the_target_is_away_connections_are_cut() -> None:
+def test_connections_are_cut_while_the_target_is_away() -> None:
     with proxies() as made, pytest.raises(ConnectionResetError), connected(made.to(free_port())) as sock:
         ask(sock, b"/one")

@@ -1,4 +1,4 @@
-"""A network that is as bad as a test wants, between clients and a server: a proxy on loopback."""
+"""A proxy on loopback that delays, silences or cuts connections between clients and a server."""
 
 import asyncio
 import contextlib
@@ -9,20 +9,20 @@ from contextlib import contextmanager
 
 
 class BadNetwork:
-    """Passes on what it is given, as its attributes say; tests set them at any time."""
+    """Forwards data as its attributes say; tests set them at any time."""
 
     def __init__(self, target: int) -> None:
         #: The port of loopback to which new connections lead.
         self.target = target
-        #: How long each chunk of an answer is held, in s.
+        #: How long each chunk of an answer is delayed, in seconds.
         self.delay_s = 0.0
-        #: Nothing is passed on any more, on any connection; none is closed.
+        #: Whether all connections stay open and carry nothing.
         self.silent = False
         self.port = 0
         self._age = 0
 
     def cut(self) -> None:
-        """Leave the connections that are open half open: from now on they carry nothing, and nobody is told."""
+        """Make the open connections half open: they carry nothing from now on, and neither side is notified."""
         self._age += 1
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,6 +82,7 @@ def bad_network(target: int) -> Iterator[BadNetwork]:
         started.set_result((asyncio.get_running_loop(), over))
         await over.wait()
         server.close()
+        await asyncio.sleep(0)  # a task that has not started would leave its connection open
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Celery's own tools, as people use them: the command line, an app that knows only Redis' address, a monitor."""
+"""Celery's own tools: its command line, an app that knows only Redis' address, and an event monitor."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ TIMEOUT_S = 30
 
 
 def celery(made: World, *arguments: str, code: int | None = 0, app: bool = True) -> str:
-    """Return what ``celery -A streamstop_worker`` tells, where it ends with `code`; None: whatever it ends with."""
+    """Return the output of ``celery -A streamstop_worker``; it must exit with `code`, unless that is None."""
     own = {"STREAMSTOP_REDIS_URL": made.server.url, "STREAMSTOP_ACCOUNTS": str(made.accounts)}
     done = subprocess.run(
         [sys.executable, "-m", "celery", *(("-A", "streamstop_worker") if app else ()), *arguments],
@@ -57,7 +57,7 @@ def answer(app: Celery, command: str, worker: str = "w1@test", **arguments: Any)
     return reply[worker]
 
 
-class Heard:
+class ReceivedEvents:
     """The events that a monitor has received, in their order."""
 
     def __init__(self) -> None:
@@ -79,9 +79,9 @@ class Heard:
 
 
 @contextmanager
-def monitor(app: Celery) -> Iterator[Heard]:
-    """Receive events, as Flower does. One worker at least must run: its heartbeat shows that the monitor hears."""
-    heard = Heard()
+def monitor(app: Celery) -> Iterator[ReceivedEvents]:
+    """Receive events, as Flower does. A worker must run: its heartbeat shows that the monitor is subscribed."""
+    heard = ReceivedEvents()
     with app.connection_for_read() as connection:
         receiver: Any = EventReceiver(connection, handlers={"*": heard.events.append}, app=app)
 

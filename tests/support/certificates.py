@@ -1,4 +1,4 @@
-"""An authority of one's own, and a certificate that it gives to a server on 127.0.0.1."""
+"""A private certificate authority, and a certificate of it for a server on 127.0.0.1."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address

@@ -1,4 +1,4 @@
-"""A lane's run, event by event: the real scripts, a simulated worker, and a clock that jumps to what is next."""
+"""A discrete-event simulation of a lane: the real scripts, a simulated worker, and a clock that jumps to each event."""
 
 import heapq
 import itertools
@@ -14,8 +14,8 @@ from streamstop._core.pace import Pace
 from streamstop._redis.schedule import Schedule
 from streamstop._wire.reports import Ended
 from tests.support.celery_messages import celery_message
-from tests.support.lane_hands import ENDED, KEPT, LEASE, announce, book_for
-from tests.support.moved_clock import MovedClock
+from tests.support.lane_driver import ENDED, KEPT, LEASE, announce, book_for
+from tests.support.manual_clock import ManualClock
 
 
 @dataclass
@@ -23,7 +23,7 @@ class LaneSimulation:
     """A worker that calls for one lane's jobs; a call takes `latency`, and lanes are swept every second."""
 
     redis: Redis
-    clock: MovedClock
+    clock: ManualClock
     lane: Lane
     limit: float
     latency: timedelta

@@ -1,4 +1,4 @@
-"""A real server on loopback that behaves as badly as a test wants: each connection is a conversation, written out."""
+"""A server on loopback whose behaviour tests script: each connection runs a conversation."""
 
 import contextlib
 import socket
@@ -120,7 +120,7 @@ class LoopbackServer:
                 thread.start()
 
     def _serve(self, sock: socket.socket) -> None:
-        # That the client goes away is what many tests are about.
+        # Many tests close the client's end.
         with contextlib.suppress(OSError), sock:
             if self._tls is None:
                 self._conversation(Connection(sock, self._over))

@@ -165,8 +165,8 @@ class Fleet:
         assert len(set(ids)) == len(ids)
         outcomes = list(self.world.client.outcomes([self.world.client.job(one) for one in ids], timeout=TIMEOUT))
         assert Counter(outcome.job_id for outcome in outcomes) == Counter(ids)
-        told = sum((ends_told(one) for _, one in self.workers), Counter[str]())
-        assert {told[one] for one in ids} <= {0, 1}, "a worker that is killed may have had no time to tell"
+        results = sum((ends_told(one) for _, one in self.workers), Counter[str]())
+        assert {results[one] for one in ids} <= {0, 1}, "a worker that is killed may have had no time to tell"
         return outcomes
 
     def assert_complete(self, shutdown: Shutdown, total: int) -> None:

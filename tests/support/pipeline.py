@@ -1,4 +1,4 @@
-"""The pipeline of a worker without Celery: a Redis in memory, real lanes and protocols, a vendor that is told."""
+"""The pipeline of a worker without Celery: a Redis in memory, real lanes and protocols, and a scripted vendor."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Waiting for what another process or thread does: a condition is looked at again and again, within a bound."""
+"""Waiting for another process or thread: a condition is polled until it holds or the time is over."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a Redis holds: as bytes to search in, and what of it would stay for ever."""
+"""The content of a Redis: as bytes to search, and the keys without a time to live."""
 
 import re
 from typing import Any
@@ -12,36 +12,36 @@ _OURS = re.compile(rb"streamstop|celery-task-meta-")
 #: Those of them that stay while something uses them: the registry of accounts, dead letters, and jobs that have not
 #: ended, with the indexes of their lanes.
 _MAY_STAY = re.compile(
-    rb"streamstop\.(accounts|dead(\..*)?|schedule|arrivals|wake|ready|batches|staged|batch\..*|lane\..*"
+    rb"streamstop\.(accounts|dead(:count|\..*)?|schedule|arrivals|wake|ready|batches|staged|batch\..*|lane\..*"
     rb"|work\.(leased|.*:(jobs|leases|due)))$"
 )
 
 
 def everything_in(redis: Redis) -> bytes:
     """Return every key and value of `redis`, one a line."""
-    held: list[Any] = []  # redis-py types replies as bytes or text; without decode_responses they are bytes
+    parts: list[Any] = []  # redis-py types replies as bytes or text; without decode_responses they are bytes
     for key in sorted(redis.scan_iter()):
-        held.append(key)
+        parts.append(key)
         match redis.type(key):
             case b"string":
-                held.append(redis.get(key) or b"")
+                parts.append(redis.get(key) or b"")
             case b"list":
-                held += redis.lrange(key, 0, -1)
+                parts += redis.lrange(key, 0, -1)
             case b"set":
-                held += redis.smembers(key)
+                parts += redis.smembers(key)
             case b"zset":
-                held += redis.zrange(key, 0, -1)
+                parts += redis.zrange(key, 0, -1)
             case b"hash":
                 for value in redis.hgetall(key).items():
-                    held += value
+                    parts += value
             case b"none":
                 pass  # it has expired since it was listed
             case other:
                 raise AssertionError(f"{key!r} is of type {other!r}")
-    return b"\n".join(held)
+    return b"\n".join(parts)
 
 
-def endless(redis: Redis) -> list[bytes]:
+def keys_without_ttl(redis: Redis) -> list[bytes]:
     """Return our keys that have no time to live and should have one; none where Redis is gone."""
     try:
         keys = [key for key in redis.scan_iter(count=1000) if _OURS.match(key) and not _MAY_STAY.match(key)]

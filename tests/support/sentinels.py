@@ -1,4 +1,4 @@
-"""A Redis master, a replica of it, and the sentinels that make the replica the master when the master is gone."""
+"""A Redis master, its replica, and sentinels that promote the replica when the master is gone."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ sentinel failover-timeout {master} 5000
 
 
 @dataclass(frozen=True)
-class Guarded:
+class RedisWithSentinels:
     """A master that three sentinels guard."""
 
     master: RedisServer
@@ -51,7 +51,7 @@ class Guarded:
 
 
 @contextmanager
-def guarded_redis(folder: Path) -> Iterator[Guarded]:
+def redis_with_sentinels(folder: Path) -> Iterator[RedisWithSentinels]:
     """Run all of it until the block ends."""
     with ExitStack() as stack:
         master = stack.enter_context(redis_server())
@@ -59,7 +59,7 @@ def guarded_redis(folder: Path) -> Iterator[Guarded]:
         ports = [free_port() for _ in range(3)]
         for port in ports:
             stack.enter_context(_sentinel(folder / f"sentinel-{port}", port, master.port))
-        guarded = Guarded(master, replica, ports)
+        guarded = RedisWithSentinels(master, replica, ports)
         guarded.await_agreement()
         yield guarded
 
@@ -67,7 +67,7 @@ def guarded_redis(folder: Path) -> Iterator[Guarded]:
 @contextmanager
 def _sentinel(folder: Path, port: int, master_port: int) -> Iterator[None]:
     folder.mkdir()
-    config = folder / "sentinel.conf"  # a sentinel writes what it learns into its file
+    config = folder / "sentinel.conf"  # a sentinel rewrites its file
     config.write_text(_CONFIG.format(port=port, folder=folder, master=MASTER, master_port=master_port))
     with (folder / "sentinel.log").open("wb") as log:
         command = [str(find_redis_server()), str(config), "--sentinel"]

@@ -1,4 +1,4 @@
-"""The tests that depend on the Redis server, on one server after the other.
+"""Run the tests that depend on the Redis server on one server after the other.
 
 ::
 
@@ -25,10 +25,13 @@ SUITES = (
         f"tests/system/test_{name}.py"
         for name in (
             "acl",
+            "acl_denied",
             "async_client",
             "celery_worker",
             "cli_rooms",
             "dead_letters",
+            "dead_letters_redis_killed",
+            "foreign_messages",
             "foreign_producers",
             "full_redis",
             "lifecycle",
@@ -41,7 +44,7 @@ SUITES = (
             "redis_setups",
             "replicas",
             "rooms",
-            "rooms_under_fire",
+            "shutdowns_under_faults",
             "unannounced_jobs",
         )
     ),
@@ -66,9 +69,9 @@ class Tried:
 
 def version(executable: Path) -> str:
     """Return what a server calls itself, such as ``Redis 7.0.15``."""
-    said = subprocess.run([executable, "--version"], check=True, capture_output=True, text=True).stdout.split()
-    number = next(word.removeprefix("v=") for word in said if word.startswith("v="))
-    return f"{said[0]} {number}"
+    words = subprocess.run([executable, "--version"], check=True, capture_output=True, text=True).stdout.split()
+    number = next(word.removeprefix("v=") for word in words if word.startswith("v="))
+    return f"{words[0]} {number}"
 
 
 def run_on(folder: Path, options: Sequence[str]) -> Tried:

@@ -1,4 +1,4 @@
-"""TLS in front of a server that has none: a proxy on loopback that ends it and passes on what it carried."""
+"""A proxy on loopback that terminates TLS in front of a server without it."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Earlier versions' code, out of the repository's history, for workers and producers that run it."""
+"""Earlier versions' code from the repository's history, for workers and producers that run it."""
 
 import io
 import os

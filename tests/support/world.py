@@ -1,4 +1,4 @@
-"""A world for end-to-end tests: a real Redis, the simulated vendors, an accounts file, real worker processes."""
+"""A world for end-to-end tests: a real Redis, the simulated vendors, an accounts file and worker processes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,7 +13,7 @@ from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
 from tests.support.polling import eventually
-from tests.support.redis_content import endless
+from tests.support.redis_content import keys_without_ttl
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 
 ALIYUN, OTHER_ALIYUN, TENCENT = (account.name for account in DEFAULT_ACCOUNTS)
@@ -93,4 +93,4 @@ def world(
         for _ in range(workers):
             made.start_worker()
         yield made
-        assert endless(made.redis) == []
+        assert keys_without_ttl(made.redis) == []

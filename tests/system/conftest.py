@@ -1,4 +1,4 @@
-"""One world a module: tests of a module share it, each with tasks and lanes of its own."""
+"""The tests of a module share one world; each has tasks and lanes of its own."""
 
 from collections.abc import Iterator
 

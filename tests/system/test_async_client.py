@@ -1,4 +1,4 @@
-"""The client for asyncio against a real worker: the same answers, and the event loop never waits for them."""
+"""The asyncio client against a real worker: it gives the same answers and never blocks the event loop."""
 
 import asyncio
 import subprocess

@@ -11,7 +11,7 @@ from celery import Celery
 
 from streamstop import Outcome, Result
 from streamstop.operations import StopMPUTask, StopStreamIngest
-from tests.support.celery_tools import TIMEOUT_S, Heard, answer, celery, monitor, plain_app
+from tests.support.celery_tools import TIMEOUT_S, ReceivedEvents, answer, celery, monitor, plain_app
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
@@ -32,12 +32,12 @@ def app(made: World) -> Iterator[Celery]:
 
 
 @pytest.fixture(scope="module")
-def heard(app: Celery) -> Iterator[Heard]:
+def heard(app: Celery) -> Iterator[ReceivedEvents]:
     with monitor(app) as heard:
         yield heard
 
 
-def test_a_job_is_received_started_and_succeeds(made: World, heard: Heard) -> None:
+def test_a_job_is_received_started_and_succeeds(made: World, heard: ReceivedEvents) -> None:
     stop = StopStreamIngest(sdk_app_id=1, task_id="good")
     job = made.client.enqueue(stop, account=TENCENT)
     succeeded = heard.await_last(job.id, "task-succeeded")
@@ -52,13 +52,13 @@ def test_a_job_is_received_started_and_succeeds(made: World, heard: Heard) -> No
     assert succeeded["runtime"] > 0
 
 
-def test_a_job_has_ended_in_redis_when_its_event_says_so(made: World, heard: Heard) -> None:
+def test_a_job_has_ended_in_redis_when_its_event_says_so(made: World, heard: ReceivedEvents) -> None:
     job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="first the record"), account=TENCENT)
     heard.await_last(job.id, "task-succeeded")
     assert isinstance(job.peek(), Outcome)
 
 
-def test_a_job_starts_when_its_call_goes_out(made: World, heard: Heard) -> None:
+def test_a_job_starts_when_its_call_goes_out(made: World, heard: ReceivedEvents) -> None:
     stop = StopStreamIngest(sdk_app_id=1, task_id="slow")
     made.simulator.add_fault("latency", task=stop.params, latency=timedelta(seconds=2))
     job = made.client.enqueue(stop, account=TENCENT)
@@ -67,7 +67,7 @@ def test_a_job_starts_when_its_call_goes_out(made: World, heard: Heard) -> None:
     heard.await_last(job.id, "task-succeeded")
 
 
-def test_a_job_that_needs_a_person_fails(made: World, heard: Heard) -> None:
+def test_a_job_that_needs_a_person_fails(made: World, heard: ReceivedEvents) -> None:
     stop = StopStreamIngest(sdk_app_id=1, task_id="wrong")
     made.simulator.add_fault("code", code="AuthFailure.SignatureFailure", task=stop.params)
     job = made.client.enqueue(stop, account=TENCENT)
@@ -76,7 +76,9 @@ def test_a_job_that_needs_a_person_fails(made: World, heard: Heard) -> None:
     assert "AuthFailure.SignatureFailure" in failed["exception"]
 
 
-def test_a_job_that_is_called_again_is_retried_and_received_with_its_retries(made: World, heard: Heard) -> None:
+def test_a_job_that_is_called_again_is_retried_and_received_with_its_retries(
+    made: World, heard: ReceivedEvents
+) -> None:
     stop = StopMPUTask(app_id="a", task_id="busy")
     made.simulator.add_fault("500", task=stop.params, times=1)
     job = made.client.enqueue(stop, account=ALIYUN)
@@ -88,7 +90,7 @@ def test_a_job_that_is_called_again_is_retried_and_received_with_its_retries(mad
     assert "InternalError" in heard.await_last(job.id, "task-retried")["exception"]
 
 
-def test_a_throttled_job_is_rejected_back_into_its_lane_and_received_again(made: World, heard: Heard) -> None:
+def test_a_throttled_job_is_rejected_back_into_its_lane_and_received_again(made: World, heard: ReceivedEvents) -> None:
     stop = StopMPUTask(app_id="a", task_id="throttled")
     made.simulator.add_fault("throttle", task=stop.params, times=1)
     job = made.client.enqueue(stop, account=ALIYUN)
@@ -98,7 +100,9 @@ def test_a_throttled_job_is_rejected_back_into_its_lane_and_received_again(made:
     assert heard.types_of(job.id) == [*once, "task-rejected", *once, "task-succeeded"]
 
 
-def test_a_revoked_job_is_received_and_revoked_but_never_started(made: World, app: Celery, heard: Heard) -> None:
+def test_a_revoked_job_is_received_and_revoked_but_never_started(
+    made: World, app: Celery, heard: ReceivedEvents
+) -> None:
     stops = [StopMPUTask(app_id="a", task_id=f"many-{n}") for n in range(60)]  # ten a second
     jobs = [made.client.enqueue(stop, account=ALIYUN) for stop in stops]
     last = jobs[-1]
@@ -108,7 +112,7 @@ def test_a_revoked_job_is_received_and_revoked_but_never_started(made: World, ap
     assert heard.types_of(last.id) == ["task-received", "task-revoked"]
 
 
-def test_celerys_command_line_dumps_events_and_results(made: World, heard: Heard) -> None:
+def test_celerys_command_line_dumps_events_and_results(made: World, heard: ReceivedEvents) -> None:
     environ = {**os.environ, "STREAMSTOP_REDIS_URL": made.server.url}
     log = made.folder / "events"
     command = [sys.executable, "-u", "-m", "celery", "-A", "streamstop_worker", "events", "--dump"]

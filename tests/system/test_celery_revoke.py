@@ -1,4 +1,4 @@
-"""Revokes and shutdowns by Celery's remote control, and what does not apply."""
+"""Revokes and shutdowns by Celery's remote control, and commands that do not apply."""
 
 import json
 from collections.abc import Iterator
@@ -42,8 +42,8 @@ def app(made: World) -> Iterator[Celery]:
 def test_a_revoked_job_ends_cancelled_when_a_worker_takes_it(made: World, app: Celery, terminate: bool) -> None:
     job_id = f"{LANE.name}.revoked-{terminate}"
     with monitor(app) as heard:
-        told = answer(app, "revoke", task_id=[job_id], terminate=terminate)
-        assert job_id in told["ok"]
+        reply = answer(app, "revoke", task_id=[job_id], terminate=terminate)
+        assert job_id in reply["ok"]
         assert made.redis.keys(f"celery-task-meta-{job_id}") == [], "the revoke itself ends nothing"
         assert job_id in answer(app, "revoked")
         made.redis.lpush(LANE.queue, celery_message(LANE, job_id))
@@ -69,7 +69,7 @@ def test_a_job_that_is_revoked_while_it_waits_in_its_lane_is_never_called(made: 
 
 
 @pytest.mark.parametrize("command", ["revoke", "terminate"])
-def test_a_call_that_is_made_is_made(made: World, app: Celery, command: str) -> None:
+def test_a_call_under_way_is_not_revoked(made: World, app: Celery, command: str) -> None:
     stop = StopStreamIngest(sdk_app_id=1, task_id=f"under way, {command}")
     made.simulator.add_fault("latency", task=stop.params, latency=timedelta(seconds=3))
     job = made.client.enqueue(stop, account=TENCENT)
@@ -109,8 +109,8 @@ def test_a_command_that_does_not_apply_says_so(app: Celery, command: str, argume
 
 
 def test_the_command_line_shows_that_a_command_does_not_apply(made: World) -> None:
-    said = celery(made, "control", "rate_limit", SLOW, "1/s", "-t", "5", code=None)
-    assert "streamstop: rate_limit does not apply: the accounts file says" in said
+    output = celery(made, "control", "rate_limit", SLOW, "1/s", "-t", "5", code=None)
+    assert "streamstop: rate_limit does not apply: the accounts file sets" in output
 
 
 def test_control_shutdown_lets_calls_end_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:
@@ -133,9 +133,9 @@ def test_purge_and_call_say_that_they_do_not_apply(tmp_path: Path) -> None:
     with world(tmp_path, workers=0) as made:
         job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT)
         for arguments in (("purge", "-f"), ("call", "streamstop.execute", "--args", json.dumps([{}]))):
-            said = celery(made, *arguments, code=1)
-            assert "does not apply" in said.strip().splitlines()[-1]
-            assert "Traceback" not in said
+            output = celery(made, *arguments, code=1)
+            assert "does not apply" in output.strip().splitlines()[-1]
+            assert "Traceback" not in output
         assert made.redis.exists("streamstop") == 0
         assert job.cancel().result is Result.CANCELLED
 

@@ -1,4 +1,4 @@
-"""Celery's command line and remote control, asked of real workers: what they show is what happens."""
+"""Celery's command line and remote control show what real workers do."""
 
 import json
 from collections.abc import Iterator
@@ -118,7 +118,7 @@ def test_async_result_returns_the_outcome_of_a_job_and_raises_for_one_that_needs
     assert AsyncResult(bad.id, app=app).state == "FAILURE"
 
 
-def test_whoever_waits_for_answers_takes_no_workers_wake(tmp_path: Path) -> None:
+def test_waiting_for_control_replies_takes_no_workers_wake(tmp_path: Path) -> None:
     with world(tmp_path, workers=0) as made:
         made.redis.lpush(WAKE, 1)
         assert "No nodes replied" in celery(made, "inspect", "ping", "-t", "2", code=69)

@@ -30,19 +30,19 @@ for name in ("worker_init", "worker_ready", "worker_shutting_down", "worker_shut
 LANE = Lane(ALIYUN, "live.StopEdgeTranscodeJob")
 
 
-@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "SIGTERM Warm"), (signal.SIGQUIT, "SIGQUIT Cold")])
-def test_the_signals_of_a_workers_life_are_sent(tmp_path: Path, number: signal.Signals, said: str) -> None:
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, "SIGTERM Warm"), (signal.SIGQUIT, "SIGQUIT Cold")])
+def test_the_signals_of_a_workers_life_are_sent(tmp_path: Path, number: signal.Signals, expected: str) -> None:
     (tmp_path / "hangers.py").write_text(HANGERS)
     with world(tmp_path, workers=0, environ=_with_folder(tmp_path)) as made:
         running = made.start_worker("--include", "hangers")
         running.signal(number)
         running.process.wait(TIMEOUT_S)
-    told = (tmp_path / "signals").read_text().splitlines()
+    received = (tmp_path / "signals").read_text().splitlines()
     # Celery itself sends worker_shutdown in a warm shutdown only.
-    assert [one for one in told if one != "worker_shutdown"] == [
+    assert [one for one in received if one != "worker_shutdown"] == [
         "worker_init",
         "worker_ready",
-        f"worker_shutting_down {said}",
+        f"worker_shutting_down {expected}",
     ]
 
 
@@ -97,7 +97,7 @@ def test_sigquit_leaves_calls_to_their_leases_and_gives_the_rest_back_at_once(tm
         ended = [job for job in jobs if isinstance(job.peek(), Outcome)]
         assert view.in_flight >= 1, "the call that hangs is left to its lease"
         assert view.waiting + view.in_flight + len(ended) == len(jobs)
-        assert "Traceback" not in running.text()
+        assert "Traceback" not in running.text(), running.text()
         made.start_worker()
         results = {outcome.result for outcome in made.client.outcomes(jobs, timeout=60)}
         assert results <= {Result.STOPPED, Result.ALREADY_STOPPED}
@@ -122,12 +122,12 @@ def test_celery_multi_starts_and_stops_workers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mistake", ["an option", "the accounts"])
 def test_a_worker_in_the_background_tells_its_logfile_why_it_does_not_start(tmp_path: Path, mistake: str) -> None:
     with world(tmp_path, workers=0) as made:
-        log, arguments, said = tmp_path / "w.log", ["--purge"], "--purge does not apply"
+        log, arguments, reason = tmp_path / "w.log", ["--purge"], "--purge does not apply"
         if mistake == "the accounts":
             made.accounts.write_text("[accounts.a]\nvendor = 1\n")
-            arguments, said = [], "accounts.a.vendor"
+            arguments, reason = [], "accounts.a.vendor"
         celery(made, "worker", "--detach", "--logfile", str(log), "--pidfile", str(tmp_path / "w.pid"), *arguments)
-        eventually(lambda: log.exists() and said in log.read_text(), "the reason")
+        eventually(lambda: log.exists() and reason in log.read_text(), "the reason")
 
 
 def multi(made: World, *arguments: str) -> str:

@@ -13,9 +13,9 @@ from redis import Redis
 from streamstop import Client, Command, Result, ShutdownStatus
 from streamstop.operations import Operation, StopMPUTask, StopPublishCdnStream
 from streamstop_simulator.demo.embedded_redis import free_port
+from tests.support.executable import EXECUTABLE, environ, objects, run, stop_line
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World
-from tests.system.test_cli import EXECUTABLE, environ, objects, run, stop_line
 
 TIMEOUT = 60
 
@@ -72,8 +72,8 @@ def test_a_room_is_registered_stopped_and_shown(served: World, url: str, tmp_pat
     assert (shown["registered"], shown["shutdown"]["status"], shown["shutdown"]["pending"]) == (0, "done", 0)
     listed = run(url, "room", "show", "whole", "--outcomes").stdout.splitlines()
     assert [one.split()[0] for one in listed] == ["stopped"] * 4 + ["whole:"]
-    told = objects(run(url, "room", "show", "whole", "--outcomes", "--json").stdout)
-    assert [one["result"] for one in told] == ["stopped"] * 4
+    printed = objects(run(url, "room", "show", "whole", "--outcomes", "--json").stdout)
+    assert [one["result"] for one in printed] == ["stopped"] * 4
 
     start(served, "late")
     late = run(url, "room", "register", "whole", *words, "TaskId=late")
@@ -85,8 +85,8 @@ def test_a_room_is_registered_stopped_and_shown(served: World, url: str, tmp_pat
 def test_a_room_with_nothing_in_it_is_done_at_once(url: str) -> None:
     done = run(url, "room", "stop", "nobody's", "--wait", "0", "--json")
     assert done.returncode == 0
-    (told,) = objects(done.stdout)
-    assert (told["status"], told["total"]) == ("done", 0)
+    (printed,) = objects(done.stdout)
+    assert (printed["status"], printed["total"]) == ("done", 0)
 
 
 def test_without_waiting_the_shutdowns_id_is_printed(served: World, url: str) -> None:
@@ -95,7 +95,7 @@ def test_without_waiting_the_shutdowns_id_is_printed(served: World, url: str) ->
     assert "watch it with `streamstop room show at-once --watch`" in done.stderr
 
 
-def test_where_the_output_is_no_terminal_watching_writes_plain_lines(served: World, url: str) -> None:
+def test_without_a_terminal_watching_writes_plain_lines(served: World, url: str) -> None:
     slow_room(served, "plain", 25)
     done = run(url, "room", "stop", "plain", "--watch")
     assert (done.returncode, done.stderr) == (0, "")
@@ -108,9 +108,9 @@ def test_where_the_output_is_no_terminal_watching_writes_plain_lines(served: Wor
 
 def test_watching_for_programs_is_an_object_a_change(served: World, url: str) -> None:
     slow_room(served, "json", 5)
-    told = objects(run(url, "room", "stop", "json", "--watch", "--json").stdout)
-    assert [one["ended"] for one in told] == sorted(one["ended"] for one in told)
-    assert (told[-1]["status"], told[-1]["results"]) == ("done", {"stopped": 5})
+    printed = objects(run(url, "room", "stop", "json", "--watch", "--json").stdout)
+    assert [one["ended"] for one in printed] == sorted(one["ended"] for one in printed)
+    assert (printed[-1]["status"], printed[-1]["results"]) == ("done", {"stopped": 5})
 
 
 def test_a_terminal_is_redrawn_in_place_and_left_as_it_was(served: World, url: str) -> None:
@@ -178,7 +178,7 @@ def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served: World, url:
     assert run(url, *back.split()[1:]).returncode == 0
 
 
-def test_what_is_not_over_in_time_exits_3_and_can_be_cancelled(served: World, url: str) -> None:
+def test_a_shutdown_that_does_not_end_in_time_exits_3_and_can_be_cancelled(served: World, url: str) -> None:
     slow_room(served, "long", 2000)  # so that it is open still when the third command has started
     done = run(url, "room", "stop", "long", "--wait", "0.1")
     assert done.returncode == 3
@@ -220,8 +220,10 @@ def test_a_shutdown_whose_record_is_gone_is_shown_as_such(redis_url: str, client
 
 
 def test_without_redis_it_exits_4_and_never_prints_the_url() -> None:
-    done = run(f"redis://:hush@127.0.0.1:{free_port()}/0", "room", "stop", "r", "--watch")
+    port = free_port()
+    done = run(f"redis://:hush@127.0.0.1:{port}/0", "room", "stop", "r", "--watch")
     assert done.returncode == 4
     assert done.stderr == (
-        "Error: Redis did not answer (ConnectionError): the room may or may not be closing; stop it again\n"
+        f"Error: Redis did not answer (connection refused at 127.0.0.1:{port}, database 0): "
+        "the room may or may not be closing; stop it again\n"
     )

@@ -6,163 +6,101 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamstop import (
     Command,
-    DeadLetter,
-    Job,
-    Matching,
-    Outcome,
     Result,
-    Shutdown,
     ShutdownStatus,
     UnknownDeadLetter,
     UnknownShutdown,
 )
-from streamstop._core.constants import DEAD
 from streamstop._core.lane import Lane
-from streamstop.operations import StopMPUTask, StopPublishCdnStream, StopStreamIngest
-from streamstop_simulator import Call, FaultKind, TaskState
-from streamstop_simulator.demo.embedded_redis import redis_server
+from streamstop.operations import StopPublishCdnStream
 from tests.support.accounts import DEFAULT_ACCOUNTS
+from tests.support.dead_letter_world import (
+    ENVIRON,
+    LIMITS,
+    STOP,
+    TIMEOUT,
+    calls_of,
+    dead_letters,
+    enqueue_and_await,
+    enqueue_refused,
+    ingest_stops,
+    relay_stops,
+    reload_accounts,
+    run_dead,
+    running_tasks,
+    start_tasks,
+    stop_room_with_failures,
+)
+from tests.support.executable import objects
+from tests.support.foreign_messages import foreign_message
 from tests.support.loopback import Connection, LoopbackServer
 from tests.support.polling import eventually
+from tests.support.room_shutdowns import await_exact_counts
 from tests.support.world import ALIYUN, TENCENT, World, world
-from tests.system.test_cli import EXECUTABLE, environ, objects, run
-from tests.system.test_lifecycle import message
-from tests.system.test_rooms_under_fire import assert_whole
-
-TIMEOUT = 60
-STOP = "trtc.StopStreamIngest"
-LIMITS = {
-    "live.StopMPUTask": 200.0,
-    "trtc.StopStreamIngest": 300.0,
-    "trtc.DescribeStreamIngest": 300.0,
-}
-ENVIRON = {
-    "STREAMSTOP_CALL_TIMEOUT": "2",
-    "STREAMSTOP_VERIFY_TIMEOUT": "1",
-    "STREAMSTOP_CALLBACK_SECRET": "of-callbacks",
-}
 
 
 @pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def dead_letter_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return a world of two workers."""
-    with world(tmp_path_factory.mktemp("hospital"), workers=2, limits=LIMITS, environ=ENVIRON) as made:
+    with world(tmp_path_factory.mktemp("dead-letters"), workers=2, limits=LIMITS, environ=ENVIRON) as made:
         made.await_account(TENCENT)
         yield made
 
 
 @pytest.fixture
-def ward(hospital: World) -> Iterator[World]:
-    """Return the same, without letters; each test clears up after itself."""
+def clean_world(dead_letter_world: World) -> Iterator[World]:
+    """Return the module's world without dead letters, and remove those that the test leaves."""
     try:
-        yield hospital
-        assert [one.process.poll() for one in hospital.workers] == [None, None]
-        assert [letter.id for letter in letters(hospital)] == []
+        yield dead_letter_world
+        assert [one.process.poll() for one in dead_letter_world.workers] == [None, None]
+        assert [letter.id for letter in dead_letters(dead_letter_world)] == []
     finally:
-        hospital.simulator.clear_faults()
-        for letter in letters(hospital):
-            hospital.client.dead_letters.drop(letter.id)
-
-
-def ingests(name: str, count: int) -> list[Command]:
-    return [
-        Command(operation=StopStreamIngest(sdk_app_id=1, task_id=f"{name}-{n}"), account=TENCENT) for n in range(count)
-    ]
-
-
-def relays(name: str, count: int) -> list[Command]:
-    return [Command(operation=StopMPUTask(app_id="a", task_id=f"{name}-{n}"), account=ALIYUN) for n in range(count)]
-
-
-def started(made: World, commands: Sequence[Command], **how: Any) -> Sequence[Command]:
-    for account in {command.account for command in commands}:
-        made.simulator.start_tasks(account, [c.operation for c in commands if c.account == account], **how)
-    return commands
-
-
-def ended(made: World, commands: Sequence[Command], result: Result) -> list[Job]:
-    """Enqueue stops, and return their jobs once all have ended so."""
-    jobs = made.client.enqueue_many(commands)
-    outcomes = list(made.client.outcomes(jobs, timeout=TIMEOUT))
-    assert Counter(outcome.result for outcome in outcomes) == {result: len(commands)}
-    return jobs
-
-
-def refused(made: World, name: str, count: int) -> list[Job]:
-    """Return as many jobs of tasks that run, each of which the vendor refused once."""
-    made.simulator.add_fault(FaultKind.CODE, account=TENCENT, code="UnauthorizedOperation", times=count)
-    return ended(made, started(made, ingests(name, count)), Result.REFUSED)
-
-
-def letters(made: World, **matching: Any) -> list[DeadLetter]:
-    return list(made.client.dead_letters.letters(Matching(**matching)))
-
-
-def calls_of(made: World, name: str, *, since: int = 0) -> list[Call]:
-    """Return the calls for tasks of a test whose signature the vendor accepted."""
-    calls = (call for call in made.simulator.calls(since=since) if call.authenticated)
-    return [call for call in calls if str(call.params["TaskId"]).startswith(f"{name}-")]
-
-
-def running(made: World, name: str) -> list[str]:
-    ids = [str(task.params["TaskId"]) for task in made.simulator.tasks(state=TaskState.RUNNING)]
-    return [task_id for task_id in ids if task_id.startswith(f"{name}-")]
-
-
-def told(world: World, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return run(world.server.url, "dead", *arguments, stdin=stdin)
-
-
-def take_over(made: World) -> None:
-    """Let the workers take over the accounts file as it is now."""
-    for one in made.workers:
-        before = one.text().count("accounts are loaded")
-        one.signal(signal.SIGHUP)
-        eventually(lambda o=one, n=before: o.text().count("accounts are loaded") > n, "taken over")  # type: ignore[misc]
+        dead_letter_world.simulator.clear_faults()
+        for letter in dead_letters(dead_letter_world):
+            dead_letter_world.client.dead_letters.drop(letter.id)
 
 
 # Jobs
 
 
-def test_after_wrong_credentials_were_mended_everything_is_sent_once_more_and_once_only(ward: World) -> None:
+def test_after_wrong_credentials_were_mended_everything_is_sent_once_more_and_once_only(clean_world: World) -> None:
     wrong = [replace(one, access_key_secret="no-longer-valid") for one in DEFAULT_ACCOUNTS if one.name == ALIYUN]
-    ward.write_accounts([*wrong, *(one for one in DEFAULT_ACCOUNTS if one.name != ALIYUN)], LIMITS)
-    take_over(ward)
-    commands = started(ward, relays("rotated", 80))
-    ended(ward, commands, Result.REFUSED)
-    assert calls_of(ward, "rotated") == []
+    clean_world.write_accounts([*wrong, *(one for one in DEFAULT_ACCOUNTS if one.name != ALIYUN)], LIMITS)
+    reload_accounts(clean_world)
+    commands = start_tasks(clean_world, relay_stops("rotated", 80))
+    enqueue_and_await(clean_world, commands, Result.REFUSED)
+    assert calls_of(clean_world, "rotated") == []
 
-    listed = told(ward, "list", "--account", ALIYUN, "--younger-than", "10m").stdout.splitlines()
+    listed = run_dead(clean_world, "list", "--account", ALIYUN, "--younger-than", "10m").stdout.splitlines()
     assert listed[-2] == "80 dead letters"
     assert listed[-1].split() == ["80", "refused", "SignatureDoesNotMatch", ALIYUN]
-    assert told(ward, "requeue", "--account", ALIYUN).returncode == 2
-    assert len(letters(ward)) == 80
+    assert run_dead(clean_world, "requeue", "--account", ALIYUN).returncode == 2
+    assert len(dead_letters(clean_world)) == 80
 
-    ward.write_accounts(DEFAULT_ACCOUNTS, LIMITS)
-    take_over(ward)
-    done = told(ward, "requeue", "--account", ALIYUN, "--yes", "--wait", str(TIMEOUT))
+    clean_world.write_accounts(DEFAULT_ACCOUNTS, LIMITS)
+    reload_accounts(clean_world)
+    done = run_dead(clean_world, "requeue", "--account", ALIYUN, "--yes", "--wait", str(TIMEOUT))
     assert (done.returncode, done.stderr) == (0, "80 dead letters requeued\n")
     assert done.stdout.splitlines()[-1] == "80 jobs: 80 stopped"
-    assert Counter(call.params["TaskId"] for call in calls_of(ward, "rotated")) == {
+    assert Counter(call.params["TaskId"] for call in calls_of(clean_world, "rotated")) == {
         f"rotated-{n}": 1 for n in range(80)
     }
-    assert told(ward, "list").stdout == "0 dead letters\n"
+    assert run_dead(clean_world, "list").stdout == "0 dead letters\n"
 
 
-def test_of_two_who_requeue_the_same_letters_at_once_each_letter_is_requeued_by_one(ward: World) -> None:
-    ids = [job.id for job in refused(ward, "both", 200)]
-    since = len(ward.simulator.calls())
+def test_two_concurrent_requeues_requeue_each_letter_once(clean_world: World) -> None:
+    ids = [job.id for job in enqueue_refused(clean_world, "both", 200)]
+    since = len(clean_world.simulator.calls())
     script = """
 import sys
 from streamstop import Client, UnknownDeadLetter
@@ -179,7 +117,7 @@ for letter_id in ids:
 """
     made: list[list[str]] = []
     with ExitStack() as stack:
-        command = [sys.executable, "-c", script, ward.server.url]
+        command = [sys.executable, "-c", script, clean_world.server.url]
         both = [
             stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
             for _ in range(2)
@@ -190,49 +128,49 @@ for letter_id in ids:
             one.stdin.write("\n".join(ids))
             one.stdin.close()
             assert one.stdout.readline() == "ready\n"
-        ward.redis.rpush("test.go", 1, 2)
+        clean_world.redis.rpush("test.go", 1, 2)
         for one in both:
             assert one.stdout is not None
             made.append(one.stdout.read().split())
             assert one.wait(TIMEOUT) == 0
-    jobs = [ward.client.job(job_id) for of_one in made for job_id in of_one]
+    jobs = [clean_world.client.job(job_id) for of_one in made for job_id in of_one]
     assert len(jobs) == len(set(jobs)) == 200, [len(of_one) for of_one in made]
-    assert {outcome.result for outcome in ward.client.outcomes(jobs, timeout=TIMEOUT)} == {Result.STOPPED}
-    assert set(Counter(call.params["TaskId"] for call in calls_of(ward, "both", since=since)).values()) == {1}
-    assert letters(ward) == []
+    assert {outcome.result for outcome in clean_world.client.outcomes(jobs, timeout=TIMEOUT)} == {Result.STOPPED}
+    assert set(Counter(call.params["TaskId"] for call in calls_of(clean_world, "both", since=since)).values()) == {1}
+    assert dead_letters(clean_world) == []
 
 
-def test_a_job_that_dies_again_is_another_letter_until_what_was_wrong_is_mended(ward: World) -> None:
-    (command,) = ingests("again", 1)
-    (job,) = ended(ward, [command], Result.NOT_FOUND)
+def test_a_requeued_job_that_fails_again_is_another_letter(clean_world: World) -> None:
+    (command,) = ingest_stops("again", 1)
+    (job,) = enqueue_and_await(clean_world, [command], Result.NOT_FOUND)
     ids = {job.id}
     for _ in range(2):
-        done = told(ward, "requeue", "--result", "not_found", "--yes", "--wait", str(TIMEOUT), "--json")
+        done = run_dead(clean_world, "requeue", "--result", "not_found", "--yes", "--wait", str(TIMEOUT), "--json")
         assert done.returncode == 1
         (one,) = objects(done.stdout)
         assert one["letter"] in ids
         assert one["outcome"]["result"] == "not_found"
-        (letter,) = letters(ward)
+        (letter,) = dead_letters(clean_world)
         assert letter.id == one["job_id"]
         ids.add(letter.id)
     assert len(ids) == 3
-    started(ward, [command])
-    assert told(ward, "requeue", letter.id, "--wait", str(TIMEOUT)).returncode == 0
-    assert len(calls_of(ward, "again")) == 4
+    start_tasks(clean_world, [command])
+    assert run_dead(clean_world, "requeue", letter.id, "--wait", str(TIMEOUT)).returncode == 0
+    assert len(calls_of(clean_world, "again")) == 4
 
 
-def test_an_expired_command_is_sent_when_it_is_requeued(ward: World) -> None:
-    (command,) = started(ward, ingests("late", 1))
-    (job,) = ended(ward, [replace(command, expires_in=timedelta(microseconds=1))], Result.EXPIRED)
-    assert calls_of(ward, "late") == []
-    requeued = ward.client.dead_letters.requeue(job.id)
+def test_an_expired_command_is_sent_when_it_is_requeued(clean_world: World) -> None:
+    (command,) = start_tasks(clean_world, ingest_stops("late", 1))
+    (job,) = enqueue_and_await(clean_world, [replace(command, expires_in=timedelta(microseconds=1))], Result.EXPIRED)
+    assert calls_of(clean_world, "late") == []
+    requeued = clean_world.client.dead_letters.requeue(job.id)
     assert requeued.outcome(TIMEOUT).result is Result.STOPPED
     with pytest.raises(UnknownDeadLetter):
-        ward.client.dead_letters.requeue(job.id)
-    assert len(calls_of(ward, "late")) == 1
+        clean_world.client.dead_letters.requeue(job.id)
+    assert len(calls_of(clean_world, "late")) == 1
 
 
-def test_poisoned_messages_are_letters_with_their_text_and_the_lane_goes_on(ward: World) -> None:
+def test_poisoned_messages_are_letters_with_their_text_and_the_lane_goes_on(clean_world: World) -> None:
     lane = Lane(TENCENT, "trtc.StopStreamIngest")
     good = {"operation": lane.operation, "account": TENCENT, "params": {"SdkAppId": 1, "TaskId": "t"}}
     deep: object = json.loads("[" * 500 + "]" * 500)
@@ -242,95 +180,34 @@ def test_poisoned_messages_are_letters_with_their_text_and_the_lane_goes_on(ward
         "escapes": {**good, "params": {"\x1b[2J": "\u202e"}},
     }
     for job_id, command in poison.items():
-        ward.redis.lpush(lane.queue, message(command, job_id=job_id, queue=lane.queue))
-    ward.redis.lpush(lane.queue, "\x1b[2J no message")
-    ended(ward, started(ward, ingests("after-poison", 1)), Result.STOPPED)
-    assert {ward.client.job(job_id).outcome(TIMEOUT).result for job_id in poison} == {Result.REFUSED}
-    eventually(lambda: len(letters(ward)) == 4, "all are letters")
+        clean_world.redis.lpush(lane.queue, foreign_message(command, job_id=job_id, queue=lane.queue))
+    clean_world.redis.lpush(lane.queue, "\x1b[2J no message")
+    enqueue_and_await(clean_world, start_tasks(clean_world, ingest_stops("after-poison", 1)), Result.STOPPED)
+    assert {clean_world.client.job(job_id).outcome(TIMEOUT).result for job_id in poison} == {Result.REFUSED}
+    eventually(lambda: len(dead_letters(clean_world)) == 4, "all are letters")
 
-    (unread,) = letters(ward, readable=False)
+    (unread,) = dead_letters(clean_world, readable=False)
     assert unread.message == "\x1b[2J no message"
-    held = {letter.id: letter for letter in letters(ward, readable=True)}
-    assert held.keys() == poison.keys()
-    for job_id, letter in held.items():
+    readable = {letter.id: letter for letter in dead_letters(clean_world, readable=True)}
+    assert readable.keys() == poison.keys()
+    for job_id, letter in readable.items():
         body = base64.b64decode(json.loads(letter.message or "")["body"])
         assert json.loads(body)[0][0] == poison[job_id]
-    for letter_id in (unread.id, *held):
-        shown = told(ward, "show", letter_id)
+    for letter_id in (unread.id, *readable):
+        shown = run_dead(clean_world, "show", letter_id)
         assert shown.returncode == 0
         assert "\x1b" not in shown.stdout
         assert "\u202e" not in shown.stdout
-    again = told(ward, "requeue", "--all", "--yes", "--wait", str(TIMEOUT))
+    again = run_dead(clean_world, "requeue", "--all", "--yes", "--wait", str(TIMEOUT))
     assert again.returncode == 1
     assert again.stdout.splitlines()[-1] == "1 job: 1 refused", "the vendor never had a chance"
     assert again.stderr.splitlines()[-1] == "1 dead letter requeued, 3 not"
-    assert told(ward, "drop", "--all", "--yes").returncode == 0
+    assert run_dead(clean_world, "drop", "--all", "--yes").returncode == 0
 
 
-@pytest.mark.long
-def test_no_letter_is_lost_or_doubled_where_redis_is_killed_among_many(tmp_path: Path) -> None:
-    kept = ("--appendonly", "yes", "--appendfsync", "always")
-    quick = ENVIRON | {"STREAMSTOP_REDIS_TIMEOUT": "1"}
-    with world(tmp_path, limits=LIMITS, environ=quick, redis_options=kept) as made:
-        made.await_account(TENCENT)
-        ids = {job.id for job in refused(made, "killed", 400)}
-        requeueing: list[str | Path] = [EXECUTABLE, "dead", "requeue", "--all", "--yes", "--json"]
-        with subprocess.Popen(
-            requeueing, env=environ(made.server.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as first:
-            dead: Any = made.redis
-            eventually(lambda: dead.zcard(DEAD) <= 340, "some are requeued")
-            made.server.process.kill()
-            made.server.process.wait(TIMEOUT)
-            output, complaint = first.communicate(timeout=TIMEOUT)
-        assert first.returncode == 4
-        assert "Redis did not answer" in complaint
-        with redis_server(*kept, folder=made.server.folder, port=made.server.port):
-            left = {letter.id for letter in letters(made)}
-            assert 0 < len(left) < 400, "in the middle"
-            gone = {one["letter"] for one in objects(output)}
-            assert gone.isdisjoint(left), "what was said to be requeued is"
-            assert len(gone | left) >= 399, "but for one that was under way, and was not said to be"
-            second = told(made, "requeue", "--all", "--yes", "--json", "--wait", str(TIMEOUT))
-            assert second.returncode == 0, second.stderr
-            eventually(lambda: running(made, "killed") == [], "every task is stopped")
-            assert letters(made) == []
-            eventually(lambda: len(recorded(made)) == 800, "every letter has become one job")
-            ends = [made.client.job(job_id).peek() for job_id in recorded(made)]
-            by_task = Counter(str((one.params or {})["TaskId"]) for one in ends if isinstance(one, Outcome))
-            assert len(ids) == 400
-            assert by_task == {f"killed-{n}": 2 for n in range(400)}, "one that was refused, and one more"
-            made.workers[0].stop()
-
-
-def recorded(made: World) -> set[str]:
-    """Return the ids of the jobs that have ended."""
-    prefix = "celery-task-meta-"
-    keys: Any = made.redis.scan_iter(f"{prefix}{TENCENT}*", count=1000)
-    return {key.decode().removeprefix(prefix) for key in keys}
-
-
-# Shutdowns
-
-
-def closed(ward: World, name: str, *, good: int, absent: int, forbidden: int, **options: Any) -> Shutdown:
-    """Stop a room of registered tasks, of which some are unknown to the vendor and some refused; wait for its end."""
-    commands = ingests(name, good + absent + forbidden)
-    started(ward, commands[: good + forbidden])
-    for command in commands[good : good + forbidden]:
-        ward.simulator.add_fault(FaultKind.CODE, task=command.operation.params, code="UnauthorizedOperation")
-    ward.client.register_many(name, commands)
-    shutdown = ward.client.stop_room(name, **options)
-    progress = assert_whole(shutdown, len(commands))
-    assert progress.status is ShutdownStatus.NEEDS_ATTENTION
-    results = {Result.STOPPED: good, Result.NOT_FOUND: absent, Result.REFUSED: forbidden}
-    assert progress.results == {result: count for result, count in results.items() if count}
-    assert len(ward.client.room(name).tasks) == absent + forbidden
-    started(ward, commands[good + forbidden :])
-    return shutdown
-
-
-def test_a_shutdown_that_needs_attention_is_done_once_its_letters_are_requeued_and_tells_so(ward: World) -> None:
+def test_a_shutdown_that_needs_attention_is_done_and_calls_back_once_its_letters_are_requeued(
+    clean_world: World,
+) -> None:
     told_so: list[Any] = []
 
     def receive(connection: Connection) -> None:
@@ -339,104 +216,110 @@ def test_a_shutdown_that_needs_attention_is_done_once_its_letters_are_requeued_a
             connection.answer(b"", status=b"204 No Content")
 
     with LoopbackServer(receive) as server:
-        shutdown = closed(ward, "mended", good=30, absent=10, forbidden=10, callback=f"{server.origin}/hook")
+        shutdown = stop_room_with_failures(
+            clean_world, "mended", good=30, absent=10, forbidden=10, callback=f"{server.origin}/hook"
+        )
         eventually(lambda: len(told_so) == 1, "told")
-        assert told(ward, "requeue", "--room", "another", "--yes").stderr.startswith("0 dead letters requeued")
-        ids = [letter.id for letter in letters(ward, room="mended")]
+        assert run_dead(clean_world, "requeue", "--room", "another", "--yes").stderr.startswith(
+            "0 dead letters requeued"
+        )
+        ids = [letter.id for letter in dead_letters(clean_world, room="mended")]
         assert len(ids) == 20
-        for one in ward.workers:
+        for one in clean_world.workers:
             one.signal(signal.SIGSTOP)
         try:
-            assert told(ward, "requeue", "-", stdin="\n".join(ids)).returncode == 0
+            assert run_dead(clean_world, "requeue", "-", stdin="\n".join(ids)).returncode == 0
             progress = shutdown.progress()
             assert (progress.status, progress.results) == (ShutdownStatus.OPEN, {Result.STOPPED: 30})
             assert [(lane.total, lane.ended) for lane in progress.lanes] == [(50, 30)]
         finally:
-            for one in ward.workers:
+            for one in clean_world.workers:
                 one.signal(signal.SIGCONT)
-        progress = assert_whole(shutdown, 50)
+        progress = await_exact_counts(shutdown, 50)
         assert (progress.status, progress.results) == (ShutdownStatus.DONE, {Result.STOPPED: 50})
-        assert len(ward.client.room("mended").tasks) == 0
-        assert running(ward, "mended") == []
+        assert len(clean_world.client.room("mended").tasks) == 0
+        assert running_tasks(clean_world, "mended") == []
         eventually(lambda: len(told_so) == 2, "told again")
     assert [one["status"] for one in told_so] == ["needs_attention", "done"]
     assert (told_so[-1]["total"], told_so[-1]["results"]) == (50, {"stopped": 50})
-    made = Counter(str(call.params["TaskId"]) for call in calls_of(ward, "mended"))
+    made = Counter(str(call.params["TaskId"]) for call in calls_of(clean_world, "mended"))
     assert made == {f"mended-{n}": 1 if n < 30 else 2 for n in range(50)}
 
 
-def test_a_task_that_would_not_stop_is_verified_once_it_does_however_often_it_is_requeued(ward: World) -> None:
-    stubborn, tame = ingests("verified", 2)
-    started(ward, [stubborn], ignores_stops=True)
-    started(ward, [tame])
-    ward.client.register_many("verified", [stubborn, tame])
-    shutdown = ward.client.stop_room("verified", verify=True)
+def test_a_task_that_stops_after_several_requeues_is_verified(clean_world: World) -> None:
+    stubborn, tame = ingest_stops("verified", 2)
+    start_tasks(clean_world, [stubborn], ignores_stops=True)
+    start_tasks(clean_world, [tame])
+    clean_world.client.register_many("verified", [stubborn, tame])
+    shutdown = clean_world.client.stop_room("verified", verify=True)
     ids: set[str] = set()
     for _ in range(2):
-        progress = assert_whole(shutdown, 2)
+        progress = await_exact_counts(shutdown, 2)
         assert progress.status is ShutdownStatus.NEEDS_ATTENTION
         assert progress.results == {Result.VERIFIED: 1, Result.NOT_VERIFIED: 1}
-        assert [task.operation for task in ward.client.room("verified").tasks] == [stubborn.operation]
-        (letter,) = letters(ward)
+        assert [task.operation for task in clean_world.client.room("verified").tasks] == [stubborn.operation]
+        (letter,) = dead_letters(clean_world)
         assert (letter.result, letter.operation, letter.room) == (Result.NOT_VERIFIED, STOP, "verified")
         ids.add(letter.id)
         if len(ids) == 2:
-            started(ward, [stubborn])  # now one that stops
-        ward.client.dead_letters.requeue(letter.id)
+            start_tasks(clean_world, [stubborn])  # now one that stops
+        clean_world.client.dead_letters.requeue(letter.id)
     assert len(ids) == 2
-    progress = assert_whole(shutdown, 2)
+    progress = await_exact_counts(shutdown, 2)
     assert (progress.status, progress.results) == (ShutdownStatus.DONE, {Result.VERIFIED: 2})
-    assert len(ward.client.room("verified").tasks) == 0
-    stops = [call.params["TaskId"] for call in calls_of(ward, "verified") if call.operation == STOP]
+    assert len(clean_world.client.room("verified").tasks) == 0
+    stops = [call.params["TaskId"] for call in calls_of(clean_world, "verified") if call.operation == STOP]
     assert Counter(stops) == {"verified-0": 5, "verified-1": 1}, "two for each that failed, and the last"
 
 
-def test_letters_of_a_shutdown_that_is_forgotten_are_sent_alone(ward: World) -> None:
-    shutdown = closed(ward, "forgotten", good=1, absent=2, forbidden=0)
-    keys: Any = ward.redis.keys(f"streamstop.shutdown.{shutdown.id}*")
-    ward.redis.delete(*keys)
-    done = told(ward, "requeue", "--room", "forgotten", "--yes", "--wait", str(TIMEOUT))
+def test_letters_of_a_shutdown_that_is_forgotten_are_sent_alone(clean_world: World) -> None:
+    shutdown = stop_room_with_failures(clean_world, "forgotten", good=1, absent=2, forbidden=0)
+    keys: Any = clean_world.redis.keys(f"streamstop.shutdown.{shutdown.id}*")
+    clean_world.redis.delete(*keys)
+    done = run_dead(clean_world, "requeue", "--room", "forgotten", "--yes", "--wait", str(TIMEOUT))
     assert done.stdout.splitlines()[-1] == "2 jobs: 2 stopped"
-    assert running(ward, "forgotten") == []
+    assert running_tasks(clean_world, "forgotten") == []
     with pytest.raises(UnknownShutdown):
         shutdown.progress()
-    assert ward.redis.keys(f"streamstop.shutdown.{shutdown.id}*") == []
+    assert clean_world.redis.keys(f"streamstop.shutdown.{shutdown.id}*") == []
 
 
-def test_letters_of_a_shutdown_that_was_cancelled_are_sent_and_change_nothing_in_it(ward: World) -> None:
+def test_letters_of_a_shutdown_that_was_cancelled_are_sent_and_change_nothing_in_it(clean_world: World) -> None:
     slow = [
         Command(operation=StopPublishCdnStream(sdk_app_id=1, task_id=f"taken-back-{n}"), account=TENCENT)
         for n in range(100)
     ]
-    (absent,) = ingests("taken-back", 1)
-    shutdown = ward.client.stop_room("taken-back", [absent, *started(ward, slow)])
-    eventually(lambda: len(letters(ward)) == 1, "the one is a letter")
+    (absent,) = ingest_stops("taken-back", 1)
+    shutdown = clean_world.client.stop_room("taken-back", [absent, *start_tasks(clean_world, slow)])
+    eventually(lambda: len(dead_letters(clean_world)) == 1, "the one is a letter")
     assert shutdown.cancel()
-    before = assert_whole(shutdown, 101)
+    before = await_exact_counts(shutdown, 101)
     assert before.status is ShutdownStatus.CANCELLED
-    started(ward, [absent])
-    done = told(ward, "requeue", "--all", "--yes", "--wait", str(TIMEOUT))
+    start_tasks(clean_world, [absent])
+    done = run_dead(clean_world, "requeue", "--all", "--yes", "--wait", str(TIMEOUT))
     assert done.stdout.splitlines()[-1] == "1 job: 1 stopped"
-    after = assert_whole(shutdown, 101)
+    after = await_exact_counts(shutdown, 101)
     assert (after.status, after.results) == (before.status, before.results)
 
 
-def test_a_room_that_is_stopped_anew_while_its_old_letters_are_requeued_leaves_nothing_running(ward: World) -> None:
-    shutdown = closed(ward, "anew", good=2, absent=10, forbidden=0)
-    assert ward.client.reopen_room("anew")
-    today = started(ward, ingests("anew-today", 20))
-    assert ward.client.register_many("anew", today) is None
-    for letter in letters(ward):
-        ward.client.dead_letters.requeue(letter.id)
-    assert ward.client.register_many("anew", today) is None, "the room is in use"
-    newer = ward.client.stop_room("anew")
+def test_a_room_that_is_stopped_again_while_its_old_letters_are_requeued_leaves_nothing_running(
+    clean_world: World,
+) -> None:
+    shutdown = stop_room_with_failures(clean_world, "anew", good=2, absent=10, forbidden=0)
+    assert clean_world.client.reopen_room("anew")
+    today = start_tasks(clean_world, ingest_stops("anew-today", 20))
+    assert clean_world.client.register_many("anew", today) is None
+    for letter in dead_letters(clean_world):
+        clean_world.client.dead_letters.requeue(letter.id)
+    assert clean_world.client.register_many("anew", today) is None, "the room is in use"
+    newer = clean_world.client.stop_room("anew")
     assert newer != shutdown
     old, new = shutdown.wait(TIMEOUT), newer.wait(TIMEOUT)
     assert (old.total, old.ended) == (12, 12)
     assert new.total == new.ended
     assert new.total >= 20
-    assert running(ward, "anew") == []
-    assert running(ward, "anew-today") == []
-    # A task of both was stopped by one, and the other may have found that the vendor knows it no more.
-    assert {letter.result for letter in letters(ward)} <= {Result.NOT_FOUND}
-    told(ward, "drop", "--all", "--yes")
+    assert running_tasks(clean_world, "anew") == []
+    assert running_tasks(clean_world, "anew-today") == []
+    # One shutdown stopped a task of both; the vendor may no longer have known it for the other.
+    assert {letter.result for letter in dead_letters(clean_world)} <= {Result.NOT_FOUND}
+    run_dead(clean_world, "drop", "--all", "--yes")

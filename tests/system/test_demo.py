@@ -1,4 +1,4 @@
-"""``make demo``, as a newcomer runs it: to its end, and interrupted; nothing of it may be left running."""
+"""``make demo``, run to its end and interrupted: it leaves nothing running."""
 
 import os
 import re
@@ -154,7 +154,7 @@ def test_not_even_a_killed_demo_leaves_a_process(environ: dict[str, str]) -> Non
 def test_on_a_terminal_the_progress_is_redrawn_and_ctrl_c_ends_it(environ: dict[str, str]) -> None:
     terminal = [sys.executable, "-c", f"import os, pty; os._exit(os.waitstatus_to_exitcode(pty.spawn({DEMO!r})))"]
     environ |= {"TERM": "xterm", "COLUMNS": "80", "LINES": "40"}
-    with running(*terminal, environ=environ, until="of 216 ended") as (process, lines):
+    with running(*terminal, environ=environ, until="█") as (process, lines):
         assert process.stdin is not None
         process.stdin.write("\x03")
         process.stdin.flush()
@@ -212,7 +212,7 @@ def test_a_worker_that_cannot_start_is_shown_by_its_last_lines(environ: dict[str
     )
     code, output = run(environ=environ | {"PYTHONPATH": str(broken)})
     assert code == 1
-    assert "worker-1 ended, with exit code 3" in output
+    assert "worker-1 ended with exit code 3" in output
     assert "no worker today" in output
     assert "Traceback" not in output
     assert_nothing_is_left(output, environ)

@@ -137,15 +137,15 @@ def test_flower_shows_how_jobs_end(made: World, shown: Flower) -> None:
 def test_flower_reads_results_by_celerys_own_backend(made: World, shown: Flower) -> None:
     job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="its result"), account=TENCENT)
     outcome = job.outcome(TIMEOUT_S)
-    told = shown.get(f"/api/task/result/{job.id}")
-    assert (told["state"], told["result"]["result"]) == ("SUCCESS", outcome.result.value)
+    shown_result = shown.get(f"/api/task/result/{job.id}")
+    assert (shown_result["state"], shown_result["result"]["result"]) == ("SUCCESS", outcome.result.value)
 
 
 def test_flower_revokes_a_job_that_waits(made: World, shown: Flower) -> None:
     stops = [StopMPUTask(app_id="a", task_id=f"many-{n}") for n in range(60)]  # ten a second
     jobs = [made.client.enqueue(stop, account=ALIYUN) for stop in stops]
-    status, said = shown.post(f"/api/task/revoke/{jobs[-1].id}")
-    assert (status, "Revoked" in said) == (200, True)
+    status, reply = shown.post(f"/api/task/revoke/{jobs[-1].id}")
+    assert (status, "Revoked" in reply) == (200, True)
     assert jobs[-1].outcome(TIMEOUT_S).result is Result.CANCELLED
     shown.task(jobs[-1].id, "REVOKED")
 
@@ -159,5 +159,5 @@ def test_flower_revokes_a_job_that_waits(made: World, shown: Flower) -> None:
     ],
 )
 def test_flower_hears_that_a_command_does_not_apply(shown: Flower, path: str, fields: dict[str, Any]) -> None:
-    status, said = shown.post(path, **fields)
-    assert (status, "does not apply" in said) == (403, True), said
+    status, reply = shown.post(path, **fields)
+    assert (status, "does not apply" in reply) == (403, True), reply

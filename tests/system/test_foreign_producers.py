@@ -1,4 +1,4 @@
-"""Jobs of producers that have nothing of streamstop: plain Celery's ``send_task``, and messages written by hand."""
+"""Jobs of producers without streamstop: plain Celery's ``send_task``, and messages written by hand."""
 
 import json
 import os
@@ -54,8 +54,8 @@ def send(made: World, command: object) -> dict[str, Any]:
         text=True,
         timeout=60,
     )
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    reply: dict[str, Any] = json.loads(done.stdout)
+    return reply
 
 
 def command_of(task: str) -> dict[str, Any]:
@@ -64,24 +64,24 @@ def command_of(task: str) -> dict[str, Any]:
 
 
 def test_plain_celery_sends_a_command_and_gets_its_outcome(made: World) -> None:
-    told = send(made, command_of("theirs"))
-    assert (told["state"], told["result"]["result"]) == ("SUCCESS", "stopped")
-    assert (told["result"]["operation"], told["result"]["account"]) == (LANE.operation, TENCENT)
-    assert made.client.job(told["id"]).outcome(TIMEOUT_S).result is Result.STOPPED
+    reply = send(made, command_of("theirs"))
+    assert (reply["state"], reply["result"]["result"]) == ("SUCCESS", "stopped")
+    assert (reply["result"]["operation"], reply["result"]["account"]) == (LANE.operation, TENCENT)
+    assert made.client.job(reply["id"]).outcome(TIMEOUT_S).result is Result.STOPPED
 
 
 def test_plain_celery_hears_of_a_failure_as_an_exception(made: World) -> None:
     wrong = command_of("theirs, wrong")
     made.simulator.add_fault("code", code="AuthFailure.SignatureFailure", task=wrong["params"])
-    told = send(made, wrong)
-    assert (told["state"], told["raised"]) == ("FAILURE", "JobFailed")
-    assert "AuthFailure.SignatureFailure" in told["why"]
+    reply = send(made, wrong)
+    assert (reply["state"], reply["raised"]) == ("FAILURE", "JobFailed")
+    assert "AuthFailure.SignatureFailure" in reply["why"]
 
 
 def test_plain_celery_hears_that_a_command_was_refused(made: World) -> None:
-    told = send(made, {"operation": LANE.operation, "account": TENCENT, "params": {}})
-    assert (told["state"], told["raised"]) == ("FAILURE", "JobFailed")
-    assert "SdkAppId" in told["why"]
+    reply = send(made, {"operation": LANE.operation, "account": TENCENT, "params": {}})
+    assert (reply["state"], reply["raised"]) == ("FAILURE", "JobFailed")
+    assert "SdkAppId" in reply["why"]
 
 
 @pytest.mark.parametrize("tells_of_it", [False, True])

@@ -1,4 +1,4 @@
-"""A Redis at its memory limit: producers are told, workers go on with what was accepted, and it recovers by itself.
+"""Redis at its memory limit: producers get an error, workers go on with accepted jobs, and service resumes by itself.
 
 What fills it is what fills it in use: records of jobs that have ended, until they expire.
 """
@@ -128,7 +128,7 @@ def full_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
-def test_what_was_accepted_is_called_while_redis_is_full_and_all_recovers_as_records_expire(full_world: World) -> None:
+def test_accepted_jobs_are_called_while_redis_is_full_and_service_resumes_as_records_expire(full_world: World) -> None:
     made = full_world
     wanted, refused, after = commands("before", 100), commands("refused", 1), commands("after", 5)
     for some in (wanted, refused, after):

@@ -1,4 +1,4 @@
-"""A real worker among hostile messages: it outlives every one of them, and what lies between them ends as it should."""
+"""A real worker among hostile messages: it survives each, and the valid jobs between them end as they should."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from streamstop import Result
 from streamstop._core.lane import Lane
 from streamstop.operations import StopMPUTask
-from tests.support.hostile import hostile_messages
+from tests.support.hostile_messages import hostile_messages
 from tests.support.world import ALIYUN, World, world
 
 pytestmark = pytest.mark.long
@@ -26,7 +26,7 @@ def memory(made: World) -> float:
     return int(line.split()[1]) / 1024
 
 
-def test_a_worker_outlives_thousands_of_hostile_messages_and_ends_the_good_ones_between(tmp_path: Path) -> None:
+def test_a_worker_survives_thousands_of_hostile_messages_and_ends_the_valid_jobs_between(tmp_path: Path) -> None:
     with world(tmp_path, limits=FAST) as made:
         made.simulator.settings(auto_start=True)
         made.await_account(ALIYUN)

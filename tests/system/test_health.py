@@ -1,4 +1,4 @@
-"""What a container's health check says of a worker that waits, works, hangs and is gone."""
+"""The container's health check for a worker that waits, works, hangs or is gone."""
 
 import os
 import signal
@@ -84,7 +84,7 @@ def waiter(url: str, name: str | None) -> Iterator[None]:
         ("1", None),
     ],
 )
-def test_who_else_waits_at_this_address_or_in_another_database_is_no_worker_of_this_one(
+def test_a_client_that_waits_in_another_database_or_under_another_name_is_not_this_worker(
     real_redis: Redis, redis_url: str, database: str, name: str | None
 ) -> None:
     with waiter(f"{redis_url.removesuffix('/0')}/{database}", name):

@@ -65,7 +65,7 @@ def test_a_job_that_cannot_be_deferred_is_called_twice_and_is_a_dead_letter(made
     goes_on(made, ingest("before the undeferred"))  # of a lane that is new, Redis fails over the key at the first look
     command, before = ingest("undeferred"), len(bugs(made))
     made.simulator.start_tasks(TENCENT, [command.operation])
-    made.simulator.add_fault(FaultKind.ERROR_500, account=TENCENT, task=command.operation.params)
+    made.simulator.add_fault(FaultKind.ERROR_500, account=TENCENT, task=command.operation.params, times=9)
     made.redis.set(command.lane.due, FOREIGN, ex=3600)
     try:
         (job,) = made.client.enqueue_many([command])
@@ -97,7 +97,7 @@ def test_a_stop_that_its_shutdown_cannot_count_is_recorded_and_counted_once_its_
     assert f"{EVENT}: ResponseError WRONGTYPE" in letter.reason
     assert "it ended stopped, and its shutdown could not count it" in letter.reason
     assert made.client.job(letter.id).outcome(TIMEOUT).result is Result.STOPPED
-    (line,) = bugs(made)[before:]
+    (line,) = eventually(lambda: bugs(made)[before:], "the bug logged")
     assert line["became"] == "its outcome is recorded; its dead letter says that its shutdown could not count it"
     assert calls_of(made, "uncounted") == 1
     goes_on(made, relay("beside the uncounted"))

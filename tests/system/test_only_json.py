@@ -1,4 +1,4 @@
-"""A worker deserialises JSON and nothing else, whatever a message calls itself and by whichever way it comes."""
+"""A worker deserialises only JSON, whatever content type a message declares and by whichever way it arrives."""
 
 import base64
 import json
@@ -67,7 +67,7 @@ def trapped(folder: Path) -> list[bytes]:
     return messages
 
 
-def test_the_traps_would_spring(folder: Path) -> None:
+def test_unpickling_a_trap_springs_it(folder: Path) -> None:
     pickle.loads(pickle.dumps(Trap(folder)))
     assert folder.is_dir()
 
@@ -78,7 +78,7 @@ def test_nothing_but_json_is_deserialised(tmp_path: Path, folder: Path) -> None:
         made.await_account(ALIYUN)
         messages = trapped(folder)
         made.redis.lpush(LANE.queue, *messages)
-        # Past the lane, into the queue of the version before; and as a command for the worker itself.
+        # Into the queue of the earlier version, and as a remote control command.
         made.redis.lpush(READY, *messages)
         for message in messages:
             made.redis.publish("/0.celery.pidbox", message)

@@ -179,7 +179,7 @@ def test_no_secret_is_in_what_workers_wrote_or_redis_holds(shared_world: World) 
     wrong = StopStreamIngest(sdk_app_id=11, task_id="secret-hunt")
     shared_world.simulator.add_fault("code", code="AuthFailure.SignatureFailure", task=wrong.params)
     assert shared_world.client.enqueue(wrong, account=TENCENT).outcome(TIMEOUT).result is Result.REFUSED
-    held = everything_in(shared_world.redis) + shared_world.workers[0].text().encode()
-    assert b"AuthFailure.SignatureFailure" in held, "the search looks where things are"
+    content = everything_in(shared_world.redis) + shared_world.workers[0].text().encode()
+    assert b"AuthFailure.SignatureFailure" in content, "the search looks where things are"
     for secret in ("fake-aliyun-secret", "fake-tencent-secret", "fake-tencent-key", "fake-aliyun-key"):
-        assert secret.encode() not in held
+        assert secret.encode() not in content

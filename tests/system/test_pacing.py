@@ -1,4 +1,4 @@
-"""Pace: no account is ever over its limit, and none waits for another. Orders and counts, as the simulator saw them."""
+"""Pace: no account exceeds its limit, and none waits for another. The simulator records the order and counts."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Redis away from workers: whenever it goes, they come back by themselves, and every job ends."""
+"""Redis goes away from workers at any moment: they reconnect by themselves, and every job ends."""
 
 import os
 import signal
@@ -191,7 +191,7 @@ def test_a_redis_that_is_full_for_a_while(scene: Scene) -> None:
     with scene.server.client() as redis:
         await_calls(scene, 5)
         redis.config_set("maxmemory", "1")
-        scene.worker.await_line("OutOfMemory")
+        scene.worker.await_line("out of memory")
         redis.config_set("maxmemory", "0")
     assert scene.all_end(jobs)
     assert scene.serves("after")
@@ -252,6 +252,6 @@ def test_a_primary_that_became_a_replica_and_a_name_that_leads_to_the_new_one(sc
             promoted.replicaof("NO", "ONE")
             demoted.replicaof("127.0.0.1", str(other.port))
         scene.network.target = other.port
-        # What was not replicated is called again, and this vendor then knows the task no more.
+        # A job that was not replicated is called again; this vendor no longer knows the task.
         assert scene.all_end(jobs, but=Result.NOT_FOUND)
         assert scene.serves("after")

@@ -1,4 +1,4 @@
-"""What a worker says at its start of a Redis that can lose jobs; and that it starts whatever Redis tells."""
+"""At its start a worker warns of a Redis that can lose jobs; it starts whatever Redis reports."""
 
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def test_each_setting_that_can_lose_jobs_is_one_warning_that_says_what_to_set(
     assert [word for word, (_, line) in zip(words, lines, strict=True) if word not in line] == []
 
 
-def test_what_redis_does_not_tell_is_one_line_at_info(real_redis: Redis) -> None:
+def test_settings_that_redis_does_not_report_are_one_line_at_info(real_redis: Redis) -> None:
     acl: Any = real_redis.execute_command
     acl("ACL", "SETUSER", "asks", "on", ">asks", "~*", "&*", "+@all", "-config")
     acl("ACL", "SETUSER", "knows", "on", ">knows", "~*", "&*", "+@all", "-config", "-info")
@@ -76,14 +76,14 @@ def test_what_redis_does_not_tell_is_one_line_at_info(real_redis: Redis) -> None
 
 
 def test_a_replica_is_warned_of(real_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {**real_redis.info(), "role": "slave", "aof_enabled": 1}
-    monkeypatch.setattr(real_redis, "info", lambda: told)
+    info = {**real_redis.info(), "role": "slave", "aof_enabled": 1}
+    monkeypatch.setattr(real_redis, "info", lambda: info)
     assert [line for _, line in said(real_redis)] == [
         "Redis is a replica and refuses jobs: name the primary or the sentinels"
     ]
 
 
-def test_a_redis_that_is_gone_is_one_line_too() -> None:
+def test_a_redis_that_is_gone_is_reported_in_one_line() -> None:
     with Redis(port=free_port()) as redis:
         assert said(redis) == [("info", "the settings of Redis cannot be read; error: ConnectionError")]
 
@@ -92,8 +92,8 @@ def test_a_redis_that_is_gone_is_one_line_too() -> None:
 def test_an_old_redis_is_warned_of(
     version: str, warned: bool, real_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {**real_redis.info(), "redis_version": version, "aof_enabled": 1}
-    monkeypatch.setattr(real_redis, "info", lambda: told)
+    info = {**real_redis.info(), "redis_version": version, "aof_enabled": 1}
+    monkeypatch.setattr(real_redis, "info", lambda: info)
     assert [line for _, line in said(real_redis)] == [
         f"Redis is older than 6.2 and may fail; version: {version}"
     ] * warned

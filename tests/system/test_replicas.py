@@ -1,4 +1,4 @@
-"""Replicas: with STREAMSTOP_REDIS_REPLICAS, what a call wrote is in that many when it returns, as a real one shows."""
+"""Replicas: with STREAMSTOP_REDIS_REPLICAS, a call returns once that many replicas hold its writes."""
 
 import signal
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ def test_a_batch_that_is_accepted_is_in_the_replica_too(replicated: Replicated) 
     assert not replicated.replica.exists(BATCHES)
 
 
-def test_what_a_call_wrote_is_in_the_replica_when_it_returns(replicated: Replicated) -> None:
+def test_a_call_returns_once_its_writes_are_in_the_replica(replicated: Replicated) -> None:
     client = replicated.client
     for number in range(20):
         assert replicated.has(client.enqueue(STOP, account="acc"))
@@ -131,7 +131,7 @@ def test_without_the_setting_redis_is_not_asked_to_wait(client: Client, real_red
 
 
 @pytest.mark.parametrize("text", ["one", "-1", "1.5", "101"])
-def test_a_number_of_replicas_that_is_none_is_said_to_be_wrong(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_number_of_replicas_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMSTOP_REDIS_REPLICAS", text)
     with pytest.raises(InvalidSettings, match="STREAMSTOP_REDIS_REPLICAS must be a whole number"):
         Client()

@@ -1,4 +1,4 @@
-"""Rooms: everything that runs in a room is stopped, through real workers, and one can watch it happen."""
+"""Rooms: real workers stop everything that runs in a room, and a client can watch the progress."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -89,7 +89,7 @@ def test_a_room_with_nothing_in_it_is_done_at_once(fast: World) -> None:
     assert (progress.status, progress.total) == (ShutdownStatus.DONE, 0)
 
 
-def test_what_is_passed_joins_what_is_registered_and_each_task_is_stopped_once(fast: World) -> None:
+def test_passed_commands_join_the_registered_tasks_and_each_task_is_stopped_once(fast: World) -> None:
     commands = room_of(40, "joined")
     start(fast, commands)
     fast.client.register_many("joined", commands[:30])
@@ -154,8 +154,8 @@ def test_a_cancelled_shutdown_calls_nothing_more_and_the_registry_keeps_its_task
     assert progress.status is ShutdownStatus.CANCELLED
     assert progress.total == progress.ended == 200
     assert progress.results[Result.CANCELLED] > 100
-    kept = {command.operation for command in fast.client.room("cancel").tasks}
-    assert len(kept) == progress.results[Result.CANCELLED]
+    registered = {command.operation for command in fast.client.room("cancel").tasks}
+    assert len(registered) == progress.results[Result.CANCELLED]
     assert not shutdown.cancel()
 
 
@@ -175,5 +175,5 @@ def test_a_job_that_fails_while_its_shutdown_is_cancelled_is_not_tried_again(fas
     assert progress.results == {Result.CANCELLED: 30}
     called = [str(call.params) for call in fast.simulator.calls(since=since)]
     assert len(called) == len(set(called)), "none was called again"
-    told = {str(outcome.params) for outcome in shutdown.outcomes()}
-    assert told == {str(command.operation.params) for command in slow}, "each outcome names its task"
+    reported = {str(outcome.params) for outcome in shutdown.outcomes()}
+    assert reported == {str(command.operation.params) for command in slow}, "each outcome names its task"

@@ -115,6 +115,6 @@ def test_an_old_producer_takes_no_job_that_a_new_worker_has_put_back(fleet: Flee
     ]
 
 
-def test_without_history_the_way_to_get_it_is_said(tmp_path: Path) -> None:
+def test_without_history_the_error_says_how_to_fetch_it(tmp_path: Path) -> None:
     with pytest.raises(NoHistory, match="git fetch --unshallow"):
         earlier_version("no-such-revision", tmp_path)

@@ -1,4 +1,4 @@
-"""The torture, for as long as a test may take; ``make torture`` runs it for as long as one likes."""
+"""A short torture run; ``make torture`` runs a longer one."""
 
 import pytest
 
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.long, pytest.mark.paced]
 def test_every_invariant_holds_under_faults_of_every_kind() -> None:
     made = plan(20, 30, kinds=ALL, per_second=40)
     assert {fault.kind for fault in made.faults} == ALL
-    told: list[str] = []
-    verdict = run(made, told.append)
-    assert verdict.ok, "\n".join([*told, *summary(verdict)])
+    lines: list[str] = []
+    verdict = run(made, lines.append)
+    assert verdict.ok, "\n".join([*lines, *summary(verdict)])
     assert len(verdict.evidence.accepted) > 500

@@ -1,4 +1,4 @@
-"""Producers that know nothing of streamstop, and tell no worker of their jobs: the workers' sweep finds these."""
+"""Producers without streamstop announce no jobs: the workers' sweep finds them."""
 
 import os
 import subprocess
@@ -69,7 +69,7 @@ def test_jobs_of_producers_that_announce_nothing_are_served(tmp_path: Path) -> N
         assert len(made.simulator.calls()) == 5
 
 
-def test_a_job_that_nobody_announced_is_served_of_whichever_of_many_accounts_it_is(tmp_path: Path) -> None:
+def test_an_unannounced_job_is_served_for_each_of_many_accounts(tmp_path: Path) -> None:
     accounts = [Account(f"many-{n:03}", "aliyun", f"fake-key-{n}", f"fake-secret-{n}") for n in range(MANY)]
     with world(tmp_path, accounts=accounts) as made:
         made.simulator.settings(auto_start=True)
@@ -81,7 +81,7 @@ def test_a_job_that_nobody_announced_is_served_of_whichever_of_many_accounts_it_
         assert send_from_plain_celery(made.server.url, last, "plain") == ["stopped", "[]"]
 
 
-def test_what_a_producer_of_ours_announces_is_taken_up_with_its_wake(tmp_path: Path) -> None:
+def test_an_announced_job_is_taken_with_its_wake(tmp_path: Path) -> None:
     with world(tmp_path, workers=0) as made:
         job = made.client.enqueue(StopMPUTask(app_id="a", task_id="t"), account=ALIYUN)
         assert made.redis.smembers(ARRIVALS) == {f"{ALIYUN}.{STOP}".encode()}

@@ -21,7 +21,7 @@ from tests.torture.stage import Stage
 
 #: The longest that a lane rests or a job backs off is a minute; a job may meet both, and a lease before.
 SETTLES_WITHIN_S = 180.0
-#: So much longer may a deferred job wait where the clock was set back, as the README says.
+#: So much longer may a deferred job wait where the clock was set back, as the documentation says.
 LONGEST_AFTER_SETTING_BACK_S = 600.0
 _PROBED_WITHIN_S = 60.0
 _EMPTY_WITHIN_S = 15.0
@@ -132,7 +132,9 @@ def leaks(stage: Stage, redis: Redis) -> list[str]:
     places = {life.log.name: life.log.read_bytes() for life in stage.fleet.lives}
     places["Redis"] = everything_in(redis)
     secrets = [text for account in OF_LOAD for text in (account.access_key_secret, account.security_token) if text]
-    return [f"a secret is in {place}" for place, held in places.items() for one in secrets if one.encode() in held]
+    return [
+        f"a secret is in {place}" for place, content in places.items() for one in secrets if one.encode() in content
+    ]
 
 
 def tracebacks(stage: Stage) -> list[str]:
@@ -144,7 +146,7 @@ def gather(
     stage: Stage, client: Client, producer: Producer, recorder: Recorder, redis: Redis, *, left: Sequence[str]
 ) -> Evidence:
     """Gather the evidence of a run."""
-    held = recorder.look(redis)
+    recorded = recorder.look(redis)
     return Evidence(
         accepted=producer.accepted,
         uncertain=producer.uncertain,
@@ -152,7 +154,7 @@ def gather(
         letters=[letter.id for letter in client.dead_letters.letters()],
         shut_down=producer.shut_down,
         seen=recorder.seen,
-        held=held,
+        held=recorded,
         shutdowns=shutdowns(redis),
         calls=stage.simulator.calls(),
         tasks=stage.simulator.tasks(),

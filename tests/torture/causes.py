@@ -1,4 +1,4 @@
-"""Why a job was called more than once: each further call is held against the faults that can explain it."""
+"""Causes of repeated calls: each further call is matched with the faults that can explain it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What happened in a run, and when: printed as it happens, and kept to explain what is found afterwards."""
+"""A record of what happened in a run and when: printed at once, and used to explain findings."""
 
 import threading
 import time

@@ -53,8 +53,8 @@ class Ends:
             judged |= {(one.job_id, one.result): one for one in shutdown.outcomes.values()}
         for outcome in judged.values():
             if not self._allowed(outcome):
-                said = f" ({outcome.code}: {outcome.message})" if outcome.code or outcome.message else ""
-                yield f"{outcome.job_id} ended {outcome.result} after {outcome.attempts} attempts{said}"
+                reason = f" ({outcome.code}: {outcome.message})" if outcome.code or outcome.message else ""
+                yield f"{outcome.job_id} ended {outcome.result} after {outcome.attempts} attempts{reason}"
 
     def _allowed(self, outcome: Outcome) -> bool:
         match outcome.result:
@@ -101,14 +101,14 @@ class Ends:
 
     def unended(self) -> Iterator[str]:
         """Yield what was called, or is part of a batch that was enqueued, and has no outcome."""
-        held, accepted = self._evidence.held, self._evidence.accepted
+        recorded, accepted = self._evidence.held, self._evidence.accepted
         for key, calls in self._calls.items():
-            if not any(job in held or job in accepted for job in self._jobs.get(key, ())):
+            if not any(job in recorded or job in accepted for job in self._jobs.get(key, ())):
                 first, last = calls[0].arrived_at, calls[-1].arrived_at
                 if not self._causes.lost_with_redis(first, last):
                     yield f"{'.'.join(key)} was called, and no job of it has an outcome"
         for job, (first, last) in self._notes.called().items():
-            if job not in held and job not in accepted and not self._causes.lost_with_redis(first, last):
+            if job not in recorded and job not in accepted and not self._causes.lost_with_redis(first, last):
                 yield f"{job} called, and has no outcome"
         for unsure in self._evidence.uncertain:
             yield from self._torn(unsure)

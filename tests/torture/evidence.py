@@ -1,4 +1,4 @@
-"""What a run leaves to be judged: outcomes as they were seen, calls, shutdowns, what Redis holds."""
+"""The evidence of a run: outcomes as they were seen, calls, shutdowns, and the content of Redis."""
 
 import json
 import threading
@@ -55,13 +55,13 @@ class Recorder:
 
     def look(self, redis: Redis) -> dict[str, Outcome]:
         """Look at every outcome that Redis holds now; return them by the job's id."""
-        held: dict[str, Outcome] = {}
+        recorded: dict[str, Outcome] = {}
         for keys in _pages(redis.scan_iter(_RECORDS, count=_PAGE)):
             records: Any = redis.mget(keys)
             for record in records:
                 if record is not None and (outcome := self._see(record)) is not None:
-                    held[outcome.job_id] = outcome
-        return held
+                    recorded[outcome.job_id] = outcome
+        return recorded
 
     def _run(self) -> None:
         while not self._over.is_set():
@@ -146,8 +146,8 @@ def _shutdown(redis: Any, key: str, shutdown_id: str) -> ShutdownFacts | None:
     )
 
 
-def _text(held: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {field.decode(): value.decode() for field, value in held.items()}
+def _text(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {field.decode(): value.decode() for field, value in fields.items()}
 
 
 @dataclass

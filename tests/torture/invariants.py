@@ -1,4 +1,4 @@
-"""What must hold at the end of every run, whatever went wrong in it. Pure: evidence in, findings out."""
+"""The invariants that hold at the end of every run, whatever its faults. Pure: evidence in, findings out."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence

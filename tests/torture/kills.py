@@ -1,4 +1,4 @@
-"""Six SIGKILLs of a worker in the midst of 600 jobs: what is lost, called twice, late; beside it plain Celery."""
+"""Six SIGKILLs of a worker during 600 jobs, beside plain Celery: jobs lost, called twice, and late."""
 
 import tempfile
 import time
@@ -144,8 +144,8 @@ def _watched(
             last_end = time.monotonic()
         if open_later is None and time.monotonic() >= killed_at + CLAIMED_S:
             open_later = len(left)
-    held = everything_in(redis)
-    lost = sum(one.encode() not in held for one in left)
+    content = everything_in(redis)
+    lost = sum(one.encode() not in content for one in left)
     calls = Counter(name_of(call.params) for call in simulator.calls())
     twice = sum(number > 1 for number in calls.values())
     return Round(way, lost, twice, open_later or 0, len(left) - lost, last_end - killed_at)

@@ -1,4 +1,4 @@
-"""What is asked of the queue in a run: commands and rooms, decided by the seed, each for a stream task of its own."""
+"""The load of a run: commands and rooms that the seed decides, each for a stream task of its own."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence

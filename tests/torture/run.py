@@ -128,7 +128,7 @@ def _run(made: Plan, folder: Path, chronicle: Chronicle) -> Verdict:
             evidence = aftermath.gather(on, client, producer, recorder, redis, left=left)
     judge = Judge(evidence)
     findings = judge.findings()
-    kept = None if all(finding.ok for finding in findings) else folder
+    kept_folder = None if all(finding.ok for finding in findings) else folder
     settled_s = settled.last_outcome - chronicle.last_fault
     return Verdict(
         plan=made,
@@ -139,5 +139,5 @@ def _run(made: Plan, folder: Path, chronicle: Chronicle) -> Verdict:
         still_open=settled.open,
         unanswered=producer.unanswered,
         misread=judge.misread,
-        folder=kept,
+        folder=kept_folder,
     )

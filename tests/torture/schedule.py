@@ -1,4 +1,4 @@
-"""What goes wrong, when, to whom and for how long: all of it decided by a seed, before anything runs."""
+"""The schedule of faults: a seed decides kind, moment, target and duration before anything runs."""
 
 import random
 from collections.abc import Collection, Sequence

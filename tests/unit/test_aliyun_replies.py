@@ -1,4 +1,4 @@
-"""What Alibaba's replies mean: every row of the vendor's tables, and whatever bytes may come."""
+"""The meaning of Alibaba's replies: every row of the vendor's tables, and arbitrary bytes."""
 
 import json
 from datetime import timedelta
@@ -216,8 +216,10 @@ def test_a_message_stops_where_it_begins_to_echo_what_was_signed(message: str) -
 
 
 def test_the_sentence_in_front_of_an_echo_is_kept() -> None:
-    said = "Specified signature is not matched with our calculation. server string to sign is:GET&%2F&AccessKeyId%3Dx"
-    answer = parse(400, error("SignatureDoesNotMatch", said))
+    message = (
+        "Specified signature is not matched with our calculation. server string to sign is:GET&%2F&AccessKeyId%3Dx"
+    )
+    answer = parse(400, error("SignatureDoesNotMatch", message))
     assert answer.message == "Specified signature is not matched with our calculation."
 
 
@@ -256,17 +258,17 @@ JSON = st.recursive(
 
 @given(st.integers(100, 599), st.binary(max_size=300), st.dictionaries(st.text(max_size=20), st.text(max_size=20)))
 @example(200, b'{"Code": {}, "Message": [], "RetCode": {}, "RequestId": 5}', {"x-acs-retry-after": "\ud800"})
-def test_no_bytes_make_it_raise(status: int, body: bytes, headers: dict[str, str]) -> None:
+def test_no_bytes_make_the_parser_raise(status: int, body: bytes, headers: dict[str, str]) -> None:
     answer = parse(status, body, headers)
     assert answer.meaning is None or answer.code
 
 
 @given(st.integers(100, 599), JSON)
-def test_no_json_makes_it_raise_and_all_that_it_tells_can_be_recorded(status: int, body: object) -> None:
+def test_no_json_makes_the_parser_raise_and_every_answer_can_be_recorded(status: int, body: object) -> None:
     answer = parse(status, body)
     assert answer.meaning is None or answer.code
-    told = [answer.code, answer.message, answer.request_id, answer.reply]
-    json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
+    fields = [answer.code, answer.message, answer.request_id, answer.reply]
+    json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
 
 
 @given(st.integers(300, 599), JSON)

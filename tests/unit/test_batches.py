@@ -1,4 +1,4 @@
-"""Batches of messages: what any order of stagers, spreaders and deaths leaves in the lanes."""
+"""Batches of messages: every order of staging, spreading and killed processes leaves the lanes whole."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,19 +18,19 @@ from streamstop._redis import batches
 from streamstop._redis.batches import Batches
 from streamstop._redis.errors import StagingLost
 from streamstop._redis.staging import entry_of
-from tests.support.moved_clock import MovedClock, fake_redis
+from tests.support.manual_clock import ManualClock, fake_redis
 
 LANES = [Lane("a", "live.StopMPUTask"), Lane("b", "trtc.StopPublishCdnStream")]
 CONTROL = Lane("_control", "room.Steps")
 
 
 @pytest.fixture
-def clock() -> MovedClock:
-    return MovedClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def redis(clock: MovedClock) -> Iterator[Any]:  # its replies are typed as awaitable or not; here they are not
+def redis(clock: ManualClock) -> Iterator[Any]:  # its replies are typed as awaitable or not; here they are not
     with fake_redis(clock) as redis:
         yield redis
 
@@ -114,8 +114,8 @@ def test_the_sweep_asks_once_where_there_is_no_batch_and_works_no_longer_than_to
     assert Batches(redis).finish() == 0
 
 
-def test_what_a_killed_producer_staged_is_discarded_after_some_minutes_and_not_before(
-    redis: Any, clock: MovedClock
+def test_a_killed_producers_staged_batch_is_discarded_after_some_minutes_and_not_before(
+    redis: Any, clock: ManualClock
 ) -> None:
     some = Batches(redis)
     batch = some.stage([entry_of(one) for one in messages(600)])
@@ -132,7 +132,7 @@ def test_what_a_killed_producer_staged_is_discarded_after_some_minutes_and_not_b
     assert redis.keys() == []
 
 
-def test_an_accepted_batch_is_never_discarded_however_late_a_worker_comes(redis: Any, clock: MovedClock) -> None:
+def test_an_accepted_batch_is_never_discarded_however_late_a_worker_comes(redis: Any, clock: ManualClock) -> None:
     some = Batches(redis)
     batch = some.stage([entry_of(one) for one in messages(600)])
     some.finish()
@@ -155,7 +155,7 @@ def test_a_batch_that_was_discarded_while_it_was_staged_is_not_begun_again(redis
     assert redis.keys(f"{BATCH}*") == []
 
 
-def test_a_lane_whose_list_is_none_holds_up_its_own_batch_alone_and_nothing_of_it_is_lost(redis: Any) -> None:
+def test_a_lane_whose_key_is_not_a_list_delays_only_its_own_batch_and_loses_no_message(redis: Any) -> None:
     redis.set(LANES[0].queue, "x")
     accepted(redis, messages(10))
     accepted(redis, messages(10, LANES[1]))
@@ -167,7 +167,7 @@ def test_a_lane_whose_list_is_none_holds_up_its_own_batch_alone_and_nothing_of_i
     assert waiting(redis, LANES[0].queue) == [one.message for one in messages(10)]
 
 
-def test_what_names_no_lane_waits_where_a_worker_buries_it(redis: Any) -> None:
+def test_a_staged_message_without_a_lane_waits_in_the_control_lane(redis: Any) -> None:
     some = Batches(redis)
     strange = ["", "5 a.b.C\nm", "no lane at all", "0 a.b.C without a line", "0 a.b.C\nm"]
     some.accept(some.stage(strange), len(strange))

@@ -1,4 +1,4 @@
-"""The bench's own instruments: figures are worth what these are."""
+"""The benchmark's own instruments, on which its figures depend."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from tests.bench.answering import Arrival, answering, most_in_a_second
 from tests.bench.plot import Line, Panel
 from tests.bench.results import Plot, Section, Target, write
 from tests.bench.soak_load import command_of
-from tests.support.simulated import arrival_of
+from tests.support.simulated_vendors import arrival_of
 
 ALIYUN = Account("one", "aliyun", "key-one", "secret-one")
 TENCENT = Account("two", "tencent", "key-two", "secret-two", region="ap-singapore")
@@ -64,9 +64,9 @@ def test_a_run_of_one_scenario_leaves_what_was_written_of_the_others(tmp_path: P
     write(section("first"), {"machine": "calm"}, tmp_path)
     write(section("second"), {"machine": "busy"}, tmp_path)
     write(section("first", reached=False), {"machine": "busy"}, tmp_path)
-    held = json.loads((tmp_path / "bench.json").read_text())
-    assert list(held) == ["first", "second"]
-    assert held["first"]["figures"] == [{"jobs": 7.1}]
+    recorded = json.loads((tmp_path / "bench.json").read_text())
+    assert list(recorded) == ["first", "second"]
+    assert recorded["first"]["figures"] == [{"jobs": 7.1}]
     markdown = (tmp_path / "bench.md").read_text()
     assert "- **missed**: jobs/s: 7" in markdown
     assert "- reached: jobs/s: 7" in markdown

@@ -1,4 +1,4 @@
-"""What a vendor repeats of the credentials reaches nobody: not as code, message or id, nor as a field or its name."""
+"""Credentials that a vendor repeats are removed from codes, messages, ids, fields and their names."""
 
 import asyncio
 import json
@@ -44,8 +44,8 @@ def parse(account: Account, fields: Any, headers: dict[str, str] | None = None, 
     return PROTOCOLS[account.vendor].parse(operation_for(account), response)
 
 
-def error(account: Account, code: str, said: str) -> dict[str, Any]:
-    fields = {"Code": code, "Message": said}
+def error(account: Account, code: str, message: str) -> dict[str, Any]:
+    fields = {"Code": code, "Message": message}
     return {"Error": fields} if account.vendor == "tencent" else fields
 
 
@@ -64,18 +64,20 @@ accounts = pytest.mark.parametrize("account", [V3, V1, TC3], ids=["v3", "v1", "t
 
 
 def assert_told(answer: Answer) -> None:
-    told = repr(answer)
+    shown = repr(answer)
     for secret in (KEY_ID, SECRET, TOKEN):
         for write in WRITTEN[:-1]:
-            assert write(secret) not in told
+            assert write(secret) not in shown
 
 
 @accounts
 @pytest.mark.parametrize("write", WRITTEN, ids=["plain", "encoded", "encoded twice", "lower case", "in a word"])
 @pytest.mark.parametrize("secret", [KEY_ID, SECRET, TOKEN])
 def test_an_error_that_repeats_a_credential_is_told_without_it(account: Account, secret: str, write: Any) -> None:
-    said = write(secret)
-    answer = parse(account, error(account, f"Forbidden.{said}", f"You sent {said}, dear caller") | {"RequestId": said})
+    written = write(secret)
+    answer = parse(
+        account, error(account, f"Forbidden.{written}", f"You sent {written}, dear caller") | {"RequestId": written}
+    )
     assert_told(answer)
     assert answer.message is not None
     assert answer.message.startswith("You sent ")
@@ -83,18 +85,18 @@ def test_an_error_that_repeats_a_credential_is_told_without_it(account: Account,
 
 
 @accounts
-def test_a_reply_is_told_without_them_too(account: Account) -> None:
+def test_credentials_are_removed_from_replies(account: Account) -> None:
     answer = parse(account, {"List": [{SECRET: quote(TOKEN)}, KEY_ID], "RequestId": KEY_ID, "Kept": "yes"}, status=200)
     assert answer.meaning is None
     assert answer.reply == {"List": [{"***": "***"}, "***"], "RequestId": "***", "Kept": "yes"}
     assert answer.request_id == "***"
 
 
-def test_a_header_is_told_without_them() -> None:
+def test_credentials_are_removed_from_headers() -> None:
     assert parse(V3, {}, {"x-acs-request-id": KEY_ID}).request_id == "***"
 
 
-def test_what_is_too_short_for_a_credential_is_left_in_its_words() -> None:
+def test_a_credential_that_is_too_short_is_not_removed_from_words() -> None:
     account = Account("a", "aliyun", "id", "key")
     assert parse(account, error(account, "Forbidden", "an idle key")).message == "an idle key"
 
@@ -103,15 +105,15 @@ def test_what_is_too_short_for_a_credential_is_left_in_its_words() -> None:
     st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="*<>"), min_size=6),
     st.integers(0, 3),
 )
-def test_whatever_the_credential_it_is_not_told(secret: str, encoded: int) -> None:
-    said = secret
+def test_no_credential_appears_in_a_reply(secret: str, encoded: int) -> None:
+    written = secret
     for _ in range(encoded):
-        said = quote(said, safe="")
+        written = quote(written, safe="")
     account = Account("a", "aliyun", "LTAI-another", secret)
-    assert parse(account, {"Field": f"<{said}>"}, status=200).reply["Field"] == "<***>"
+    assert parse(account, {"Field": f"<{written}>"}, status=200).reply["Field"] == "<***>"
 
 
-def test_neither_a_request_nor_a_response_shows_them() -> None:
+def test_no_repr_of_an_account_a_request_or_a_response_shows_a_secret() -> None:
     for account in (V3, V1, TC3):
         request = build(account)
         response = Response(200, {"x": SECRET}, TOKEN.encode(), secrets=request.secrets)
@@ -157,7 +159,7 @@ def test_a_server_that_sends_the_request_back_as_something_else_is_told_without_
     assert "ignature" not in repr(raised.value.answer)
     assert "HMAC" not in repr(raised.value.answer)
     # As a reporter of errors that shows the variables of all frames would send it.
-    kept = traceback.TracebackException.from_exception(raised.value, capture_locals=True, compact=True)
-    shown = "".join(kept.format())
+    report = traceback.TracebackException.from_exception(raised.value, capture_locals=True, compact=True)
+    shown = "".join(report.format())
     assert "request = Request(" in shown
     assert not [secret for secret in (KEY_ID, SECRET, TOKEN, "HMAC") if secret in shown]

@@ -66,7 +66,7 @@ def fails(_job_id: str) -> bool:
     raise RuntimeError("with a text that might quote anything")
 
 
-def test_a_bug_before_the_call_gives_the_job_back_once_and_then_sets_it_aside(bench: Pipeline) -> None:
+def test_a_bug_before_the_call_returns_the_job_once_and_then_makes_it_a_dead_letter(bench: Pipeline) -> None:
     delivery = bench.publish()
     bench.executor = replace(bench.executor, is_revoked=fails)
     end, line = carried(bench, delivery)
@@ -180,7 +180,7 @@ def test_a_job_of_a_lane_whose_keys_are_broken_is_left_to_its_lease_and_others_g
 
 
 @pytest.mark.parametrize("bad", [lambda: ResponseError("Error running script"), lambda: FileNotFoundError("x.lua")])
-def test_what_is_no_absence_of_redis_is_a_bug(bench: Pipeline, bad: Callable[[], Exception]) -> None:
+def test_an_exception_that_is_not_an_unreachable_redis_is_a_bug(bench: Pipeline, bad: Callable[[], Exception]) -> None:
     delivery, report = bench.publish(), bench.executor.report
     errors = [bad()]
 
@@ -195,7 +195,7 @@ def test_what_is_no_absence_of_redis_is_a_bug(bench: Pipeline, bad: Callable[[],
     assert (outcome.result, outcome, len(bench.requests)) == (Result.STOPPED, bench.recorded(delivery), 1)
 
 
-def test_a_bug_whose_job_is_anothers_by_now_changes_nothing(bench: Pipeline) -> None:
+def test_a_bug_in_a_job_that_another_worker_owns_changes_nothing(bench: Pipeline) -> None:
     delivery = bench.publish()
 
     def lost(_request: httpx.Request) -> httpx.Response:

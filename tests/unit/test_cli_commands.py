@@ -31,7 +31,7 @@ STOP = '{"operation": "live.StopMPUTask", "account": "live-cn", "params": {"AppI
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reaches for Redis here finds none."""
+    """Point at an address without a Redis."""
     monkeypatch.setenv("STREAMSTOP_REDIS_URL", NOWHERE)
 
 
@@ -159,7 +159,7 @@ def test_standard_input_without_commands_is_nothing_to_do() -> None:
 def test_without_redis_it_exits_4_and_says_so(command: str) -> None:
     result = run(command, STOP)
     assert result.exit_code == 4
-    assert result.stderr.startswith("Error: Redis did not answer (ConnectionError): ")
+    assert result.stderr.startswith("Error: Redis did not answer (connection refused at ")
     assert result.stdout == ""
 
 

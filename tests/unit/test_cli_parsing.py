@@ -41,14 +41,14 @@ def test_a_line_may_say_its_priority_and_expiry() -> None:
     assert (command.priority, command.expires_in) == (3, timedelta(seconds=1.5))
 
 
-def test_what_a_line_does_not_say_the_options_say() -> None:
+def test_options_supply_what_a_line_leaves_out() -> None:
     defaults = Defaults(account="live-sg", priority=6, expires_in=timedelta(minutes=1))
     without_account = {key: value for key, value in STOP.items() if key != "account"}
     command = parse_line(line(without_account), Kind.STOP, defaults)
     assert (command.account, command.priority, command.expires_in) == ("live-sg", 6, timedelta(minutes=1))
 
 
-def test_what_a_line_says_goes_before_the_options() -> None:
+def test_a_line_takes_precedence_over_the_options() -> None:
     defaults = Defaults(account="live-sg", priority=6, expires_in=timedelta(minutes=1))
     command = parse_line(line(STOP | {"priority": 0, "expires_in": 5}), Kind.STOP, defaults)
     assert (command.account, command.priority, command.expires_in) == ("live-cn", 0, timedelta(seconds=5))
@@ -152,12 +152,12 @@ def test_every_wrong_line_is_told_and_none_is_read() -> None:
     assert set(raised.value.problems) == {1, 3}
 
 
-def test_of_many_wrong_lines_ten_are_told() -> None:
+def test_at_most_ten_wrong_lines_are_reported() -> None:
     with pytest.raises(InvalidLines) as raised:
         parse_lines([b"{"] * 1000, Kind.STOP, PLAIN)
-    told = str(raised.value).splitlines()
-    assert told[9].startswith("line 10: ")
-    assert told[10:] == ["and 990 more lines are not valid"]
+    reported = str(raised.value).splitlines()
+    assert reported[9].startswith("line 10: ")
+    assert reported[10:] == ["and 990 more lines are not valid"]
 
 
 def test_a_message_about_lines_never_carries_control_characters() -> None:
@@ -173,7 +173,7 @@ def test_any_bytes_are_a_command_or_a_sentence(text: bytes) -> None:
         parse_line(text, Kind.STOP, PLAIN)
 
 
-def test_words_are_a_command() -> None:
+def test_words_are_parsed_into_a_command() -> None:
     words = ["AppId=app", "TaskId=t-1"]
     assert parse_words("live.StopMPUTask", words, Kind.STOP, Defaults(account="live-cn")) == COMMAND
 

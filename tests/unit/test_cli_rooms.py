@@ -1,19 +1,16 @@
-"""``streamstop room`` without a queue: the views in plain data, help, and input that never reaches a queue."""
+"""``streamstop room``: its views of plain data, without a queue."""
 
 import io
 import json
-import shlex
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop import Command, LaneProgress, Outcome, Progress, Result, RoomView, ShutdownStatus
-from streamstop.cli import main
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli.room_output import (
     outcome_lines,
@@ -26,9 +23,7 @@ from streamstop.cli.room_output import (
 from streamstop.cli.room_watch import LogDisplay, TerminalDisplay, raise_unless_done, watch_hint
 from streamstop.operations import OPERATIONS, StopMPUTask
 
-NOWHERE = "redis://:hush@127.0.0.1:1/0"
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-STOP = '{"operation": "live.StopMPUTask", "account": "live-cn", "params": {"AppId": "app", "TaskId": "t-1"}}\n'
 
 
 def lane(account: str, operation: str, total: int, ended: int, **told: Any) -> LaneProgress:
@@ -143,7 +138,7 @@ def test_the_view_fits_80_columns_and_its_columns_stand_still(made: list[LanePro
     assert bars <= {40}
 
 
-def test_of_many_lanes_those_under_way_are_shown() -> None:
+def test_with_many_lanes_only_those_under_way_are_shown() -> None:
     done = [lane("a", name, 1, 1) for name in ("live.StopA", "live.StopB", "live.StopC")]
     lines = plain(progress_view(progress(*done, lane("z", "live.StopZ", 2, 1)), max_lanes=2))
     assert [one.split()[1] for one in lines[2:4]] == ["live.StopA", "live.StopZ"]
@@ -156,11 +151,11 @@ def test_a_rooms_name_does_not_reach_the_terminal_unescaped() -> None:
 
 
 def test_json_has_everything_that_the_handle_has() -> None:
-    told = json.loads(progress_json(HALF))
-    assert (told["status"], told["total"], told["ended"], told["pending"]) == ("open", 607, 183, 424)
-    assert told["results"] == {"stopped": 180, "already_stopped": 1, "not_found": 2}
-    assert told["seconds_left"] == HALF.seconds_left
-    assert Progress.model_validate(told).model_dump() == HALF.model_dump() | {"lanes": told["lanes"]}
+    printed = json.loads(progress_json(HALF))
+    assert (printed["status"], printed["total"], printed["ended"], printed["pending"]) == ("open", 607, 183, 424)
+    assert printed["results"] == {"stopped": 180, "already_stopped": 1, "not_found": 2}
+    assert printed["seconds_left"] == HALF.seconds_left
+    assert Progress.model_validate(printed).model_dump() == HALF.model_dump() | {"lanes": printed["lanes"]}
 
 
 def test_the_page_of_a_room_says_what_is_registered_and_whether_it_was_stopped() -> None:
@@ -196,7 +191,7 @@ def test_outcomes_that_need_a_person_are_listed_last() -> None:
     ]
 
 
-def test_a_terminal_is_drawn_over_and_what_became_superfluous_is_cleared() -> None:
+def test_a_terminal_is_redrawn_and_surplus_lines_are_cleared() -> None:
     out = io.StringIO()
     display = TerminalDisplay(out, colours=False)
     display.show(HALF)
@@ -233,7 +228,7 @@ def test_plain_lines_come_every_two_seconds_and_at_the_end() -> None:
         (ShutdownStatus.OPEN, Exit.STILL_OPEN),
     ],
 )
-def test_what_did_not_end_well_has_its_exit_code(status: ShutdownStatus, code: Exit) -> None:
+def test_each_status_other_than_done_has_its_exit_code(status: ShutdownStatus, code: Exit) -> None:
     with pytest.raises(Failure) as failed:
         raise_unless_done(progress(status=status))
     assert failed.value.exit_code is code
@@ -243,82 +238,3 @@ def test_what_did_not_end_well_has_its_exit_code(status: ShutdownStatus, code: E
 def test_the_way_back_is_one_that_a_shell_understands() -> None:
     assert watch_hint("room-42") == "watch it with `streamstop room show room-42 --watch`"
     assert "streamstop room show 'the lobby' --watch" in watch_hint("the lobby")
-
-
-# The commands themselves.
-
-
-@pytest.fixture(autouse=True)
-def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reaches for Redis here finds none."""
-    monkeypatch.setenv("STREAMSTOP_REDIS_URL", NOWHERE)
-
-
-def run(command: str, stdin: str | None = None) -> Any:
-    result = CliRunner().invoke(main, shlex.split(command), input=stdin)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "hush" not in result.output
-    return result
-
-
-@pytest.mark.parametrize("command", ["", "register", "unregister", "show", "stop", "reopen", "cancel"])
-def test_every_command_has_a_help_page_with_an_example(command: str) -> None:
-    page = run(f"room {command} --help")
-    assert page.exit_code == 0
-    assert f"streamstop room {command}".strip() in page.stdout.partition("Examples:")[2]
-
-
-@pytest.mark.parametrize(
-    ("command", "complaint"),
-    [
-        ("stop ''", "room must be a text that is not empty"),
-        (f"stop {'r' * 257}", "must not be longer than 256 bytes"),
-        ("show 'a\nb'", "must not contain control characters"),
-        ("reopen '\x1b[2J'", "must not contain control characters"),
-        ("cancel ' '", "room must be a text that is not empty"),
-        ("register r", "Missing argument 'OPERATION' (or --from FILE)."),
-        ("register r live.StopMPUTask AppId=a TaskId=t", "account is required"),
-        ("register r live.StopMPUTask --account a AppId=a", "live.StopMPUTask: TaskId is required"),
-        ("unregister '' live.StopMPUTask --account a AppId=a TaskId=t", "room must be a text"),
-        ("register r live.GetMPUTaskStatus --account a AppId=a TaskId=t", "is a status operation"),
-        ("stop r --callback http://service.example", "callback must be an https:// URL"),
-        ("stop r --wait soon", "'soon' is not a number of seconds"),
-        ("stop", "Missing argument 'ROOM'"),
-    ],
-)
-def test_bad_input_exits_2_and_says_what_is_wrong(command: str, complaint: str) -> None:
-    result = run(f"room {command}")
-    assert result.exit_code == 2
-    assert complaint in " ".join(result.stderr.split())
-    assert result.stdout == ""
-
-
-@pytest.mark.parametrize("command", ["stop r", "register r", "unregister r"])
-def test_bad_lines_exit_2_and_are_named_with_their_field(command: str) -> None:
-    lines = STOP + STOP.replace("TaskId", "TaskID") + STOP.replace('"params"', '"priority": 3, "params"')
-    result = run(f"room {command} --from -", lines)
-    assert result.exit_code == 2
-    assert result.stderr.splitlines()[1:] == [
-        "line 2: live.StopMPUTask: TaskID is not a parameter of this operation (did you mean TaskId?)",
-        "line 3: 'priority' is not a key of a line (keys: operation, account, params)",
-    ]
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "stop r",
-        "stop r --from - --watch",
-        "stop r --wait 5 --json",
-        "register r live.StopMPUTask --account a AppId=a TaskId=t",
-        "unregister r --from -",
-        "show r",
-        "reopen r",
-        "cancel r",
-    ],
-)
-def test_without_redis_it_exits_4_and_says_so(command: str) -> None:
-    result = run(f"room {command}", STOP)
-    assert result.exit_code == 4
-    assert result.stderr.startswith("Error: Redis did not answer (ConnectionError): ")
-    assert result.stdout == ""

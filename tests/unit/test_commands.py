@@ -33,12 +33,12 @@ def operations(draw: st.DrawFn) -> Operation:
     """Draw any operation with any parameters that are valid."""
     declaration = draw(st.sampled_from(list(OPERATIONS.values())))
     params: dict[str, Any] = {}
-    for name, told in declaration.model_json_schema()["properties"].items():
-        kinds = [one["type"] for one in told.get("anyOf", [told])]
+    for name, schema in declaration.model_json_schema()["properties"].items():
+        kinds = [one["type"] for one in schema.get("anyOf", [schema])]
         if "null" in kinds and draw(st.booleans()):
             continue
         if name == "Region":
-            params[name] = draw(st.sampled_from(told["enum"]) | names.map(AnyRegion))
+            params[name] = draw(st.sampled_from(schema["enum"]) | names.map(AnyRegion))
         else:
             params[name] = draw(st.integers(1, 100) if "integer" in kinds else names)
     return declaration(**params)
@@ -66,7 +66,7 @@ def test_a_command_reads_back_from_its_json(
         assert abs(received.expires_at - (NOW + expires_in)) < timedelta(milliseconds=1)
 
 
-def test_the_contract_is_what_it_says() -> None:
+def test_the_message_of_a_command_is_the_documented_one() -> None:
     command = Command(operation=STOP, account="live-cn", expires_in=timedelta(hours=1))
     assert command.to_message(now=NOW) == {
         "v": 1,

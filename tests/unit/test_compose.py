@@ -141,7 +141,7 @@ def test_images_have_a_pinned_version_and_no_host() -> None:
         assert re.fullmatch(r"[a-z]+:[0-9]+\.[0-9]+-[a-z]+", image), image
 
 
-def test_what_is_installed_in_the_image_is_locked_or_the_project_itself() -> None:
+def test_the_image_installs_only_locked_packages_and_the_project() -> None:
     installs = [rest for word, rest in BUILD if word == "RUN" and re.search(r"\bpip .*(install|wheel)\b", rest)]
     locked = [rest for rest in installs if "--require-hashes --only-binary :all: --requirement requirements/" in rest]
     assert len(locked) == 2

@@ -6,152 +6,99 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from fakeredis import FakeRedis
 
 from streamstop._core.constants import DEAD
 from streamstop._core.lane import Lane, result_key
-from streamstop._core.lane_types import DeadLetterRecord, MemberResult, Take
-from streamstop._core.letters import Matching, dead_letter_record
+from streamstop._core.lane_types import DeadLetterRecord, MemberResult
+from streamstop._core.letters import dead_letter_record
 from streamstop._core.membership import Membership, Verification
 from streamstop._redis import dead as store
-from streamstop._redis.dead import DeadLetterStore
-from streamstop._redis.lanes import Lanes
-from streamstop._redis.schedule import Schedule
-from streamstop._wire.reports import Ended
-from streamstop._wire.results import outcome_record
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
 from streamstop.outcomes import Outcome, Result
-from tests.support.celery_messages import celery_message
-from tests.support.moved_clock import MovedClock, fake_redis
-
-LANE = Lane("live-cn", "live.StopMPUTask")
-OTHER = Lane("trtc-sg", "trtc.StopStreamIngest")
-COMMAND = {"v": 1, "operation": LANE.operation, "account": LANE.account, "params": {"AppId": "a", "TaskId": "t"}}
-
-
-class Cemetery:
-    """Lanes whose jobs end badly, one word each."""
-
-    def __init__(self, redis: FakeRedis, clock: MovedClock) -> None:
-        self.redis = redis
-        self.clock = clock
-        self.lanes = Lanes(redis)
-        self.schedule = Schedule(redis)
-        self.dead = DeadLetterStore(redis, self.lanes)
-
-    def die(
-        self,
-        name: str,
-        lane: Lane = LANE,
-        *,
-        result: Result = Result.REFUSED,
-        code: str | None = None,
-        command: dict[str, Any] | None = COMMAND,
-    ) -> str:
-        """Let a job end with `result`; return its id."""
-        job_id = f"{lane.name}.{name}"
-        outcome = Outcome(
-            result=result, job_id=job_id, account=lane.account, operation=lane.operation, code=code, message="because"
-        )
-        self.redis.lpush(lane.queue, celery_message(lane, job_id))
-        (job,) = self.take(lane).jobs
-        letter = dead_letter_record(command, None, outcome, None)
-        record = outcome_record(outcome)
-        ended = Ended(job=job, record=record, kept=timedelta(days=1), letter=letter)
-        assert self.schedule.report([ended]).rests == [timedelta(0)]
-        self.clock.advance(timedelta(minutes=1))
-        return job_id
-
-    def take(self, lane: Lane = LANE) -> Take:
-        """Let a worker take the lane's next job; what nobody can read is buried then."""
-        return self.schedule.take_unserved([lane], 1, lease=timedelta(seconds=9))
-
-    def ids(self, **matching: Any) -> list[str]:
-        """Return the names of the letters that fit, oldest first."""
-        return [letter.id.rpartition(".")[2] for letter in self.dead.letters(Matching(**matching))]
-
-    def waiting(self, lane: Lane = LANE) -> list[dict[str, Any]]:
-        """Return the messages that wait in the lane."""
-        texts: Any = [text for key in lane.waiting for text in self.redis.lrange(key, 0, -1)]
-        return [json.loads(text) for text in texts]
+from tests.support.dead_letters import COMMAND, LANE, OTHER, FailingLanes
+from tests.support.manual_clock import ManualClock, fake_redis
 
 
 @pytest.fixture
-def cemetery() -> Iterator[Cemetery]:
-    clock = MovedClock()
+def failing_lanes() -> Iterator[FailingLanes]:
+    clock = ManualClock()
     with fake_redis(clock) as redis:
-        yield Cemetery(redis, clock)
+        yield FailingLanes(redis, clock)
 
 
-def test_letters_are_found_by_whatever_is_given_and_in_the_order_of_their_ends(cemetery: Cemetery) -> None:
-    cemetery.die("a", code="Forbidden")
-    cemetery.die("b", OTHER, result=Result.NOT_FOUND)
-    cemetery.die("c", result=Result.GAVE_UP, code="InternalError")
-    assert cemetery.ids() == ["a", "b", "c"]
-    assert cemetery.ids(account="live-cn") == ["a", "c"]
-    assert cemetery.ids(operation=OTHER.operation) == ["b"]
-    assert cemetery.ids(result=Result.GAVE_UP) == ["c"]
-    assert cemetery.ids(code="Forbidden") == ["a"]
-    assert cemetery.ids(room="r") == []
-    assert cemetery.ids(older_than=timedelta(minutes=2)) == ["a", "b"]
-    assert cemetery.ids(younger_than=timedelta(minutes=2)) == ["b", "c"]
-    assert cemetery.ids(account="live-cn", older_than=timedelta(minutes=2)) == ["a"]
-    assert cemetery.dead.count() == 3
+def test_letters_are_found_by_any_filters_in_the_order_of_their_ends(failing_lanes: FailingLanes) -> None:
+    failing_lanes.fail_job("a", code="Forbidden")
+    failing_lanes.fail_job("b", OTHER, result=Result.NOT_FOUND)
+    failing_lanes.fail_job("c", result=Result.GAVE_UP, code="InternalError")
+    assert failing_lanes.ids() == ["a", "b", "c"]
+    assert failing_lanes.ids(account="live-cn") == ["a", "c"]
+    assert failing_lanes.ids(operation=OTHER.operation) == ["b"]
+    assert failing_lanes.ids(result=Result.GAVE_UP) == ["c"]
+    assert failing_lanes.ids(code="Forbidden") == ["a"]
+    assert failing_lanes.ids(room="r") == []
+    assert failing_lanes.ids(older_than=timedelta(minutes=2)) == ["a", "b"]
+    assert failing_lanes.ids(younger_than=timedelta(minutes=2)) == ["b", "c"]
+    assert failing_lanes.ids(account="live-cn", older_than=timedelta(minutes=2)) == ["a"]
+    assert failing_lanes.dead.count() == 3
 
 
-def test_a_letter_is_requeued_once_as_a_new_job_and_without_its_expiry(cemetery: Cemetery) -> None:
-    letter_id = cemetery.die("a", result=Result.EXPIRED, command={**COMMAND, "expires_at": 1.0})
-    job_id = cemetery.dead.requeue(letter_id)
+def test_a_letter_is_requeued_once_as_a_new_job_and_without_its_expiry(failing_lanes: FailingLanes) -> None:
+    letter_id = failing_lanes.fail_job("a", result=Result.EXPIRED, command={**COMMAND, "expires_at": 1.0})
+    job_id = failing_lanes.dead.requeue(letter_id)
     assert Lane.of_job(job_id) == LANE
     assert job_id != letter_id
-    (message,) = cemetery.waiting()
+    (message,) = failing_lanes.waiting()
     assert message["headers"]["id"] == job_id
     ((command,), _, _) = json.loads(message["body"])
     assert command.pop("enqueued_at") > 1_700_000_000
     assert command == COMMAND
-    for again in (cemetery.dead.requeue, cemetery.dead.drop, cemetery.dead.get):
+    for again in (failing_lanes.dead.requeue, failing_lanes.dead.drop, failing_lanes.dead.get):
         with pytest.raises(UnknownDeadLetter, match=letter_id):
             again(letter_id)
-    assert len(cemetery.waiting()) == 1
-    assert cemetery.redis.exists(DEAD, f"{DEAD}.{letter_id}") == 0
+    assert len(failing_lanes.waiting()) == 1
+    assert failing_lanes.redis.exists(DEAD, f"{DEAD}.{letter_id}") == 0
 
 
-def test_a_letter_that_is_dropped_is_gone_and_nothing_else(cemetery: Cemetery) -> None:
-    kept, dropped = cemetery.die("kept"), cemetery.die("dropped")
-    cemetery.dead.drop(dropped)
-    assert [letter.id for letter in cemetery.dead.letters()] == [kept]
-    assert cemetery.waiting() == []
+def test_a_letter_that_is_dropped_is_gone_and_nothing_else(failing_lanes: FailingLanes) -> None:
+    kept, dropped = failing_lanes.fail_job("kept"), failing_lanes.fail_job("dropped")
+    failing_lanes.dead.drop(dropped)
+    assert [letter.id for letter in failing_lanes.dead.letters()] == [kept]
+    assert failing_lanes.waiting() == []
 
 
-def test_a_message_that_nobody_can_read_is_kept_with_its_text_and_cannot_be_requeued(cemetery: Cemetery) -> None:
-    cemetery.redis.lpush(LANE.queue, b"not JSON", b"\xff\x00 neither")
-    cemetery.redis.lpush(LANE.queue, b"x" * 300_000)
+def test_an_unreadable_message_is_kept_with_its_text_and_cannot_be_requeued(
+    failing_lanes: FailingLanes,
+) -> None:
+    failing_lanes.redis.lpush(LANE.queue, b"not JSON", b"\xff\x00 neither")
+    failing_lanes.redis.lpush(LANE.queue, b"x" * 300_000)
     for _ in range(3):
-        cemetery.take()
-    first, second, oversized = cemetery.dead.letters()
+        failing_lanes.take()
+    first, second, oversized = failing_lanes.dead.letters()
     assert (first.message, second.message) == ("not JSON", "\\xff\x00 neither")
     assert oversized.message == "x" * 4096
     assert (first.account, first.operation, first.outcome) == (LANE.account, LANE.operation, None)
     assert first.reason == "it is no message that a worker can read"
     with pytest.raises(NotRequeueable, match="no command"):
-        cemetery.dead.requeue(first.id)
-    assert cemetery.dead.get(first.id) == first
+        failing_lanes.dead.requeue(first.id)
+    assert failing_lanes.dead.get(first.id) == first
 
 
-def test_every_letter_is_yielded_once_while_others_go_and_however_many_died_at_one_moment(cemetery: Cemetery) -> None:
-    pipeline = cemetery.redis.pipeline(transaction=False)
+def test_every_letter_is_yielded_once_while_others_are_removed_even_if_many_share_a_moment(
+    failing_lanes: FailingLanes,
+) -> None:
+    pipeline = failing_lanes.redis.pipeline(transaction=False)
     for number in range(2400):
-        pipeline.zadd(DEAD, {f"letter-{number}": cemetery.clock.now_us + number // 500})
+        pipeline.zadd(DEAD, {f"letter-{number}": failing_lanes.clock.now_us + number // 500})
         pipeline.hset(f"{DEAD}.letter-{number}", mapping={"lane": LANE.name, "message": "not JSON"})
     pipeline.execute()
-    cemetery.clock.advance(timedelta(seconds=1))
+    failing_lanes.clock.advance(timedelta(seconds=1))
     seen = []
-    for letter in cemetery.dead.letters():
+    for letter in failing_lanes.dead.letters():
         seen.append(letter.id)
         if len(seen) % 3 == 0:
-            cemetery.dead.drop(letter.id)
+            failing_lanes.dead.drop(letter.id)
     assert len(seen) == len(set(seen)) == 2400
-    assert cemetery.dead.count() == 1600
+    assert failing_lanes.dead.count() == 1600
 
 
 def outcome_of(lane: Lane, result: Result) -> Outcome:
@@ -168,7 +115,7 @@ def body(letter: DeadLetterRecord | None) -> Any:
     return json.loads(letter.text)
 
 
-def test_of_a_shutdown_it_is_the_stream_task_that_leaves_a_letter() -> None:
+def test_the_letter_of_a_shutdowns_job_is_for_the_stream_task() -> None:
     stop = Membership(shutdown="s", member="m", verify=True)
     stopped = outcome_of(LANE, Result.STOPPED)
     asks = stop.model_copy(update={"verification": Verification(stopped=stopped, params={"TaskId": "t"}, since=0.0)})
@@ -178,93 +125,100 @@ def test_of_a_shutdown_it_is_the_stream_task_that_leaves_a_letter() -> None:
 
     assert dead_letter_record({"v": 1}, stop, stopped, member_result(stopped)) is None
     letter = dead_letter_record({"v": 1, "shutdown": {}}, asks, refused, member_result(not_verified))
-    told = body(letter)
+    content = body(letter)
     assert letter is not None
     assert letter.id == stopped.job_id
-    assert told["outcome"]["result"] == "not_verified"
-    assert told["command"] == {"v": 1, "operation": LANE.operation, "account": LANE.account, "params": {"TaskId": "t"}}
-    assert told["membership"]["member"] == "m"
-    assert "follow" not in told["membership"]
+    assert content["outcome"]["result"] == "not_verified"
+    assert content["command"] == {
+        "v": 1,
+        "operation": LANE.operation,
+        "account": LANE.account,
+        "params": {"TaskId": "t"},
+    }
+    assert content["membership"]["member"] == "m"
+    assert "follow" not in content["membership"]
     assert dead_letter_record({"v": 1}, stop, outcome_of(LANE, Result.CANCELLED), None) is None
 
 
-def test_the_oldest_letters_go_before_redis_is_full_of_them(cemetery: Cemetery) -> None:
-    first, second = cemetery.die("first"), cemetery.die("second")
-    pipeline = cemetery.redis.pipeline(transaction=False)
+def test_the_oldest_letters_are_dropped_at_the_maximum(failing_lanes: FailingLanes) -> None:
+    first, second = failing_lanes.fail_job("first"), failing_lanes.fail_job("second")
+    pipeline = failing_lanes.redis.pipeline(transaction=False)
     for start in range(0, 99_998, 10_000):
-        filling = {f"filling-{n}": cemetery.clock.now_us for n in range(start, min(start + 10_000, 99_998))}
+        filling = {f"filling-{n}": failing_lanes.clock.now_us for n in range(start, min(start + 10_000, 99_998))}
         pipeline.zadd(DEAD, filling)
     pipeline.execute()
-    assert cemetery.dead.count() == 100_000
-    third = cemetery.die("third")
-    assert cemetery.dead.count() == 100_000
+    assert failing_lanes.dead.count() == 100_000
+    third = failing_lanes.fail_job("third")
+    assert failing_lanes.dead.count() == 100_000
     with pytest.raises(UnknownDeadLetter):
-        cemetery.dead.get(first)
-    assert [cemetery.dead.get(letter_id).id for letter_id in (second, third)] == [second, third]
-    assert cemetery.redis.exists(f"{DEAD}.{first}") == 0
+        failing_lanes.dead.get(first)
+    assert [failing_lanes.dead.get(letter_id).id for letter_id in (second, third)] == [second, third]
+    assert failing_lanes.redis.exists(f"{DEAD}.{first}") == 0
 
 
 def test_letters_that_die_again_while_all_are_requeued_wait_for_the_next_time(
-    cemetery: Cemetery, monkeypatch: pytest.MonkeyPatch
+    failing_lanes: FailingLanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "_PAGE", 2)
     for name in ("a", "b", "c"):
-        cemetery.die(name)
+        failing_lanes.fail_job(name)
     seen = []
-    for letter in cemetery.dead.letters():
+    for letter in failing_lanes.dead.letters():
         seen.append(letter.id.rpartition(".")[2])
         assert len(seen) <= 3, "it would never end"
-        cemetery.dead.requeue(letter.id)
-        cemetery.die(f"{seen[-1]} again")
+        failing_lanes.dead.requeue(letter.id)
+        failing_lanes.fail_job(f"{seen[-1]} again")
     assert seen == ["a", "b", "c"]
-    assert cemetery.ids() == ["a again", "b again", "c again"]
+    assert failing_lanes.ids() == ["a again", "b again", "c again"]
 
 
 @pytest.mark.parametrize("worst", ["\ud800", json.loads("[" * 900 + "]" * 900)])
-def test_what_cannot_be_written_down_ends_its_job_all_the_same_and_is_quoted(cemetery: Cemetery, worst: object) -> None:
-    letter_id = cemetery.die("a", command={**COMMAND, "params": {"TaskId": worst}})
-    letter = cemetery.dead.get(letter_id)
+def test_a_command_that_json_cannot_hold_is_kept_as_its_message(failing_lanes: FailingLanes, worst: object) -> None:
+    letter_id = failing_lanes.fail_job("a", command={**COMMAND, "params": {"TaskId": worst}})
+    letter = failing_lanes.dead.get(letter_id)
     assert (letter.command, letter.reason) == (None, "because")
     assert json.loads(letter.message or "")["headers"]["id"] == letter_id
     with pytest.raises(NotRequeueable):
-        cemetery.dead.requeue(letter_id)
+        failing_lanes.dead.requeue(letter_id)
     reason = outcome_of(LANE, Result.REFUSED).model_copy(update={"message": "no \ud800"})
     assert body(dead_letter_record(COMMAND, None, reason, None))["outcome"]["message"] == "no \\ud800"
 
 
-def test_what_came_through_another_lane_is_requeued_in_its_own(cemetery: Cemetery) -> None:
+def test_a_letter_from_another_lane_is_requeued_in_its_own(failing_lanes: FailingLanes) -> None:
     stray = {
         **COMMAND,
         "operation": OTHER.operation,
         "account": OTHER.account,
         "params": {"SdkAppId": 1, "TaskId": "t"},
     }
-    job_id = cemetery.dead.requeue(cemetery.die("stray", command=stray))
+    job_id = failing_lanes.dead.requeue(failing_lanes.fail_job("stray", command=stray))
     assert Lane.of_job(job_id) == OTHER
-    assert [message["headers"]["id"] for message in cemetery.waiting(OTHER)] == [job_id]
-    nonsense = cemetery.die("nonsense", command={"operation": ["x"], "account": 7})
-    assert Lane.of_job(cemetery.dead.requeue(nonsense)) == LANE
+    assert [message["headers"]["id"] for message in failing_lanes.waiting(OTHER)] == [job_id]
+    nonsense = failing_lanes.fail_job("nonsense", command={"operation": ["x"], "account": 7})
+    assert Lane.of_job(failing_lanes.dead.requeue(nonsense)) == LANE
 
 
-def test_an_id_that_another_producer_uses_again_is_another_job_when_it_is_requeued_again(cemetery: Cemetery) -> None:
-    first = cemetery.dead.requeue(cemetery.die("go"))
-    cemetery.redis.delete(result_key(f"{LANE.name}.go"))  # a week has passed
-    second = cemetery.dead.requeue(cemetery.die("go"))
+def test_an_id_that_another_producer_uses_again_is_another_job_when_it_is_requeued_again(
+    failing_lanes: FailingLanes,
+) -> None:
+    first = failing_lanes.dead.requeue(failing_lanes.fail_job("go"))
+    failing_lanes.redis.delete(result_key(f"{LANE.name}.go"))  # a week has passed
+    second = failing_lanes.dead.requeue(failing_lanes.fail_job("go"))
     assert first != second
 
 
-def test_a_step_of_a_shutdown_still_says_of_which_one_when_it_is_requeued(cemetery: Cemetery) -> None:
+def test_a_requeued_step_of_a_shutdown_still_names_its_shutdown(failing_lanes: FailingLanes) -> None:
     lane = Lane("_control", "room.Steps")
-    cemetery.dead.requeue(cemetery.die("a", lane, command={"step": "fan_out", "shutdown": "s"}))
-    (message,) = cemetery.waiting(lane)
+    failing_lanes.dead.requeue(failing_lanes.fail_job("a", lane, command={"step": "fan_out", "shutdown": "s"}))
+    (message,) = failing_lanes.waiting(lane)
     ((command,), _, _) = json.loads(message["body"])
     assert (command["step"], command["shutdown"]) == ("fan_out", "s")
 
 
-def test_letters_that_nobody_could_read_are_found_apart(cemetery: Cemetery) -> None:
-    cemetery.redis.lpush(LANE.queue, b"not JSON")
-    cemetery.take()
-    cemetery.die("a")
-    assert len(cemetery.ids()) == 2
-    assert cemetery.ids(readable=True) == ["a"]
-    assert cemetery.ids(readable=False) == ["unreadable-1"]
+def test_unreadable_letters_are_found_apart(failing_lanes: FailingLanes) -> None:
+    failing_lanes.redis.lpush(LANE.queue, b"not JSON")
+    failing_lanes.take()
+    failing_lanes.fail_job("a")
+    assert len(failing_lanes.ids()) == 2
+    assert failing_lanes.ids(readable=True) == ["a"]
+    assert failing_lanes.ids(readable=False) == ["unreadable-1"]

@@ -1,4 +1,4 @@
-"""Deliveries: what a worker reads of a message, whatever it is."""
+"""Deliveries: what a worker reads from any message."""
 
 import json
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from streamstop._core.lane_types import AttemptHistory, Take, Taken
 from streamstop._wire.messages import celery_message
 from streamstop_worker.pipeline.deliveries import Delivery, deliveries, read_argument
 from tests.support.celery_messages import envelope
-from tests.support.hostile import hostile_messages
+from tests.support.hostile_messages import hostile_messages
 
 LANE = Lane("live-cn", "live.StopMPUTask")
 NOW_US = 1_767_225_600_000_000
@@ -30,7 +30,7 @@ def spoilt(**changes: Any) -> bytes:
     return json.dumps(envelope(LANE, "x") | changes).encode()
 
 
-def test_the_argument_is_read_from_plain_and_from_base64_bodies() -> None:
+def test_the_argument_is_read_from_plain_and_base64_bodies() -> None:
     ours = celery_message("id", LANE, {"v": 1})
     assert read_argument(ours.encode()) == {"v": 1}
     theirs = envelope(LANE, "x")

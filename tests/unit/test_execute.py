@@ -1,4 +1,4 @@
-"""The pipeline of one job, in this process: a Redis in memory, real lanes and protocols, a vendor that is told."""
+"""The pipeline of one job in this process: a Redis in memory, real lanes and protocols, and a scripted vendor."""
 
 import json
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ def test_a_throttled_call_is_no_report_and_the_job_waits_in_its_lane(bench: Pipe
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"params": {"AppId": "a"}}, "TaskId is required"),
         ({"params": ["AppId"]}, "params"),
@@ -82,28 +82,28 @@ def test_a_throttled_call_is_no_report_and_the_job_waits_in_its_lane(bench: Pipe
     ],
 )
 def test_a_command_that_cannot_be_carried_out_is_refused_with_the_reason(
-    bench: Pipeline, changes: dict[str, Any], said: str
+    bench: Pipeline, changes: dict[str, Any], expected: str
 ) -> None:
     outcome = bench.execute(bench.publish(changes=changes))
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, bench.requests) == (Result.REFUSED, 0, [])
-    assert said in (outcome.message or "")
+    assert expected in (outcome.message or "")
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"v": 2, "params": "of a new kind"}, "reads version 1"),
         ({"operation": "live.StopTimeItself"}, "StopTimeItself"),
     ],
 )
-def test_what_a_newer_worker_may_know_is_left_to_it_for_a_bounded_time(
-    bench: Pipeline, changes: dict[str, Any], said: str
+def test_a_command_of_a_newer_version_is_deferred_for_a_bounded_time(
+    bench: Pipeline, changes: dict[str, Any], expected: str
 ) -> None:
     delivery = bench.publish(changes=changes)
     left = bench.execute(delivery)
     assert isinstance(left, Deferral)
-    assert said in left.reason
+    assert expected in left.reason
     lane, job_id = delivery.taken.lane, delivery.taken.job_id
     since = AttemptHistory.parse(bench.redis.hget(lane.jobs, f"{job_id}:tries").decode()).left
     assert since > 0
@@ -112,7 +112,7 @@ def test_what_a_newer_worker_may_know_is_left_to_it_for_a_bounded_time(
     outcome = bench.execute(bench.again(delivery))
     assert isinstance(outcome, Outcome)
     assert (outcome.result, outcome.calls, bench.requests) == (Result.REFUSED, 0, [])
-    assert said in (outcome.message or "")
+    assert expected in (outcome.message or "")
     letter = DeadLetterStore(bench.redis, bench.lanes).get(job_id)
     assert json.loads(letter.message or "")["headers"]["id"] == job_id, "its raw text"
     assert letter.command is not None, "it can be requeued when a newer worker has come"
@@ -126,7 +126,7 @@ def test_what_a_newer_worker_may_know_is_left_to_it_for_a_bounded_time(
         (fault("InternalError"), Result.GAVE_UP, 3),
     ],
 )
-def test_what_ends_so_that_a_person_must_look_is_kept_with_its_command_and_the_last_answer(
+def test_a_dead_letter_holds_the_command_and_the_last_answer(
     bench: Pipeline, answer: httpx.Response, result: Result | None, attempts: int
 ) -> None:
     delivery = bench.publish()
@@ -196,7 +196,7 @@ def test_a_job_that_cannot_be_set_up_is_counted_as_sent(bench: Pipeline) -> None
         bench.execute(delivery)
 
 
-def test_redis_that_is_away_is_the_lease_s_business(bench: Pipeline) -> None:
+def test_an_unreachable_redis_leaves_the_job_to_its_lease(bench: Pipeline) -> None:
     delivery = bench.publish(STOP)
 
     async def away(_report: object) -> None:

@@ -1,4 +1,4 @@
-"""Whatever address somebody gives, sending to it is a response or a fault, never another exception."""
+"""Sending to any address gives a response or a fault, and no other exception."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ TRANSPORT = Transport(timedelta(seconds=1), 1, httpx.MockTransport(lambda _reque
 @example("//\ud800/")
 @example("//xn--a/")
 @example("//" + "a" * 300)
-def test_no_address_makes_it_raise(rest: str) -> None:
+def test_no_callback_address_raises_an_unexpected_exception(rest: str) -> None:
     url = f"https:{rest}"
     with contextlib.suppress(InvalidCommand, TransportFault):
         check_callback(url)

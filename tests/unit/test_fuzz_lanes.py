@@ -1,4 +1,4 @@
-"""Whatever lies in a lane, its scripts do not fail over it, and what lies behind it has its turn."""
+"""No content of a lane makes its scripts fail, and the jobs behind it are served."""
 
 import json
 import time
@@ -18,8 +18,8 @@ from streamstop._wire.reports import Ended, Released, Report
 from streamstop_simulator.demo.embedded_redis import RedisServer
 from streamstop_worker.pipeline.deliveries import deliveries
 from tests.support.celery_messages import celery_message, envelope
-from tests.support.hostile import hostile_messages
-from tests.support.lane_hands import ENDED, KEPT, LEASE, announce, book_for
+from tests.support.hostile_messages import hostile_messages
+from tests.support.lane_driver import ENDED, KEPT, LEASE, announce, book_for
 
 LANE = Lane("live-cn", "live.StopMPUTask")
 BOOK = book_for(LANE, pace=Pace.of_limit(100_000))
@@ -108,7 +108,7 @@ def test_no_message_makes_a_script_fail_or_blocks_the_lane(redis_process: RedisS
         spoilt({}, {}, {}).replace(b"spoilt", b"spo\\ud800ilt"),
     ],
 )
-def test_what_only_looks_like_a_message_is_never_begun(redis_process: RedisServer, message: bytes) -> None:
+def test_a_message_that_is_not_a_command_is_never_begun(redis_process: RedisServer, message: bytes) -> None:
     with redis_process.client() as redis:
         redis.flushall()
         redis.lpush(LANE.queue, message)

@@ -1,4 +1,4 @@
-"""Every parser of outside data takes whatever comes: drawn at random, in the shape that it expects, and as found."""
+"""Every parser of outside data accepts any input: random, of the expected shape, and from the fuzzer's corpus."""
 
 import json
 import subprocess
@@ -71,17 +71,17 @@ def test_no_command_that_is_nearly_right_makes_a_worker_raise(
 
 @pytest.mark.parametrize("key", ["v", "operation", "account", "params", "expires_at"])
 @pytest.mark.parametrize("value", ["x" * 100_000, ["x"] * 20_000, {"x" * 100_000: 1}], ids=["text", "list", "name"])
-def test_what_a_message_is_refused_for_is_told_briefly(key: str, value: object) -> None:
+def test_the_reason_for_refusing_a_message_is_short(key: str, value: object) -> None:
     TARGETS["command"](json.dumps(COMMAND | {key: value}).encode())
 
 
 @pytest.mark.parametrize("params", [{"x" * 100_000: 1}, {"TaskId": "x" * 100_000}, {"AppId": ["x"] * 20_000}])
-def test_so_is_what_a_parameter_is_refused_for(params: dict[str, object]) -> None:
+def test_the_reason_for_refusing_a_parameter_is_short(params: dict[str, object]) -> None:
     TARGETS["command"](json.dumps(COMMAND | {"params": PARAMS | params}).encode())
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_was_found_stays_mended(target: str) -> None:
+def test_no_input_of_the_corpus_fails(target: str) -> None:
     found = sorted((CORPUS / target).iterdir())
     assert found
     for file in found:

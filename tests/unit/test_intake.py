@@ -1,4 +1,4 @@
-"""The intake: a worker that has room looks for jobs whenever some may be due, whatever went wrong before."""
+"""The intake: a worker with room looks for jobs whenever some may be due, also after errors."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -26,7 +26,7 @@ LANE = Lane("live-cn", "rtc.StopMPUTask")
 
 
 class Faulty(Schedule):
-    """A schedule whose Redis fails where a test says so."""
+    """A schedule whose Redis raises the errors that a test sets."""
 
     def __init__(self, redis: Any) -> None:
         super().__init__(redis)
@@ -146,7 +146,7 @@ def test_a_wake_that_came_while_there_was_no_room_counts_as_soon_as_there_is(ben
 
 
 @pytest.mark.parametrize("error", [RedisConnectionError(), ResponseError("a fault"), OSError(), ValueError("a fault")])
-def test_a_look_that_fails_is_heard_of_and_has_a_next_one(bench: Bench, error: Exception) -> None:
+def test_a_look_that_fails_is_logged_and_followed_by_another(bench: Bench, error: Exception) -> None:
     bench.connect()
     bench.publish()
     bench.schedule.errors = [error]
@@ -167,7 +167,7 @@ def test_a_redis_that_refuses_for_now_is_asked_again(bench: Bench) -> None:
     assert len(bench.seen) == 1
 
 
-def test_a_job_that_celery_cannot_be_told_of_is_carried_all_the_same_and_hides_no_other(bench: Bench) -> None:
+def test_a_job_that_celery_cannot_be_shown_is_executed_and_delays_no_other(bench: Bench) -> None:
     bench.connect()
     bench.publish(3)
     bench.channel.error = RuntimeError("a header that Celery cannot read")
@@ -177,7 +177,7 @@ def test_a_job_that_celery_cannot_be_told_of_is_carried_all_the_same_and_hides_n
     assert bench.intake.delivered == {}
 
 
-def test_a_job_that_reaches_no_consumer_is_carried_all_the_same(bench: Bench) -> None:
+def test_a_job_that_reaches_no_consumer_is_executed(bench: Bench) -> None:
     bench.connect()
     bench.publish()
     bench.channel.has_consumer = False
@@ -239,7 +239,7 @@ def test_a_worker_that_shuts_down_takes_nothing(bench: Bench) -> None:
     assert bench.schedule.looks == []
 
 
-def test_what_had_ended_is_told_after_the_jobs_are_delivered(bench: Bench) -> None:
+def test_jobs_that_had_ended_are_passed_on_after_the_others_are_delivered(bench: Bench) -> None:
     bench.connect()
     bench.publish()
     ended = LANE.new_job_id()

@@ -29,7 +29,7 @@ def test_an_unknown_account_is_refused_with_those_that_there_are(account: str, h
     assert str(raised.value) == f"no running worker has account {account!r} ({hint})"
 
 
-def test_of_many_accounts_twenty_are_listed() -> None:
+def test_at_most_twenty_accounts_are_listed() -> None:
     with pytest.raises(UnknownAccount) as raised:
         vendor_among({f"a-{number:02}": "aliyun" for number in range(25)}, "zzz")
     assert str(raised.value).endswith("a-18, a-19 and 5 more)")

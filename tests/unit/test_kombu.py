@@ -1,4 +1,4 @@
-"""What is relied on inside kombu and Celery, by name: an upgrade that changes one fails here, and says which."""
+"""The internals of kombu and Celery that we rely on: an upgrade that changes one fails here and names it."""
 
 import inspect
 import socket
@@ -50,13 +50,13 @@ def parameters(function: Callable[..., Any]) -> list[str]:
         (signals, ["task_received", "worker_shutting_down", "worker_ready"]),
     ],
 )
-def test_what_is_overridden_or_called_is_there(owner: Any, names: list[str]) -> None:
+def test_overridden_and_called_names_exist(owner: Any, names: list[str]) -> None:
     # A few are set for each object: kombu's hub has propagate_errors, its transport brpop_timeout.
     missing = [name for name in names if not hasattr(owner, name) and name not in inspect.getsource(owner)]
     assert missing == [], f"{owner.__name__} has no {missing} any more"
 
 
-def test_what_is_overridden_is_called_with_what_it_takes() -> None:
+def test_overridden_methods_have_the_parameters_that_we_expect() -> None:
     theirs: Any = kombu_redis.Channel
     assert parameters(theirs._brpop_start) == ["self", "timeout"]
     assert parameters(theirs._brpop_read) == ["self", "options"]

@@ -15,41 +15,41 @@ from streamstop._core.lane_types import LastCall, Queued
 from streamstop._redis.schedule import Book
 from streamstop._wire.reports import Ended, Retried
 from tests.support.celery_messages import celery_message, envelope
-from tests.support.lane_hands import (
+from tests.support.lane_driver import (
     ENDED,
     JUDGED_ONCE,
     KEPT,
     LEASE,
     WAITS_AGAIN,
-    LaneHands,
+    LaneDriver,
     announce,
     book_for,
 )
-from tests.support.lane_promises import nothing_is_kept_in_vain, read_lane, somebody_will_look
-from tests.support.moved_clock import MovedClock
+from tests.support.lane_invariants import check_lane_is_scheduled, check_no_orphaned_fields, read_lane
+from tests.support.manual_clock import ManualClock
 
 SECOND = timedelta(seconds=1)
 
 
-def looked_after(*lanes: LaneHands) -> None:
-    """Check the promises that hold for every lane."""
+def looked_after(*lanes: LaneDriver) -> None:
+    """Check the invariants of the lanes."""
     for lane in lanes:
-        held = read_lane(lane.redis, lane.lane)
-        somebody_will_look(held, lane.clock.now_us)
-        nothing_is_kept_in_vain(held)
+        content = read_lane(lane.redis, lane.lane)
+        check_lane_is_scheduled(content, lane.clock.now_us)
+        check_no_orphaned_fields(content)
 
 
 @pytest.fixture
-def pair(redis: Redis, clock: MovedClock) -> tuple[LaneHands, LaneHands]:
+def pair(redis: Redis, clock: ManualClock) -> tuple[LaneDriver, LaneDriver]:
     """Two lanes of one worker; the first gets broken."""
     lanes = [Lane(account, "live.StopMPUTask") for account in ("broken", "sound")]
-    broken, sound = (LaneHands(redis, clock, limit=40, lane=lane) for lane in lanes)
+    broken, sound = (LaneDriver(redis, clock, limit=40, lane=lane) for lane in lanes)
     broken.book = sound.book = book_for(*lanes, pace=sound.pace)
     sound.schedule.publish(sound.book)
     return broken, sound
 
 
-# Messages that nobody can read
+# Unreadable messages
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def pair(redis: Redis, clock: MovedClock) -> tuple[LaneHands, LaneHands]:
         b'{"headers": {"task": "another.task", "id": "x"}, "content-type": "application/json"}',
     ],
 )
-def test_a_message_that_no_worker_can_read_is_set_aside_and_holds_nobody_up(lane: LaneHands, message: bytes) -> None:
+def test_an_unreadable_message_becomes_a_dead_letter_and_delays_no_job(lane: LaneDriver, message: bytes) -> None:
     lane.push(message)
     lane.publish("a")
     assert lane.take_next() == "a"
@@ -80,7 +80,7 @@ def test_a_message_that_no_worker_can_read_is_set_aside_and_holds_nobody_up(lane
 
 
 @pytest.mark.parametrize("history", [b"junk", b"1 2 x", b"-1 0 0", b"9" * 200, b"\xff", b"1.5"])
-def test_a_forged_history_makes_a_message_unreadable(lane: LaneHands, history: bytes) -> None:
+def test_a_forged_history_makes_a_message_unreadable(lane: LaneDriver, history: bytes) -> None:
     entry = b"\x01" + history + b"\n" + celery_message(lane.lane, lane.job_id("forged"))
     lane.push(entry)
     lane.publish("a")
@@ -88,7 +88,7 @@ def test_a_forged_history_makes_a_message_unreadable(lane: LaneHands, history: b
 
 
 @pytest.mark.parametrize("history", [b"1", b" ", b"1 2", b"9" * 99, b"1 2 3 4 5 6 7 8"])
-def test_a_history_of_other_numbers_than_ours_ends_no_sweep(lane: LaneHands, history: bytes) -> None:
+def test_a_history_of_other_numbers_than_ours_ends_no_sweep(lane: LaneDriver, history: bytes) -> None:
     lane.push(b"\x01" + history + b"\n" + celery_message(lane.lane, lane.job_id("a")))
     lane.publish()
     for _ in range(3):
@@ -99,13 +99,13 @@ def test_a_history_of_other_numbers_than_ours_ends_no_sweep(lane: LaneHands, his
 
 @pytest.mark.parametrize("suffix", [":owner", ":tries"])
 def test_a_foreign_id_that_reads_as_what_the_lane_keeps_of_another_job_is_set_aside(
-    lane: LaneHands, suffix: str
+    lane: LaneDriver, suffix: str
 ) -> None:
     lane.publish(f"a{suffix}", "a")
     assert (lane.take_next(), len(lane.unreadable())) == ("a", 1)
 
 
-def test_of_unreadable_messages_the_last_thousand_are_kept_and_the_lane_goes_on(lane: LaneHands) -> None:
+def test_the_last_thousand_unreadable_messages_are_kept_and_the_lane_goes_on(lane: LaneDriver) -> None:
     for _ in range(1200):
         lane.push(b"not JSON")
     lane.publish("a")
@@ -117,25 +117,25 @@ def test_of_unreadable_messages_the_last_thousand_are_kept_and_the_lane_goes_on(
 
 
 @pytest.mark.parametrize("name", [b"", b"no lane", b"\xff.live.StopMPUTask", b"x" * 1000 + b".live.StopMPUTask"])
-def test_a_name_that_is_no_lanes_is_not_noted(lane: LaneHands, name: bytes) -> None:
+def test_a_name_that_is_no_lanes_is_not_noted(lane: LaneDriver, name: bytes) -> None:
     lane.redis.sadd(ARRIVALS, name)
     lane.publish("a")
     assert lane.take() == ["a"]
     assert lane.lanes.active_lanes() == {lane.lane}
 
 
-def test_an_operation_that_is_called_as_an_account_is_an_unknown_one(lane: LaneHands) -> None:
+def test_an_operation_that_is_called_as_an_account_is_an_unknown_one(lane: LaneDriver) -> None:
     announce(lane.redis, Lane(lane.lane.account, lane.lane.account))
     lane.publish("a")
     take = lane.look()
     assert (len(take.jobs), take.broken) == (1, {})
 
 
-# Books and paces that are gone
+# Missing books and paces
 
 
-def test_a_book_that_is_gone_in_the_middle_of_a_run_loses_no_job(redis: Redis, clock: MovedClock) -> None:
-    first, second = (LaneHands(redis, clock, lane=Lane(account, "live.StopMPUTask")) for account in "ab")
+def test_a_book_that_is_gone_in_the_middle_of_a_run_loses_no_job(redis: Redis, clock: ManualClock) -> None:
+    first, second = (LaneDriver(redis, clock, lane=Lane(account, "live.StopMPUTask")) for account in "ab")
     book = book_for(first.lane, second.lane, pace=first.pace)
     first.publish("x")
     first.finish(first.look(book=book).jobs[0].job_id.rpartition(".")[2])
@@ -153,8 +153,8 @@ def test_a_book_that_is_gone_in_the_middle_of_a_run_loses_no_job(redis: Redis, c
 
 
 @pytest.mark.parametrize("where", ["due later", "at its window", "in flight"])
-def test_a_pace_that_expires_while_its_lane_holds_jobs_loses_none(redis: Redis, clock: MovedClock, where: str) -> None:
-    lane = LaneHands(redis, clock, limit=1)
+def test_an_expired_pace_of_a_lane_with_jobs_loses_none_of_them(redis: Redis, clock: ManualClock, where: str) -> None:
+    lane = LaneDriver(redis, clock, limit=1)
     lane.publish("a", "b")
     lane.take()
     match where:
@@ -190,7 +190,7 @@ def test_a_pace_that_expires_while_its_lane_holds_jobs_loses_none(redis: Redis, 
     ids=["list of priority 3", "list of priority 9", "leases", "jobs", "pace"],
 )
 def test_a_key_of_another_type_loses_no_job_and_holds_no_other_lane_up(
-    pair: tuple[LaneHands, LaneHands], key: Callable[[Lane], str]
+    pair: tuple[LaneDriver, LaneDriver], key: Callable[[Lane], str]
 ) -> None:
     broken, sound = pair
     broken.publish("a", "b")
@@ -211,16 +211,16 @@ def test_a_key_of_another_type_loses_no_job_and_holds_no_other_lane_up(
 
 
 def test_a_report_that_redis_fails_over_keeps_the_job_and_what_other_reports_changed(
-    pair: tuple[LaneHands, LaneHands],
+    pair: tuple[LaneDriver, LaneDriver],
 ) -> None:
     broken, sound = pair
     broken.publish("a")
     sound.publish("x", "y")
     broken.take()  # of both lanes
-    sound.held |= broken.held
+    sound.taken_jobs |= broken.taken_jobs
     broken.redis.set(broken.lane.due, "of another program")
     fault = {"call": LastCall.FAULT, "delay": SECOND, "history": JUDGED_ONCE, "record": WAITS_AGAIN, "kept": KEPT}
-    reports = [Retried(job=job, **fault) for job in (sound.held["x"], broken.held["a"])]  # type: ignore[arg-type]
+    reports = [Retried(job=job, **fault) for job in (sound.taken_jobs["x"], broken.taken_jobs["a"])]  # type: ignore[arg-type]
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         sound.report(*reports)
     looked_after(sound)
@@ -232,7 +232,7 @@ def test_a_report_that_redis_fails_over_keeps_the_job_and_what_other_reports_cha
     assert sound.take() == ["x"]
 
 
-def test_a_lane_that_the_sweep_fails_over_keeps_no_other_from_being_mended(pair: tuple[LaneHands, LaneHands]) -> None:
+def test_a_lane_that_the_sweep_fails_over_keeps_no_other_from_being_mended(pair: tuple[LaneDriver, LaneDriver]) -> None:
     broken, sound = pair
     for lane in pair:
         lane.publish("a")
@@ -248,18 +248,18 @@ def test_a_lane_that_the_sweep_fails_over_keeps_no_other_from_being_mended(pair:
     assert dict(broken.sweep().expired_leases) == {broken.lane: 1}
 
 
-def test_a_job_whose_end_redis_fails_over_keeps_its_lease(lane: LaneHands) -> None:
+def test_a_job_whose_end_redis_fails_over_keeps_its_lease(lane: LaneDriver) -> None:
     lane.publish("a")
     lane.take()
     other = Lane("other", "live.DescribeTask")
     lane.redis.set(other.queue, "of another program")
     then = Queued(other, 0, json.dumps(envelope(other, "x")))
     with pytest.raises(ResponseError, match="WRONGTYPE"):
-        lane.report(Ended(job=lane.held["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
+        lane.report(Ended(job=lane.taken_jobs["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
     assert lane.in_flight() == 1
     looked_after(lane)
 
 
-def test_a_worker_without_any_account_takes_nothing(lane: LaneHands) -> None:
+def test_a_worker_without_any_account_takes_nothing(lane: LaneDriver) -> None:
     lane.publish("a")
     assert lane.look(book=Book(frozenset(), {}, lane.pace, {})).jobs == []

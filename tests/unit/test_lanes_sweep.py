@@ -1,4 +1,4 @@
-"""What the sweep mends: leases that ran out, clocks that were set, and what versions before left."""
+"""The sweep: expired leases, clocks that were set back, and data of earlier versions."""
 
 import json
 from datetime import timedelta
@@ -10,46 +10,46 @@ from streamstop._core.constants import LANES, LEASED, READY
 from streamstop._core.lane_types import AttemptHistory
 from streamstop._redis.schedule import Schedule
 from tests.support.celery_messages import celery_message, envelope
-from tests.support.lane_hands import LEASE, LaneHands
-from tests.support.moved_clock import MovedClock
+from tests.support.lane_driver import LEASE, LaneDriver
+from tests.support.manual_clock import ManualClock
 
 SECOND = timedelta(seconds=1)
 MICROSECOND = timedelta(microseconds=1)
 
 
 @pytest.fixture
-def quick(redis: Redis, clock: MovedClock) -> LaneHands:
+def quick(redis: Redis, clock: ManualClock) -> LaneDriver:
     """A lane that gives three jobs at a look."""
-    return LaneHands(redis, clock, limit=40)
+    return LaneDriver(redis, clock, limit=40)
 
 
-def test_a_job_whose_worker_was_killed_waits_again_when_its_lease_runs_out(lane: LaneHands) -> None:
+def test_a_job_whose_worker_was_killed_waits_again_when_its_lease_runs_out(lane: LaneDriver) -> None:
     lane.publish("a")
     lane.take()
-    killed = lane.held["a"]
+    killed = lane.taken_jobs["a"]
     lane.clock.advance(LEASE - MICROSECOND)
     assert lane.expired_leases() == 0
     lane.clock.advance(MICROSECOND)
     assert lane.expired_leases() == 1
     assert lane.take() == ["a"]
-    assert lane.held["a"].history == AttemptHistory(lost_deliveries=1)
-    lane.held["a"] = killed
+    assert lane.taken_jobs["a"].history == AttemptHistory(lost_deliveries=1)
+    lane.taken_jobs["a"] = killed
     assert not lane.finish("a")
 
 
-def test_a_history_counts_each_worker_that_was_lost(lane: LaneHands) -> None:
+def test_a_history_counts_each_worker_that_was_lost(lane: LaneDriver) -> None:
     lane.publish("a")
     lane.take()
     lane.retry("a", history=AttemptHistory(attempts=2, calls=3, lost_deliveries=1, signed_again=True, in_doubt=True))
     lane.clock.advance(3 * SECOND)
     for lost_deliveries in range(1, 4):
         assert lane.take() == ["a"]
-        assert lane.held["a"].history == AttemptHistory(2, 3, lost_deliveries, signed_again=True, in_doubt=True)
+        assert lane.taken_jobs["a"].history == AttemptHistory(2, 3, lost_deliveries, signed_again=True, in_doubt=True)
         lane.clock.advance(LEASE)
         lane.sweep()
 
 
-def test_jobs_whose_leases_ran_out_wait_again_in_the_order_in_which_they_were_taken(quick: LaneHands) -> None:
+def test_jobs_whose_leases_ran_out_wait_again_in_the_order_in_which_they_were_taken(quick: LaneDriver) -> None:
     quick.publish("c", "a", "b", "d")
     assert quick.take() == ["c", "a", "b"]
     quick.clock.advance(2 * LEASE)
@@ -57,8 +57,8 @@ def test_jobs_whose_leases_ran_out_wait_again_in_the_order_in_which_they_were_ta
     assert quick.waiting() == ["c", "a", "b", "d"]
 
 
-def test_a_lane_at_its_window_whose_worker_was_killed_goes_on(redis: Redis, clock: MovedClock) -> None:
-    lane = LaneHands(redis, clock, limit=1)
+def test_a_lane_at_its_window_whose_worker_was_killed_goes_on(redis: Redis, clock: ManualClock) -> None:
+    lane = LaneDriver(redis, clock, limit=1)
     lane.publish("a", "b")
     lane.take()
     clock.advance(2 * SECOND)
@@ -68,8 +68,8 @@ def test_a_lane_at_its_window_whose_worker_was_killed_goes_on(redis: Redis, cloc
     assert lane.take() == ["a"]
 
 
-def test_many_leases_that_ran_out_together_are_mended_in_runs_of_fifty(redis: Redis, clock: MovedClock) -> None:
-    lane = LaneHands(redis, clock, limit=10_000)
+def test_many_leases_that_ran_out_together_are_mended_in_runs_of_fifty(redis: Redis, clock: ManualClock) -> None:
+    lane = LaneDriver(redis, clock, limit=10_000)
     lane.publish(*range(120))
     while lane.look().jobs:
         clock.advance(timedelta(milliseconds=5))
@@ -78,7 +78,7 @@ def test_many_leases_that_ran_out_together_are_mended_in_runs_of_fifty(redis: Re
     assert [(swept.expired_leases[lane.lane], swept.again) for swept in runs] == [(50, True), (50, True), (20, False)]
 
 
-def test_one_worker_sweeps_in_any_one_period(lane: LaneHands) -> None:
+def test_one_worker_sweeps_in_any_one_period(lane: LaneDriver) -> None:
     def sweep() -> bool:
         return lane.schedule.sweep(longest_lease=2 * LEASE, period=SECOND) is not None
 
@@ -90,8 +90,8 @@ def test_one_worker_sweeps_in_any_one_period(lane: LaneHands) -> None:
 # Clocks
 
 
-def test_whoever_sweeps_next_sees_that_the_clock_was_set_back(redis: Redis, clock: MovedClock) -> None:
-    lane = LaneHands(redis, clock)
+def test_the_next_sweep_detects_that_the_clock_was_set_back(redis: Redis, clock: ManualClock) -> None:
+    lane = LaneDriver(redis, clock)
     clock.advance(timedelta(minutes=10))
     lane.publish("a", "b")
     lane.retry(lane.take_next(), delay=timedelta(minutes=5))
@@ -105,7 +105,7 @@ def test_whoever_sweeps_next_sees_that_the_clock_was_set_back(redis: Redis, cloc
     assert (lane.scheduled(), lane.leased()) == (timedelta(0), 2 * LEASE)
 
 
-def test_a_clock_that_was_set_on_and_back_between_two_sweeps_keeps_no_lane_from_its_turn(lane: LaneHands) -> None:
+def test_a_clock_that_was_set_on_and_back_between_two_sweeps_keeps_no_lane_from_its_turn(lane: LaneDriver) -> None:
     lane.publish("a", "b")
     lane.sweep()
     lane.clock.advance(timedelta(hours=1))
@@ -119,7 +119,7 @@ def test_a_clock_that_was_set_on_and_back_between_two_sweeps_keeps_no_lane_from_
 
 
 @pytest.mark.parametrize("back", [timedelta(milliseconds=10), timedelta(hours=1), timedelta(days=30)])
-def test_a_clock_that_is_set_back_holds_no_lane_up_for_longer_than_a_slot(lane: LaneHands, back: timedelta) -> None:
+def test_a_clock_that_is_set_back_holds_no_lane_up_for_longer_than_a_slot(lane: LaneDriver, back: timedelta) -> None:
     lane.publish("a", "b")
     lane.take_next()
     lane.sweep()
@@ -130,7 +130,7 @@ def test_a_clock_that_is_set_back_holds_no_lane_up_for_longer_than_a_slot(lane: 
     assert lane.take() == ["b"]
 
 
-def test_a_clock_that_is_set_back_holds_no_job_of_a_killed_worker_for_longer_than_two_leases(lane: LaneHands) -> None:
+def test_a_clock_that_is_set_back_holds_no_job_of_a_killed_worker_for_longer_than_two_leases(lane: LaneDriver) -> None:
     lane.publish("a")
     lane.take()
     lane.sweep()
@@ -140,7 +140,7 @@ def test_a_clock_that_is_set_back_holds_no_job_of_a_killed_worker_for_longer_tha
     assert lane.expired_leases() == 1
 
 
-def test_a_clock_that_is_set_back_begins_no_rest_again_that_is_over(lane: LaneHands) -> None:
+def test_a_clock_that_is_set_back_does_not_restart_a_rest_that_is_over(lane: LaneDriver) -> None:
     lane.publish("a", "b")
     assert lane.throttle(lane.take_next(), hint=2 * SECOND) == 2 * SECOND
     lane.clock.advance(3 * SECOND)
@@ -153,7 +153,7 @@ def test_a_clock_that_is_set_back_begins_no_rest_again_that_is_over(lane: LaneHa
 
 
 @pytest.mark.parametrize("hours", [1, 100])
-def test_a_clock_that_is_set_back_lengthens_a_rest_by_no_more_than_its_own_span(lane: LaneHands, hours: int) -> None:
+def test_a_clock_that_is_set_back_lengthens_a_rest_by_no_more_than_its_own_span(lane: LaneDriver, hours: int) -> None:
     lane.publish("a", "b")
     assert lane.throttle(lane.take_next(), hint=7 * SECOND) == 7 * SECOND
     lane.sweep()
@@ -164,7 +164,7 @@ def test_a_clock_that_is_set_back_lengthens_a_rest_by_no_more_than_its_own_span(
     assert lane.take() == ["a"]
 
 
-def test_a_clock_that_is_set_back_lets_no_job_wait_for_more_than_ten_minutes(lane: LaneHands) -> None:
+def test_a_clock_that_is_set_back_lets_no_job_wait_for_more_than_ten_minutes(lane: LaneDriver) -> None:
     lane.publish("a")
     lane.take()
     lane.retry("a")
@@ -176,10 +176,10 @@ def test_a_clock_that_is_set_back_lets_no_job_wait_for_more_than_ten_minutes(lan
     assert lane.take() == ["a"]
 
 
-# Versions before
+# Earlier versions
 
 
-def test_what_versions_before_had_admitted_waits_again_and_what_their_lanes_hold_is_looked_at(lane: LaneHands) -> None:
+def test_jobs_that_earlier_versions_admitted_wait_again_and_their_lanes_are_served(lane: LaneDriver) -> None:
     name, now_us = lane.lane.name, lane.clock.now_us
     admitted = celery_message(lane.lane, lane.job_id("admitted"))
     deferred = celery_message(lane.lane, lane.job_id("deferred"))
@@ -196,14 +196,14 @@ def test_what_versions_before_had_admitted_waits_again_and_what_their_lanes_hold
     assert lane.redis.exists(READY, LANES) == 0
 
 
-def test_a_lane_of_a_version_before_whose_pace_had_expired_is_looked_at(lane: LaneHands) -> None:
+def test_a_lane_of_an_earlier_version_with_an_expired_pace_is_served(lane: LaneDriver) -> None:
     lane.push(celery_message(lane.lane, lane.job_id("a")))
     lane.redis.sadd(LANES, lane.lane.name)
     lane.sweep()
     assert lane.take() == ["a"]
 
 
-def test_the_index_of_leases_forgets_a_lane_that_has_none(lane: LaneHands) -> None:
+def test_the_index_of_leases_forgets_a_lane_that_has_none(lane: LaneDriver) -> None:
     lane.publish("a")
     lane.finish(lane.take_next())
     assert lane.redis.zcard(LEASED) == 1

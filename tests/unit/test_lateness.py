@@ -1,4 +1,4 @@
-"""A call that leaves late: the slots behind it move, so that any second has no more calls than the limit."""
+"""Late calls: later slots are shifted, so that no second has more calls than the limit."""
 
 from datetime import timedelta
 
@@ -6,25 +6,25 @@ import pytest
 
 from streamstop._core.lane_types import LastCall, SendDelay
 from streamstop._wire.reports import Ended
-from tests.support.lane_hands import ENDED, KEPT, LaneHands
+from tests.support.lane_driver import ENDED, KEPT, LaneDriver
 
 MILLISECOND = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def backlog(lane: LaneHands) -> LaneHands:
+def backlog(lane: LaneDriver) -> LaneDriver:
     """A lane of 10 calls a second with a backlog."""
     lane.publish(*range(80))
     return lane
 
 
-def run(lane: LaneHands, send_delay: list[timedelta]) -> list[timedelta]:
+def run(lane: LaneDriver, send_delay: list[timedelta]) -> list[timedelta]:
     """Run a job for each lateness, one after the other; return when each call left, from the start."""
     start_us, left = lane.clock.now_us, []
     for late in send_delay:
         name = lane.take_next()
-        job = lane.held[name]
+        job = lane.taken_jobs[name]
         left.append(timedelta(microseconds=job.slot_us - start_us) + late)
         lane.clock.advance(late + 20 * MILLISECOND)
         assert lane.finish(name, send_delay=SendDelay(late, job.slots_shifted_us))
@@ -37,7 +37,7 @@ def most_within_a_second(moments: list[timedelta]) -> int:
 
 @pytest.mark.parametrize("late_ms", [12, 30, 45, 150])
 def test_however_late_a_call_leaves_no_second_behind_it_has_more_than_the_limit(
-    backlog: LaneHands, late_ms: int
+    backlog: LaneDriver, late_ms: int
 ) -> None:
     send_delay = [timedelta(0)] * 40
     for n in (0, 7, 8, 21):
@@ -45,32 +45,32 @@ def test_however_late_a_call_leaves_no_second_behind_it_has_more_than_the_limit(
     assert most_within_a_second(run(backlog, send_delay)) <= 10
 
 
-def test_a_late_call_that_the_headroom_covers_moves_nothing(backlog: LaneHands) -> None:
+def test_a_late_call_that_the_headroom_covers_moves_nothing(backlog: LaneDriver) -> None:
     on_time = run(backlog, [timedelta(0)] * 12)
     again = run(backlog, [9 * MILLISECOND, *[timedelta(0)] * 11])
     assert again[-1] - again[0] + 9 * MILLISECOND == on_time[-1] - on_time[0]
 
 
-def test_calls_that_were_given_their_slots_together_are_made_up_for_once(backlog: LaneHands) -> None:
-    lane = LaneHands(backlog.redis, backlog.clock, limit=40)
+def test_calls_that_were_given_their_slots_together_are_made_up_for_once(backlog: LaneDriver) -> None:
+    lane = LaneDriver(backlog.redis, backlog.clock, limit=40)
     names = lane.take()
     assert len(names) == 3
     interval = timedelta(microseconds=lane.pace.interval_us)
-    last = lane.held[names[-1]].slot_us
+    last = lane.taken_jobs[names[-1]].slot_us
     lane.clock.advance(2 * interval + 30 * MILLISECOND)
     late = 30 * MILLISECOND
     lane.report(
         *(
             Ended(
-                job=lane.held[name],
+                job=lane.taken_jobs[name],
                 call=LastCall.WELL,
-                send_delay=SendDelay(late, lane.held[name].slots_shifted_us),
+                send_delay=SendDelay(late, lane.taken_jobs[name].slots_shifted_us),
                 record=ENDED,
                 kept=KEPT,
             )
             for name in names
         )
     )
-    moved = lane.held[lane.take_next()].slot_us - last
+    moved = lane.taken_jobs[lane.take_next()].slot_us - last
     # The first open slot has passed: the next one is as far from now as the headroom does not cover.
     assert timedelta(microseconds=moved) == late + 20 * MILLISECOND

@@ -1,4 +1,4 @@
-"""What depends on how long a lease is, and on a clock that is set back, whichever worker notices."""
+"""Leases of different lengths, and a clock that is set back, whichever worker notices it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from streamstop_worker.pipeline.steps import LEASE, Steps
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 from tests.support.celery_messages import celery_message
-from tests.support.moved_clock import MovedClock, fake_redis
+from tests.support.manual_clock import ManualClock, fake_redis
 
 LANE = Lane("live-a", "live.StopMPUTask")
 SECOND = timedelta(seconds=1)
@@ -37,12 +37,12 @@ BOOK = Book(
 
 
 @pytest.fixture
-def clock() -> MovedClock:
-    return MovedClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def redis(clock: MovedClock) -> Iterator[Redis]:
+def redis(clock: ManualClock) -> Iterator[Redis]:
     with fake_redis(clock) as redis:
         yield redis
 
@@ -53,7 +53,7 @@ def put(redis: Redis, lane: Lane, message: bytes) -> None:
 
 
 def test_a_clock_that_is_set_back_holds_up_no_lane_though_the_worker_that_swept_before_is_gone(
-    redis: Redis, clock: MovedClock
+    redis: Redis, clock: ManualClock
 ) -> None:
     gone, another = Schedule(redis), Schedule(redis)
     gone.publish(BOOK)
@@ -70,7 +70,7 @@ def test_a_clock_that_is_set_back_holds_up_no_lane_though_the_worker_that_swept_
     assert [job.job_id for job in another.take(1, lease=LEASE_OF_A_CALL, book=BOOK).jobs] == [f"{LANE.name}.b"]
 
 
-def test_a_step_of_a_shutdown_has_a_lease_of_its_own_before_it_begins(redis: Redis, clock: MovedClock) -> None:
+def test_a_step_of_a_shutdown_has_a_lease_of_its_own_before_it_begins(redis: Redis, clock: ManualClock) -> None:
     schedule, lanes = Schedule(redis), Lanes(redis)
     schedule.publish(BOOK)
     job_id = f"{CONTROL.name}.1"
@@ -103,9 +103,7 @@ def test_a_step_of_a_shutdown_has_a_lease_of_its_own_before_it_begins(redis: Red
     assert ends == [clock.now_us + LEASE / timedelta(microseconds=1), None]
 
 
-def test_a_job_that_is_to_be_tried_again_is_though_its_lanes_pace_has_expired_meanwhile(
-    redis: Redis, clock: MovedClock
-) -> None:
+def test_a_job_is_retried_even_if_its_lanes_pace_has_expired(redis: Redis, clock: ManualClock) -> None:
     schedule = Schedule(redis)
     schedule.publish(BOOK)
     put(redis, LANE, celery_message(LANE, f"{LANE.name}.a"))

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streamstop import Result
+from streamstop_worker.pipeline.bugs import EVENT
 
 ROOT = Path(__file__).parents[2]
 CODE = ROOT / "worker/streamstop_worker"
 LEVELS = {"warning", "error", "critical", "exception"}
-#: The row by which the table is found, wherever it stands.
-KNOWN_EVENT = "this is a bug in streamstop"
 #: Events that the code computes, by the text of the expression in the call.
 COMPUTED = {
     "outcome.result.value": {result.value for result in Result if result.needs_person},
@@ -37,7 +36,7 @@ def events_of(path: Path) -> Iterator[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    texts |= {"EVENT": ast.Constant(KNOWN_EVENT)}  # bugs.EVENT, which other modules import
+    texts |= {"EVENT": ast.Constant(EVENT)}  # which other modules import
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _logs(node.func):
             yield from _texts(node.args[0], texts, path)
@@ -67,13 +66,13 @@ def _texts(event: ast.expr, texts: dict[str, ast.expr], path: Path) -> set[str]:
 
 
 def documented_events() -> set[str]:
-    """Return the events in the first column of the one table that has the known event."""
+    """Return the events in the first column of each table that says what to do about them."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     tables = [
         table
         for page in pages
         for table in re.findall(r"(?:^\|.*\n)+", page.read_text() + "\n", re.MULTILINE)
-        if f"`{KNOWN_EVENT}`" in table
+        if table.startswith("| event | meaning | what to do |")
     ]
-    assert len(tables) == 1, f"{len(tables)} tables have the event {KNOWN_EVENT!r}"
-    return {event for row in tables[0].splitlines() for event in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    rows = [row for table in tables for row in table.splitlines()[2:]]
+    return {event for row in rows for event in re.findall(r"`([^`]+)`", row.split("|")[1])}

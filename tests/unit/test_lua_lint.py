@@ -1,4 +1,4 @@
-"""The linter finds what is wrong with small scripts, and nothing in what is right."""
+"""The linter finds each mistake in small scripts, and none in correct ones."""
 
 import pytest
 
@@ -74,22 +74,22 @@ return {add(counts)}
         ("--! args s(a b)...\nreturn s[1].a, b", "lane/script.lua:2: b is no local, and no global of Redis"),
     ],
 )
-def test_it_finds(text: str, found: str) -> None:
+def test_each_mistake_is_found(text: str, found: str) -> None:
     assert found in findings(text)
 
 
 @pytest.mark.parametrize("text", ["local = 1", "return ]", "goto out\n::out::", "return 'open"])
-def test_it_finds_what_is_no_lua_that_redis_runs(text: str) -> None:
+def test_syntax_that_is_not_lua_5_1_is_found(text: str) -> None:
     assert findings(text)
 
 
-def test_it_finds_more_locals_than_lua_takes() -> None:
+def test_too_many_locals_are_found() -> None:
     names = [f"a{number}" for number in range(201)]
     text = "".join(f"local {name} = 1\n" for name in names) + f"return {{{', '.join(names)}}}\n"
     assert any("200 local variables" in found for found in findings(text))
 
 
-def test_a_part_of_which_nothing_is_used_is_found() -> None:
+def test_an_unused_part_is_found() -> None:
     found = findings("--! include lib/clock\nreturn 1", clock="local now = 1\n")
     assert "lane/script.lua:1: includes lib/clock and uses nothing of it" in found
     assert "lib/clock.lua:1: now is used by no script" in found

@@ -1,4 +1,4 @@
-"""The mailbox between threads: every call is run, whoever adds it and whatever another call does."""
+"""The mailbox between threads: it runs every call of any thread, even if another call raises."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Messages: a job as Celery and kombu read it, whatever its command holds."""
+"""Messages: Celery and kombu read every job that we write."""
 
 import json
 from typing import Any
@@ -58,7 +58,7 @@ def test_a_message_is_what_celery_would_publish(argument: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
-def test_what_is_put_in_comes_out(argument: dict[str, Any]) -> None:
+def test_an_argument_survives_the_message_unchanged(argument: dict[str, Any]) -> None:
     text = celery_message(LANE.new_job_id(), LANE, argument)
     assert read_argument(text.encode()) == argument
     with Connection("memory://") as connection:

@@ -51,15 +51,15 @@ def start(*arguments: str, concurrency: int = 256) -> None:
 def test_an_option_that_does_not_apply_ends_the_worker_with_one_line(option: str, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         start(*arguments)
-    said = str(ended.value)
-    assert said.startswith(f"streamstop: {option} does not apply: ")
-    assert "\n" not in said
+    message = str(ended.value)
+    assert message.startswith(f"streamstop: {option} does not apply: ")
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
     "arguments", [[], ["-c", "1"], ["-c", "1000"], ["-c", "0"], ["-Q", "streamstop"], ["-O", "default"]]
 )
-def test_what_asks_for_nothing_else_is_taken(arguments: list[str]) -> None:
+def test_arguments_without_inapplicable_options_are_accepted(arguments: list[str]) -> None:
     start(*arguments)
     assert click.get_current_context(silent=True) is None
 

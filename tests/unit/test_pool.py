@@ -1,4 +1,4 @@
-"""The pool: what Celery hears of jobs that run in the event loop, and how a worker ends."""
+"""The pool: Celery's events of jobs that run in the event loop, and a worker's shutdown."""
 
 import asyncio
 import json
@@ -11,27 +11,15 @@ from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import state
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from streamstop import Deferral, Outcome, Result
+from streamstop import Deferral, Result
 from streamstop_worker.app import make_app
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End, GivenBack, StepDone
+from tests.support.celery_in_process import LANE, Events, Stage, outcome, stage
 from tests.support.celery_messages import envelope
-from tests.support.celery_stage import LANE, Events, Stage, stage
-from tests.support.hostile import hostile_messages
+from tests.support.hostile_messages import hostile_messages
 
 OnCall = Callable[[], None]
-
-
-def outcome(delivery: Delivery, result: Result = Result.STOPPED) -> Outcome:
-    taken = delivery.taken
-    return Outcome(
-        result=result,
-        job_id=taken.job_id,
-        account=taken.lane.account,
-        operation=taken.lane.operation,
-        code="Denied" if result is Result.REFUSED else None,
-        ended_at=datetime.now(UTC),
-    )
 
 
 def ending(end: Callable[[Delivery], End]) -> Any:
@@ -99,7 +87,7 @@ def test_a_job_that_meets_a_fault_is_over_for_celery_and_leaves_its_room(error: 
         open_stage.turn_until(lambda: rooms[-1:] == [10])
 
 
-def test_who_hears_of_an_end_finds_the_room_that_it_left() -> None:
+def test_slots_are_free_again_before_the_room_is_announced() -> None:
     with stage(ending(outcome)) as open_stage:
         stages.append(open_stage)
         rooms: list[int] = []
@@ -132,7 +120,7 @@ def test_a_job_that_celery_knows_nothing_of_is_run_and_leaves_its_room() -> None
         assert len(seen) == 1
 
 
-def test_an_acknowledgement_that_fails_keeps_no_other_job_from_being_heard_of() -> None:
+def test_a_failed_acknowledgement_delays_no_other_job() -> None:
     with stage(ending(outcome)) as open_stage:
         stages.append(open_stage)
         acknowledge, failed = open_stage.channel.basic_ack, list[str]()
@@ -151,7 +139,7 @@ def test_an_acknowledgement_that_fails_keeps_no_other_job_from_being_heard_of() 
 
 
 @pytest.mark.parametrize("params", [None, 5, [1], "text", {"TaskId": "t"}])
-def test_a_request_shows_the_parameters_where_they_are_some(params: object) -> None:
+def test_a_request_shows_its_parameters_if_it_has_any(params: object) -> None:
     fields = envelope(LANE, "x")
     fields["properties"].pop("body_encoding")
     fields["body"] = json.dumps([[{"v": 1, "params": params}], {}, None])

@@ -1,4 +1,4 @@
-"""Who else may write or read a file with credentials: what stops a worker, what is said, and what is left alone."""
+"""Files with credentials that others may write or read: which stop a worker, which get a warning, and which neither."""
 
 import grp
 import os
@@ -56,7 +56,7 @@ def test_an_accounts_file_that_others_can_write_is_a_mistake(file: Path, mode: i
     )
 
 
-def test_so_is_a_secret_file_that_others_can_write(tmp_path: Path, file: Path) -> None:
+def test_a_secret_file_that_others_can_write_is_a_mistake(tmp_path: Path, file: Path) -> None:
     file.write_text(IN_FILE)
     secret = written(tmp_path / "secret", "hush-hush", 0o622)
     assert complaint(file).startswith(
@@ -140,7 +140,7 @@ def of_root_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("mount", [on_a_read_only_mount, of_root_alone])
 @pytest.mark.parametrize("mode", [0o444, 0o644])
-def test_what_an_orchestrator_mounts_is_read_without_a_word(
+def test_files_that_an_orchestrator_mounts_are_read_without_a_warning(
     file: Path,
     tmp_path: Path,
     mode: int,
@@ -173,9 +173,9 @@ def test_a_reload_holds_the_file_to_the_same(file: Path) -> None:
     file.chmod(0o666)
     with pytest.raises(InvalidSettings, match="chmod go-w"):
         accounts.reload()
-    kept = accounts.get("a")
-    assert kept is not None
-    assert kept.access_key_id == "LTAI-id"
+    account = accounts.get("a")
+    assert account is not None
+    assert account.access_key_id == "LTAI-id"
     file.chmod(0o644)
     with capture_logs() as logs:
         accounts.reload()

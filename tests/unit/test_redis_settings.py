@@ -1,4 +1,4 @@
-"""Where Redis is: what a url must look like, and that nobody who asks Celery is told the password in it."""
+"""Redis' url: its valid forms, and that Celery never shows its password."""
 
 import contextlib
 import traceback
@@ -46,10 +46,10 @@ def told_by_celery(url: str) -> list[str]:
         f"sentinel://:{PASSWORD}@h1:1;sentinel://:{PASSWORD}@h2:2;sentinel://u:{PASSWORD}@h3:3",
     ],
 )
-def test_celery_tells_nobody_the_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_celery_shows_the_password_nowhere(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(*MASTER)
-    for told in told_by_celery(url):
-        assert PASSWORD not in told
+    for text in told_by_celery(url):
+        assert PASSWORD not in text
     assert PASSWORD not in repr(settings(url))
     assert PASSWORD not in repr(open_redis(settings(url)))
     assert PASSWORD not in repr(Client(url))
@@ -86,16 +86,16 @@ def test_any_text_is_a_url_or_a_mistake(text: str) -> None:
 
 
 @given(st.text(), st.text())
-def test_any_text_is_a_number_of_seconds_or_a_mistake(timeout: str, kept: str) -> None:
+def test_any_text_is_a_number_of_seconds_or_a_mistake(timeout: str, keep_outcomes: str) -> None:
     with contextlib.suppress(InvalidSettings):
         assert RedisSettings.from_environ({"STREAMSTOP_REDIS_TIMEOUT": timeout}).timeout >= timedelta(0)
     with contextlib.suppress(InvalidSettings):
-        assert RoomSettings.from_environ({"STREAMSTOP_ROOM_KEPT": kept}).kept >= timedelta(0)
+        assert RoomSettings.from_environ({"STREAMSTOP_ROOM_KEPT": keep_outcomes}).kept >= timedelta(0)
     with contextlib.suppress(InvalidSettings):
-        assert outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": kept}) >= timedelta(seconds=1)
+        assert outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": keep_outcomes}) >= timedelta(seconds=1)
 
 
-def test_outcomes_are_kept_for_a_day_unless_told_otherwise() -> None:
+def test_outcomes_are_kept_for_a_day_by_default() -> None:
     assert outcomes_kept({}) == outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": ""}) == timedelta(days=1)
     assert outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": "604800"}) == timedelta(days=7)
 
@@ -106,6 +106,6 @@ def test_outcomes_are_kept_for_whole_seconds_and_at_least_one(text: str, kept_s:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "a day", "nan", "inf", "1e9"])
-def test_a_time_to_keep_outcomes_that_is_none_is_a_mistake_that_names_the_variable(text: str) -> None:
+def test_an_invalid_time_to_keep_outcomes_is_a_mistake_that_names_the_variable(text: str) -> None:
     with pytest.raises(InvalidSettings, match="STREAMSTOP_OUTCOMES_KEPT must be a positive number of seconds"):
         outcomes_kept({"STREAMSTOP_OUTCOMES_KEPT": text})

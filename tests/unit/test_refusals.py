@@ -44,32 +44,33 @@ def test_a_refusal_that_passes_is_no_bug_wherever_it_is_quoted(text: str, code: 
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "problem"),
     [
-        exceptions.ConnectionError("Connection refused"),
-        exceptions.TimeoutError("Timeout reading from socket"),
-        exceptions.InvalidResponse("Protocol error"),
-        exceptions.MaxConnectionsError(),
-        ConnectionResetError(),
-        TimeoutError(),
+        (exceptions.ConnectionError("another text"), "ConnectionError"),
+        (exceptions.TimeoutError("Timeout reading from socket"), "timed out"),
+        (exceptions.InvalidResponse("Protocol error"), "what it sent is not Redis' protocol"),
+        (exceptions.MaxConnectionsError(), "MaxConnectionsError"),
+        (ConnectionResetError(104, "Connection reset by peer"), "connection reset by peer"),
+        (ConnectionResetError(), "ConnectionResetError"),
+        (TimeoutError(), "timed out"),
     ],
 )
-def test_a_redis_that_does_not_answer_is_unreachable(error: Exception) -> None:
+def test_a_redis_that_does_not_answer_is_unreachable(error: Exception, problem: str) -> None:
     assert is_unreachable(error)
-    assert reason(error) == f"Redis did not answer ({type(error).__name__})"
+    assert reason(error) == f"Redis did not answer ({problem})"
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("WRONGPASS invalid username-password pair", "the user name or the password"),
-        ("NOAUTH Authentication required.", "the user name or the password"),
+        ("NOAUTH Authentication required.", "asks for a password"),
         ("NOPERM this user has no permissions to run the 'set' command", "this Redis user may not do this"),
         ("ERR The user executing the script can't run this command or subcommand", "this Redis user may not do this"),
         ("NOPERM ACL failure in script: the user has no permissions", "this Redis user may not do this"),
     ],
 )
-def test_a_set_up_that_redis_refuses_is_said_to_be_one(text: str, said: str) -> None:
+def test_a_setup_that_redis_refuses_is_reported_as_such(text: str, said: str) -> None:
     error = answered(text)
     assert is_unreachable(error)
     made = failure(error, consequence="a", refused="b")

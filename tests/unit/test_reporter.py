@@ -1,4 +1,4 @@
-"""The reporter: every report reaches Redis once, and every job hears what Redis said."""
+"""The reporter: every report reaches Redis once, and every job gets Redis' answer."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ def ended(delivery: Delivery) -> Ended:
 
 
 class Unsteady(Schedule):
-    """A schedule whose Redis fails where a test says so, before or after it took a report."""
+    """A schedule whose Redis raises the errors that a test sets, before or after it accepted a report."""
 
     def __init__(self, redis: Any) -> None:
         super().__init__(redis)
@@ -81,7 +81,7 @@ def report_all(bench: Work, by: Reporter, reports: Sequence[Report]) -> list[Any
     return bench.run(gather())
 
 
-def test_many_jobs_are_reported_and_each_hears_its_own_answer(bench: Work) -> None:
+def test_many_reports_each_get_their_own_answer(bench: Work) -> None:
     jobs = [job(bench, lane) for lane in LANES[:1] + LANES[1:] * 20]
     reports = [ended(one) for one in jobs]
     answers = report_all(bench, bench.reporter, [*reports, reports[0]])
@@ -90,7 +90,7 @@ def test_many_jobs_are_reported_and_each_hears_its_own_answer(bench: Work) -> No
     assert all(bench.lanes.view(lane).in_flight == 0 for lane in LANES)
 
 
-def test_a_report_of_a_job_that_is_anothers_by_now_says_so(bench: Work) -> None:
+def test_a_report_of_a_job_that_another_worker_owns_says_so(bench: Work) -> None:
     delivery = job(bench)
     bench.redis.hset(delivery.taken.lane.jobs, f"{delivery.taken.job_id}:owner", "another")
     assert report_all(bench, bench.reporter, [ended(delivery)]) == [None]
@@ -129,7 +129,7 @@ def test_a_report_that_redis_never_takes_fails_in_the_end_and_the_next_one_is_ma
 
 
 @pytest.mark.parametrize("kind", [ResponseError, TypeError])
-def test_of_a_batch_that_meets_a_bug_each_job_is_reported_by_itself(bench: Work, kind: type[Exception]) -> None:
+def test_each_job_of_a_batch_that_meets_a_bug_is_reported_by_itself(bench: Work, kind: type[Exception]) -> None:
     schedule, unsteady_reporter = unsteady(bench)
     jobs = [job(bench, lane) for lane in LANES]
     schedule.before = [kind("a fault of one of them"), kind("its own"), None]
@@ -162,7 +162,7 @@ def test_a_key_of_another_type_fails_the_job_that_it_is_of_and_no_other(bench: W
     assert bench.lanes.record_of(jobs[1].taken.job_id) is not None
 
 
-def test_where_a_lost_answer_cannot_be_looked_up_only_that_job_is_in_doubt(
+def test_a_lost_answer_that_cannot_be_looked_up_leaves_only_that_job_in_doubt(
     bench: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, well = job(bench), job(bench, LANES[1])
@@ -183,7 +183,7 @@ def test_a_lane_that_can_give_jobs_again_is_told_of(bench: Work) -> None:
     assert len(bench.due) == 1
 
 
-def test_what_is_reported_before_the_reporter_ends_is_made(bench: Work) -> None:
+def test_reports_made_before_the_reporter_closes_are_sent(bench: Work) -> None:
     delivery = job(bench)
 
     async def report_and_close() -> Any:

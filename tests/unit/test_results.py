@@ -1,4 +1,4 @@
-"""Records: what is written of a job can be read again, and the scripts can tell what has ended."""
+"""Records: a job's record can be read again, and the scripts can tell whether the job has ended."""
 
 import json
 from datetime import UTC, datetime
@@ -82,7 +82,7 @@ def test_an_outcome_that_is_recorded_is_read_as_it_was(written: Outcome) -> None
 
 
 @given(records_of_before())
-def test_a_record_of_a_version_before_is_read_as_it_was_written(of_before: tuple[Outcome, str]) -> None:
+def test_a_record_of_an_earlier_version_is_read(of_before: tuple[Outcome, str]) -> None:
     written, record = of_before
     assert read_record(record) == written
 
@@ -160,7 +160,7 @@ OF_BEFORE = {
 
 
 @pytest.mark.parametrize(("said", "record"), OF_BEFORE.values(), ids=OF_BEFORE.keys())
-def test_records_that_the_version_before_left_are_read(said: Outcome | Deferral | None, record: str) -> None:
+def test_records_of_the_earlier_version_are_read(said: Outcome | Deferral | None, record: str) -> None:
     assert read_record(record) == said
 
 
@@ -172,7 +172,7 @@ _SAID_NOW = (
 _AROUND_NOW = '"task_id":"live-cn.live.StopMPUTask.5f0c","date_done":"2026-01-02T03:04:06+00:00"}'
 
 
-def test_records_say_what_producers_of_before_and_celery_need_and_nothing_twice_beside() -> None:
+def test_records_hold_what_earlier_producers_and_celery_need_without_other_duplicates() -> None:
     """The version before reads an outcome that has result, job_id, operation and account, and takes the rest as it is.
 
     Whoever changes these texts asks first whether producers that are out there, and Celery, read them still.
@@ -254,7 +254,7 @@ def test_a_record_that_is_not_ours_says_nothing(record: str) -> None:
     assert read_record(record) is None
 
 
-def test_an_outcome_of_a_newer_version_is_read_as_far_as_it_is_known() -> None:
+def test_an_outcome_of_a_newer_version_is_read_as_far_as_possible() -> None:
     record = json.loads(outcome_record(outcome(Result.STOPPED)))
     record["result"]["new_field"] = 1
     read = read_record(json.dumps(record))

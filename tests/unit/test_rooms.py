@@ -148,6 +148,6 @@ def test_the_time_left_is_unknown_before_a_lanes_first_job_and_none_after_the_en
     assert progress(held(status="done", done="1767225700")).seconds_left == 0
 
 
-def test_a_lane_whose_part_is_over_expects_nothing_whatever_else_waits_in_it() -> None:
+def test_a_lane_without_pending_tasks_of_the_shutdown_has_no_time_left() -> None:
     lane = LaneProgress(account="a", operation="o", total=5, ended=5, pace=None, rests=9, backlog=100)
     assert lane.seconds_left == 0

@@ -111,7 +111,7 @@ def test_a_part_has_no_arguments_and_is_named_where_it_is_wrong() -> None:
         made("--! include lib/part\nreturn 1", part="--! args a\nlocal b = a\n")
 
 
-def test_what_is_not_there_is_no_script() -> None:
+def test_a_script_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(InvalidScript, match=re.escape("lane/none.lua: there is no lane/none.lua")):
         assemble("lane/none")
 
@@ -142,7 +142,7 @@ def test_a_script_runs_with_a_pipeline() -> None:
     assert pipeline.execute() == [1, 2]
 
 
-def test_an_error_says_in_which_file_it_is() -> None:
+def test_an_error_names_its_file() -> None:
     script = made(
         "--! include lib/part\n\nreturn f()", part="-- A comment.\nlocal function f()\n    return nil + 1\nend\n"
     )
@@ -155,7 +155,7 @@ def test_an_error_says_in_which_file_it_is() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_line_of_a_script_is_found_again(name: str) -> None:
+def test_every_line_of_an_assembled_script_is_traced_to_its_file(name: str) -> None:
     script = assemble(name)
     lines = script.text.split("\n")
     places = [script.locate(number) for number in range(1, len(lines))]

@@ -1,4 +1,4 @@
-"""The tests on other Redis servers: what runs, on which, and what is told of it."""
+"""The tests on other Redis servers: which run, and the table of their results."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ def test_every_file_that_runs_on_each_server_is_there() -> None:
     assert [name for name in servers.SUITES if not (servers.ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("said", ["Redis server v=7.0.15 sha=0:0 bits=64", "Valkey server v=8.0.1 sha=0:0 bits=64"])
-def test_a_server_is_named_by_its_kind_and_version(said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("output", ["Redis server v=7.0.15 sha=0:0 bits=64", "Valkey server v=8.0.1 sha=0:0 bits=64"])
+def test_a_server_is_named_by_its_kind_and_version(output: str, tmp_path: Path) -> None:
     executable = tmp_path / "redis-server"
-    executable.write_text(f"#!/bin/sh\necho '{said}'\n")
+    executable.write_text(f"#!/bin/sh\necho '{output}'\n")
     executable.chmod(0o755)
-    kind, _, number = said.split()[:3]
+    kind, _, number = output.split()[:3]
     assert version(executable) == f"{kind} {number.removeprefix('v=')}"
 
 

@@ -1,4 +1,4 @@
-"""What follows the end of a shutdown's job: decisions without Redis."""
+"""The next step after the end of a shutdown's job, decided without Redis."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -130,7 +130,7 @@ def test_a_task_that_runs_on_is_stopped_once_more() -> None:
     assert ReceivedCommand.from_message(argument(follows.then)).operation == INGEST
 
 
-def test_a_task_that_runs_on_after_two_stops_is_a_persons() -> None:
+def test_a_task_that_runs_on_after_two_stops_needs_a_person() -> None:
     outcome = told(after(asked(stops=2), None, ended(Result.STATUS, STATUS_LANE, status=RUNNING), NOW))
     assert outcome.result is Result.NOT_VERIFIED
     assert outcome.message == "the vendor acknowledged two stops, and the task runs on 30 s later"
@@ -169,7 +169,7 @@ def test_each_step_of_a_member_has_an_id_of_its_own_and_the_same_each_time() -> 
     assert {Lane.of_job(job_id) for job_id in ids} == {STOP_LANE}
 
 
-def test_of_a_shutdown_the_first_twenty_of_a_lane_go_before_the_next_two_hundred_and_these_before_the_rest() -> None:
+def test_a_lanes_first_twenty_jobs_of_a_shutdown_go_before_the_next_two_hundred_and_these_before_the_rest() -> None:
     shares = shutdowns._Shares({})
     assert [shares.next(STOP_LANE) for _ in range(222)] == [3] * 20 + [6] * 200 + [9] * 2
     assert shares.next(STATUS_LANE) == 3, "each lane has its own"

@@ -1,4 +1,4 @@
-"""Faults come when they are ordered, to the calls that they are meant for, and as often as was asked."""
+"""The simulator's faults apply to the calls that a rule selects, as often as it says."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from streamstop_simulator.faults import Fault
 from streamstop_simulator.simulation import Settings
 from streamstop_simulator.wire import Answer, Spoil
 from streamstop_worker.accounts import Account
-from tests.support.simulated import LIVE, LIVE_STS, TRTC, Vendors, code
+from tests.support.simulated_vendors import LIVE, LIVE_STS, TRTC, Vendors, code
 
 STOP = StopMPUTask(app_id="app", task_id="t")
 INGEST = StopStreamIngest(sdk_app_id=1, task_id="t")

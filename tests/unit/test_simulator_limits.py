@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from streamstop.operations import OPERATIONS, GetMPUTaskStatus, StopMPUTask, StopStreamIngest
 from streamstop_simulator.limits import SlidingWindow
-from tests.support.simulated import LIVE, LIVE_STS, TRTC, Vendors, code
+from tests.support.simulated_vendors import LIVE, LIVE_STS, TRTC, Vendors, code
 
 
 def test_as_many_calls_pass_in_a_second_as_the_limit_says() -> None:

@@ -13,7 +13,7 @@ from streamstop.operations import (
 )
 from streamstop_simulator.simulation import Settings
 from streamstop_simulator.tasks import TaskStart, TaskState, family_of, identifying
-from tests.support.simulated import LIVE, TRTC, Vendors, code
+from tests.support.simulated_vendors import LIVE, TRTC, Vendors, code
 
 STOP = StopMPUTask(app_id="app", task_id="t")
 

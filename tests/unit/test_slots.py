@@ -58,7 +58,7 @@ def test_a_wait_that_is_over_is_forgotten() -> None:
     assert not slots._waiting
 
 
-def test_what_is_to_happen_once_happens_once() -> None:
+def test_once_calls_its_function_once() -> None:
     calls: list[int] = []
     once = Once(lambda: calls.append(1))
     once()

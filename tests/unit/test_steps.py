@@ -1,4 +1,4 @@
-"""Steps: what becomes of a step, on a Redis in memory, with a receiver that answers as a test wants."""
+"""The end of each step of a shutdown, on a Redis in memory, with a scripted receiver of callbacks."""
 
 import asyncio
 import json
@@ -24,19 +24,19 @@ from streamstop_worker.pipeline.ends import LONGEST_LEFT, NO_WORKER_DELAY, End, 
 from streamstop_worker.pipeline.steps import THREADS, Steps
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
-from tests.support.moved_clock import MovedClock, fake_redis
+from tests.support.manual_clock import ManualClock, fake_redis
 from tests.support.pipeline import LEASE, Work, work
 
 URL = "https://example.com/hook"
 
 
 @pytest.fixture
-def clock() -> MovedClock:
-    return MovedClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def redis(clock: MovedClock) -> Iterator[Redis]:
+def redis(clock: ManualClock) -> Iterator[Redis]:
     with fake_redis(clock) as redis:
         yield redis
 
@@ -50,7 +50,7 @@ def bench(redis: Redis, tmp_path: Path) -> Iterator[Work]:
 class Told:
     """A shutdown that has ended, and whoever is to be told."""
 
-    def __init__(self, work: Work, clock: MovedClock, callback: Mapping[str, Any], secret: str | None = "s") -> None:
+    def __init__(self, work: Work, clock: ManualClock, callback: Mapping[str, Any], secret: str | None = "s") -> None:
         self.work = work
         self.clock = clock
         self.rooms = Rooms(work.redis, work.lanes)
@@ -96,7 +96,7 @@ class Told:
         return (view.waiting, view.in_flight, view.deferred) == (0, 0, 0)
 
 
-def test_a_url_is_told_what_the_handle_tells_signed(bench: Work, clock: MovedClock) -> None:
+def test_a_url_is_told_what_the_handle_tells_signed(bench: Work, clock: ManualClock) -> None:
     told = Told(bench, clock, {"url": URL})
     assert told.deliver() == StepDone("callback")
     (request,) = told.requests
@@ -108,7 +108,7 @@ def test_a_url_is_told_what_the_handle_tells_signed(bench: Work, clock: MovedClo
     assert told.is_over()
 
 
-def test_a_url_that_answers_badly_is_told_again_and_given_up_after_eight_times(bench: Work, clock: MovedClock) -> None:
+def test_a_url_that_answers_badly_is_told_again_and_given_up_after_eight_times(bench: Work, clock: ManualClock) -> None:
     told = Told(bench, clock, {"url": URL})
     told.answer = lambda _request: httpx.Response(302, headers={"location": "https://elsewhere.example/"})
     for _ in range(7):
@@ -124,20 +124,20 @@ def test_a_url_that_answers_badly_is_told_again_and_given_up_after_eight_times(b
 @pytest.mark.parametrize(
     "url", ["http://example.com/", "https://[::1", "https://h:99999/", "https://a:b@h/", "ftp://h/", "", 5, ["x"], {}]
 )
-def test_an_address_that_no_producer_may_give_is_not_called(bench: Work, clock: MovedClock, url: object) -> None:
+def test_an_address_that_no_producer_may_give_is_not_called(bench: Work, clock: ManualClock, url: object) -> None:
     told = Told(bench, clock, {"url": url})
     assert told.deliver() == StepDone("callback")
     assert told.requests == []
     assert told.is_over()
 
 
-def test_an_address_that_only_looks_like_one_is_given_up(bench: Work, clock: MovedClock) -> None:
+def test_an_address_that_only_looks_like_one_is_given_up(bench: Work, clock: ManualClock) -> None:
     told = Told(bench, clock, {"url": "https://a b\x7f/"})
     deferral = told.deferred()
     assert deferral.reason.endswith(": InvalidURL")
 
 
-def test_a_signature_that_cannot_be_sent_is_given_up_in_the_end(bench: Work, clock: MovedClock) -> None:
+def test_a_signature_that_cannot_be_sent_is_given_up_in_the_end(bench: Work, clock: ManualClock) -> None:
     told = Told(bench, clock, {})
     told.steps = replace(told.steps, send_signature=lambda signature, _told: signature["task"])
     for _ in range(7):
@@ -148,13 +148,13 @@ def test_a_signature_that_cannot_be_sent_is_given_up_in_the_end(bench: Work, clo
     assert told.is_over()
 
 
-def test_without_a_secret_nothing_is_sent_and_nothing_tried_again(bench: Work, clock: MovedClock) -> None:
+def test_without_a_secret_nothing_is_sent_and_nothing_tried_again(bench: Work, clock: ManualClock) -> None:
     told = Told(bench, clock, {"url": URL}, secret=None)
     assert told.deliver() == StepDone("callback")
     assert told.requests == []
 
 
-def test_a_signature_is_sent_with_the_progress(bench: Work, clock: MovedClock) -> None:
+def test_a_signature_is_sent_with_the_progress(bench: Work, clock: ManualClock) -> None:
     told = Told(bench, clock, {"task": "rooms.closed", "options": {"queue": "q"}})
     assert told.deliver() == StepDone("callback")
     ((signature, progress),) = told.signatures
@@ -163,7 +163,7 @@ def test_a_signature_is_sent_with_the_progress(bench: Work, clock: MovedClock) -
 
 
 def test_a_step_that_this_worker_does_not_know_is_left_to_a_newer_one_and_then_ends_without_harm(
-    bench: Work, clock: MovedClock
+    bench: Work, clock: ManualClock
 ) -> None:
     told = Told(bench, clock, {"url": URL})
     (queued,) = bench.redis.lrange(CALLBACKS.queue, 0, -1)
@@ -180,7 +180,7 @@ def test_a_step_that_this_worker_does_not_know_is_left_to_a_newer_one_and_then_e
 
 
 def test_a_step_that_redis_fails_over_is_given_back_once_and_is_then_a_dead_letter_that_can_be_requeued(
-    bench: Work, clock: MovedClock
+    bench: Work, clock: ManualClock
 ) -> None:
     told = Told(bench, clock, {"url": URL})
     key = f"streamstop.shutdown.{told.shutdown}:lanes"
@@ -204,14 +204,14 @@ def test_a_step_that_redis_fails_over_is_given_back_once_and_is_then_a_dead_lett
     assert told.is_over()
 
 
-def test_a_step_of_a_worker_that_shuts_down_goes_back_untouched(bench: Work, clock: MovedClock) -> None:
+def test_a_step_of_a_worker_that_shuts_down_goes_back_untouched(bench: Work, clock: ManualClock) -> None:
     told = Told(bench, clock, {"url": URL})
     bench.slots.drain()
     assert isinstance(told.deliver(), GivenBack)
     assert (bench.lanes.view(CALLBACKS).waiting, told.requests) == (1, [])
 
 
-def test_a_step_that_has_become_another_workers_does_nothing(bench: Work, clock: MovedClock) -> None:
+def test_a_step_that_another_worker_owns_does_nothing(bench: Work, clock: ManualClock) -> None:
     told = Told(bench, clock, {"url": URL})
     delivery = told.take()
     stale = replace(delivery, taken=replace(delivery.taken, owner="somebody before"))
@@ -220,7 +220,7 @@ def test_a_step_that_has_become_another_workers_does_nothing(bench: Work, clock:
     assert bench.lanes.view(CALLBACKS).in_flight == 1, "it is still the other's"
 
 
-def test_a_step_that_waits_for_its_turn_goes_back_when_the_worker_shuts_down(bench: Work, clock: MovedClock) -> None:
+def test_a_step_that_waits_for_its_turn_goes_back_when_the_worker_shuts_down(bench: Work, clock: ManualClock) -> None:
     told = Told(bench, clock, {"url": URL})
     argument = {"step": "fan_out", "shutdown": told.shutdown}
     bench.redis.lpush(CONTROL.queue, celery_message(CONTROL.new_job_id(), CONTROL, argument))

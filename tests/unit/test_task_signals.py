@@ -1,4 +1,4 @@
-"""Celery's per-task signals: in the job's own context, in the order that instrumentation knows."""
+"""Celery's per-task signals: sent in the job's own context, in the order that instrumentation expects."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -12,8 +12,7 @@ from celery import signals
 from streamstop import Deferral, JobDeferred, JobFailed, Result
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End, GivenBack, StepDone
-from tests.support.celery_stage import LANE, Stage, stage
-from tests.unit.test_pool import outcome
+from tests.support.celery_in_process import LANE, Stage, outcome, stage
 
 SPAN: ContextVar[str | None] = ContextVar("span", default=None)
 NAMES = ("prerun", "postrun", "success", "failure", "retry", "revoked")
@@ -106,9 +105,9 @@ def test_each_end_is_told_in_the_order_of_celerys_own_pools(
     (job_id,) = run_one(end, calls=calls)
     assert heard.names == names
     if state is not None:
-        told = heard.told("postrun")
-        assert (told["task_id"], told["task"].name, told["state"]) == (job_id, LANE.operation, state)
-        assert (told["args"], told["kwargs"]["AppId"]) == ((LANE.account,), "app")
+        postrun = heard.told("postrun")
+        assert (postrun["task_id"], postrun["task"].name, postrun["state"]) == (job_id, LANE.operation, state)
+        assert (postrun["args"], postrun["kwargs"]["AppId"]) == ((LANE.account,), "app")
 
 
 def test_a_success_has_the_result_that_async_result_gives(heard: Instrumentation) -> None:

@@ -1,4 +1,4 @@
-"""What Tencent's replies mean: every row of the vendor's tables, and whatever bytes may come."""
+"""The meaning of Tencent's replies: every row of the vendor's tables, and arbitrary bytes."""
 
 import json
 from typing import Any
@@ -99,7 +99,7 @@ def test_an_unknown_code_is_transient_and_not_known(code: str) -> None:
         (503, b"<html>", Meaning.TRANSIENT, "HTTP 503", True),
     ],
 )
-def test_what_is_no_reply_is_a_fault_that_passes(
+def test_a_body_that_is_not_a_reply_is_a_transient_fault(
     status: int, body: bytes, meaning: Meaning, code: str, known: bool
 ) -> None:
     answer = parse(status, body)
@@ -141,17 +141,17 @@ JSON = st.recursive(
 
 
 @given(st.integers(100, 599), st.binary(max_size=300))
-def test_no_bytes_make_it_raise(status: int, body: bytes) -> None:
+def test_no_bytes_make_the_parser_raise(status: int, body: bytes) -> None:
     answer = parse(status, body)
     assert answer.meaning is None or answer.code
 
 
 @given(st.integers(100, 599), JSON | st.fixed_dictionaries({"Response": JSON}))
-def test_no_json_makes_it_raise_and_all_that_it_tells_can_be_recorded(status: int, body: object) -> None:
+def test_no_json_makes_the_parser_raise_and_every_answer_can_be_recorded(status: int, body: object) -> None:
     answer = parse(status, body)
     assert answer.meaning is None or answer.code
-    told = [answer.code, answer.message, answer.request_id, answer.reply]
-    json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
+    fields = [answer.code, answer.message, answer.request_id, answer.reply]
+    json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
 
 
 @given(st.integers(100, 599).filter(lambda status: status != 200), JSON | st.fixed_dictionaries({"Response": JSON}))

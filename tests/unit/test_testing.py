@@ -1,4 +1,4 @@
-"""The recording client: it refuses what the real one refuses, ends jobs as told, and has the same methods."""
+"""The recording client: it refuses what the real one refuses, ends jobs as configured, and has the same methods."""
 
 import asyncio
 import inspect
@@ -60,7 +60,7 @@ def test_streamstop_does_not_import_its_testing() -> None:
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
-def test_what_is_enqueued_is_recorded_in_order() -> None:
+def test_enqueued_commands_are_recorded_in_order() -> None:
     with RecordingClient() as client:
         client.enqueue(STOP, account="live-cn", priority=3, expires_in=timedelta(minutes=1))
         client.enqueue_many([Command(operation=OTHER, account="live-cn"), Command(operation=STATUS, account="x")])
@@ -100,7 +100,7 @@ def test_a_list_operation_has_a_reply() -> None:
     assert client.enqueue(ListRtcMPUTaskDetail(app_id="a"), account="a").outcome().reply == {"Total": 1}
 
 
-def test_an_answer_is_given_by_operation() -> None:
+def test_an_answer_is_chosen_by_operation() -> None:
     client = RecordingClient()
     client.answer(StopMPUTask, result="not_found", code="CodeTaskNotExist", message="no such task")
     outcome = client.enqueue(STOP, account="live-cn").outcome()
@@ -108,7 +108,7 @@ def test_an_answer_is_given_by_operation() -> None:
     assert client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account="a").outcome().ok
 
 
-def test_an_answer_is_given_by_predicate_and_the_latest_counts() -> None:
+def test_an_answer_is_chosen_by_predicate_and_the_latest_wins() -> None:
     client = RecordingClient()
     client.answer(StopMPUTask, result=Result.REFUSED)
     client.answer(lambda command: command.operation.params["TaskId"] == "t-2", result=Result.ALREADY_STOPPED)
@@ -228,7 +228,7 @@ def test_accounts_and_lanes_are_those_of_the_test() -> None:
     assert [view.waiting for view in client.lanes([empty, view.lane])] == [0, 2]
 
 
-def test_what_needs_a_person_is_a_dead_letter_until_it_is_requeued_or_dropped() -> None:
+def test_an_outcome_that_needs_a_person_is_a_dead_letter_until_it_is_requeued_or_dropped() -> None:
     client = RecordingClient()
     client.answer(StopMPUTask, result="refused", code="Forbidden.RAM", message="no")
     job = client.enqueue(STOP, account="live-cn", priority=2, expires_in=timedelta(minutes=1))

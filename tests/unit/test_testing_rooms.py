@@ -1,4 +1,4 @@
-"""Rooms of the recording client: the real one's rules, without Redis, and nothing waits."""
+"""Rooms of the recording client: the real one's rules, without Redis and without waiting."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def stop(task: str, account: str = "live-cn") -> Command:
     return Command(operation=StopMPUTask(app_id="app", task_id=task), account=account)
 
 
-def test_what_is_registered_and_what_is_passed_is_stopped_each_once() -> None:
+def test_registered_and_passed_tasks_are_each_stopped_once() -> None:
     client = RecordingClient()
     assert client.register_many("room", [stop("a"), stop("b"), stop("a")]) is None
     assert client.register("room", stop("c").operation, account="live-cn") is None
@@ -42,7 +42,7 @@ def test_what_is_registered_and_what_is_passed_is_stopped_each_once() -> None:
     assert client.room("room").tasks == (), "a stop that ended well takes its task out"
     assert client.room("room").shutdown == shutdown.id
     assert client.shutdown(shutdown.id) == shutdown
-    assert [told.commands for told in client.shutdowns] == [[stop("a"), stop("b"), stop("d")]]
+    assert [one.commands for one in client.shutdowns] == [[stop("a"), stop("b"), stop("d")]]
     assert client.enqueued == []
 
 
@@ -51,7 +51,7 @@ def test_a_room_with_nothing_in_it_is_done_at_once() -> None:
     assert (progress.status, progress.total, progress.done_at) == (ShutdownStatus.DONE, 0, progress.opened_at)
 
 
-def test_what_ends_otherwise_needs_attention_and_stays_registered() -> None:
+def test_tasks_that_are_not_stopped_need_attention_and_stay_registered() -> None:
     client = RecordingClient()
     client.answer(lambda command: command == stop("b"), result="not_found", code="CodeTaskNotExist")
     client.register_many("room", [stop("a"), stop("b")])
@@ -61,7 +61,7 @@ def test_what_ends_otherwise_needs_attention_and_stays_registered() -> None:
     assert client.room("room").tasks == (stop("b"),)
 
 
-def test_what_is_registered_in_a_closing_or_closed_room_joins_its_shutdown_until_it_is_reopened() -> None:
+def test_tasks_registered_in_a_closing_or_closed_room_join_its_shutdown_until_it_is_reopened() -> None:
     client = RecordingClient(leave_open=True)
     client.register_many("room", [stop("a")])
     shutdown = client.stop_room("room")
@@ -120,8 +120,8 @@ def test_a_verified_shutdown_says_of_each_stop_whether_it_can_be_verified() -> N
     commands = [Command(operation=operation, account="trtc") for operation in operations]
     shutdown = client.stop_room("room", commands, verify=True, callback="https://service.example/closed")
     assert [outcome.result for outcome in shutdown.outcomes()] == ["verified", "not_found", "unverifiable"]
-    (told,) = client.shutdowns
-    assert (told.verify, told.callback) == (True, {"url": "https://service.example/closed"})
+    (recorded,) = client.shutdowns
+    assert (recorded.verify, recorded.callback) == (True, {"url": "https://service.example/closed"})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The torture's plan: all that a seed decides, before anything runs."""
+"""The torture's plan, which a seed decides completely."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_wall_clocks_are_off_by_no_more_than_the_vendors_allow() -> None:
     assert all(abs(error) < 300 for error in errors)
 
 
-def test_the_producers_way_to_redis_is_cut_swallowed_and_slowed_in_turns() -> None:
+def test_the_producers_connection_to_redis_is_cut_silenced_and_slowed_in_turn() -> None:
     faults = plan(1, 600, kinds={Kind.PRODUCER}).faults
     assert {fault.how for fault in faults} == {"cut", "half_open", "slow"}
     assert all((fault.seconds > 0) == (fault.how != "cut") for fault in faults)

@@ -1,4 +1,4 @@
-"""Verdicts: what becomes of a job after each kind of answer, with each kind of history."""
+"""Verdicts: the next step of a job after each kind of answer, with each kind of history."""
 
 from dataclasses import replace
 from datetime import timedelta

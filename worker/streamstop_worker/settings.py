@@ -1,4 +1,4 @@
-"""A worker's settings, from environment variables. The README lists them in a table."""
+"""A worker's settings, from environment variables. ``docs/reference/settings.md`` lists them."""
 
 import os
 import socket

@@ -1,56 +1,102 @@
-"""Constants that Python and the Lua scripts share. A script declares those that it reads: ``--! const MOST_DEAD``."""
+r"""Every key in Redis, and the constants that Python and the Lua scripts share.
 
-#: Begins the names of the lists in which jobs wait: all of a lane that producers write.
+A script declares the constants that it reads: ``--! const MOST_DEAD``. The fields of the hashes are described at the
+head of the library part that owns them, in ``_redis/lua/lib``.
+
+============================================  ==========  ==================================================  ==========
+Key                                           Type        Contents                                            Expires
+============================================  ==========  ==================================================  ==========
+``streamstop.lane.<lane>``                    list        messages that wait with priority 0                  never
+``streamstop.lane.<lane>\x06\x16<n>``         list        the same with priority 3, 6 or 9                    never
+``streamstop.arrivals``                       set         lanes with messages that no worker has seen         never
+``streamstop.wake``                           list        at most one token, for one idle worker              never
+``streamstop.schedule``                       sorted set  lane -> when a worker looks at it, µs               never
+``streamstop.work.<lane>:leases``             sorted set  id of a job in flight -> end of its lease, µs       never
+``streamstop.work.<lane>:jobs``               hash        messages, owners and histories of jobs: lane_keys   never
+``streamstop.work.<lane>:due``                sorted set  id of a deferred job -> when it waits again, µs     never
+``streamstop.work.<lane>:pace``               hash        pace and in-flight limit of the lane: lane          1 day
+``streamstop.work.leased``                    sorted set  lane -> when the sweep looks at its leases, µs      never
+``streamstop.work.swept``                     string      moment of the last sweep, µs                        1 day
+``streamstop.work.staged``                    hash        id of a staged batch -> when it was first seen, s   never
+``streamstop.work.book.<digest>``             hash        accounts of a worker, and the paces of their lanes  1 day
+``streamstop.accounts``                       sorted set  ``<account> <vendor>`` -> when last published, s    1 minute
+``streamstop.batch.<id>``                     list        a batch of messages                                 never
+``streamstop.batch.<id>``                     hash        a batch of a room's stream tasks: batch             5 minutes
+``streamstop.batches``                        list        ids of accepted batches of messages                 never
+``streamstop.staged``                         set         ids of message batches until they are in lanes      never
+``streamstop.room.<name>:tasks``              hash        stream task -> the command that stops it            30 days
+``streamstop.room.<name>:state``              hash        the room's shutdown and batch: shutdown             30 days
+``streamstop.shutdown.<id>``                  hash        a shutdown's counters and options: shutdown         7 days
+``streamstop.shutdown.<id>:<part>``           various     its members, jobs and outcomes: shutdown            7 days
+``streamstop.dead``                           sorted set  id of a dead letter -> when it was kept, µs         never
+``streamstop.dead.<id>``                      hash        a dead letter: dead                                 never
+``streamstop.dead:count``                     string      number of messages that were unreadable             never
+``celery-task-meta-<job id>``                 string      a job's record in Celery's result backend           1 day
+============================================  ==========  ==================================================  ==========
+
+A room's batch and a shutdown expire 30 days after the last change while they are open. ``STREAMSTOP_ROOM_KEPT`` and
+``STREAMSTOP_OUTCOMES_KEPT`` change how long rooms and records are kept. Redis deletes a key that becomes empty.
+"""
+
+#: Prefix of the lists in which jobs wait: all keys of a lane that producers write.
 LANE = "streamstop.lane."
-#: Begins the names of what only workers write: Redis' access rules tell the two apart by it.
+#: Prefix of the keys that only workers write. Redis' access rules separate the two by it.
 WORK = "streamstop.work."
-#: Stands between a queue's name and a priority other than 0, by kombu's rule.
+#: Separates a queue's name from a priority other than 0, by kombu's rule.
 PRIORITY_SEPARATOR = "\x06\x16"
 
-#: Sorted set: a lane -> the earliest moment (µs, by Redis' clock) at which it could give a job.
+#: Sorted set: lane -> the earliest moment (µs, by Redis' clock) at which it could give a job.
 SCHEDULE = "streamstop.schedule"
 #: Set of lanes into which a producer has put jobs since a worker last looked.
 ARRIVALS = "streamstop.arrivals"
-#: List of at most one token: an idle worker waits for it, and looks at the arrivals and the schedule.
+#: List of at most one token. An idle worker waits for it, and then looks at the arrivals and the schedule.
 WAKE = "streamstop.wake"
-#: Sorted set: a lane with jobs in flight -> a moment (µs) no later than the end of its first lease.
+#: Sorted set: lane with jobs in flight -> a moment (µs) no later than the end of its first lease.
 LEASED = "streamstop.work.leased"
-#: The moment (µs) of the last sweep.
+#: String: the moment (µs) of the last sweep.
 SWEPT = "streamstop.work.swept"
-#: Begins the names of the books: hashes of the accounts that a worker has, and of the paces of their lanes.
+#: Prefix of the books. A book is a hash of the accounts that a worker has, and of the paces of their lanes.
 BOOK = "streamstop.work.book."
-#: The sorted set of the accounts that running workers have, by the moment they were last seen.
+#: Sorted set: account and vendor of a running worker -> the moment (s) at which it last published them.
 ACCOUNTS = "streamstop.accounts"
-#: The one queue that workers consumed before; still read once, so that what it holds is not lost in an upgrade.
+#: A key that never exists. To delete it is a change that needs no memory.
+ABSENT = "streamstop.work.none"
+#: List: the one queue that workers of earlier versions consumed. Workers still empty it, so an upgrade loses no job.
 READY = "streamstop.ready"
-#: The set of lanes that hold anything, as versions before kept it.
+#: Set: the lanes that hold anything, as producers of those versions keep it.
 LANES = "streamstop.lanes"
 
-#: Begins the names of what holds a batch's entries: a list of messages, or a hash of a room's tasks.
+#: Prefix of a batch's entries: a list of messages, or a hash of a room's stream tasks.
 BATCH = "streamstop.batch."
-#: List of the ids of accepted batches whose messages are not all in their lanes yet.
+#: List: ids of accepted batches whose messages are not all in their lanes yet, the latest first.
 BATCHES = "streamstop.batches"
-#: Set of the ids of the message batches that are staged, or accepted and not yet in their lanes whole.
+#: Set: ids of the message batches that are staged, or accepted and not yet spread.
 STAGED = "streamstop.staged"
-#: Hash: the id of a staged batch -> the moment (s) at which a worker first saw it.
+#: Hash: id of a staged batch -> the moment (s) at which a worker first saw it.
 STAGED_SEEN = "streamstop.work.staged"
 
-#: The lane of the jobs that fan out and take back. No account can have this name.
+#: Prefix of a room's keys: ``<name>:tasks`` and ``<name>:state``.
+ROOM = "streamstop.room."
+#: Prefix of a shutdown's keys: ``<id>``, and ``<id>:tasks``, ``:jobs``, ``:todo``, ``:again``, ``:lanes``,
+#: ``:outcomes``. ``streamstop.shutdown.<id>`` is also the channel on which every change is published.
+SHUTDOWN = "streamstop.shutdown."
+#: Lane of the jobs that fan out or cancel a shutdown. No account can have this name.
 CONTROL_LANE = "_control.room.Steps"
-#: The lane of those that tell a service: one that does not answer holds up no shutdown.
+#: Lane of the jobs that call a service back. A service that does not answer delays no shutdown.
 CALLBACKS_LANE = "_control.room.Callbacks"
 
-#: The sorted set of the dead letters' ids; each letter is the hash ``streamstop.dead.<id>``.
+#: Sorted set: id of a dead letter -> the moment (µs) at which it was kept. Each dead letter is the hash
+#: ``streamstop.dead.<id>``; ``streamstop.dead:count`` counts the unreadable messages.
 DEAD = "streamstop.dead"
-#: How many dead letters are kept; the oldest go before Redis is full of them.
+#: Number of dead letters that are kept. Beyond it, the oldest are deleted, so that they cannot fill Redis.
 MOST_DEAD = 100_000
 
-#: The one Celery task: what a message must name.
+#: Name of the one Celery task: every message names it.
 TASK = "streamstop.execute"
-#: Begins the key of a job's record in Celery's result backend; also the channel where it is published.
+#: Prefix of the key of a job's record in Celery's result backend, and of the channel on which it is published.
 RESULT = "celery-task-meta-"
-#: Begins the record of a job that waits to be called again, and no record of one that has ended.
+#: The first characters of the record of a job that waits to be called again. No other record begins so.
 RETRY_RECORD = '{"status": "RETRY"'
 
-#: How many lanes one run of ``find`` finds at most; they are in the schedule then, and the next run finds others.
+#: Number of lanes that one run of ``find`` adds to the schedule. The next run finds others.
 MOST_FOUND = 12

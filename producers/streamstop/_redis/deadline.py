@@ -14,8 +14,9 @@ from redis.connection import Connection, ConnectionPool
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
+from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
 
-from streamstop._redis.errors import error_code
+from streamstop._redis.errors import ERRORS, error_code, note_where
 
 #: The options by which a connection tells Redis what library it is of; older versions of redis-py have two.
 _DRIVER_INFO = ("driver_info",) if hasattr(redis, "DriverInfo") else ("lib_name", "lib_version")
@@ -96,7 +97,11 @@ class _Bounded(Connection):
         if self._is_stale:
             self._is_stale = False
             self.disconnect()  # type: ignore[no-untyped-call]  # redis-py gives it no types
-        super().connect()  # type: ignore[no-untyped-call]
+        try:
+            super().connect()  # type: ignore[no-untyped-call]
+        except ERRORS as error:
+            note_where(error, self._where(error))
+            raise
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send a command."""
@@ -123,11 +128,29 @@ class _Bounded(Connection):
             sock.settimeout(self.socket_timeout)
 
     def _judge(self, error: RedisError) -> None:
-        """Note what an error says of the connection, and of those beside it."""
+        """Note what an error says of the connection, and of those beside it, and where the connection leads."""
+        note_where(error, self._where(error))
         is_replica = error_code(error) == "READONLY"
         self._is_stale |= is_replica
         if (is_replica or isinstance(error, ConnectionLost | RedisTimeout)) and (pool := self.pool()) is not None:
             pool.disconnect(inuse_connections=False)
+
+    def _where(self, error: BaseException) -> str:
+        """Return which server this connection leads to: host, port and database, and the master behind sentinels."""
+        database = f"database {self.db}"
+        pool: Any = self.pool()  # redis-py does not type what a pool for sentinels has
+        if not isinstance(pool, SentinelConnectionPool):
+            return f"{_address(self.host, self.port)}, {database}"
+        options = [one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels]
+        sentinels = ", ".join(sorted(_address(each["host"], each["port"]) for each in options))
+        behind = f"sentinels {sentinels}, master {pool.service_name}, {database}"
+        if isinstance(error, MasterNotFoundError) or pool.master_address is None:
+            return behind
+        return f"{_address(*pool.master_address)}, named by {behind}"
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _within(own: float | None) -> float | None:

@@ -17,6 +17,7 @@ from streamstop._core.membership import Membership, task_of
 from streamstop._redis.errors import ERRORS, failure
 from streamstop_simulator import ControlError
 from streamstop_simulator.demo import scene
+from streamstop_simulator.demo.accounts_file import write_accounts_file
 from streamstop_simulator.demo.broker import InUse, broker, clear, refuse_if_used
 from streamstop_simulator.demo.display import display_on
 from streamstop_simulator.demo.ending import Ending, ending
@@ -62,16 +63,14 @@ def _play(lanes: Sequence[scene.LaneScene], interrupt: Interrupt, *, fake: bool)
         _tell("Redis", redis.description)
         interrupt.check()
 
-        vendors = stack.enter_context(simulator(folder, interrupt))
+        simulator_process, vendors = stack.enter_context(simulator(folder, interrupt))
         _tell("vendors", f"Alibaba Cloud and Tencent Cloud, simulated on {vendors.url}")
 
         client = stack.enter_context(Client(redis.url))
-        if redis.found:
+        if redis.process is None:
             _make_way(client, redis.url, lanes, stack, jobs)
-        accounts = folder / "accounts.toml"
-        accounts.touch(mode=0o600)
-        accounts.write_text(scene.accounts_toml(scene.ACCOUNTS, vendors.url))
-        running = stack.enter_context(
+        accounts = write_accounts_file(folder, scene.ACCOUNTS, vendors.url)
+        worker_processes = stack.enter_context(
             workers(_WORKERS, folder, redis_url=redis.url, accounts=accounts, interrupt=interrupt)
         )
         _tell("workers", f"{_WORKERS} x celery -A streamstop_worker worker")
@@ -83,9 +82,10 @@ def _play(lanes: Sequence[scene.LaneScene], interrupt: Interrupt, *, fake: bool)
         jobs += (job for lane in jobs_of.values() for job in lane)
 
         watch = Watch(client, vendors, jobs_of)
+        running = [process for process in (redis.process, simulator_process, *worker_processes) if process]
         with display_on() as display:
             watch.follow(display, interrupt, running)
-        return _conclude(ending(vendors, watch, jobs_of), running)
+        return _conclude(ending(vendors, watch, jobs_of), worker_processes)
 
 
 def _make_way(
@@ -139,8 +139,8 @@ def _conclude(end: Ending, running: Sequence[Process]) -> bool:
             click.echo("".join(process.last_lines() for process in running))
         return False
     click.echo("Every stop ended as it should, and no task is left running.\n")
-    click.echo('Next, in README.md: "Accounts and limits" to put in your own accounts,')
-    click.echo('"Run workers" to start workers that call the vendors.')
+    click.echo("Next: docs/tutorial.md, a rehearsal of your own;")
+    click.echo("docs/guides/workers.md, to put in your accounts and start workers.")
     return True
 
 

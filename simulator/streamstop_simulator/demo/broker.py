@@ -22,7 +22,7 @@ from streamstop.settings import RedisSettings
 from streamstop_simulator import Account
 from streamstop_simulator.demo.embedded_redis import NoRedisServer, find_redis_server, redis_server
 from streamstop_simulator.demo.interrupt import Interrupt
-from streamstop_simulator.demo.processes import ProcessFailed, die_with_the_demo, processes
+from streamstop_simulator.demo.processes import Process, ProcessFailed, die_with_parent, processes
 
 
 class InUse(Exception):
@@ -31,34 +31,42 @@ class InUse(Exception):
 
 @dataclass(frozen=True)
 class Broker:
-    """A Redis that is there."""
+    """A Redis that answers."""
 
     url: str
-    #: Which it is, for people; without a password.
+    #: Which Redis it is, for people. It contains no password.
     description: str
-    #: Whether the demo found it running, and so leaves it as it was.
-    found: bool = False
+    #: The process that serves it. None for a Redis that was found running, and that is left as it was.
+    process: Process | None = None
 
 
 @contextmanager
 def broker(folder: Path, interrupt: Interrupt, *, fake: bool) -> Iterator[Broker]:
-    """Provide a Redis until the block ends; with `fake` it is fakeredis in any case."""
+    """Provide the Redis of ``STREAMSTOP_REDIS_URL``, else one of its own; with `fake`, always fakeredis."""
     if not fake and (url := os.environ.get("STREAMSTOP_REDIS_URL")):
-        yield Broker(url, f"{without_password(url)}, as STREAMSTOP_REDIS_URL says", found=True)
+        yield Broker(url, f"{without_password(url)}, as STREAMSTOP_REDIS_URL says")
         return
+    with own_broker(folder, interrupt, fake=fake) as own:
+        yield own
+
+
+@contextmanager
+def own_broker(folder: Path, interrupt: Interrupt, *, fake: bool) -> Iterator[Broker]:
+    """Run a redis-server until the block ends, or fakeredis where there is none; with `fake`, always fakeredis."""
     executable = None if fake else _redis_server()
     if executable is not None:
         with ExitStack() as stack:
             try:
-                server = stack.enter_context(redis_server(folder=folder, before_exec=die_with_the_demo))
+                server = stack.enter_context(redis_server(folder=folder, before_exec=die_with_parent))
             except RuntimeError as error:
                 raise ProcessFailed(str(error)) from None
-            yield Broker(server.url, f"{_version(executable)} on 127.0.0.1:{server.port}, for this demo only")
+            description = f"{_version(executable)} on 127.0.0.1:{server.port}, for this run only"
+            yield Broker(server.url, description, Process("redis-server", server.process, server.log))
         return
     command = [sys.executable, "-m", "streamstop_simulator.demo.fake_redis"]
-    with processes({"fakeredis": command}, folder) as (running,):
-        url = running.await_line("fakeredis on ", interrupt).removeprefix("fakeredis on ")
-        yield Broker(url, f"fakeredis on {urlsplit(url).netloc}, for this demo only")
+    with processes({"fakeredis": command}, folder) as (process,):
+        url = process.await_line("fakeredis on ", interrupt).removeprefix("fakeredis on ")
+        yield Broker(url, f"fakeredis on {urlsplit(url).netloc}, for this run only", process)
 
 
 def refuse_if_used(client: Client, accounts: Collection[str]) -> None:

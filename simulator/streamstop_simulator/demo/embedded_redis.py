@@ -68,8 +68,13 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Its database 0."""
+        """The URL of database 0."""
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def log(self) -> Path:
+        """The file that the server writes its log to."""
+        return self.folder / "redis.log"
 
     def client(self) -> Redis:
         """Return a new client."""
@@ -117,8 +122,7 @@ def _await_start(server: RedisServer) -> None:
     with server.client() as client:
         while True:
             if server.process.poll() is not None or time.monotonic() > deadline:
-                log = (server.folder / "redis.log").read_text(errors="replace")
-                raise RuntimeError(f"redis-server did not start:\n{log}")
+                raise RuntimeError(f"redis-server did not start:\n{server.log.read_text(errors='replace')}")
             try:
                 client.ping()
             except RedisError:

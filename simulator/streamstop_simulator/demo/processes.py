@@ -40,7 +40,8 @@ class Process:
     def check(self) -> None:
         """Raise :class:`ProcessFailed` if it has ended."""
         if (code := self.popen.poll()) is not None:
-            raise ProcessFailed(f"{self.name} ended, with exit code {code}.{self.last_lines()}")
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            raise ProcessFailed(f"{self.name} {how}.{self.last_lines()}")
 
     def await_line(self, text: str, interrupt: Interrupt) -> str:
         """Return the first line that holds `text`, as soon as it was written.
@@ -90,12 +91,12 @@ def processes(
 
 
 @contextmanager
-def simulator(folder: Path, interrupt: Interrupt) -> Iterator[SimulatorClient]:
-    """Run the simulated vendors, with their default accounts."""
+def simulator(folder: Path, interrupt: Interrupt) -> Iterator[tuple[Process, SimulatorClient]]:
+    """Run the simulated vendors with their default accounts."""
     command = [sys.executable, "-m", "streamstop_simulator", "--port", "0"]
-    with processes({"simulator": command}, folder) as (running,):
-        line = running.await_line("simulator on ", interrupt)
-        yield SimulatorClient(line.removeprefix("simulator on "))
+    with processes({"simulator": command}, folder) as (process,):
+        line = process.await_line("simulator on ", interrupt)
+        yield process, SimulatorClient(line.removeprefix("simulator on "))
 
 
 @contextmanager
@@ -106,7 +107,7 @@ def workers(
     # Celery warns whoever is root in a container; to a newcomer that reads like a fault.
     celery = [sys.executable, "-W", "ignore::celery.platforms.SecurityWarning", "-m", "celery"]
     commands = {
-        f"worker-{number}": [*celery, "-A", "streamstop_worker", "worker", "-n", f"demo-{number}@%h"]
+        f"worker-{number}": [*celery, "-A", "streamstop_worker", "worker", "-n", f"worker-{number}@%h"]
         for number in range(1, count + 1)
     }
     kept = {name: value for name, value in os.environ.items() if not _tunes_workers(name)}
@@ -117,7 +118,7 @@ def workers(
         yield running
 
 
-def die_with_the_demo() -> None:
+def die_with_parent() -> None:
     """Have Linux kill the calling process when the demo is gone; for a child between fork and exec."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -125,7 +126,7 @@ def die_with_the_demo() -> None:
 
 def _start(name: str, command: Sequence[str], folder: Path, environ: Mapping[str, str] | None) -> Process:
     log = folder / f"{name}.log"
-    before_exec: Callable[[], None] | None = die_with_the_demo if _libc is not None else None
+    before_exec: Callable[[], None] | None = die_with_parent if _libc is not None else None
     with log.open("wb") as output:
         popen = subprocess.Popen(  # noqa: S603
             command,

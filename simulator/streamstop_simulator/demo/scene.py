@@ -11,7 +11,7 @@ from enum import Enum
 from streamstop import Command, Operation, Result
 from streamstop._core.lane import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopLivePullToPush, StopMPUTask, StopStreamIngest
-from streamstop_simulator import DEFAULT_ACCOUNTS, Account, FaultKind, SimulatorClient
+from streamstop_simulator import DEFAULT_ACCOUNTS, FaultKind, SimulatorClient
 
 ACCOUNTS = DEFAULT_ACCOUNTS
 #: The room that all tasks run in, and how many of each lane start while it closes already.
@@ -146,20 +146,3 @@ def set_up(simulator: SimulatorClient, lanes: Collection[LaneScene]) -> None:
             simulator.add_fault(
                 FaultKind.ERROR_500, account=account, operation=operation, probability=scene.errors, seed=seed
             )
-
-
-def accounts_toml(accounts: Collection[Account], endpoint: str) -> str:
-    """Return the workers' accounts file: every account's vendor is the simulator at `endpoint`."""
-    return "\n".join(
-        line
-        for account in accounts
-        for line in (
-            f"[accounts.{account.name}]",
-            f'vendor = "{account.vendor}"',
-            f'endpoint = "{endpoint}"',
-            f'access_key_id = "{account.access_key_id}"',
-            f'access_key_secret = "{account.access_key_secret}"',
-            *(['region = "ap-singapore"'] if account.vendor == "tencent" else []),
-            "",
-        )
-    )

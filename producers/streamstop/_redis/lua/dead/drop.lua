@@ -1,8 +1,8 @@
 --! const DEAD
 --! args id
--- Forget a dead letter.
+-- Delete a dead letter.
 --
--- id       of the letter
--- Returns  1, or 0 where there is no such letter
+-- id       of the dead letter
+-- Returns  1, or 0 where there is no such dead letter
 redis.call('DEL', DEAD .. '.' .. id)
 return redis.call('ZREM', DEAD, id)

@@ -1,30 +1,31 @@
 --! include lib/clock lib/shutdown lib/announce
 --! const DEAD
 --! args letter_id lane list job_id message shutdown member member_message
--- Put the command of a dead letter into its lane again: once, for the letter goes in the same step.
+-- Put the command of a dead letter into its lane again. The same step deletes the letter, so this happens once.
 --
 -- letter_id
 -- lane
--- list            of the lane, where the job waits
+-- list            the lane's list for the job's priority
 -- job_id          of the new job
--- message         of it
--- shutdown        that the task belongs to; '': none
+-- message         of the new job
+-- shutdown        of which the stream task is a member; '': none
 -- member
--- member_message  of the job as that member's, for a shutdown that is still known, and was not cancelled
+-- member_message  the new job's message as a member's job: for a shutdown that has not expired and was not cancelled
 -- Returns         1, or 0 where there is no such letter
 
--- Results at which nobody needs to look. A dead letter has one where Redis failed over the last step of counting it.
+-- Results that need nobody's attention. A dead letter has one of them where counting its member failed in Redis.
 local WELL = {stopped = true, already_stopped = true, verified = true, unverifiable = true, cancelled = true}
 
--- Take the member's outcome back, for its dead letter is requeued as `job_id`: the shutdown is open until that has ended.
--- The room is closing with it only if it had not been free to be used again: what runs there now is another's.
--- Returns whether the shutdown takes it: it is known, was not cancelled, and the letter is what it has of the member.
-local function unsettle()
+-- Delete the member's outcome: its dead letter is requeued as `job_id`, and the shutdown is open until that job has ended.
+-- The room closes again only if it was not usable again already: then other tasks run there now.
+-- Return whether the member is open in the shutdown again. It is not where the shutdown has expired or was cancelled, nor
+-- where the member's outcome is that of another job.
+local function reopen_member()
     local key, outcomes, of_jobs = shutdown_key(shutdown), shutdown_key(shutdown, 'outcomes'), shutdown_key(shutdown, 'jobs')
-    local held = redis.call('HMGET', key, 'room', 'cancelled', 'status')
+    local values = redis.call('HMGET', key, 'room', 'cancelled', 'status')
     local text = redis.call('HGET', outcomes, member)
-    if not held[1] or held[2] == '1' then return false end
-    if not text then    -- Redis failed over counting it, and its shutdown waits for it still
+    if not values[1] or values[2] == '1' then return false end
+    if not text then    -- counting the member failed in Redis, and its shutdown still waits for it
         if redis.call('HEXISTS', shutdown_key(shutdown, 'tasks'), member) == 0 then return false end
         redis.call('HSET', of_jobs, member, job_id)
         return true
@@ -39,20 +40,20 @@ local function unsettle()
     local lane_name = lane_of(redis.call('HGET', of_jobs, member) or job_id)
     redis.call('HINCRBY', shutdown_key(shutdown, 'lanes'), lane_name .. ':ended', -1)
     redis.call('HSET', of_jobs, member, job_id)
-    if held[3] ~= 'open' then
-        local state = redis.call('HMGET', room_key(held[1], 'state'), 'shutdown', 'closed_until')
+    if values[3] ~= 'open' then
+        local state = redis.call('HMGET', room_key(values[1], 'state'), 'shutdown', 'closed_until')
         if state[1] ~= shutdown or (tonumber(state[2]) or 0) <= now_s then redis.call('HSET', key, 'room_open', 1) end
         redis.call('HSET', key, 'status', 'open')
     end
     expire_shutdown(shutdown, SHUTDOWN_OPEN)
-    tell(shutdown)
+    publish_change(shutdown)
     return true
 end
 
 if not redis.call('ZSCORE', DEAD, letter_id) then return 0 end
-if shutdown ~= '' and unsettle() then message = member_message end
+if shutdown ~= '' and reopen_member() then message = member_message end
 redis.call('LPUSH', list, message)
 announce(lane)
-redis.call('ZREM', DEAD, letter_id)    -- last, for Redis takes nothing back where a command fails
+redis.call('ZREM', DEAD, letter_id)    -- last, for Redis undoes nothing where a command fails
 redis.call('DEL', DEAD .. '.' .. letter_id)
 return 1

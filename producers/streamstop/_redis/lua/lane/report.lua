@@ -1,31 +1,31 @@
 --! include lib/clock lib/lane lib/schedule lib/jobs lib/record lib/dead lib/announce lib/shutdown lib/member_result lib/writing
 --! args wake_another:flag reports...
--- Take down what became of jobs that a worker took. Each is judged by itself: one that is no longer its owner's changes
--- nothing.
+-- Apply the reports of a worker on the jobs that it took. Each report is applied by itself. A report of a worker that does
+-- not own the job any more changes nothing.
 --
--- wake_another  wake a worker for what waits again, for this one takes no more
--- reports       JSON objects, one a job:
+-- wake_another  this worker takes no more jobs, so wake another one for jobs that wait again
+-- reports       JSON objects, one for each job:
 --   kind    'end', 'retry', 'throttle', 'release', 'drop' or 'renew'
 --   lane, id, owner
---   slot    as it was taken with; 0: none
---   call    what the last call says of the lane: 'well': the vendor answered;  'fault': a transient fault;  'none' was
---           made, and the slot is free again
---   late    µs after its slot at which the call left its worker
---   moved   µs, as it was taken with
---   end:      record and ttl (s) of Celery's result backend; member_result (see lib/member_result), or nothing;
+--   slot    the job's slot, as `take` returned it; 0: none
+--   call    the last call: 'well': the vendor answered;  'fault': a transient fault;  'none': no call was made, so the
+--           slot is free again
+--   late    how many µs after its slot the call left its worker
+--   moved   µs that slots had been shifted, as `take` returned it
+--   end:      record, and its ttl (s); member_result (see lib/member_result), or nothing;
 --             next: {list, lane, message} of the job that follows, or nothing;
---             dead: {id, text, quote} of a letter, or nothing; quote: keep the message too
+--             dead: {id, text, quote} of a dead letter, or nothing; quote: keep the message too
 --   retry:    delay (µs), history (of attempts), record, ttl
---   throttle: hint (µs that the vendor asks for; 0: it did not say), history
+--   throttle: hint (µs that the vendor asks for; 0: it gave none), history
 --   release:  history, where it changed
 --   drop:     nothing; the job had ended before it was taken
 --   renew:    lease (µs from now)
 -- Returns  {µs until a lane that can give jobs again is due, or -1; a number for each job}
---          -1: the job is no longer the owner's;  else the µs that its lane rests, for this job's sake
+--          -1: the worker does not own the job any more;  else the µs for which this report lets the lane rest
 
-local LATE_COVERED = SECOND / 100   -- lateness of a call that the headroom covers, beside what nobody can see
+local LATE_COVERED = SECOND / 100   -- delay of a call that the headroom covers; the rest covers delays in the network
 
--- Take back the slot of a job that made no call, if no later slot is given yet.
+-- Free the slot of a job that made no call, if no later slot is given yet.
 local function refund(lane, slot)
     if slot > 0 and math.abs(lane.tat - slot - interval_of(lane)) < 2 then
         set(lane, 'tat', slot)
@@ -33,20 +33,20 @@ local function refund(lane, slot)
     end
 end
 
--- Let the lane rest.
+-- Let the lane rest for `span` µs.
 local function rest_for(lane, span)
     set(lane, 'rest', now + span)
     set(lane, 'span', span)
 end
 
--- A call left its worker late: the slots that are not given yet move on, by as much as the headroom does not cover and
--- they have not moved since the call was given its own, so that a whole second behind the call has no more than the
--- limit.
+-- Shift the slots that are not given yet if the call left its worker late, so that the second after the call holds no more
+-- calls than the limit. The shift is the delay, less what the headroom covers, less what slots were shifted since the call
+-- was given its own.
 local function compensate_late_send(lane, job)
     if (job.late or 0) <= LATE_COVERED then return end
     local needed = job.late - LATE_COVERED - math.max(0, lane.moved - job.moved)
     local tat = math.max(lane.tat, now)
-    -- A second from now is a second behind any call that has left.
+    -- No slot needs to move beyond a second from now: every call that has left is at least as old.
     local move = math.min(needed, now + SECOND - tat)
     if move > 0 then
         set(lane, 'tat', tat + move)
@@ -54,9 +54,9 @@ local function compensate_late_send(lane, job)
     end
 end
 
--- Count a transient fault, and rest a lane that is failing. Returns the µs that it now rests for this fault.
+-- Count a transient fault, and let a failing lane rest. Return the µs for which this fault lets it rest.
 local function count_fault(lane)
-    if lane.rest > now then return 0 end    -- what was in flight when the rest began says nothing new
+    if lane.rest > now then return 0 end    -- the call was in flight when the rest began: it says nothing new
     set(lane, 'failed', lane.failed + 1)
     if lane.failed < FAILING then return 0 end
     local rest = math.min(60, 2 ^ (lane.failed - FAILING)) * SECOND
@@ -64,12 +64,12 @@ local function count_fault(lane)
     return rest
 end
 
--- Note what a job's last call says of its lane. Returns the µs that the lane rests for it.
+-- Apply a job's last call to its lane. Return the µs for which it lets the lane rest.
 local function judge_call(lane, job)
     local rest = 0
     if job.call == 'well' then
         set(lane, 'failed', 0)
-        if lane.rest <= now then    -- what was in flight when the rest began does not speed the lane up again
+        if lane.rest <= now then    -- a call that was in flight when the rest began does not raise the pace
             set(lane, 'throttles', 0)
             set(lane, 'share', math.min(100, lane.share + 5))
         end
@@ -82,9 +82,9 @@ local function judge_call(lane, job)
     return rest
 end
 
--- Let a throttled lane rest. Returns for how long from now.
+-- Let a throttled lane rest. Return for how many µs from now.
 local function rest_throttled(lane, hint)
-    if lane.rest > now then     -- what was in flight when the rest began says nothing new, but for how long it asks
+    if lane.rest > now then     -- the call was in flight when the rest began: only a longer hint is new
         if hint > lane.rest - now then rest_for(lane, math.min(hint, FARTHEST)) end
     else
         set(lane, 'throttles', lane.throttles + 1)
@@ -102,7 +102,7 @@ kinds['end'] = function(lane, job)
     if job.dead then
         local room = member_result and redis.call('HGET', shutdown_key(member_result.shutdown), 'room')
         local message = job.dead.quote and redis.call('HGET', lane.jobs, job.id)
-        bury(lane, job.dead.id, job.dead.text, message or '', room or '')
+        keep_dead_letter(lane, job.dead.id, job.dead.text, message or '', room or '')
     end
     if member_result then record_member_result(member_result, lane.name) end
     local following = job['next']
@@ -110,14 +110,14 @@ kinds['end'] = function(lane, job)
         redis.call('LPUSH', following.list, following.message)
         announce(following.lane)
     end
-    forget(lane, job.id)    -- last: if Redis fails over a step above, the job's lease brings it back
+    remove_job(lane, job.id)    -- last: if a step above fails in Redis, the job comes back when its lease ends
     return judge_call(lane, job)
 end
 
 kinds['retry'] = function(lane, job)
     begin_writing()
     local due = now + math.min(job.delay, FARTHEST)
-    redis.call('ZADD', lane.due_key, integer(due), job.id)  -- first: if Redis fails over it, the job keeps its lease
+    redis.call('ZADD', lane.due_key, integer(due), job.id)  -- first: if it fails in Redis, the job keeps its lease
     redis.call('HDEL', lane.jobs, job.id .. ':owner')
     redis.call('HSET', lane.jobs, job.id .. ':tries', job.history)
     redis.call('ZREM', lane.leases, job.id)
@@ -131,8 +131,8 @@ end
 kinds['throttle'] = function(lane, job)
     local message = redis.call('HGET', lane.jobs, job.id)
     begin_writing()
-    if message then put_back(lane, message, job.history) end
-    forget(lane, job.id)
+    if message then push_to_front(lane, message, job.history) end
+    remove_job(lane, job.id)
     local rest = rest_throttled(lane, job.hint)
     compensate_late_send(lane, job)
     lane.changes = true
@@ -140,29 +140,29 @@ kinds['throttle'] = function(lane, job)
 end
 
 kinds['release'] = function(lane, job)
-    local held = redis.call('HMGET', lane.jobs, job.id, job.id .. ':tries')
+    local message, history = unpack(redis.call('HMGET', lane.jobs, job.id, job.id .. ':tries'))
     begin_writing()
-    if held[1] then put_back(lane, held[1], job.history or held[2] or '') end
-    forget(lane, job.id)
+    if message then push_to_front(lane, message, job.history or history or '') end
+    remove_job(lane, job.id)
     refund(lane, job.slot)
     lane.changes = true
     return 0
 end
 
 kinds['drop'] = function(lane, job)
-    forget(lane, job.id)
+    remove_job(lane, job.id)
     return 0
 end
 
 kinds['renew'] = function(lane, job)
     begin_writing()
-    -- No lease is shortened: one that counts from a slot ahead may end later, and the index of leases relies on that.
+    -- No lease is shortened. A lease that counts from a slot ahead may end later, and the index of leases relies on that.
     redis.call('ZADD', lane.leases, 'XX', 'GT', integer(now + job.lease), job.id)
     return 0
 end
 
--- Take down one job's report. Returns the answer to it.
-local function take_down(text)
+-- Apply one report. Return the number to answer.
+local function apply_report(text)
     local job = cjson.decode(text)
     local lane = open_lane(job.lane)
     clamp(lane)
@@ -172,14 +172,14 @@ end
 
 local answers, failure = {}, nil
 for i, text in ipairs(reports) do
-    -- What Redis fails over, as a key of another type, must not keep from the schedule what other reports changed.
-    local ok, answer = pcall(take_down, text)
+    -- A report that fails in Redis, as at a key of another type, does not stop the others from being saved below.
+    local ok, answer = pcall(apply_report, text)
     answers[i] = answer
     if not ok then failure = failure or answer end
 end
 local again = false
 for _, lane in pairs(opened) do
-    -- A lane that stands in the schedule is looked at in time. One that was full, or that jobs came back to, is noted anew.
+    -- A lane in the schedule is looked at in time. A lane that was full, or to which jobs came back, is scheduled anew.
     if lane.changes or lane.full == 1 then
         if not pcall(reschedule, lane) then schedule_at(lane, now + SECOND) end
         again = again or lane.scheduled

@@ -1,12 +1,12 @@
 --! const ARRIVALS WAKE
--- Telling workers that lanes hold jobs.
+-- Announces to workers that lanes hold jobs.
 
--- Wake one idle worker. A single token is enough: whoever takes it looks at everything that was announced.
+-- Wake one idle worker. One token is enough: the worker that takes it looks at every announced lane.
 local function wake()
     if redis.call('LLEN', WAKE) == 0 then redis.call('LPUSH', WAKE, 1) end
 end
 
--- Tell workers of the lanes that something was put into.
+-- Announce lanes into which something was put.
 local function announce(...)
     redis.call('SADD', ARRIVALS, ...)
     wake()

@@ -1,21 +1,22 @@
 --! include lib/shutdown
 --! const BATCH
--- Batches of a room: more tasks than one script takes. They are staged as the hash streamstop.batch.<id>:
--- 0, 1, … -> '<task>\n<command>', and 'at': the number of the first that is not applied. One script accepts a batch; then
--- it is applied in pieces.
+-- Batches of a room. A call with more stream tasks than one script takes stages them as a batch. One script accepts the
+-- batch, and then it is applied in pieces.
+--
+-- streamstop.batch.<id>    hash  0, 1, … -> '<task>\n<command>';  at: the number of the first entry that is not applied
 
 local function batch_key(batch)
     return BATCH .. batch
 end
 
--- Whether a staged batch holds all of its entries; '' is none.
-local function is_whole(batch, entries)
+-- Return whether a staged batch holds all of its entries. '' stands for no batch.
+local function is_complete(batch, entries)
     return batch == '' or redis.call('HLEN', batch_key(batch)) == entries
 end
 
--- Accept a batch that is whole: from now on it is applied before anything is decided about the room.
+-- Accept a complete batch. From now on the room's other operations apply it before they decide anything.
 -- `kind` is 'registered' or 'stopped'; `joins` is the shutdown that its tasks join, or nil.
-local function accept(room, batch, kind, joins, ttl)
+local function accept_batch(room, batch, kind, joins, ttl)
     local state = room_key(room, 'state')
     redis.call('HSET', state, 'batch', batch, 'batch_kind', kind, 'batch_joins', joins or '', 'batch_ttl', ttl)
     redis.call('EXPIRE', state, math.max(ttl, SHUTDOWN_OPEN))
@@ -23,6 +24,6 @@ local function accept(room, batch, kind, joins, ttl)
     if joins then
         redis.call('HSET', shutdown_key(joins), 'joining', 1, 'status', 'open')
         expire_shutdown(joins, SHUTDOWN_OPEN)
-        tell(joins)
+        publish_change(joins)
     end
 end

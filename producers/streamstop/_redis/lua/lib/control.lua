@@ -1,8 +1,8 @@
 --! include lib/announce
 --! const LANE CONTROL_LANE
--- Jobs for the control lanes.
+-- Enqueues jobs in the control lanes.
 
--- Put a job into the control lane, or into the one that is named.
+-- Put a job into the lane `lane_name`; without it, into the control lane.
 local function queue_control(message, lane_name)
     redis.call('LPUSH', LANE .. (lane_name or CONTROL_LANE), message)
     announce(lane_name or CONTROL_LANE)

@@ -1,19 +1,20 @@
 --! include lib/shutdown
 --! const RESULT WORK
--- Stream tasks become members of a shutdown.
+-- Makes stream tasks members of a shutdown.
 
--- Whether the vendor may have been called for a member: its stop ends nothing that is started from now on.
-local function is_called(id, member)
+-- Return whether the vendor may have been called for a member. That call does not stop a task that starts from now on.
+local function may_be_called(id, member)
     if redis.call('HEXISTS', shutdown_key(id, 'outcomes'), member) == 1 then return true end
     local job_id = redis.call('HGET', shutdown_key(id, 'jobs'), member)
     if not job_id then return false end
-    -- A producer's user need not be one that may look there; then it may have been called.
-    local held = redis.pcall('HMGET', WORK .. lane_of(job_id) .. ':jobs', job_id .. ':owner', job_id .. ':tries')
-    return held.err or held[1] or held[2] or redis.call('EXISTS', RESULT .. job_id) == 1
+    -- Redis may forbid a producer's user to read this key. Then the vendor may have been called.
+    local owner_and_history = redis.pcall('HMGET', WORK .. lane_of(job_id) .. ':jobs', job_id .. ':owner', job_id .. ':tries')
+    return owner_and_history.err or owner_and_history[1] or owner_and_history[2]
+        or redis.call('EXISTS', RESULT .. job_id) == 1
 end
 
--- Make entries (task, command) members of a shutdown. Returns how many joined.
--- `started`: they have just been started, so that one whose stop was called already is to be stopped again.
+-- Make entries (task, command) members of a shutdown. Return how many joined.
+-- `started`: the tasks have just started, so a task whose stop was called already is stopped once more.
 local function join(id, entries, started)
     local key, tasks, todo = shutdown_key(id), shutdown_key(id, 'tasks'), shutdown_key(id, 'todo')
     local again = shutdown_key(id, 'again')
@@ -21,7 +22,7 @@ local function join(id, entries, started)
     for _, entry in ipairs(entries) do
         local task = entry.task
         local member = redis.call('HGET', again, task) or task
-        if started and is_called(id, member) then
+        if started and may_be_called(id, member) then
             member = task .. '\n' .. redis.call('HINCRBY', key, 'reopened', 1)
             redis.call('HSET', again, task, member)
         end
@@ -34,7 +35,7 @@ local function join(id, entries, started)
         redis.call('HINCRBY', key, 'total', joined)
         redis.call('HSET', key, 'status', 'open')
         expire_shutdown(id, SHUTDOWN_OPEN)
-        tell(id)
+        publish_change(id)
     end
     return joined
 end

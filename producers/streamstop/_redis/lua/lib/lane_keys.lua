@@ -1,13 +1,13 @@
 --! const LANE WORK PRIORITY_SEPARATOR
--- The keys of lanes. A script may work on many lanes, so it makes the names of their keys itself:
+-- The keys of lanes. A script may work on many lanes, so it builds the names of their keys itself:
 --
--- streamstop.lane.<lane>              list   messages that wait with priority 0; with \6\22<n> after it, with 3, 6, 9.
---                                            LPUSH at the back, RPOP at the front. What a worker put back stands behind
---                                            its history: \1<history>\n<message>
--- streamstop.work.<lane>:leases       zset   job id -> moment at which a job in flight must have reported
--- streamstop.work.<lane>:jobs         hash   <id> -> message;  <id>:owner -> who took it;  <id>:tries -> its history.
---                                            Of jobs in flight, and (without an owner) of those that are due later
--- streamstop.work.<lane>:due          zset   job id -> moment at which a job that is to be tried again waits again
+-- streamstop.lane.<lane>              list   messages that wait with priority 0. With \6\22<n> appended: priority 3, 6, 9.
+--                                            LPUSH at the back, RPOP at the front. A job that a worker returned has its
+--                                            history before the message: \1<history>\n<message>
+-- streamstop.work.<lane>:leases       zset   id of a job in flight -> end of its lease
+-- streamstop.work.<lane>:jobs         hash   <id> -> message;  <id>:owner -> the run that took it;  <id>:tries -> history.
+--                                            For jobs in flight, and (without an owner) for deferred jobs
+-- streamstop.work.<lane>:due          zset   id of a deferred job -> moment at which it waits again
 -- streamstop.work.<lane>:pace         hash   see lib/lane
 
 -- Return the lists in which jobs of the lane wait, first to last.

@@ -1,14 +1,15 @@
 --! include lib/conclude lib/shutdown
--- Settling: a stream task of a shutdown has ended, and is counted once.
+-- Records how a stream task of a shutdown ended, once.
 
--- Count a member's outcome, once, in the lane of its stop: what verified it ended in another. A member_result has the fields
--- shutdown, member, result, outcome (JSON), ok (the stream task is over) and attention (a person should look at it).
+-- Record and count a member's outcome, unless it is recorded already. It counts in the lane of the member's stop, also where
+-- the job that verified the stop ended in another lane. A member_result has the fields shutdown, member, result, outcome
+-- (JSON), ok (the stream task is over) and attention (a person should look at it).
 local function record_member_result(member_result, lane_name)
     local id, member = member_result.shutdown, member_result.member
     local key = shutdown_key(id)
     local room = redis.call('HGET', key, 'room')
-    if not room then return end         -- the shutdown is forgotten: nothing of it may come back without an end
-    -- Reads come first: a key of another type is an error while nothing is changed yet.
+    if not room then return end         -- the shutdown has expired: a key written now would never expire
+    -- Reads come first: a key of another type raises its error before anything is changed.
     local job_id = redis.call('HGET', shutdown_key(id, 'jobs'), member)
     redis.call('HLEN', shutdown_key(id, 'lanes'))
     local task = string.match(member, '^[^\n]*')
@@ -25,5 +26,5 @@ local function record_member_result(member_result, lane_name)
     if member_result.attention then redis.call('HINCRBY', key, 'attention', 1) end
     if is_latest then redis.call('HDEL', room_key(room, 'tasks'), task) end
     conclude(id)
-    tell(id)
+    publish_change(id)
 end

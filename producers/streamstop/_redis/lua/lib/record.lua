@@ -1,20 +1,20 @@
 --! include lib/writing
 --! const RESULT RETRY_RECORD
--- The records of jobs in Celery's result backend.
+-- Jobs' records in Celery's result backend.
 
--- Whether a job's record in Celery's result backend says that it has ended.
-local function ended(record)
+-- Return whether a job's record says that the job has ended.
+local function has_ended(record)
     return record and string.sub(record, 1, #RETRY_RECORD) ~= RETRY_RECORD
 end
 
--- Record in Celery's result backend what became of a job.
+-- Write and publish a job's record.
 local function write_record(id, value, ttl_s)
     local key = RESULT .. id
     local reply = redis.pcall('SET', key, value, 'EX', ttl_s)
-    if reply.err then       -- most scripts that end jobs are spared the command that this costs
+    if reply.err then       -- over its memory limit; most runs save the extra command
         begin_writing()
         redis.call('SET', key, value, 'EX', ttl_s)
     end
-    written = true
+    has_written = true
     redis.call('PUBLISH', key, value)
 end

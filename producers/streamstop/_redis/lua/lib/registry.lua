@@ -1,8 +1,8 @@
 --! include lib/shutdown
--- Writing a room's registry.
+-- A room's registry.
 
--- Write entries (task, command) into a room's registry, which lasts `ttl` s from now on.
-local function note(room, entries, ttl)
+-- Write entries (task, command) into a room's registry, and let it expire after `ttl` s.
+local function write_registry(room, entries, ttl)
     local registry, fields = room_key(room, 'tasks'), {}
     for at, entry in ipairs(entries) do
         fields[at * 2 - 1] = entry.task

@@ -1,20 +1,20 @@
 --! include lib/clock lib/lane lib/writing
 --! const SCHEDULE
--- When workers look at lanes, and writing what a run has changed of lanes.
+-- Schedules the next look at each lane, and saves the lanes that a run has changed.
 
-local LEAD = SECOND * 0.03          -- how far ahead of the lane's next slot a worker should look at it again
-local PACE_TTL = 86400              -- s, from the lane's last call, less an hour at most
+local LEAD = SECOND * 0.03          -- how far ahead of the lane's next slot a worker looks at it
+local PACE_TTL = 86400              -- s; it counts from the lane's last call, or up to an hour before
 local HOUR = 3600 * SECOND
 
--- Note when a worker should look at the lane again; false: not before something changes.
+-- Schedule the next look at the lane at `at`; false: at no time, until something changes.
 local function schedule_at(lane, at)
-    lane.scheduled = at and math.max(at, now)   -- lanes that are due take turns: who was served goes behind
+    lane.scheduled = at and math.max(at, now)   -- due lanes take turns: a lane that was served goes behind
 end
 
--- Look again when the lane can give a job, as things are now.
+-- Schedule the next look at the lane for when it can next give a job.
 local function reschedule(lane)
     local holds = redis.call('EXISTS', lane.waiting[1], lane.waiting[2], lane.waiting[3], lane.waiting[4]) > 0
-    -- How many that are shows when a worker has said so.
+    -- The window is known only once a worker has written the lane's pace.
     if holds and lane.places > 0 and redis.call('ZCARD', lane.leases) >= window_of(lane) then
         set(lane, 'full', 1)
         schedule_at(lane, false)
@@ -29,7 +29,7 @@ local function reschedule(lane)
     end
 end
 
--- Write what has changed of every lane. Returns the earliest moment for which this run has scheduled one, or nil.
+-- Write the changed fields of every lane. Return the earliest moment that this run has scheduled, or nil.
 local function save()
     local at, gone, first = {}, {}, nil
     for name, lane in pairs(opened) do
@@ -41,7 +41,7 @@ local function save()
         if #fields > 0 then
             begin_writing()
             redis.call('HSET', lane.pace_key, unpack(fields))
-            -- Each call moves tat on, so that it passes into another hour: once an hour is enough to extend a day.
+            -- Each call advances tat. It is enough to renew the day's TTL when tat enters another hour.
             if lane.is_new or math.floor(lane.tat / HOUR) ~= math.floor(lane.tat_before / HOUR) then
                 redis.call('EXPIRE', lane.pace_key, PACE_TTL)
             end

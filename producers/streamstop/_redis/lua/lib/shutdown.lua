@@ -1,32 +1,35 @@
+--! const SHUTDOWN ROOM
 -- Shutdowns and their rooms:
 --
 -- streamstop.shutdown.<id>            hash  room, opened, total, ended, attention, scanned, cancelled, status, done,
 --                                           verify, callback, calls, reopened, closed_for, n:<result>,
---                                           room_open: 1 once its room is in use again, and it is open for dead letters
---                                           joining: 1 while a batch of its room is not applied whole
+--                                           room_open: 1 where only requeued dead letters keep the shutdown open, and
+--                                           its room can be used again
+--                                           joining: 1 while a batch of its room is not fully applied
 -- streamstop.shutdown.<id>:tasks      hash  member -> command: every stream task of the shutdown
 -- streamstop.shutdown.<id>:jobs       hash  member -> id of the job that stops it
--- streamstop.shutdown.<id>:todo       list  members whose job is not in its lane yet
--- streamstop.shutdown.<id>:again      hash  task -> its latest member, where it was started again
+-- streamstop.shutdown.<id>:todo       list  members whose jobs are not in their lanes yet
+-- streamstop.shutdown.<id>:again      hash  task that was started again -> its latest member
 -- streamstop.shutdown.<id>:lanes      hash  <lane>:total, <lane>:ended
 -- streamstop.shutdown.<id>:outcomes   hash  member -> outcome
 -- streamstop.room.<name>:tasks        hash  task -> command: the registry
--- streamstop.room.<name>:state        hash  shutdown, closed_until, and of a batch that was accepted and is not applied
---                                           whole: batch (its id), batch_kind, batch_joins (a shutdown, or ''), batch_ttl
+-- streamstop.room.<name>:state        hash  shutdown, closed_until, and for a batch that is accepted and not fully
+--                                           applied: batch (its id), batch_kind, batch_joins (a shutdown, or ''),
+--                                           batch_ttl
 --
--- A member is a task, or a task and a number where the same task was started again while its room closed.
+-- A member is a task. If the same task was started again while its room closed, the member is the task and a number.
 
-local SHUTDOWN_OPEN = 2592000       -- s, the most that one can stay open
+local SHUTDOWN_OPEN = 2592000       -- s: the longest that a shutdown can stay open
 
 local function shutdown_key(id, part)
-    return 'streamstop.shutdown.' .. id .. (part and (':' .. part) or '')
+    return SHUTDOWN .. id .. (part and (':' .. part) or '')
 end
 
 local function room_key(name, part)
-    return 'streamstop.room.' .. name .. ':' .. part
+    return ROOM .. name .. ':' .. part
 end
 
--- Let every key of a shutdown expire after so many seconds.
+-- Let every key of a shutdown expire after `seconds`.
 local function expire_shutdown(id, seconds)
     redis.call('EXPIRE', shutdown_key(id), seconds)
     for _, part in ipairs({'tasks', 'jobs', 'todo', 'again', 'lanes', 'outcomes'}) do
@@ -35,7 +38,7 @@ local function expire_shutdown(id, seconds)
 end
 
 -- Publish that a shutdown has changed.
-local function tell(id)
+local function publish_change(id)
     redis.call('PUBLISH', shutdown_key(id), '')
 end
 

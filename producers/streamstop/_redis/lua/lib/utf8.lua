@@ -1,8 +1,8 @@
--- Whether bytes that a producer wrote are text.
+-- Checks that bytes which a producer wrote are text.
 
 local LONGEST_ID = 512              -- bytes
 
--- Whether a text is UTF-8, as JSON has to be; what cjson does not ask.
+-- Return whether a text is UTF-8. JSON must be, and cjson does not check it.
 local function is_utf8(text)
     local tail = '[\128-\191]'
     for _, sequence in ipairs({'[\194-\223]' .. tail, '\224[\160-\191]' .. tail, '\237[\128-\159]' .. tail,

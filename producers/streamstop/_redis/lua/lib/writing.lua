@@ -1,10 +1,11 @@
+--! const ABSENT
 -- Scripts that must run while Redis is over its memory limit.
 
-local written = false               -- whether this run has changed anything
+local has_written = false           -- whether this run has changed anything
 
--- Over its memory limit Redis forbids a script whatever could need more memory, unless the script has changed something
--- before. What is accepted already must go on; so a script that serves it begins with a change that needs none.
+-- Over its memory limit, Redis refuses every command of a script that could need memory, unless the script has already
+-- changed something. Accepted jobs must go on. So a script that serves them begins with a change that needs no memory.
 local function begin_writing()
-    if not written then redis.call('DEL', 'streamstop.work.none') end
-    written = true
+    if not has_written then redis.call('DEL', ABSENT) end
+    has_written = true
 end

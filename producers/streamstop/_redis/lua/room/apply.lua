@@ -1,17 +1,17 @@
 --! include lib/clock lib/shutdown lib/batch lib/registry lib/join lib/conclude
 --! args room most:int
--- Apply the next entries of the room's accepted batch: write them into the registry, or into a shutdown, or both.
--- Applied twice, an entry changes nothing.
+-- Apply the next entries of the room's accepted batch: write them into the registry, into a shutdown, or into both. An
+-- entry that is applied twice changes nothing.
 --
 -- room
 -- most     how many entries to apply
--- Returns  1 where the batch holds more;  0: no accepted batch is left
+-- Returns  1: the batch holds more entries;  0: no accepted batch is left
 local state = room_key(room, 'state')
-local held = redis.call('HMGET', state, 'batch', 'batch_kind', 'batch_joins', 'batch_ttl')
-local batch, kind, id, ttl = held[1], held[2], held[3], tonumber(held[4])
+local batch, kind, id, ttl = unpack(redis.call('HMGET', state, 'batch', 'batch_kind', 'batch_joins', 'batch_ttl'))
 if not batch then return 0 end
+ttl = tonumber(ttl)
 local key = batch_key(batch)
--- First what takes no memory: then Redis takes the rest of the script also where its memory is full.
+-- The first write needs no memory. After it, Redis runs the rest of the script also over its memory limit.
 redis.call('EXPIRE', key, math.max(ttl, SHUTDOWN_OPEN))
 local at = tonumber(redis.call('HGET', key, 'at') or 0)
 local fields, entries = {}, {}
@@ -22,7 +22,7 @@ for _, text in ipairs(redis.call('HMGET', key, unpack(fields))) do
 end
 local joins = id ~= '' and redis.call('EXISTS', shutdown_key(id)) == 1
 if #entries > 0 then
-    if kind == 'registered' then note(room, entries, ttl) end
+    if kind == 'registered' then write_registry(room, entries, ttl) end
     if joins then join(id, entries, kind == 'registered') end
 end
 redis.call('HDEL', key, unpack(fields))
@@ -35,6 +35,6 @@ redis.call('HDEL', state, 'batch', 'batch_kind', 'batch_joins', 'batch_ttl')
 if joins then
     redis.call('HDEL', shutdown_key(id), 'joining')
     conclude(id)
-    tell(id)
+    publish_change(id)
 end
 return 0

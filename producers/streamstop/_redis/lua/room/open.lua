@@ -1,21 +1,21 @@
 --! include lib/clock lib/shutdown lib/room lib/batch lib/join lib/conclude lib/control
 --! args room ttl:int id verify:flag callback closed_for:int fan_out batch staged:int entries(task command)...
--- Open a room's shutdown, or join the one that is open. What is passed is accepted whole.
+-- Open a room's shutdown, or join the one that is open. All entries are accepted, or none.
 --
 -- room
 -- ttl         of the room, s
--- id          of the shutdown, if it is a new one
+-- id          of the shutdown, if a new one is opened
 -- verify      follow each stop until the vendor says that the task is over
--- callback    message for the control lane when the shutdown ends, with '@shutdown@' and '@call@'; or ''
--- closed_for  s after the end during which a task that is registered is stopped at once
--- fan_out     message for the control lane: fan out, with '@shutdown@'
--- batch       that is staged and holds what is passed beside what is registered; '': it is passed here
--- staged      how many entries the batch holds
--- entries     that are passed here
+-- callback    message of the job that calls back when the shutdown ends, with '@shutdown@' and '@call@' to replace; or ''
+-- closed_for  for how many s after the end a task that is registered is stopped at once
+-- fan_out     message of the control job that fans out, with '@shutdown@' to replace
+-- batch       id of a staged batch that holds the entries; '': they are arguments
+-- staged      how many entries the batch must hold
+-- entries     commands to stop beside those that are registered
 -- Returns     {'done', id}
---             {'pending'}: a batch of the room is to be applied first;  {'lost'}: the batch is not whole
+--             {'pending'}: a batch of the room must be applied first;  {'lost'}: the batch is incomplete
 if is_pending(room) then return {'pending'} end
-if not is_whole(batch, staged) then return {'lost'} end
+if not is_complete(batch, staged) then return {'lost'} end
 local state = room_key(room, 'state')
 local current = redis.call('HGET', state, 'shutdown')
 local new = not current or not is_closing(current) or redis.call('HGET', shutdown_key(current), 'cancelled') == '1'
@@ -34,7 +34,7 @@ redis.call('EXPIRE', state, ttl)
 redis.call('EXPIRE', room_key(room, 'tasks'), ttl)
 local joined
 if batch ~= '' then
-    accept(room, batch, 'stopped', id, ttl)
+    accept_batch(room, batch, 'stopped', id, ttl)
     joined = 1
 else
     joined = join(id, entries, false)

@@ -1,21 +1,21 @@
 --! include lib/shutdown lib/announce
 --! args id passed:int entries(member command lane list job_id message)...
--- Put jobs of a shutdown into their lanes; one that is there already is passed over.
+-- Put jobs of a shutdown into their lanes. A member that has its job already is skipped.
 --
 -- id       of the shutdown
--- passed   how many members at the head of the list of what is to be done may be taken off it, beside the entries'
+-- passed   how many members that have their jobs already the caller has skipped: as many more may leave the head of `todo`
 -- entries  one for each job
--- Returns  1, or 0 where the shutdown was cancelled or is forgotten: nothing was put anywhere
+-- Returns  1, or 0 where the shutdown was cancelled or has expired, and no job was put into a lane
 local key, tasks, jobs, todo = shutdown_key(id), shutdown_key(id, 'tasks'), shutdown_key(id, 'jobs'), shutdown_key(id, 'todo')
-local held = redis.call('HMGET', key, 'room', 'cancelled', 'scanned')
-if not held[1] or held[2] == '1' then return 0 end
--- First what takes no memory: then Redis takes the rest of the script also where its memory is full.
+local room, cancelled, scanned = unpack(redis.call('HMGET', key, 'room', 'cancelled', 'scanned'))
+if not room or cancelled == '1' then return 0 end
+-- The first write needs no memory. After it, Redis runs the rest of the script also over its memory limit.
 expire_shutdown(id, SHUTDOWN_OPEN)
 local joined, names, of_list, lists, of_lane = 0, {}, {}, {}, {}
 for _, entry in ipairs(entries) do
     local list = entry.list
     if not of_list[list] then
-        redis.call('LLEN', list)    -- an error where it is no list, while nothing is noted yet
+        redis.call('LLEN', list)    -- a key of another type raises its error before anything is written
         of_list[list] = {}
         lists[#lists + 1] = list
     end
@@ -23,8 +23,8 @@ end
 for _, entry in ipairs(entries) do
     local member, lane_name = entry.member, entry.lane
     local known = redis.call('HEXISTS', tasks, member) == 1
-    -- Once the registry was put into lanes whole, what a late fan-out finds in it is the room's after its reopening.
-    if (known or held[3] ~= '1') and redis.call('HSETNX', jobs, member, entry.job_id) == 1 then
+    -- Once the whole registry is in lanes, a task that a late fan-out finds there was registered after the room reopened.
+    if (known or scanned ~= '1') and redis.call('HSETNX', jobs, member, entry.job_id) == 1 then
         if not known then
             redis.call('HSET', tasks, member, entry.command)
             joined = joined + 1
@@ -46,10 +46,10 @@ if joined > 0 then
 end
 if #names > 0 then
     announce(unpack(names))
-    expire_shutdown(id, SHUTDOWN_OPEN)      -- of the keys that the first jobs have begun
+    expire_shutdown(id, SHUTDOWN_OPEN)      -- for keys that this run has created
 end
--- From the head alone, for to look for each member would take time by the length of the list. One that has its job and
--- stands further back goes when it comes to the head.
+-- Members leave `todo` only from its head, for a search takes time in proportion to its length. A member with a job that is
+-- farther back leaves when it comes to the head.
 for _ = 1, passed + #entries do
     local member = redis.call('LINDEX', todo, 0)
     if not member then break end

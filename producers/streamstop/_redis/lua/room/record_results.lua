@@ -1,9 +1,9 @@
 --! include lib/member_result
 --! args member_results(lane shutdown member result outcome ok:flag attention:flag)...
--- Settle members whose jobs ended elsewhere, or which never had one.
+-- Record the results of members whose jobs ended elsewhere, or that never had a job.
 --
 -- member_results  see lib/member_result
--- Returns      1
+-- Returns         1
 for _, member_result in ipairs(member_results) do
     record_member_result(member_result, member_result.lane)
 end

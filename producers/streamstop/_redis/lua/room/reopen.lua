@@ -1,10 +1,10 @@
 --! include lib/shutdown lib/room
 --! args room
--- End the time in which tasks that are registered in a closed room are stopped at once.
+-- Reopen a closed room: tasks that are registered in it are no longer stopped at once.
 --
 -- room
--- Returns  {'done', 1}, or {'done', 0} where its shutdown is still open, and goes on
---          {'pending'}: a batch of the room is to be applied first
+-- Returns  {'done', 1}, or {'done', 0} where its shutdown is still open and goes on
+--          {'pending'}: a batch of the room must be applied first
 if is_pending(room) then return {'pending'} end
 local state = room_key(room, 'state')
 local id = redis.call('HGET', state, 'shutdown')

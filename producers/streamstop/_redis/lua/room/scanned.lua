@@ -1,10 +1,10 @@
 --! include lib/shutdown lib/conclude
 --! args id
--- The registry has been fanned out whole.
+-- Record that the whole registry has been fanned out.
 --
 -- id       of the shutdown
 -- Returns  1
 redis.call('HSET', shutdown_key(id), 'scanned', 1)
 conclude(id)
-tell(id)
+publish_change(id)
 return 1

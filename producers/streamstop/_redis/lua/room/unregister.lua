@@ -4,11 +4,11 @@
 --
 -- room
 -- tasks
--- Returns  {'done', how many were in it}
---          {'pending'}: a batch of the room is to be applied first
+-- Returns  {'done', how many were registered}
+--          {'pending'}: a batch of the room must be applied first
 if is_pending(room) then return {'pending'} end
-local taken = 0
+local removed = 0
 for _, task in ipairs(tasks) do
-    taken = taken + redis.call('HDEL', room_key(room, 'tasks'), task)
+    removed = removed + redis.call('HDEL', room_key(room, 'tasks'), task)
 end
-return {'done', taken}
+return {'done', removed}

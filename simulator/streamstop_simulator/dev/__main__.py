@@ -1,0 +1,77 @@
+"""``python -m streamstop_simulator.dev``: Redis, the simulated vendors, two workers and sample tasks, until Ctrl-C.
+
+The Redis is always its own: a Redis that STREAMSTOP_REDIS_URL names is not touched. Nothing is left behind.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from streamstop import Client, StreamstopError
+from streamstop_simulator import ControlError
+from streamstop_simulator.demo.accounts_file import write_accounts_file
+from streamstop_simulator.demo.broker import own_broker
+from streamstop_simulator.demo.interrupt import Interrupt, Interrupted, interrupts
+from streamstop_simulator.demo.processes import Process, ProcessFailed, simulator, workers
+from streamstop_simulator.dev import sample
+from streamstop_simulator.dev.guide import guide
+
+_WORKERS = 2
+_CHECK_EVERY_S = 0.1
+_EXPECTED = (ProcessFailed, StreamstopError, ControlError, OSError)
+
+
+@click.command()
+@click.option("--fakeredis", is_flag=True, help="Use fakeredis' server, even where there is a redis-server.")
+def main(*, fakeredis: bool) -> None:
+    """Run Redis, the simulated vendors and two workers, with sample tasks, until Ctrl-C or SIGTERM.
+
+    The exit code is 0 after Ctrl-C or SIGTERM, and 1 if a process ended by itself.
+    """
+    for name in [name for name in os.environ if name.startswith("STREAMSTOP_")]:
+        del os.environ[name]  # the settings of another queue
+    with interrupts() as interrupt:
+        try:
+            _run(interrupt, fake=fakeredis)
+        except Interrupted:
+            click.echo("\r\nStopped: the workers, the simulator and Redis.")
+        except _EXPECTED as problem:
+            click.secho(f"\nEverything was stopped. {problem}", fg="red", err=True)
+            sys.exit(1)
+
+
+def _run(interrupt: Interrupt, *, fake: bool) -> None:
+    """Start everything, print the guide, and check the processes until one ends or a signal arrives."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamstop-dev-")))
+        click.echo("Starting Redis, the simulated vendors and two workers …")
+        redis = stack.enter_context(own_broker(folder, interrupt, fake=fake))
+        simulator_process, vendors = stack.enter_context(simulator(folder, interrupt))
+        accounts_file = write_accounts_file(folder, sample.ACCOUNTS, vendors.url)
+        worker_processes = stack.enter_context(
+            workers(_WORKERS, folder, redis_url=redis.url, accounts=accounts_file, interrupt=interrupt)
+        )
+        with Client(redis.url) as client:
+            sample.create(vendors, client)
+        click.echo(
+            "\n" + guide(redis_url=redis.url, simulator_url=vendors.url, accounts_file=accounts_file, logs=folder)
+        )
+        running = [process for process in (redis.process, simulator_process, *worker_processes) if process]
+        _check_until_interrupted(running, interrupt)
+
+
+def _check_until_interrupted(running: list[Process], interrupt: Interrupt) -> None:
+    while True:
+        interrupt.check()
+        for process in running:
+            process.check()
+        time.sleep(_CHECK_EVERY_S)
+
+
+if __name__ == "__main__":
+    main()

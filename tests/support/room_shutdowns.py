@@ -1,0 +1,128 @@
+"""Rooms of many stream tasks in a world: how tests start them, stop them and check the counts."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from streamstop import Command, Outcome, Progress, Result, Shutdown
+from streamstop.operations import StopLiveMPUTask, StopMPUTask, StopStreamIngest
+from streamstop_simulator import Call, TaskState
+from tests.support.polling import eventually
+from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World
+
+TIMEOUT = 60
+SECRET = "of-callbacks"
+PACED = 100
+LIMITS = {
+    "live.StopLiveMPUTask": 500.0,
+    "live.StopMPUTask": float(PACED),
+    "trtc.StopStreamIngest": 500.0,
+    "trtc.DescribeStreamIngest": 500.0,
+}
+ENVIRON = {
+    # A killed worker's calls are made again after the call's time and five seconds.
+    "STREAMSTOP_CALL_TIMEOUT": "2",
+    "STREAMSTOP_VERIFY_TIMEOUT": "2",
+    "STREAMSTOP_CALLBACK_SECRET": SECRET,
+}
+#: The id of a stream task at the simulator.
+TaskId = str
+
+
+def ingest_stops(room: str, size: int) -> list[Command]:
+    """Return the stops of a room's tasks, in two lanes at two vendors."""
+    return [
+        Command(operation=StopStreamIngest(sdk_app_id=1, task_id=f"{room}-{n}"), account=TENCENT)
+        if n % 2
+        else Command(operation=StopLiveMPUTask(app_id="a", task_id=f"{room}-{n}"), account=OTHER_ALIYUN)
+        for n in range(size)
+    ]
+
+
+def paced_stops(room: str, size: int) -> list[Command]:
+    """Return the stops of a room's tasks, all in the lane with the low limit."""
+    return [Command(operation=StopMPUTask(app_id="a", task_id=f"{room}-{n}"), account=ALIYUN) for n in range(size)]
+
+
+def start_tasks(world: World, commands: Sequence[Command], **how: Any) -> list[Command]:
+    for account in {command.account for command in commands}:
+        world.simulator.start_tasks(account, [c.operation for c in commands if c.account == account], **how)
+    return list(commands)
+
+
+def running_tasks(world: World, room: str) -> list[TaskId]:
+    ids = [str(task.params["TaskId"]) for task in world.simulator.tasks(state=TaskState.RUNNING)]
+    return [task_id for task_id in ids if task_id.startswith(f"{room}-")]
+
+
+def await_exact_counts(shutdown: Shutdown, size: int, timeout: float = TIMEOUT) -> Progress:
+    """Wait for the end, and check that all counts agree."""
+    progress = shutdown.wait(timeout)
+    outcomes = list(shutdown.outcomes())
+    assert progress.total == progress.ended == size == len(outcomes)
+    assert Counter(outcome.result for outcome in outcomes) == dict(progress.results)
+    assert len({outcome.job_id for outcome in outcomes}) == size
+    assert sum(lane.total for lane in progress.lanes) == sum(lane.ended for lane in progress.lanes) == size
+    return progress
+
+
+def jobs_of(world: World, shutdown: Shutdown) -> int:
+    return int(world.redis.hlen(f"streamstop.shutdown.{shutdown.id}:jobs"))
+
+
+def start_producer(world: World, script: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Start a producer in a process of its own; it waits for :func:`release_producers`."""
+    prelude = """
+import sys
+from streamstop import Client, Command
+from streamstop.operations import StopStreamIngest
+from streamstop_simulator import SimulatorClient
+client, simulator = Client(sys.argv[1]), SimulatorClient(sys.argv[2])
+client.accounts()
+client._backend.connections.redis.blpop(["test.go"], 60)
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", prelude + script, world.server.url, world.simulator.url, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"STREAMSTOP_REDIS_TIMEOUT": "60"},
+    )
+
+
+def release_producers(world: World, producers: int) -> None:
+    """Release all producers at once, as soon as each of them waits."""
+
+    def waiting() -> int:
+        clients: Any = world.redis.client_list()
+        return sum(client["cmd"] == "blpop" for client in clients)
+
+    eventually(lambda: waiting() == producers, "every producer ready")
+    world.redis.rpush("test.go", *range(producers))
+
+
+def output_of(producer: "subprocess.Popen[str]") -> list[str]:
+    output, _ = producer.communicate(timeout=TIMEOUT)
+    assert producer.returncode == 0
+    return output.split()
+
+
+def paced_calls(world: World) -> list[Call]:
+    return world.simulator.calls(ALIYUN, "live.StopMPUTask")
+
+
+def place_of_last(made: Sequence[Call], room: str) -> int:
+    return max(place for place, call in enumerate(made, 1) if str(call.params["TaskId"]).startswith(f"{room}-"))
+
+
+def outcome_with(shutdown: Shutdown, result: Result) -> Outcome:
+    (outcome,) = (outcome for outcome in shutdown.outcomes() if outcome.result is result)
+    return outcome
+
+
+def other_keys_without_ttl(world: World) -> set[str]:
+    """Return the keys without a time to live, beside Celery's own and dead letters."""
+    keys = [key.decode() for key in world.redis.scan_iter("*") if world.redis.ttl(key) == -1]
+    return {key for key in keys if not key.startswith(("_kombu", "streamstop.dead"))}
