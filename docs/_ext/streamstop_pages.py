@@ -86,7 +86,7 @@ def _row(cls: type[Operation]) -> str:
     )
     twin = f"`{spec.status_twin}`" if spec.status_twin else ("" if spec.kind.value == "status" else "none")
     return (
-        f"| [`{spec.id}`]({spec.source}) {{py:class}}`~streamstop.operations.{cls.__name__}` | {spec.kind.value} "
+        f"| [`{spec.id}`]({spec.source}) [`{cls.__name__}`](#streamstop.operations.{cls.__name__}) | {spec.kind.value} "
         f"| {spec.limit:.4g} | {parameters} | {twin} |"
     )
 

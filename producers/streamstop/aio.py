@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from streamstop._core.commands import Command
+from streamstop._core.durations import wait_duration
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
@@ -23,7 +24,7 @@ from streamstop._core.progress import Progress, RoomView, ShutdownStatus
 from streamstop.client import Client
 from streamstop.dead_letters import DeadLetters
 from streamstop.errors import OutcomeTimeout, QueueUnavailable
-from streamstop.jobs import Job, duration
+from streamstop.jobs import Job
 from streamstop.operations import Operation
 from streamstop.outcomes import Deferral, Outcome
 from streamstop.shutdowns import Shutdown
@@ -148,7 +149,7 @@ class AsyncClient:
     Arguments as :class:`~streamstop.client.Client`.
     """
 
-    def __init__(self, url: str | None = None, *, timeout: timedelta | None = None) -> None:
+    def __init__(self, url: str | None = None, *, timeout: float | timedelta | None = None) -> None:
         self.client = Client(url, timeout=timeout)
         # Waits have threads of their own, so that enqueueing never queues behind them.
         self._calls = ThreadPoolExecutor(max_workers=8, thread_name_prefix="streamstop")
@@ -168,7 +169,7 @@ class AsyncClient:
         self._waits.shutdown(wait=False, cancel_futures=True)
 
     async def enqueue(
-        self, operation: Operation, *, account: str, priority: int = 0, expires_in: timedelta | None = None
+        self, operation: Operation, *, account: str, priority: int = 0, expires_in: float | timedelta | None = None
     ) -> AsyncJob:
         """See :meth:`streamstop.client.Client.enqueue`."""
         call = partial(self.client.enqueue, operation, account=account, priority=priority, expires_in=expires_in)
@@ -181,7 +182,7 @@ class AsyncClient:
 
     def _turns(self, timeout: float | timedelta | None) -> Iterator[float | timedelta | None]:
         """Yield the timeouts of the turns that a wait is made of, so that a cancelled one soon leaves its thread."""
-        limit = duration(timeout)
+        limit = wait_duration(timeout)
         until = math.inf if limit is None else time.monotonic() + limit.total_seconds()
         while True:
             yield max(0.0, min(_TURN_S, until - time.monotonic()))

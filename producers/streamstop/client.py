@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from streamstop._core.backend import Backend
 from streamstop._core.commands import Command
+from streamstop._core.durations import positive_duration, wait_duration
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.membership import check_callback, check_room
@@ -17,12 +18,15 @@ from streamstop._core.progress import RoomView
 from streamstop._redis.accounts import check_vendor
 from streamstop._redis.backend import RedisBackend
 from streamstop.dead_letters import DeadLetters
-from streamstop.errors import InvalidCommand
-from streamstop.jobs import Job, duration
+from streamstop.errors import InvalidCommand, InvalidSettings
+from streamstop.jobs import Job
 from streamstop.operations import Kind, Operation
 from streamstop.outcomes import Outcome
 from streamstop.settings import RedisSettings, RoomSettings
 from streamstop.shutdowns import Shutdown
+
+#: The longest that one call may wait for Redis.
+LONGEST_TIMEOUT = timedelta(days=1)
 
 
 class Client:
@@ -35,14 +39,16 @@ class Client:
         outcome = job.outcome(timeout=30)
 
     Make one and keep it: it is safe to share between threads, and usable after a fork. Nothing is connected before
-    the first use. `url` and `timeout` (how long to wait for Redis) go before the settings from the environment.
+    the first use. `url` and `timeout` (how long to wait for Redis, in seconds or a timedelta) go
+    before the settings from the environment.
 
     Methods raise :class:`~streamstop.errors.InvalidCommand` for bad input, before anything is sent, and
     :class:`~streamstop.errors.QueueUnavailable` where Redis does not answer.
     """
 
-    def __init__(self, url: str | None = None, *, timeout: timedelta | None = None) -> None:
-        settings = RedisSettings.from_environ(url=url, timeout=timeout)
+    def __init__(self, url: str | None = None, *, timeout: float | timedelta | None = None) -> None:
+        limit = None if timeout is None else positive_duration(timeout, "timeout", LONGEST_TIMEOUT, InvalidSettings)
+        settings = RedisSettings.from_environ(url=url, timeout=limit)
         self._backend: Backend = RedisBackend(settings, RoomSettings.from_environ())
 
     def __repr__(self) -> str:
@@ -69,12 +75,12 @@ class Client:
         self._backend.close()
 
     def enqueue(
-        self, operation: Operation, *, account: str, priority: int = 0, expires_in: timedelta | None = None
+        self, operation: Operation, *, account: str, priority: int = 0, expires_in: float | timedelta | None = None
     ) -> Job:
         """Put one operation into its lane, and return its job at once.
 
-        A command is never sent after `expires_in`: a vendor lets callers use a task id again, so a very late stop
-        can hit a successor. `priority` (0 first, to 9) orders jobs within the lane.
+        A command is never sent after `expires_in` (seconds, or a timedelta): a vendor lets callers use a task id
+        again, so a very late stop can hit a successor. `priority` (0 first, to 9) orders jobs within the lane.
         """
         command = Command(operation=operation, account=account, priority=priority, expires_in=expires_in)
         return self.enqueue_many([command])[0]
@@ -103,7 +109,7 @@ class Client:
     def outcomes(self, jobs: Sequence[Job], timeout: float | timedelta | None = None) -> Iterator[Outcome]:
         """Yield the outcomes of `jobs` as they end, until all have or `timeout` (seconds) is over."""
         with self._backend.following("the jobs go on; ask for their outcomes again"):
-            yield from self._backend.outcomes([job.id for job in jobs], duration(timeout))
+            yield from self._backend.outcomes([job.id for job in jobs], wait_duration(timeout))
 
     def register(self, room: str, operation: Operation, *, account: str) -> Shutdown | None:
         """Note that a stream task runs in `room`: `operation` is the stop that will end it. Idempotent.

@@ -1,10 +1,10 @@
 """Job: a command in the queue, as its producer holds it."""
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from streamstop._core.backend import Backend
+from streamstop._core.durations import wait_duration
 from streamstop._core.lane import Lane
 from streamstop.errors import NotCancellable, OutcomeTimeout
 from streamstop.outcomes import Deferral, Outcome, Result
@@ -33,7 +33,7 @@ class Job:
         :class:`~streamstop.errors.QueueUnavailable`. How a job ended is never an exception: see ``outcome.result``.
         """
         with self._backend.following("the job goes on; ask for its outcome again"):
-            for outcome in self._backend.outcomes([self.id], duration(timeout)):
+            for outcome in self._backend.outcomes([self.id], wait_duration(timeout)):
                 return outcome
         raise OutcomeTimeout(f"job {self.id} is still open")
 
@@ -67,10 +67,3 @@ class Job:
             reason = "was already claimed by a worker" if answer == "claimed" else "has ended"
             raise NotCancellable(f"job {self.id} {reason}")
         return outcome
-
-
-def duration(timeout: float | timedelta | None) -> timedelta | None:
-    """Return a timeout in seconds, or a duration, as a duration; infinity waits for ever."""
-    if timeout == math.inf:
-        return None
-    return timedelta(seconds=timeout) if isinstance(timeout, int | float) else timeout

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from streamstop._core.backend import Backend
+from streamstop._core.durations import wait_duration
 from streamstop._core.progress import Progress, ShutdownStatus
 from streamstop.errors import OutcomeTimeout, UnknownShutdown
-from streamstop.jobs import duration
 from streamstop.outcomes import Outcome
 
 
@@ -46,7 +46,7 @@ class Shutdown:
         `timeout` is in seconds; None watches to the end. One subscribed connection a watcher, however many tasks.
         """
         with self._backend.following("the shutdown goes on; watch it again"):
-            for _ in self._backend.changes(self.id, duration(timeout)):
+            for _ in self._backend.changes(self.id, wait_duration(timeout)):
                 progress = self.progress()
                 yield progress
                 if progress.status is not ShutdownStatus.OPEN:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from streamstop.operations import StopMPUTask
 from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.documentation import PAGES, ROOT, Step, program, snippets, steps
@@ -22,7 +23,7 @@ ACCOUNTS = (
     Account("trtc-sg", "tencent", "documentation-id", "documentation-secret-2", region="ap-singapore"),
 )
 #: The rooms that several pages name.
-ROOMS = ("room-42", "room-43", "room-44")
+ROOMS = ("room-1", "room-42", "room-43", "room-44")
 #: Where the pages say that the simulator listens.
 SIMULATOR = "127.0.0.1:8099"
 #: Between the outputs of two commands, with the first one's exit code.
@@ -57,6 +58,8 @@ def documented_world(documentation_world: World) -> World:
     documentation_world.simulator.settings(auto_start=True)
     for room in ROOMS:
         documentation_world.client.reopen_room(room)
+    in_a_room = StopMPUTask(app_id="dev", task_id="in-a-room")  # `make dev` has more of them
+    documentation_world.client.register("room-1", in_a_room, account="demo-aliyun-1")
     return documentation_world
 
 

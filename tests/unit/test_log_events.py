@@ -12,10 +12,10 @@ ROOT = Path(__file__).parents[2]
 CODE = ROOT / "worker/streamstop_worker"
 PAGE = ROOT / "docs/reference/log-lines.md"
 LEVELS = {"info", "warning", "error", "critical", "exception"}
-#: Events that the code computes, by the text of the expression in the call. The page has a section on good results.
+#: Events that the code computes, by the text of the expression in the call.
 COMPUTED = {
-    "outcome.result.value": {result.value for result in Result if result.needs_person},
-    "member_result.result": {result.value for result in Result if result.needs_person},
+    "outcome.result.value": {result.value for result in Result},
+    "member_result.result": {result.value for result in Result},
     "unreachable": set[str](),  # log_error's argument: collected where it is called
     "event": set[str](),  # redis_check: collected where its problems are yielded
 }

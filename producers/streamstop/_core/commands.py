@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from streamstop import operations
 from streamstop._core import constants
+from streamstop._core.durations import positive_duration
 from streamstop._core.lane import Lane
 from streamstop.errors import InvalidCommand, NewerMessage, quoted
 from streamstop.operations import Operation
@@ -40,9 +41,11 @@ def check_account(name: object) -> str:
     return name
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, init=False)
 class Command:
     """What a producer enqueues: ``Command(operation=StopMPUTask(…), account="live-cn")``.
+
+    `expires_in` is in seconds, or a timedelta; the attribute is a timedelta.
 
     Raises :class:`~streamstop.errors.InvalidCommand` when a field is wrong.
     """
@@ -54,25 +57,23 @@ class Command:
     #: How long after the enqueueing the command may still be sent; None: for ever.
     expires_in: timedelta | None = None
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.operation, Operation):
+    def __init__(
+        self, *, operation: Operation, account: str, priority: int = 0, expires_in: float | timedelta | None = None
+    ) -> None:
+        if not isinstance(operation, Operation):
             raise InvalidCommand(
-                f"operation must be an object such as StopMPUTask(…), not {type(self.operation).__name__}",
+                f"operation must be an object such as StopMPUTask(…), not {type(operation).__name__}",
                 field="operation",
             )
-        check_account(self.account)
-        if isinstance(self.priority, bool) or not isinstance(self.priority, int) or not 0 <= self.priority <= 9:
+        check_account(account)
+        if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
             raise InvalidCommand(
-                f"priority must be a whole number from 0 (first) to 9, not {self.priority!r}", field="priority"
+                f"priority must be a whole number from 0 (first) to 9, not {priority!r}", field="priority"
             )
-        if self.expires_in is not None and (
-            not isinstance(self.expires_in, timedelta) or not timedelta(0) < self.expires_in <= LONGEST_EXPIRY
-        ):
-            raise InvalidCommand(
-                f"expires_in must be a positive timedelta of at most {LONGEST_EXPIRY.days} days, "
-                f"not {self.expires_in!r}",
-                field="expires_in",
-            )
+        expiry = None if expires_in is None else positive_duration(expires_in, "expires_in", LONGEST_EXPIRY)
+        fields = {"operation": operation, "account": account, "priority": priority, "expires_in": expiry}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)  # as a frozen dataclass' own __init__ does
 
     @property
     def lane(self) -> Lane:

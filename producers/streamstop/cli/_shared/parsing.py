@@ -15,7 +15,8 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from streamstop import operations
-from streamstop._core.commands import Command
+from streamstop._core.commands import LONGEST_EXPIRY, Command
+from streamstop._core.durations import positive_duration
 from streamstop.cli._shared.output import printable
 from streamstop.errors import InvalidCommand
 from streamstop.operations import AnyRegion, Kind, Operation
@@ -92,7 +93,9 @@ def parse_line(line: bytes, kind: Kind, defaults: Defaults, keys: Sequence[str] 
         operations.parse(declaration.spec.id, params, any_region=defaults.any_region),
         data.get("account", defaults.account),
         data.get("priority", defaults.priority),
-        _parse_seconds(data["expires_in"]) if "expires_in" in data else defaults.expires_in,
+        positive_duration(data["expires_in"], "expires_in", LONGEST_EXPIRY)
+        if "expires_in" in data
+        else defaults.expires_in,
     )
 
 
@@ -158,12 +161,3 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _reject_constant(name: str) -> NoReturn:
     raise InvalidCommand(f"not JSON: JSON has no {name}")
-
-
-def _parse_seconds(value: object) -> timedelta:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return timedelta(seconds=value)
-        except OverflowError:
-            pass
-    raise InvalidCommand(f"expires_in must be a positive number of seconds, not {value!r}", field="expires_in")

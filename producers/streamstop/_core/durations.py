@@ -1,0 +1,48 @@
+"""Durations, as callers give them: a number of seconds, or a timedelta."""
+
+from datetime import timedelta
+
+from streamstop.errors import InvalidCommand, InvalidSettings, quoted
+
+
+def positive_duration(
+    value: object, name: str, longest: timedelta, error: type[InvalidCommand | InvalidSettings] = InvalidCommand
+) -> timedelta:
+    """Return `value`, the argument `name`, as a timedelta; raise `error` unless it is positive and not too long."""
+    duration = _as_timedelta(value)
+    if duration is None or not timedelta(0) < duration <= longest:
+        message = (
+            f"{name} must be a positive number of seconds or timedelta of at most {longest.days} days, "
+            f"not {quoted(value)}"
+        )
+        raise InvalidCommand(message, field=name) if error is InvalidCommand else error(message)
+    return duration
+
+
+def wait_duration(timeout: object) -> timedelta | None:
+    """Return the `timeout` of a wait as a timedelta, which is over at once if negative; None waits for ever.
+
+    Raises :class:`~streamstop.errors.InvalidCommand`. A number beyond any timedelta, such as infinity, waits for ever.
+    """
+    if timeout is None:
+        return None
+    duration = _as_timedelta(timeout)
+    if duration is not None:
+        return duration
+    if isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0:
+        return None
+    raise InvalidCommand(
+        f"timeout must be a number of seconds, a timedelta or None, not {quoted(timeout)}", field="timeout"
+    )
+
+
+def _as_timedelta(value: object) -> timedelta | None:
+    """Return `value` as a timedelta; None where it is neither that nor a number of seconds that one can hold."""
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return timedelta(seconds=value)
+    except (ValueError, OverflowError):  # not a number; infinite
+        return None
