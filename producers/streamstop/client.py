@@ -1,7 +1,7 @@
-"""Client: what a backend service holds. It validates, routes and publishes; it never calls a vendor.
+"""Client: the API of a backend service. It validates and enqueues commands; it never calls a vendor.
 
-The way of a command: :meth:`Client.enqueue` puts an ordinary Celery message into the command's lane queue and wakes
-a worker, which takes it from there.
+:meth:`Client.enqueue` puts an ordinary Celery message into the command's lane and wakes a worker, which takes it from
+there.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,12 +38,11 @@ class Client:
         job = client.enqueue(StopLivePullToPush(region="cn-shanghai", task_id="…"), account="live-cn")
         outcome = job.outcome(timeout=30)
 
-    Make one and keep it: it is safe to share between threads, and usable after a fork. Nothing is connected before
-    the first use. `url` and `timeout` (how long to wait for Redis, in seconds or a timedelta) go
-    before the settings from the environment.
+    Create one client and keep it: threads can share it, and it works after a fork. It connects at its first use. `url`
+    and `timeout` (how long to wait for Redis, in seconds or a timedelta) override the settings from the environment.
 
-    Methods raise :class:`~streamstop.errors.InvalidCommand` for bad input, before anything is sent, and
-    :class:`~streamstop.errors.QueueUnavailable` where Redis does not answer.
+    Methods raise :class:`~streamstop.errors.InvalidCommand` for invalid input, before anything is sent, and
+    :class:`~streamstop.errors.QueueUnavailable` if Redis does not answer.
     """
 
     def __init__(self, url: str | None = None, *, timeout: float | timedelta | None = None) -> None:
@@ -67,11 +66,11 @@ class Client:
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """What ended so that a person must look."""
+        """The jobs whose end needs a person's attention."""
         return DeadLetters(self._backend)
 
     def close(self) -> None:
-        """Close the connections; the client can be used again."""
+        """Close the connections. The client can be used again."""
         self._backend.close()
 
     def enqueue(
@@ -79,8 +78,8 @@ class Client:
     ) -> Job:
         """Put one operation into its lane, and return its job at once.
 
-        A command is never sent after `expires_in` (seconds, or a timedelta): a vendor lets callers use a task id
-        again, so a very late stop can hit a successor. `priority` (0 first, to 9) orders jobs within the lane.
+        A command is never sent after `expires_in` (seconds, or a timedelta). Vendors let callers reuse a task id, so a
+        very late stop can hit a later task. `priority` (0 first, to 9) orders jobs within the lane.
         """
         command = Command(operation=operation, account=account, priority=priority, expires_in=expires_in)
         return self.enqueue_many([command])[0]
@@ -88,8 +87,8 @@ class Client:
     def enqueue_many(self, commands: Iterable[Command]) -> list[Job]:
         """Put commands into their lanes, all of them or none; return their jobs in the same order.
 
-        Everything is checked before anything is sent. Up to 500 go in one round trip. More go in pieces that hold
-        Redis for a few milliseconds each, and are accepted by one small step after the last.
+        All commands are checked before any is sent. Up to 500 are sent in one round trip. More are sent in pieces that
+        block Redis for a few milliseconds each, and one small step after the last accepts all of them.
         """
         commands = checked_commands(commands)
         if not commands:
@@ -103,24 +102,24 @@ class Client:
         return jobs
 
     def job(self, job_id: str) -> Job:
-        """Return the job with this id; whether it exists shows when it is asked for."""
+        """Return the job with this id, without checking that it exists."""
         return Job(job_id, self._backend)
 
     def outcomes(self, jobs: Sequence[Job], timeout: float | timedelta | None = None) -> Iterator[Outcome]:
-        """Yield the outcomes of `jobs` as they end, until all have or `timeout` (seconds) is over."""
+        """Yield the outcomes of `jobs` as they end, until all have ended or `timeout` (seconds) is over."""
         with self._backend.following("the jobs go on; ask for their outcomes again"):
             yield from self._backend.outcomes([job.id for job in jobs], wait_duration(timeout))
 
     def register(self, room: str, operation: Operation, *, account: str) -> Shutdown | None:
-        """Note that a stream task runs in `room`: `operation` is the stop that will end it. Idempotent.
+        """Register a stream task that runs in `room`; `operation` is the stop that ends it. Idempotent.
 
-        In a room that is closing, or closed within the last ten minutes, the task is stopped at once as part of the
-        shutdown, which is returned; in an open room, None is.
+        In a room that is closing, or that closed within the last ten minutes, the task is stopped at once as part of
+        the shutdown, and the shutdown is returned. In an open room, None is returned.
         """
         return self.register_many(room, [Command(operation=operation, account=account)])
 
     def register_many(self, room: str, commands: Iterable[Command]) -> Shutdown | None:
-        """Note many stream tasks in one round trip; see :meth:`register`."""
+        """Register many stream tasks in one round trip; see :meth:`register`."""
         commands = checked_stops(room, commands)
         if not commands:
             return None
@@ -131,13 +130,13 @@ class Client:
         return None if joined is None else self.shutdown(joined)
 
     def unregister(self, room: str, operation: Operation, *, account: str) -> bool:
-        """Take a stream task out of `room`, as when it has ended by itself; return whether it was registered."""
+        """Remove a stream task from `room`, such as one that has ended by itself; return whether it was registered."""
         commands = checked_stops(room, [Command(operation=operation, account=account)])
         with self._backend.reaching("the task may or may not be registered still; unregister it again"):
             return self._backend.unregister(room, commands) > 0
 
     def room(self, room: str) -> RoomView:
-        """Return what is registered in `room`, and the id of its open or latest shutdown."""
+        """Return the registered stream tasks of `room`, and the id of its open or latest shutdown."""
         check_room(room)
         with self._backend.reaching("the room could not be looked up"):
             return self._backend.room(room)
@@ -150,59 +149,60 @@ class Client:
         verify: bool = False,
         callback: str | Mapping[str, Any] | None = None,
     ) -> Shutdown:
-        """Stop everything that is registered in `room` together with `commands`; return the shutdown at once.
+        """Stop all stream tasks that are registered in `room`, and `commands`; return the shutdown at once.
 
-        While a shutdown of the room is open, that one is returned with the `verify` and `callback` that it was opened
-        with, and `commands` join it. `commands` are accepted
-        whole or not at all. With `verify`, each stop is followed until the vendor itself says that the task is over.
-        `callback` is told when the shutdown has ended: a Celery signature of the service's own, or an ``https://`` URL
-        that gets a signed POST (see :mod:`streamstop.callbacks`).
+        If the room has an open shutdown, it is returned, `commands` join it, and it keeps its own `verify` and
+        `callback`. All `commands` are accepted, or none. With `verify`, each stop is followed until the vendor reports
+        that the task is over. `callback` is called when the shutdown has ended: it is a Celery signature of the
+        service's own, or an ``https://`` URL that receives a signed POST (see :mod:`streamstop.callbacks`).
         """
         commands = checked_stops(room, commands)
-        told = check_callback(callback)
+        checked_callback = check_callback(callback)
         perhaps, again = "the room may or may not be closing", "stop it again"
         with self._backend.reaching(f"{perhaps}; {again}", commands=len(commands)):
             now = self._check_accounts(commands) if commands else datetime.now(UTC)
-            shutdown = self._backend.stop_room(room, commands, now=now, verify=verify, callback=told, again=again)
+            shutdown = self._backend.stop_room(
+                room, commands, now=now, verify=verify, callback=checked_callback, again=again
+            )
         return self.shutdown(shutdown)
 
     def reopen_room(self, room: str) -> bool:
-        """End the time in which a closed room stops what is registered in it.
+        """Let a closed room be used again at once: it no longer stops stream tasks that are registered.
 
-        Return False where its shutdown is still open, and goes on.
+        Return False if its shutdown is still open. That shutdown goes on.
         """
         check_room(room)
         with self._backend.reaching("the room may or may not be open again; reopen it again"):
             return self._backend.reopen_room(room)
 
     def shutdown(self, shutdown_id: str) -> Shutdown:
-        """Return the shutdown with this id; whether it exists shows when it is asked for."""
+        """Return the shutdown with this id, without checking that it exists."""
         return Shutdown(shutdown_id, self._backend)
 
     def accounts(self) -> Mapping[str, str]:
-        """Return the accounts that running workers have: names to vendors; empty where no worker runs."""
+        """Return the accounts of running workers: names to vendors; empty if no worker runs."""
         with self._backend.reaching("the accounts could not be looked up"):
             return self._backend.accounts()
 
     def lanes(self, lanes: Iterable[Lane] | None = None) -> list[LaneView]:
-        """Return what `lanes` hold now; None: what every lane holds that has a job, sorted by account and operation.
+        """Return the views of `lanes`; None: of every lane that holds a job, sorted by account and operation.
 
-        Among these are the lanes of shutdowns' own steps, whose accounts begin with an underscore. To list them all,
-        a Redis user must be allowed to read the workers' schedule; one who may only enqueue is not.
+        The lanes of the steps of shutdowns are among them; their accounts begin with an underscore. Without `lanes`,
+        the Redis user must be allowed to read the workers' schedule. A user that may only enqueue is not.
         """
         with self._backend.reaching("the lanes could not be looked at"):
             return self._backend.lanes(None if lanes is None else list(lanes))
 
     def _check_accounts(self, commands: Sequence[Command]) -> datetime:
-        """Refuse accounts that no running worker has; return the moment that expiries count from."""
-        # In the order of the commands, so that the first wrong one is the one that is named.
+        """Refuse accounts that no running worker has; return the moment from which expiries count."""
+        # In the order of the commands, so that the error names the first wrong account.
         for account, vendor in dict.fromkeys((c.account, c.operation.spec.product.vendor.name) for c in commands):
             check_vendor(account, self._backend.vendor_of(account), vendor)
         return self._backend.now() if any(command.expires_in for command in commands) else datetime.now(UTC)
 
 
 def checked_commands(commands: Iterable[Command]) -> list[Command]:
-    """Return `commands` as a list; raise :class:`~streamstop.errors.InvalidCommand` where one is something else."""
+    """Return `commands` as a list; raise :class:`~streamstop.errors.InvalidCommand` if one is not a command."""
     commands = list(commands)
     for number, command in enumerate(commands, start=1):
         if not isinstance(command, Command):
@@ -211,7 +211,7 @@ def checked_commands(commands: Iterable[Command]) -> list[Command]:
 
 
 def checked_stops(room: str, commands: Iterable[Command]) -> list[Command]:
-    """Return `commands` as a list, once the room's name and they are found fit to stop what runs in it.
+    """Return `commands` as a list, after checking the room's name and that they are stops without an expiry.
 
     Raises :class:`~streamstop.errors.InvalidCommand`.
     """
@@ -220,11 +220,12 @@ def checked_stops(room: str, commands: Iterable[Command]) -> list[Command]:
     for number, command in enumerate(commands, start=1):
         if command.operation.spec.kind is not Kind.STOP:
             raise InvalidCommand(
-                f"command {number}: {command.operation.spec.id} is no stop, and a room holds stops", field="operation"
+                f"command {number}: {command.operation.spec.id} is not a stop, and a room takes only stops",
+                field="operation",
             )
         if command.expires_in is not None:
             raise InvalidCommand(
-                f"command {number}: expires_in cannot be given in a room, which says itself when it is over",
+                f"command {number}: expires_in cannot be set in a room: its stops run when the room is stopped",
                 field="expires_in",
             )
     return commands

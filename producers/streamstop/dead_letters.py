@@ -1,4 +1,4 @@
-"""Dead letters, as the people on call hold them."""
+"""Dead letters: the handle for the people on call."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ _ALL = Matching()
 
 
 class DeadLetters:
-    """What ended ``refused``, ``not_found``, ``gave_up``, ``expired`` or ``not_verified``, and what nobody could read.
+    """Jobs that ended ``refused``, ``not_found``, ``gave_up``, ``expired`` or ``not_verified``; unreadable messages.
 
     ::
 
@@ -18,8 +18,8 @@ class DeadLetters:
         for letter in dead.letters(Matching(account="live-cn", code="Forbidden.RAM")):
             dead.requeue(letter.id)
 
-    A letter is kept until it is requeued or dropped; of more than 100,000 the oldest go. Every method raises
-    :class:`~streamstop.errors.QueueUnavailable` where Redis does not answer.
+    A letter is kept until it is requeued or dropped. Beyond 100,000 letters, the oldest are deleted. Every method
+    raises :class:`~streamstop.errors.QueueUnavailable` if Redis does not answer.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -31,26 +31,26 @@ class DeadLetters:
             return self._backend.dead.count()
 
     def letters(self, matching: Matching = _ALL) -> Iterator[DeadLetter]:
-        """Yield the letters that fit, oldest first. They can be requeued and dropped meanwhile."""
+        """Yield the letters that match, oldest first. They can be requeued and dropped meanwhile."""
         with self._backend.following("the dead letters could not be read"):
             yield from self._backend.dead.letters(matching)
 
     def get(self, letter_id: str) -> DeadLetter:
-        """Return one letter; its id is the job's. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
+        """Return one letter; its id is the job's id. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
         with self._backend.reaching("the dead letter could not be read"):
             return self._backend.dead.get(letter_id)
 
     def requeue(self, letter_id: str) -> Job:
-        """Enqueue the command of a letter again, as a new job; the letter is gone then, so that it cannot double.
+        """Enqueue the command of a letter again, as a new job. This deletes the letter, so it cannot happen twice.
 
-        It is sent whatever expiry it had. In its shutdown, if it was part of one, the stream task is open again.
-        Raises :class:`~streamstop.errors.UnknownDeadLetter`, also where somebody else was faster, and
-        :class:`~streamstop.errors.NotRequeueable` where the message holds no command.
+        The job has no expiry. If it was part of a shutdown, its stream task is open there again. Raises
+        :class:`~streamstop.errors.UnknownDeadLetter`, also if another call has requeued or dropped the letter, and
+        :class:`~streamstop.errors.NotRequeueable` if the message holds no command.
         """
         with self._backend.reaching("it may or may not be requeued; requeue it again, it cannot double"):
             return Job(self._backend.dead.requeue(letter_id), self._backend)
 
     def drop(self, letter_id: str) -> None:
-        """Forget a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
+        """Delete a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
         with self._backend.reaching("the dead letter may or may not be dropped; drop it again"):
             self._backend.dead.drop(letter_id)

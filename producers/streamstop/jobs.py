@@ -1,4 +1,4 @@
-"""Job: a command in the queue, as its producer holds it."""
+"""Job: a producer's handle of a command in the queue."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from streamstop.outcomes import Deferral, Outcome, Result
 
 @dataclass(frozen=True)
 class Job:
-    """A command in the queue. Equal by id; safe to keep as its id and ask for again with ``Client.job``."""
+    """A command in the queue. Jobs are equal if their ids are. ``Client.job`` returns a job from its id."""
 
     id: str
     _backend: Backend
@@ -27,10 +27,10 @@ class Job:
         return hash(self.id)
 
     def outcome(self, timeout: float | timedelta | None = None) -> Outcome:
-        """Wait until the job has ended, and return how. `timeout` is in seconds; None waits for ever.
+        """Wait until the job has ended, and return its outcome. `timeout` is in seconds; None waits for ever.
 
-        Raises :class:`~streamstop.errors.OutcomeTimeout` where the job is still open then, and
-        :class:`~streamstop.errors.QueueUnavailable`. How a job ended is never an exception: see ``outcome.result``.
+        Raises :class:`~streamstop.errors.OutcomeTimeout` if the job is still open after `timeout`, and
+        :class:`~streamstop.errors.QueueUnavailable`. A job that failed raises nothing: see ``outcome.result``.
         """
         with self._backend.following("the job goes on; ask for its outcome again"):
             for outcome in self._backend.outcomes([self.id], wait_duration(timeout)):
@@ -38,20 +38,20 @@ class Job:
         raise OutcomeTimeout(f"job {self.id} is still open")
 
     def peek(self) -> Outcome | Deferral | None:
-        """Return the outcome, or why the job is waiting to be called again, or None while there is neither."""
+        """Return the outcome, or why the job waits for another call, or None while there is neither."""
         with self._backend.reaching("the job could not be looked up"):
             return self._backend.record(self.id)
 
     def cancel(self) -> Outcome:
-        """Take the job back, so that the vendor is never called for it; return the outcome ``cancelled``. Idempotent.
+        """Cancel the job, so that the vendor is never called for it; return the outcome ``cancelled``. Idempotent.
 
-        An id that was never enqueued is cancelled too: nobody can tell it from one that waits.
+        An id that was never enqueued is cancelled too, for Redis cannot tell it from the id of a waiting job.
 
-        Raises :class:`~streamstop.errors.NotCancellable` where a worker has claimed it or it has ended.
+        Raises :class:`~streamstop.errors.NotCancellable` if a worker has claimed the job or it has ended.
         """
         lane = Lane.of_job(self.id)
         if lane is None:
-            raise NotCancellable(f"job {self.id} has an id of another producer's, which does not name its lane")
+            raise NotCancellable(f"job {self.id} has an id that another program made: it does not name a lane")
         outcome = Outcome(
             result=Result.CANCELLED,
             job_id=self.id,

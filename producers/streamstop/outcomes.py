@@ -1,4 +1,4 @@
-"""How a job ended: :class:`Outcome`, the one shape in which workers record it and producers read it."""
+"""Outcomes: how a job ended, as workers record it and producers read it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,31 +9,31 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Result(StrEnum):
-    """The closed set of ways in which a job ends."""
+    """All results with which a job can end."""
 
     STOPPED = "stopped"
     """The vendor accepted the stop."""
     ALREADY_STOPPED = "already_stopped"
-    """The stream task had ended before: a success."""
+    """The stream task had ended before. This is a success."""
     STATUS = "status"
-    """The vendor told the status that was asked for."""
+    """The vendor returned the requested status."""
     NOT_FOUND = "not_found"
     """The vendor does not know the stream task."""
     REFUSED = "refused"
-    """The vendor, or the worker, will not do it: credentials, permission, parameters."""
+    """The vendor or the worker refuses it: credentials, permission, parameters."""
     GAVE_UP = "gave_up"
-    """Transient faults, or lost workers, or bugs in streamstop, as often as a job may meet them."""
+    """The job has reached the limit of transient faults, lost deliveries or bugs in streamstop."""
     EXPIRED = "expired"
     """The command's expiry passed before the call; the vendor was not called again."""
     CANCELLED = "cancelled"
-    """A producer took the job back before a worker claimed it."""
+    """A producer cancelled the job before a worker claimed it."""
 
     VERIFIED = "verified"
-    """In a verified shutdown: stopped, and the vendor's status says that it is over."""
+    """In a verified shutdown: stopped, and the vendor's status confirms it."""
     NOT_VERIFIED = "not_verified"
-    """In a verified shutdown: the vendor acknowledged two stops, and the stream task runs on or cannot be asked for."""
+    """In a verified shutdown: the vendor accepted two stops, but its status did not confirm them."""
     UNVERIFIABLE = "unverifiable"
-    """In a verified shutdown: stopped, and the vendor has no operation that tells whether it is."""
+    """In a verified shutdown: stopped, and the vendor has no status operation to confirm it."""
 
     @property
     def ok(self) -> bool:
@@ -42,7 +42,7 @@ class Result(StrEnum):
 
     @property
     def needs_person(self) -> bool:
-        """Whether somebody should look at the reason."""
+        """Whether a person should look at the reason."""
         return self not in _OK and self is not Result.CANCELLED
 
 
@@ -50,15 +50,15 @@ _OK = frozenset({Result.STOPPED, Result.ALREADY_STOPPED, Result.STATUS, Result.V
 
 
 class State(StrEnum):
-    """What a vendor's status value means, in words that all vendors share."""
+    """The meaning of a vendor's status value, in the same words for all vendors."""
 
     WAITING = "waiting"
     RUNNING = "running"
     STOPPED = "stopped"
     ABNORMAL = "abnormal"
-    """Alive, and the vendor keeps trying."""
+    """Still alive: the vendor keeps retrying."""
     UNKNOWN = "unknown"
-    """A value that the vendor's page does not list."""
+    """A value that the vendor's documentation does not list."""
 
 
 class Status(BaseModel):
@@ -69,12 +69,12 @@ class Status(BaseModel):
     #: The value as the vendor sent it.
     raw: int | str | None = None
     state: State
-    #: Whether the stream task has ended, and so bills no longer.
+    #: Whether the stream task has ended, so that the vendor no longer bills it.
     over: bool
 
 
 class Outcome(BaseModel):
-    """How a job ended, and what the vendor said. Times are UTC, by Redis' clock."""
+    """How a job ended, and the vendor's last answer. Times are UTC, by Redis' clock."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -82,14 +82,14 @@ class Outcome(BaseModel):
     job_id: str
     operation: str
     account: str
-    #: The operation's parameters under the vendor's names, where a worker could read them.
+    #: The operation's parameters under the vendor's names; None if no worker could read them.
     params: dict[str, Any] | None = None
-    #: The vendor's own code and message of the last answer; the worker's reason where there was no answer.
+    #: Code and message of the vendor's last answer; without an answer, the worker's reason.
     code: str | None = None
     message: str | None = None
-    #: The vendor's request id of the last answer: what its support asks for.
+    #: The vendor's request id of the last answer. The vendor's support asks for it.
     request_id: str | None = None
-    #: Calls that were judged; a throttled call is none of these.
+    #: Calls that count as attempts. A throttled call does not count.
     attempts: int = 0
     #: Calls that were sent, throttled ones included.
     calls: int = 0
@@ -108,7 +108,7 @@ class Outcome(BaseModel):
 
 @dataclass(frozen=True)
 class Deferral:
-    """Why a job is waiting to be called again, and until when."""
+    """Why a job waits for another call, and until when."""
 
     reason: str
     due: datetime

@@ -1,4 +1,4 @@
-"""Shutdown: one bulk stop of a room, as its producer holds it."""
+"""Shutdown: a producer's handle of one bulk stop of a room."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from streamstop.outcomes import Outcome
 
 @dataclass(frozen=True)
 class Shutdown:
-    """One bulk stop of a room. Safe to keep as its id and ask for again with ``Client.shutdown``.
+    """One bulk stop of a room. Shutdowns are equal if their ids are. ``Client.shutdown`` returns one from its id.
 
-    Every method raises :class:`~streamstop.errors.QueueUnavailable` where Redis does not answer. Where there is no
-    shutdown by this id, or it ended over seven days ago, there are no outcomes and nothing is cancelled, and the other
+    Every method raises :class:`~streamstop.errors.QueueUnavailable` if Redis does not answer. If no shutdown has this
+    id, or it ended over seven days ago, :meth:`outcomes` yields nothing, :meth:`cancel` returns False, and the other
     methods raise :class:`~streamstop.errors.UnknownShutdown`.
     """
 
@@ -33,7 +33,7 @@ class Shutdown:
         return hash(self.id)
 
     def progress(self) -> Progress:
-        """Return how far it is. The cost does not grow with the room."""
+        """Return the progress. The cost does not grow with the room."""
         with self._backend.reaching("the shutdown goes on; ask for its progress again"):
             progress = self._backend.progress(self.id)
         if progress is None:
@@ -41,9 +41,9 @@ class Shutdown:
         return progress
 
     def watch(self, timeout: float | timedelta | None = None) -> Iterator[Progress]:
-        """Yield the progress now and whenever it changes, at most ten times a second; end after the last one.
+        """Yield the progress at once and after each change, at most ten times a second, until the shutdown has ended.
 
-        `timeout` is in seconds; None watches to the end. One subscribed connection a watcher, however many tasks.
+        `timeout` is in seconds; None watches to the end. A watcher uses one subscribed connection.
         """
         with self._backend.following("the shutdown goes on; watch it again"):
             for _ in self._backend.changes(self.id, wait_duration(timeout)):
@@ -53,9 +53,9 @@ class Shutdown:
                     return
 
     def wait(self, timeout: float | timedelta | None = None) -> Progress:
-        """Wait until everything has ended, and return how. `timeout` is in seconds; None waits for ever.
+        """Wait until the shutdown has ended, and return its progress. `timeout` is in seconds; None waits for ever.
 
-        Raises :class:`~streamstop.errors.OutcomeTimeout` where the shutdown is still open then.
+        Raises :class:`~streamstop.errors.OutcomeTimeout` if the shutdown is still open after `timeout`.
         """
         for progress in self.watch(timeout):
             if progress.status is not ShutdownStatus.OPEN:
@@ -63,11 +63,14 @@ class Shutdown:
         raise OutcomeTimeout(f"shutdown {self.id} is still open")
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Yield how every stream task ended that has, read page by page, until seven days after the end."""
+        """Yield the outcomes of the stream tasks that have ended. They can be read until seven days after the end."""
         with self._backend.following("ask for the outcomes again"):
             yield from self._backend.outcomes_of(self.id)
 
     def cancel(self) -> bool:
-        """Take back what no worker has claimed; the registry keeps those tasks. False where it is not open."""
+        """Cancel the jobs that no worker has claimed; return False if the shutdown is not open.
+
+        Their stream tasks stay registered in the room.
+        """
         with self._backend.reaching("the shutdown may or may not be cancelled; cancel it again"):
             return self._backend.cancel_shutdown(self.id)

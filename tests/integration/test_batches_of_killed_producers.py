@@ -229,7 +229,7 @@ def test_a_batch_that_expired_before_it_was_accepted_is_an_error_that_says_that_
 
     rooms = connections_of(driver.client).rooms
     rooms._redis = Expires(port=driver.redis.connection_pool.connection_kwargs["port"])
-    with pytest.raises(QueueUnavailable, match="what was staged is gone: nothing was changed"):
+    with pytest.raises(QueueUnavailable, match="the staged commands are gone: nothing was changed"):
         driver.register(*range(SIZE))
     assert driver.client.room(ROOM).tasks == ()
 

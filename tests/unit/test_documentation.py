@@ -19,6 +19,8 @@ from tests.support.documentation import PAGES, ROOT, Snippet, Step, program, sni
 
 DOCS = ROOT / "docs"
 SOURCES = [path for folder in ("producers", "worker", "simulator") for path in sorted((ROOT / folder).rglob("*.py"))]
+#: What a worker runs.
+WORKER = sorted((ROOT / "worker").rglob("*.py"))
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)")
 
 

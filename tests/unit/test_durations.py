@@ -43,7 +43,9 @@ def test_an_expiry_is_in_seconds_or_a_timedelta(expires_in: float | timedelta) -
 
 @pytest.mark.parametrize("expires_in", [*BAD, 0, -1, math.inf, 1e12, timedelta(0), timedelta(days=3651)])
 def test_another_expiry_is_a_mistake(expires_in: object) -> None:
-    with pytest.raises(InvalidCommand, match=r"^expires_in must be a positive number of seconds or timedelta") as raised:
+    with pytest.raises(
+        InvalidCommand, match=r"^expires_in must be a positive number of seconds or timedelta"
+    ) as raised:
         RecordingClient().enqueue(STOP, account="a", expires_in=expires_in)  # type: ignore[arg-type]
     assert raised.value.field == "expires_in"
 

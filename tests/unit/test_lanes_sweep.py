@@ -101,7 +101,7 @@ def test_the_next_sweep_detects_that_the_clock_was_set_back(redis: Redis, clock:
     other = Schedule(redis)  # of a worker that has just started
     swept = other.sweep(longest_lease=2 * LEASE, period=timedelta(0))
     assert swept is not None
-    assert swept.moved == 1
+    assert swept.rescheduled == 1
     assert (lane.scheduled(), lane.leased()) == (timedelta(0), 2 * LEASE)
 
 

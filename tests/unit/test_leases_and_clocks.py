@@ -64,7 +64,7 @@ def test_a_clock_that_is_set_back_holds_up_no_lane_though_the_worker_that_swept_
     clock.advance(-3600 * SECOND)
     swept = another.sweep(longest_lease=SECOND, period=SECOND)
     assert swept is not None
-    assert swept.moved == 1
+    assert swept.rescheduled == 1
     another.take(1, lease=LEASE_OF_A_CALL, book=BOOK)  # now its next slot is at most a second and an interval ahead
     clock.advance(2 * SECOND)
     assert [job.job_id for job in another.take(1, lease=LEASE_OF_A_CALL, book=BOOK).jobs] == [f"{LANE.name}.b"]

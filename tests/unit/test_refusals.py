@@ -107,6 +107,6 @@ def test_anything_else_is_a_bug_whose_name_quotes_nothing(error: Exception, name
 
 
 def test_a_batch_that_was_lost_before_it_was_accepted_is_no_bug() -> None:
-    made = failure(StagingLost("what was staged is gone"), consequence="a", refused="nothing was enqueued")
+    made = failure(StagingLost("the staged commands are gone"), consequence="a", refused="nothing was enqueued")
     assert isinstance(made, QueueUnavailable)
-    assert str(made) == "what was staged is gone: nothing was enqueued"
+    assert str(made) == "the staged commands are gone: nothing was enqueued"

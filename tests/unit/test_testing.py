@@ -203,7 +203,7 @@ def test_an_open_job_can_be_cancelled_and_an_ended_one_not() -> None:
     client.end(ended)
     with pytest.raises(NotCancellable, match="has ended"):
         ended.cancel()
-    with pytest.raises(NotCancellable, match="another producer's"):
+    with pytest.raises(NotCancellable, match="another program made"):
         client.job("foreign").cancel()
     client.end()
     assert job.outcome() == outcome

@@ -134,13 +134,13 @@ def test_a_verified_shutdown_says_of_each_stop_whether_it_can_be_verified() -> N
         (lambda client: client.stop_room("room", callback="http://service.example"), "callback must be"),
         (
             lambda client: client.register("room", GetMPUTaskStatus(app_id="a", task_id="t"), account="live-cn"),
-            "is no stop",
+            "is not a stop",
         ),
         (
             lambda client: client.stop_room(
                 "room", [Command(operation=stop("a").operation, account="live-cn", expires_in=timedelta(1))]
             ),
-            "expires_in cannot be given",
+            "expires_in cannot be set",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop._redis.deadline import at_most
+from streamstop._redis.deadline import deadline
 from streamstop._redis.errors import ERRORS, failure
 from streamstop._redis.pool import close_redis, open_redis
 from streamstop.errors import InvalidSettings
@@ -43,7 +43,7 @@ def main() -> None:
     except InvalidSettings as error:
         sys.exit(f"streamstop: {error}")
     try:
-        with at_most(settings.timeout):
+        with deadline(settings.timeout):
             healthy = takes_jobs(redis, within)
     except ERRORS as error:
         unknown = "whether the worker takes jobs is not known"

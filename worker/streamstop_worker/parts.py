@@ -20,7 +20,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Take
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.batches import Batches
-from streamstop._redis.deadline import bound
+from streamstop._redis.deadline import install_deadline
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
 from streamstop._redis.schedule import BATCH, Schedule
@@ -69,7 +69,7 @@ class WorkerParts(bootsteps.StartStopStep):
         pool: EventLoopPool = worker.pool
         settings, app = self.settings, worker.app
         step_lease = max(LEASE, settings.lease)
-        self._redis = redis = bound(app.backend.client)
+        self._redis = redis = install_deadline(app.backend.client)
         self.known_accounts = KnownAccounts(redis)
         self.lanes, self.schedule = Lanes(redis), Schedule(redis)
         self.shutdowns = Shutdowns(Rooms(redis, self.lanes), self.lanes, settings.verify_timeout)

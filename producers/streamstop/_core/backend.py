@@ -1,6 +1,7 @@
-"""Backend: what a client and its handles ask of the queue. Redis answers in production, memory in a service's tests.
+"""Backend: the interface of the queue for a client and its handles.
 
-The client above validates and words the consequences of an error; a backend stores, reads and waits.
+In production Redis implements it, in a service's tests a queue in memory. The client validates input and words the
+consequences of errors. A backend stores, reads and waits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ class DeadLetterBackend(Protocol):
         """Return how many letters there are."""
 
     def letters(self, matching: Matching) -> Iterator[DeadLetter]:
-        """Yield the letters that fit, oldest first."""
+        """Yield the letters that match, oldest first."""
 
     def get(self, letter_id: str) -> DeadLetter:
         """Return one letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
@@ -32,11 +33,11 @@ class DeadLetterBackend(Protocol):
         """Enqueue the command of a letter again; return the new job's id."""
 
     def drop(self, letter_id: str) -> None:
-        """Forget a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
+        """Delete a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
 
 
 class Backend(Protocol):
-    """A queue. Its methods are called within :meth:`reaching` or :meth:`following`."""
+    """A queue. Call its methods within :meth:`reaching` or :meth:`following`."""
 
     @property
     def timeout(self) -> timedelta:
@@ -47,58 +48,58 @@ class Backend(Protocol):
         """The dead letters."""
 
     def close(self) -> None:
-        """Close what is open; the next use opens again."""
+        """Close the connections. The next use opens new ones."""
 
     def reaching(self, consequence: str, *, commands: int = 0) -> AbstractContextManager[None]:
-        """Turn errors of the queue into :class:`~streamstop.errors.QueueUnavailable`, within the timeout.
+        """Limit the block to the timeout, and turn errors into :class:`~streamstop.errors.QueueUnavailable`.
 
-        `commands` is how many the call brings: each adds a little time.
+        `commands` is how many commands the call enqueues. Each of them extends the timeout a little.
         """
 
     def following(self, consequence: str) -> AbstractContextManager[None]:
-        """Turn errors of the queue into :class:`~streamstop.errors.QueueUnavailable`, for a call that may wait."""
+        """Turn errors into :class:`~streamstop.errors.QueueUnavailable`, without a limit on the whole block."""
 
     def now(self) -> datetime:
-        """Return the moment by the queue's clock."""
+        """Return the current time by the queue's clock."""
 
     def accounts(self) -> Mapping[str, str]:
         """Return the accounts of running workers: names to vendors."""
 
     def vendor_of(self, account: str) -> str | None:
-        """Return the vendor of `account`, or None where no worker has published any.
+        """Return the vendor of `account`; None if no worker has published any account.
 
-        Raises :class:`~streamstop.errors.UnknownAccount` where workers have published others alone.
+        Raises :class:`~streamstop.errors.UnknownAccount` if workers have published accounts, but not this one.
         """
 
     def lanes(self, lanes: Sequence[Lane] | None) -> list[LaneView]:
-        """Return what `lanes` hold; None: what each lane holds that is not empty."""
+        """Return the views of `lanes`; None: of every lane that holds a job."""
 
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> None:
-        """Put jobs, by their ids, into their lanes: all, or none.
+        """Put jobs into their lanes: all of them, or none. Each is an id and its command.
 
-        `perhaps` is the consequence where the queue does not say whether it has accepted them.
+        `perhaps` is the consequence to report if the queue does not say whether it has accepted them.
         """
 
     def record(self, job_id: str) -> Outcome | Deferral | None:
-        """Return how a job ended, or why it waits to be called again, or None."""
+        """Return a job's outcome, or why it waits for another call, or None."""
 
     def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome]:
-        """Yield how jobs end, as they end, until all have or `timeout` is over."""
+        """Yield the outcomes of jobs as they end, until all have ended or `timeout` is over."""
 
     def cancel(self, lane: Lane, outcome: Outcome) -> str:
-        """Record `outcome` for a job that no worker has claimed: ``cancelled``, or why not: ``claimed``, ``ended``."""
+        """Record `outcome` for a job that no worker has claimed; return ``cancelled``, ``claimed`` or ``ended``."""
 
     def register(self, room: str, commands: Sequence[Command], *, now: datetime, again: str) -> str | None:
-        """Note stream tasks; return the id of the shutdown that they joined, None in an open room.
+        """Register stream tasks; return the id of the shutdown that they joined, None in an open room.
 
-        `again` is what to do where replicas did not confirm in time.
+        `again` tells the caller what to do if replicas do not confirm in time.
         """
 
     def unregister(self, room: str, commands: Sequence[Command]) -> int:
-        """Take stream tasks out of a room; return how many were in."""
+        """Remove stream tasks from a room; return how many were registered."""
 
     def room(self, room: str) -> RoomView:
-        """Return a room as it is now."""
+        """Return the current state of a room."""
 
     def stop_room(
         self,
@@ -113,16 +114,16 @@ class Backend(Protocol):
         """Open the room's shutdown, or join the open one; return its id. `again` as in :meth:`register`."""
 
     def reopen_room(self, room: str) -> bool:
-        """End the time in which registering stops at once; False where the shutdown is open."""
+        """Let the room be used again after its shutdown; return False if the shutdown is still open."""
 
     def progress(self, shutdown: str) -> Progress | None:
-        """Return how far a shutdown is; None where there is none by that id."""
+        """Return the progress of a shutdown; None if no shutdown has this id."""
 
     def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[None]:
-        """Yield now, and whenever a shutdown has changed, until `timeout` is over."""
+        """Yield at once, and after each change of a shutdown, until `timeout` is over."""
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
-        """Yield how the stream tasks of a shutdown ended."""
+        """Yield the outcomes of a shutdown's stream tasks."""
 
     def cancel_shutdown(self, shutdown: str) -> bool:
-        """Take back what no worker has claimed; False where the shutdown is not open."""
+        """Cancel the jobs that no worker has claimed; return False if the shutdown is not open."""

@@ -1,12 +1,12 @@
-"""Command: one operation for one account, and the JSON contract in which it travels.
+"""Command: one operation for one account, and its JSON format in messages.
 
 The contract, version 1, is the only argument of the Celery task ``streamstop.execute``::
 
     {"v": 1, "operation": "live.StopMPUTask", "account": "live-cn", "params": {"AppId": "…", "TaskId": "…"},
      "enqueued_at": 1767225600.123, "expires_at": 1767229200.0}
 
-Times are seconds since the epoch; both are optional, ``expires_at`` by Redis' clock. Unknown keys are ignored, so that
-a newer producer can add one. A command never carries a credential.
+Times are optional, in seconds since the epoch; ``expires_at`` is compared with Redis' clock. Workers ignore unknown
+keys, so a newer producer can add one. A command never contains a credential.
 """
 
 import re
@@ -25,14 +25,14 @@ from streamstop.operations import Operation
 VERSION = 1
 #: The Celery task that executes commands.
 TASK = constants.TASK
-#: The longest expiry: any moment within it is one that Redis' and Lua's numbers hold.
+#: The longest expiry. Redis' and Lua's numbers represent every moment within it.
 LONGEST_EXPIRY = timedelta(days=3650)
 
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 def check_account(name: object) -> str:
-    """Return `name` if it can be an account's; raise :class:`~streamstop.errors.InvalidCommand` if not."""
+    """Return `name` if it is a valid account name; raise :class:`~streamstop.errors.InvalidCommand` if not."""
     if not isinstance(name, str) or not _ACCOUNT.fullmatch(name):
         raise InvalidCommand(
             f"account {quoted(name)} must be 1 to 63 of a-z, 0-9, _ and -, starting with a letter or digit",
@@ -43,7 +43,7 @@ def check_account(name: object) -> str:
 
 @dataclass(frozen=True, init=False)
 class Command:
-    """What a producer enqueues: ``Command(operation=StopMPUTask(…), account="live-cn")``.
+    """A command to enqueue: ``Command(operation=StopMPUTask(…), account="live-cn")``.
 
     `expires_in` is in seconds, or a timedelta; the attribute is a timedelta.
 
@@ -52,9 +52,9 @@ class Command:
 
     operation: Operation
     account: str
-    #: 0 (first) to 9; within a lane only, and in steps of three as Celery's Redis transport has them.
+    #: 0 (first) to 9. It orders jobs within a lane, in steps of three as in Celery's Redis transport.
     priority: int = 0
-    #: How long after the enqueueing the command may still be sent; None: for ever.
+    #: How long after enqueueing the command may still be sent; None: for ever.
     expires_in: timedelta | None = None
 
     def __init__(
@@ -77,11 +77,11 @@ class Command:
 
     @property
     def lane(self) -> Lane:
-        """The lane that the command waits in."""
+        """The lane in which the command waits."""
         return Lane(self.account, self.operation.spec.id)
 
     def to_message(self, *, now: datetime) -> dict[str, Any]:
-        """Return the contract's JSON data; `now` is the moment of the enqueueing."""
+        """Return the command as JSON data; `now` is the moment of enqueueing."""
         message: dict[str, Any] = {
             "v": VERSION,
             "operation": self.operation.spec.id,
@@ -96,7 +96,7 @@ class Command:
 
 @dataclass(frozen=True)
 class ReceivedCommand:
-    """A command as a worker reads it from a message."""
+    """A command that a worker has read from a message."""
 
     operation: Operation
     account: str
@@ -110,12 +110,12 @@ class ReceivedCommand:
 
     @classmethod
     def from_message(cls, message: object) -> Self:
-        """Read the contract's JSON data.
+        """Read a command from JSON data.
 
-        Regions are taken as they are: the producer has judged them, maybe by a newer list.
-        Raises :class:`~streamstop.errors.InvalidCommand`, which names the field:
-        :class:`~streamstop.errors.NewerMessage` or :class:`~streamstop.errors.UnknownOperation` where a newer worker
-        may know more.
+        Any region is accepted: the producer has checked it, possibly with a newer list.
+        Raises :class:`~streamstop.errors.InvalidCommand`, which names the field. It is
+        :class:`~streamstop.errors.NewerMessage` or :class:`~streamstop.errors.UnknownOperation` if a newer worker may
+        be able to read the command.
         """
         if not isinstance(message, Mapping):
             raise InvalidCommand("a command must be a JSON object")

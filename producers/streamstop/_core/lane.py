@@ -1,6 +1,6 @@
-"""Names of lanes, of their keys in Redis, and of jobs.
+"""Lane: its name, its keys in Redis, and the ids of its jobs.
 
-Whoever holds a job's id knows its lane: ``<account>.<product>.<Action>.<unique>``.
+A job's id contains the name of its lane: ``<account>.<product>.<Action>.<unique>``.
 """
 
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from uuid import uuid4
 
 from streamstop._core.constants import LANE, PRIORITY_SEPARATOR, RESULT, WORK
 
-#: The one queue that workers consume; nothing lies in it: a worker takes jobs out of the lanes.
+#: The queue that workers consume. It is always empty: a worker takes its jobs from the lanes.
 QUEUE = "streamstop"
-#: Celery's message priorities on Redis, first to last: a list each, named by kombu's rule.
+#: Celery's message priorities on Redis, first to last. Each has a list, named by kombu's rule.
 PRIORITY_STEPS = (0, 3, 6, 9)
 
 
 def result_key(job_id: str) -> str:
-    """Return the key of a job's record in Celery's result backend; also the channel where it is published."""
+    """Return the key of a job's record in Celery's result backend. It is also the channel that publishes the record."""
     return f"{RESULT}{job_id}"
 
 
 @dataclass(frozen=True, order=True)
 class Lane:
-    """Account and operation: the unit of routing, pacing, throttling and fairness."""
+    """An account and an operation: the unit of routing, pacing, throttling and fairness."""
 
     account: str
     operation: str
@@ -39,34 +39,34 @@ class Lane:
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """The queue's lists, one a priority."""
+        """The queue's lists, one for each priority."""
         first, *rest = PRIORITY_STEPS
         assert first == 0  # kombu gives priority 0 the queue's own name  # noqa: S101
         return (self.queue, *(f"{self.queue}{PRIORITY_SEPARATOR}{step}" for step in rest))
 
     @property
     def leases(self) -> str:
-        """The sorted set of its jobs in flight, by the end of their leases."""
+        """The sorted set of the jobs in flight, by the end of their leases."""
         return f"{WORK}{self.name}:leases"
 
     @property
     def due(self) -> str:
-        """The sorted set of its jobs that are to be tried again, by their moment."""
+        """The sorted set of the deferred jobs, by the moment at which they wait again."""
         return f"{WORK}{self.name}:due"
 
     @property
     def pace(self) -> str:
-        """The hash of its pace."""
+        """The hash of the lane's pace."""
         return f"{WORK}{self.name}:pace"
 
     @property
     def jobs(self) -> str:
-        """The hash of its jobs in flight, and of those that are to be tried again."""
+        """The hash of the jobs in flight and of the deferred jobs."""
         return f"{WORK}{self.name}:jobs"
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Every key that is its own."""
+        """Every key of this lane alone."""
         return (*self.waiting, self.leases, self.jobs, self.due, self.pace)
 
     def new_job_id(self) -> str:
@@ -75,7 +75,7 @@ class Lane:
 
     @classmethod
     def of_job(cls, job_id: str) -> Self | None:
-        """Return the lane that `job_id` names, or None if it is not an id of ours."""
+        """Return the lane in `job_id`, or None if streamstop did not make the id."""
         match job_id.split("."):
             case [account, product, action, unique] if account and product and action and unique:
                 return cls(account, f"{product}.{action}")

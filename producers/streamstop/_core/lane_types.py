@@ -1,4 +1,4 @@
-"""What the lanes' scripts are told, and what they answer, as values."""
+"""Lane types: the arguments and the replies of the lanes' scripts, as values."""
 
 import enum
 from collections.abc import Mapping, Sequence
@@ -11,21 +11,21 @@ from streamstop._core.lane import Lane
 
 @dataclass(frozen=True)
 class AttemptHistory:
-    """What has happened to a job so far; kept in Redis while it waits."""
+    """What has happened to a job so far. Redis stores it while the job waits."""
 
-    #: Calls whose answer was judged.
+    #: Calls whose answer counts as an attempt.
     attempts: int = 0
     #: Calls that were sent, throttled ones included.
     calls: int = 0
-    #: Times that its worker was lost between claim and report.
+    #: Deliveries that were lost: the worker stopped between claim and report.
     lost_deliveries: int = 0
-    #: Whether it was signed anew once.
+    #: Whether the call was signed again once.
     signed_again: bool = False
-    #: When it was first left to a worker that knows more, in seconds since the epoch; 0: never.
+    #: When a worker first left the job to a worker of a newer version, in seconds since the epoch; 0: never.
     left: int = 0
-    #: Whether a call may have been carried out whose answer did not say so.
+    #: Whether the vendor may have carried out a call without saying so.
     in_doubt: bool = False
-    #: Times that a worker met a bug in streamstop while it handled the job. Workers of versions before read past it.
+    #: Deliveries that ended in a bug in streamstop. Workers of earlier versions ignore this number.
     bugs: int = 0
 
     def __str__(self) -> str:
@@ -42,9 +42,9 @@ class AttemptHistory:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what ``str`` wrote; an empty text is a new job's, and so is one that ``str`` did not write.
+        """Read what ``str`` wrote. Any other text, and an empty one, is the history of a new job.
 
-        Whoever may put messages into a lane may put any text before one.
+        A producer that may put messages into a lane may put any text before one.
         """
         try:
             numbers = [*map(int, text.split()), 0, 0, 0, 0, 0, 0, 0][:7]
@@ -55,19 +55,19 @@ class AttemptHistory:
 
 
 class LastCall(enum.Enum):
-    """What the last call of a job that has ended says of its lane."""
+    """The last call of a job, as a report describes it."""
 
     WELL = "well"
     """The vendor answered."""
     FAULT = "fault"
     """A transient fault."""
     NONE = "none"
-    """There was no call."""
+    """No call was made."""
 
 
 @dataclass(frozen=True)
 class MemberResult:
-    """How a stream task of a shutdown ended, to be counted once."""
+    """How a stream task of a shutdown ended. Redis counts it once."""
 
     shutdown: str
     member: str
@@ -87,12 +87,12 @@ class MemberResult:
 
 @dataclass(frozen=True)
 class DeadLetterRecord:
-    """What is kept of a job that ended so that a person must look."""
+    """A dead letter as a script stores it."""
 
     id: str
-    #: As JSON: see :mod:`streamstop._core.letters`.
+    #: JSON: see :mod:`streamstop._core.letters`.
     text: str
-    #: Whether the message itself is kept too, for nobody could read it.
+    #: Whether the script stores the message too, because no worker could read it.
     quote: bool
 
     @property
@@ -117,30 +117,30 @@ class Queued:
 
 @dataclass(frozen=True)
 class SendDelay:
-    """How late a call left its worker, for the slots behind it to move on."""
+    """How late a call left its worker. The lane shifts later slots by it."""
 
-    #: After its slot.
+    #: From the call's slot to the moment it left.
     late: timedelta = timedelta(0)
-    #: µs by which slots had moved when the call was given its own.
+    #: µs by which slots had already been shifted when the call was given its slot.
     slots_shifted_us: int = 0
 
 
-#: A call that left at its slot, or that was not made.
+#: The delay of a call that left at its slot, or that was not made.
 ON_TIME = SendDelay()
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A job that a worker has taken out of its lane. It is the worker's until it reports, or its lease ends."""
+    """A job that a worker has taken from its lane. The worker owns it until it reports, or until the lease ends."""
 
     lane: Lane
     job_id: str
-    #: As it lay in its lane: a Celery message.
+    #: A Celery message, unchanged.
     message: bytes
-    #: Who took it: what a report must name.
+    #: The token of the take. A report must name it.
     owner: str
     history: AttemptHistory
-    #: The moment of its call, µs by Redis' clock; 0: it has none, for no worker can call it.
+    #: The moment of its call, in µs by Redis' clock; 0: none, for no worker can call it.
     slot_us: int
     #: See :class:`SendDelay`.
     slots_shifted_us: int
@@ -148,48 +148,48 @@ class Taken:
 
 @dataclass(frozen=True)
 class Take:
-    """What one look at the lanes brought."""
+    """The reply of one take."""
 
-    #: By Redis' clock; and as µs since the epoch.
+    #: The time by Redis' clock, and the same in µs since the epoch.
     now: datetime
     now_us: int
     jobs: Sequence[Taken]
-    #: Jobs of shutdowns that had ended before they were taken. They have leases until they are reported as dropped, so
-    #: that a worker which is lost before it has counted them loses none.
+    #: Jobs of shutdowns that had ended before they were taken. They have leases until the worker has counted them and
+    #: reported them as dropped, so that a lost worker loses none.
     ended: Sequence[Taken]
-    #: Lanes of accounts that this worker does not have, and that nobody has served for a while.
+    #: Lanes of accounts that this worker does not have, and that no worker has served for a while.
     unserved_lanes: Sequence[Lane]
-    #: Lanes whose keys Redis fails over, as where another program wrote one of them, and its error.
+    #: Lanes with a key that fails in Redis, as one that another program wrote, and the error.
     broken: Mapping[Lane, str]
-    #: How long until a lane is due; None: none will be before something changes.
+    #: How long until a lane is due; None: no lane is scheduled.
     next_in: timedelta | None
 
 
 @dataclass(frozen=True)
 class Swept:
-    """What one sweep did."""
+    """The reply of one sweep."""
 
-    #: Whether there is more to mend at once.
+    #: Whether there is more to do at once.
     again: bool
-    #: How many lanes had the moment of their next look set anew, for the clock was set back.
-    moved: int
-    #: Whether there are batches that are not all in their lanes.
+    #: How many lanes were rescheduled because the clock was set back.
+    rescheduled: int
+    #: Whether there are batches whose messages are not all in their lanes.
     batches: bool
-    #: How many leases ran out, by lane.
+    #: How many leases expired, by lane.
     expired_leases: Mapping[Lane, int]
-    #: Lanes whose keys Redis fails over, and its error.
+    #: Lanes with a key that fails in Redis, and the error.
     broken: Mapping[Lane, str]
 
 
 @dataclass(frozen=True)
 class LaneView:
-    """What a lane holds, for people and progress bars."""
+    """The contents of a lane, for people and progress bars."""
 
     lane: Lane
     waiting: int
     in_flight: int
     deferred: int
-    #: How long the lane still rests.
+    #: How long the lane still rests after throttling or faults.
     rest: timedelta
-    #: Calls per second at which it now runs, None before its first job.
+    #: Calls per second at which the lane runs now; None before its first job.
     pace: float | None

@@ -1,6 +1,6 @@
-"""Membership: what the message of a job says of the shutdown that the job is part of.
+"""Membership: the shutdown of which a job is part.
 
-It is the key ``shutdown`` of a command's JSON contract; a job without it belongs to no shutdown.
+It is the key ``shutdown`` of a command's JSON data. A job without this key belongs to no shutdown.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from streamstop.outcomes import Outcome
 
 
 def check_room(room: object) -> str:
-    """Return `room` if it can be a room's name; raise :class:`~streamstop.errors.InvalidCommand` if not."""
+    """Return `room` if it is a valid room name; raise :class:`~streamstop.errors.InvalidCommand` if not."""
     if not isinstance(room, str) or not room.strip():
         raise InvalidCommand("room must be a text that is not empty", field="room")
     if len(room.encode(errors="surrogatepass")) > 256:
@@ -31,9 +31,9 @@ def check_room(room: object) -> str:
 
 
 def check_callback(callback: object) -> dict[str, Any] | None:
-    """Return a callback as the control lane's message has it: ``{"url": …}`` or a Celery signature.
+    """Return a callback as messages contain it: ``{"url": …}`` or a Celery signature.
 
-    Raises :class:`~streamstop.errors.InvalidCommand` where it is neither, or not JSON.
+    Raises :class:`~streamstop.errors.InvalidCommand` if it is neither, or not JSON.
     """
     if callback is None:
         return None
@@ -59,60 +59,60 @@ def check_callback(callback: object) -> dict[str, Any] | None:
 
 
 def task_of(command: Command | ReceivedCommand) -> str:
-    """Return what makes two commands the same stream task: account, operation and parameters."""
+    """Return the identity of a stream task: its stop's account, operation and parameters, as JSON."""
     parts = [command.account, command.operation.spec.id, dict(sorted(command.operation.params.items()))]
     return json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
 
 
 class Verification(BaseModel):
-    """For a status job that verifies a stop: what it follows."""
+    """The stop that a status job verifies."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    #: The stop's outcome, to be told in the end.
+    #: The stop's outcome. It becomes the stream task's outcome in the end.
     stopped: Outcome
-    #: The stop's parameters, to make it once more.
+    #: The stop's parameters, for a second stop.
     params: dict[str, str | int]
     #: When the vendor acknowledged the stop, in seconds since the epoch.
     since: float
 
 
 class Membership(BaseModel):
-    """Which stream task of which shutdown a job is for."""
+    """The stream task, and its shutdown, that a job is for."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     shutdown: str
-    #: The task, and a number where it was started again while its room closed.
+    #: The task; with a number if it was started again while its room closed.
     member: str
     verify: bool = False
-    #: How many seconds a stopped task may still be running at the vendor before it is stopped again, or given up.
+    #: For how many seconds a stopped task may still run at the vendor before it is stopped again, or given up.
     patience: float = 30.0
-    #: Which stop of the task this is, or follows: the second is the last.
+    #: The number of this stop, or of the stop that is verified. The second is the last.
     stop_attempt: int = Field(default=1, alias="round")
-    #: How often the task's dead letter was requeued.
+    #: How often the task's dead letter has been requeued.
     requeued: int = 0
     #: Set in the status job that verifies a stop.
     verification: Verification | None = Field(default=None, alias="follow")
 
     @classmethod
     def of_message(cls, message: object) -> Self | None:
-        """Return what `message`, a command's JSON data, says; None: it belongs to no shutdown."""
+        """Return the membership in `message`, a command's JSON data; None: it belongs to no shutdown."""
         data = message.get("shutdown") if isinstance(message, Mapping) else None
         if data is None:
             return None
         try:
-            json.dumps(data, ensure_ascii=False).encode()  # a text that is none can be in no key of Redis
+            json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair cannot be in a key of Redis
             return cls.model_validate(data)
         except (ValueError, TypeError, RecursionError):
             return None
 
     def in_message(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return `message`, a command's JSON data, as this member's."""
+        """Return `message`, a command's JSON data, with this membership."""
         return {**message, "shutdown": self.model_dump(mode="json", exclude_none=True, by_alias=True)}
 
     def job_id(self, lane: Lane) -> str:
-        """Return the id of the job that does this step for the member: the same whenever it is asked for."""
+        """Return the id of the job of this step for the member. It is deterministic, so the job is enqueued once."""
         step = f"{self.shutdown} {self.member} {self.stop_attempt} {self.verification is not None}"
         if self.requeued:
             step += f" {self.requeued}"
@@ -120,5 +120,5 @@ class Membership(BaseModel):
 
 
 def moment(seconds: object) -> datetime | None:
-    """Return the moment of a field of a shutdown's hash, seconds since the epoch as text; None for none."""
+    """Return the moment of a field of a shutdown's hash, seconds since the epoch as text; None if it is empty."""
     return None if not seconds else datetime.fromtimestamp(float(str(seconds)), UTC)

@@ -1,10 +1,10 @@
-"""Pace: from a vendor's limit to the interval between two calls, and how many jobs may be in flight."""
+"""Pace: the interval between two calls, and how many jobs may be in flight, from a vendor's limit."""
 
 import math
 from dataclasses import dataclass
 from typing import Self
 
-#: The share of a limit that is never used, so that calls which arrive a little early or late stay within it.
+#: The share of a limit that is never used. It covers calls that arrive a little early or late.
 HEADROOM = 0.035
 
 
@@ -12,13 +12,13 @@ HEADROOM = 0.035
 class Pace:
     """How fast a lane runs."""
 
-    #: Between two calls, in µs.
+    #: µs between two calls.
     interval_us: int
-    #: Jobs that may be in flight: one second's worth of the limit.
+    #: Jobs that may be in flight: as many as the limit allows in one second.
     window: int
 
     def __str__(self) -> str:
-        """Return the pace as a worker's book has it."""
+        """Return the pace as a worker's book stores it."""
         return f"{self.interval_us} {self.window}"
 
     @classmethod

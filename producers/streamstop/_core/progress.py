@@ -1,4 +1,4 @@
-"""Progress: how far a shutdown is, at a cost that does not grow with the room."""
+"""Progress of a shutdown. Reading it costs the same whatever the size of the room."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,36 +15,36 @@ from streamstop.outcomes import Result
 
 
 class ShutdownStatus(StrEnum):
-    """Where a shutdown is."""
+    """The state of a shutdown."""
 
     OPEN = "open"
     DONE = "done"
     """Everything has ended well."""
     NEEDS_ATTENTION = "needs_attention"
-    """Everything has ended, and something so that a person should look."""
+    """Everything has ended, and at least one stream task needs a person's attention."""
     CANCELLED = "cancelled"
 
 
 class LaneProgress(BaseModel):
-    """A shutdown's part of one lane."""
+    """A shutdown's share of one lane."""
 
     model_config = ConfigDict(frozen=True)
 
     account: str
     operation: str
-    #: Jobs of the shutdown, and those of them that have ended.
+    #: The shutdown's jobs, and how many of them have ended.
     total: int
     ended: int
     #: Calls per second at which the lane runs; None before its first job.
     pace: float | None
-    #: Seconds that the lane still rests.
+    #: Seconds for which the lane still rests.
     rests: float
-    #: Jobs in the lane, other producers' too.
+    #: All jobs in the lane, including those of other producers.
     backlog: int
 
     @property
     def seconds_left(self) -> float | None:
-        """Return the expected seconds until the shutdown's part is over, by the lane's pace and backlog."""
+        """The expected seconds until the shutdown's jobs in the lane have ended, from its pace and backlog."""
         remaining = self.total - self.ended
         if remaining <= 0:
             return 0.0
@@ -52,16 +52,16 @@ class LaneProgress(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far a shutdown is. Counters are exact; the time left is an expectation."""
+    """The progress of a shutdown. Counters are exact; the time left is an estimate."""
 
     model_config = ConfigDict(frozen=True)
 
     shutdown: str
     room: str
     status: ShutdownStatus
-    #: Stream tasks in the shutdown. It can grow while the shutdown is open: late starters join it.
+    #: Stream tasks in the shutdown. The number can grow while it is open: tasks that start late join it.
     total: int
-    #: Results to how many stream tasks ended so.
+    #: How many stream tasks ended with each result.
     results: Mapping[Result, int]
     lanes: Sequence[LaneProgress]
     opened_at: datetime | None
@@ -74,12 +74,12 @@ class Progress(BaseModel):
 
     @property
     def pending(self) -> int:
-        """Stream tasks that have not."""
+        """Stream tasks that have not ended."""
         return self.total - self.ended
 
     @property
     def seconds_left(self) -> float | None:
-        """The expected seconds until the last task has ended; None where a lane has not run yet."""
+        """The expected seconds until the last stream task has ended; None if no lane has a pace yet."""
         if self.status is not ShutdownStatus.OPEN:
             return 0.0
         expected = [lane.seconds_left for lane in self.lanes]
@@ -87,18 +87,18 @@ class Progress(BaseModel):
 
 
 def progress_of(
-    shutdown: str, held: Mapping[str, str], counts: Mapping[Lane, tuple[int, int]], views: Sequence[LaneView]
+    shutdown: str, fields: Mapping[str, str], counts: Mapping[Lane, tuple[int, int]], views: Sequence[LaneView]
 ) -> Progress:
-    """Make a progress from a shutdown's hash, its counts by lane (total, ended) and what these lanes hold."""
-    total = int(held["total"])
-    if held["scanned"] != "1":
-        total = max(total, int(held.get("expected", "0")))
+    """Return the progress from a shutdown's hash, its counts by lane (total, ended), and the views of these lanes."""
+    total = int(fields["total"])
+    if fields["scanned"] != "1":
+        total = max(total, int(fields.get("expected", "0")))
     return Progress(
         shutdown=shutdown,
-        room=held["room"],
-        status=ShutdownStatus(held["status"]),
+        room=fields["room"],
+        status=ShutdownStatus(fields["status"]),
         total=total,
-        results={Result(key[2:]): int(count) for key, count in held.items() if key.startswith("n:")},
+        results={Result(key[2:]): int(count) for key, count in fields.items() if key.startswith("n:")},
         lanes=[
             LaneProgress(
                 account=view.lane.account,
@@ -111,17 +111,17 @@ def progress_of(
             )
             for view in views
         ],
-        opened_at=moment(held.get("opened")),
-        done_at=moment(held.get("done")) if held["status"] != "open" else None,
+        opened_at=moment(fields.get("opened")),
+        done_at=moment(fields.get("done")) if fields["status"] != "open" else None,
     )
 
 
 @dataclass(frozen=True)
 class RoomView:
-    """A room, as it was when it was looked at."""
+    """The state of a room at one moment."""
 
     name: str
-    #: The stops of what is registered.
+    #: The stops of the registered stream tasks.
     tasks: tuple[Command, ...]
-    #: The id of its open or latest shutdown.
+    #: The id of the open or latest shutdown.
     shutdown: str | None

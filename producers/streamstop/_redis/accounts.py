@@ -1,6 +1,6 @@
-"""Known accounts: the names that running workers have published, so that producers can refuse a wrong one at once.
+"""Known accounts: the names that running workers publish, so that producers can refuse a wrong name at once.
 
-Workers publish names and vendors, never a credential. A name that no worker has published for a minute is forgotten.
+Workers publish names and vendors, never a credential. A name expires a minute after a worker last published it.
 """
 
 import difflib
@@ -16,9 +16,9 @@ from redis.exceptions import ResponseError
 from streamstop._core.constants import ACCOUNTS
 from streamstop.errors import UnknownAccount
 
-#: How long a worker's word holds.
+#: How long a published name is valid.
 PUBLISHED_FOR = timedelta(seconds=60)
-#: How long a producer trusts what it read.
+#: How long a producer caches the accounts.
 _CACHED_FOR = timedelta(seconds=10)
 #: How many accounts an error lists.
 _MAX_LISTED = 20
@@ -34,7 +34,7 @@ class KnownAccounts:
         self._read_at = float("-inf")
 
     def publish(self, vendors: Mapping[str, str]) -> None:
-        """Say that this worker has these accounts (name to vendor)."""
+        """Publish the accounts of this worker (names to vendors)."""
         if not vendors:
             return
         seconds = self._seconds()
@@ -47,24 +47,24 @@ class KnownAccounts:
         except ResponseError as error:
             if "WRONGTYPE" not in str(error):
                 raise
-            self._redis.delete(ACCOUNTS)  # somebody put something else there while no worker ran
+            self._redis.delete(ACCOUNTS)  # another program wrote it while no worker ran
             raise
 
     def vendors(self) -> Mapping[str, str]:
-        """Return account names to vendors, as running workers have them; empty where no worker has spoken."""
+        """Return the accounts of running workers: names to vendors; empty if no worker has published any."""
         seconds = self._seconds()
         members: Any = self._redis.zrangebyscore(ACCOUNTS, seconds - PUBLISHED_FOR.total_seconds(), "+inf")
         return dict(member.decode().split(" ", 1) for member in members)
 
     def vendor_of(self, account: str) -> str | None:
-        """Return the vendor of `account`, or None where no worker has spoken.
+        """Return the vendor of `account`; None if no worker has published any account.
 
-        Raises :class:`~streamstop.errors.UnknownAccount` where workers have, and none has this account.
+        Raises :class:`~streamstop.errors.UnknownAccount` if workers have published accounts, but not this one.
         """
         with self._lock:
             known, fresh = self._vendors, time.monotonic() - self._read_at < _CACHED_FOR.total_seconds()
-        if not fresh or account not in known:  # a worker may have come with it since
-            known = self.vendors()  # without the lock: where Redis does not answer, nobody waits for another's wait
+        if not fresh or account not in known:  # a worker may have published it since
+            known = self.vendors()  # without the lock, so that threads do not wait for each other's timeouts
             with self._lock:
                 self._vendors, self._read_at = known, time.monotonic()
         return vendor_among(known, account)
@@ -75,7 +75,7 @@ class KnownAccounts:
 
 
 def vendor_among(known: Mapping[str, str], account: str) -> str | None:
-    """Return the vendor of `account` by `known` (names to vendors), or None where nothing is known.
+    """Return the vendor of `account` in `known` (names to vendors); None if `known` is empty.
 
     Raises :class:`~streamstop.errors.UnknownAccount`, which suggests similar names and lists the accounts.
     """
@@ -97,7 +97,7 @@ def _listed(known: Mapping[str, str]) -> str:
 
 
 def check_vendor(account: str, actual: str | None, vendor: str) -> None:
-    """Raise :class:`~streamstop.errors.UnknownAccount` where the account's vendor is known, and not `vendor`."""
+    """Raise :class:`~streamstop.errors.UnknownAccount` if the account's vendor is known and is not `vendor`."""
     if actual is not None and actual != vendor:
         raise UnknownAccount(
             f"account {account!r} is at vendor {actual}, and the operation at {vendor}", field="account"

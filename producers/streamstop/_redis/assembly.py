@@ -1,13 +1,14 @@
-"""Assembly: makes each Lua script of its file and the library parts it includes, and binds its arguments.
+"""Assembly: builds each Lua script from its file and the library parts that it includes, and binds its arguments.
 
-Each file of ``lua/`` begins with comment lines that this module reads::
+Each file in ``lua/`` begins with directives::
 
-    --! include lib/clock lib/lane              the parts that stand before it, each once; parts include others
+    --! include lib/clock lib/lane              library parts to put before this file, each once
     --! const MOST_DEAD WAKE                    constants of streamstop._core.constants, as locals
     --! args owner most:int full:flag lanes...  the arguments, as locals
 
-An argument is text; an ``int`` becomes a number, a ``flag`` true or false. The last one can be a list: ``lanes...`` of
-texts, ``entries(task command)...`` of tables. The lines become the declarations, so no line of a file moves.
+Library parts can include other parts. An argument is text. An ``int`` becomes a number, a ``flag`` true or false. The
+last argument can be a list: ``lanes...`` of texts, ``entries(task command)...`` of tables. Each directive is replaced
+in its line, so line numbers stay the same.
 """
 
 import re
@@ -24,27 +25,27 @@ _DIRECTIVE = re.compile(r"--! (include|const|args) (\S.*)")
 _ARGUMENTS = re.compile(r"(?P<plain>[^()]*?)(?:\b(?P<rest>\w+)(?:\((?P<fields>[^()]*)\))?\.\.\.)?\s*")
 _ARGUMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::(int|flag))?")
 _READ = {None: "{}", "int": "tonumber({})", "flag": "{} == '1'"}
-#: Texts and comments, in which a word is no name.
+#: String literals and comments. Words in them are not names.
 _OPAQUE = re.compile(r"""'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|--[^\n]*""")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEYWORD = re.compile(
     "and|break|do|else|elseif|end|false|for|function|if|in|local|nil|not|or|repeat|return|then|true|until|while"
 )
-#: What a script is called with beside its arguments.
+#: The parameters of :class:`~streamstop._redis.scripts.Script` itself.
 _RESERVED = frozenset({"client", "keys"})
 
 
 class InvalidScript(ValueError):
-    """A Lua file declares what is not there, or does not use what it declares."""
+    """A Lua file declares something that does not exist or that it does not use, or its directives are invalid."""
 
 
 @dataclass(frozen=True)
 class Arguments:
     """The arguments of a script: ``--! args``."""
 
-    #: Each with its type.
+    #: Each argument with its type; None: text.
     plain: Mapping[str, str | None]
-    #: The list at the end, and the fields of each of its tables; no fields: it is one of texts.
+    #: The list at the end, and the fields of its tables; None: a list of texts.
     rest: str | None = None
     fields: Mapping[str, str | None] | None = None
 
@@ -55,17 +56,17 @@ class Arguments:
 
     @classmethod
     def parse(cls, text: str) -> "Arguments":
-        """Read a declaration."""
+        """Parse the text of an ``args`` directive."""
         found = _ARGUMENTS.fullmatch(text)
         if found is None:
-            raise InvalidScript(f"a list is declared as in lanes... or entries(task command)..., and last: {text}")
+            raise InvalidScript(f"a list must come last, as lanes... or entries(task command)...: {text}")
         rest, fields = found["rest"], found["fields"]
         plain = _typed(found["plain"].split())
         last = _typed([rest]) if rest else {}
         if twice := plain.keys() & last.keys():
             raise InvalidScript(f"{twice.pop()} is declared twice")
         if reserved := (plain.keys() | last.keys()) & _RESERVED:
-            raise InvalidScript(f"{reserved.pop()} is what each script is called with")
+            raise InvalidScript(f"{reserved.pop()} is reserved")
         if fields is not None and not fields.split():
             raise InvalidScript(f"the tables of {rest} have no fields")
         return cls(plain, rest, None if fields is None else _typed(fields.split()))
@@ -89,51 +90,51 @@ class Arguments:
             statements.append(f"local {self.rest} = {{}} for _at = {first}, #ARGV do {put} end")
         return " ".join(statements)
 
-    def values(self, given: Mapping[str, Any]) -> list[Any]:
-        """Return ARGV. Raises TypeError, with the name, where an argument is missing or is none of the script's."""
-        if given.keys() != self.names:
-            _complain(given.keys(), self.names, "argument")
-        values = [given[name] for name in self.plain]
+    def values(self, arguments: Mapping[str, Any]) -> list[Any]:
+        """Return ARGV. Raises TypeError if an argument is missing or unknown, and names it."""
+        if arguments.keys() != self.names:
+            _raise_mismatch(arguments.keys(), self.names, "argument")
+        values = [arguments[name] for name in self.plain]
         if self.fields is not None and self.rest is not None:
-            for entry in given[self.rest]:
+            for entry in arguments[self.rest]:
                 try:
                     values += [entry[name] for name in self.fields]
                 except KeyError:
-                    _complain(entry.keys(), self.fields.keys(), f"field in {self.rest}")
+                    _raise_mismatch(entry.keys(), self.fields.keys(), f"field in {self.rest}")
                 if len(entry) != len(self.fields):
-                    _complain(entry.keys(), self.fields.keys(), f"field in {self.rest}")
+                    _raise_mismatch(entry.keys(), self.fields.keys(), f"field in {self.rest}")
         elif self.rest is not None:
-            values += given[self.rest]
+            values += arguments[self.rest]
         return [int(value) if value is True or value is False else value for value in values]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One file as it stands in a script; its lines are the file's."""
+    """One file as a part of a script, with the same line numbers."""
 
     name: str
     text: str
-    #: What its own head names.
+    #: From the file's own directives.
     includes: Sequence[str]
     constants: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Assembled:
-    """One script, whole."""
+    """A complete script."""
 
     name: str
-    #: What it includes, in order, and its own file last.
+    #: The included parts, in order, and the script's own file last.
     parts: Sequence[Part]
     arguments: Arguments
 
     @property
     def text(self) -> str:
-        """What Redis runs."""
+        """The script's text, as Redis runs it."""
         return "".join(part.text for part in self.parts)
 
     def locate(self, line: int) -> str:
-        """Return the file and its line for a `line` of the text."""
+        """Return the file and the line in it for a `line` of the text."""
         for part in self.parts:
             count = part.text.count("\n")
             if line <= count:
@@ -143,7 +144,7 @@ class Assembled:
 
 
 def names(folder: str) -> list[str]:
-    """Return the names of the files in a folder of ``lua/``, each as ``lane/take``."""
+    """Return the names of the scripts in a folder of ``lua/``, such as ``lane/take``."""
     files = sorted(file.name for file in (_LUA / folder).iterdir())
     return [f"{folder}/{file.removesuffix('.lua')}" for file in files if file.endswith(".lua")]
 
@@ -155,7 +156,7 @@ def assemble(name: str) -> Assembled:
 
 
 def assemble_from(name: str, read: Callable[[str], str]) -> Assembled:
-    """Return a script of the files whose text ``read(name)`` returns."""
+    """Return a script; ``read(name)`` returns the text of a file."""
     assembler = _Assembler(name, read)
     try:
         return assembler.assemble()
@@ -172,18 +173,18 @@ class _Assembler:
         self._begun: set[str] = set()
         self._constants: set[str] = set()
         self._words: set[str] = set()
-        #: The file that is being read.
+        #: The current file.
         self.file = name
 
     def assemble(self) -> Assembled:
         """Return the script."""
         self._add(self._name)
         arguments = self._arguments or Arguments({})
-        _check_used(arguments.fields or (), self._words)  # by its file, or by a part that is given the table
+        _check_used(arguments.fields or (), self._words)  # by its file, or by a part that receives the table
         return Assembled(self._name, self._parts, arguments)
 
     def _add(self, file: str) -> None:
-        """Add a file behind what it includes."""
+        """Add the parts that a file includes, and then the file."""
         if file in self._begun:
             return
         self._begun.add(file)
@@ -192,7 +193,7 @@ class _Assembler:
         words = set(_WORD.findall(_OPAQUE.sub(" ", text)))
         self._words |= words
         if misused := words & {"ARGV", "KEYS"}:
-            raise InvalidScript(f"it reads {misused.pop()}: declare the arguments, and make the names of keys")
+            raise InvalidScript(f"it reads {misused.pop()}: declare arguments, and build the names of keys")
         lines = text.split("\n")
         directives = list(_directives(lines))
         includes = [name for _, directive, what in directives if directive == "include" for name in what.split()]
@@ -214,7 +215,7 @@ class _Assembler:
         self._parts.append(Part(file, "\n".join(lines).rstrip("\n") + "\n", includes, shared))
 
     def _declare_constants(self, names: Sequence[str]) -> str:
-        """Return the locals of constants that this script has not declared yet."""
+        """Return the declarations of constants that are not declared yet in this script."""
         new = [name for name in names if name not in self._constants]
         self._constants.update(new)
         return " ".join(map(_constant, new))
@@ -241,7 +242,7 @@ def _read(name: str) -> str:
 
 
 def _directives(lines: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """Yield each directive with the number of its line. They stand first in a file: nothing else is above them."""
+    """Yield the directives with their line numbers. They must be the first lines of the file."""
     head = True
     for at, line in enumerate(lines):
         if not line.startswith("--!"):
@@ -249,7 +250,7 @@ def _directives(lines: Sequence[str]) -> Iterator[tuple[int, str, str]]:
             continue
         found = _DIRECTIVE.fullmatch(line)
         if not found or not head:
-            raise InvalidScript(f"line {at + 1} is no directive at the head of the file: {line}")
+            raise InvalidScript(f"line {at + 1} is not a directive at the head of the file: {line}")
         yield at, found[1], found[2]
 
 
@@ -258,7 +259,7 @@ def _typed(declared: Sequence[str]) -> dict[str, str | None]:
     for text in declared:
         argument = _ARGUMENT.fullmatch(text)
         if argument is None or _KEYWORD.fullmatch(argument[1]):
-            raise InvalidScript(f"{text} is no name of an argument, or none with a type that there is")
+            raise InvalidScript(f"{text} is not a valid argument name, or its type is unknown")
         if argument[1] in found:
             raise InvalidScript(f"{argument[1]} is declared twice")
         found[argument[1]] = argument[2]
@@ -273,12 +274,12 @@ def _constant(name: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Return a text as Lua writes it."""
+    """Return a text as a Lua string literal."""
     plain = (chr(byte) if 32 <= byte < 127 and chr(byte) not in "'\\" else f"\\{byte:03}" for byte in text.encode())
     return f"'{''.join(plain)}'"
 
 
-def _complain(given: Any, wanted: Any, what: str) -> None:
+def _raise_mismatch(given: Any, wanted: Any, what: str) -> None:
     for name in sorted(set(wanted) - set(given)):
         raise TypeError(f"missing {what}: {name}")
     for name in sorted(set(given) - set(wanted)):

@@ -1,4 +1,4 @@
-"""Redis backend: the queue in Redis, as a client asks it."""
+"""Redis backend: the queue of a client in Redis."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -39,7 +39,7 @@ class RedisBackend:
         return self.connections.dead
 
     def close(self) -> None:
-        """Close the connections; the next use opens others."""
+        """Close the connections. The next use opens new ones."""
         self.connections.close()
 
     def reaching(self, consequence: str, *, commands: int = 0) -> AbstractContextManager[None]:
@@ -51,7 +51,7 @@ class RedisBackend:
         return self.connections.following(consequence)
 
     def now(self) -> datetime:
-        """Return the moment by Redis' clock."""
+        """Return the current time by Redis' clock."""
         return self.connections.now()
 
     def accounts(self) -> Mapping[str, str]:
@@ -63,23 +63,23 @@ class RedisBackend:
         return self.connections.known_accounts.vendor_of(account)
 
     def lanes(self, lanes: Sequence[Lane] | None) -> list[LaneView]:
-        """Return what `lanes` hold; None: what each lane holds that is not empty."""
+        """Return the views of `lanes`; None: of every lane that holds a job."""
         if lanes is not None:
             return self.connections.lanes.views(lanes)
         views = self.connections.lanes.views(sorted(self.connections.lanes.active_lanes()))
         return [view for view in views if view.waiting or view.in_flight or view.deferred]
 
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> None:
-        """Put jobs into their lanes: all, or none."""
+        """Put jobs into their lanes: all of them, or none."""
         self.connections.publish([_queued(job_id, command, now) for job_id, command in jobs], perhaps=perhaps)
 
     def record(self, job_id: str) -> Outcome | Deferral | None:
-        """Return what the job's record says."""
+        """Return a job's outcome, or why it waits for another call, or None."""
         record = self.connections.lanes.record_of(job_id)
         return None if record is None else read_record(record)
 
     def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome]:
-        """Yield how jobs end, by one subscribed connection."""
+        """Yield the outcomes of jobs as they end, through one subscribed connection."""
         return wait(self.connections.redis, job_ids, timeout)
 
     def cancel(self, lane: Lane, outcome: Outcome) -> str:
@@ -87,16 +87,16 @@ class RedisBackend:
         return self.connections.lanes.cancel(lane, outcome.job_id, record=outcome_record(outcome))
 
     def register(self, room: str, commands: Sequence[Command], *, now: datetime, again: str) -> str | None:
-        """Note stream tasks, and wait for the replicas."""
+        """Register stream tasks, and wait for the replicas."""
         with self.connections.confirmed("the tasks were registered", again) as rooms:
             return rooms.register(room, commands, now=now)
 
     def unregister(self, room: str, commands: Sequence[Command]) -> int:
-        """Take stream tasks out of a room; return how many were in."""
+        """Remove stream tasks from a room; return how many were registered."""
         return self.connections.rooms.unregister(room, commands)
 
     def room(self, room: str) -> RoomView:
-        """Return a room as it is now."""
+        """Return the current state of a room."""
         return self.connections.rooms.view(room)
 
     def stop_room(
@@ -118,15 +118,15 @@ class RedisBackend:
         return self.connections.rooms.reopen(room)
 
     def progress(self, shutdown: str) -> Progress | None:
-        """Return how far a shutdown is."""
+        """Return the progress of a shutdown."""
         return self.connections.rooms.progress(shutdown)
 
     def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[None]:
-        """Yield now, and whenever a shutdown has changed, at most ten times a second."""
+        """Yield at once, and after each change of a shutdown, at most ten times a second."""
         return news(self.connections.redis, shutdown_channel(shutdown), timeout)
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
-        """Yield how the stream tasks of a shutdown ended, a page at a time."""
+        """Yield the outcomes of a shutdown's stream tasks, read page by page."""
         return self.connections.rooms.outcomes(shutdown)
 
     def cancel_shutdown(self, shutdown: str) -> bool:

@@ -1,4 +1,4 @@
-"""Connections: what a client holds once it is used. Made in one process, never carried into another."""
+"""Connections: a client's connections to Redis. They belong to one process, and a forked child opens its own."""
 
 import os
 import threading
@@ -14,7 +14,7 @@ from redis import Redis
 from streamstop._core.lane_types import Queued
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.dead import DeadLetterStore
-from streamstop._redis.deadline import at_most, left
+from streamstop._redis.deadline import deadline, remaining
 from streamstop._redis.errors import ERRORS, failure
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.least_privilege import LeastPrivilegeLanes
@@ -24,13 +24,13 @@ from streamstop._redis.rooms import Rooms
 from streamstop.errors import QueueUnavailable
 from streamstop.settings import RedisSettings, RoomSettings
 
-#: How much longer a call may take for each command that it brings.
+#: How much each command that a call enqueues extends its deadline.
 _EACH = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
 class _Open:
-    """Connections that are open: pools, shared by all threads."""
+    """Open connections. All threads share them."""
 
     redis: Redis
     lanes: Lanes
@@ -41,7 +41,7 @@ class _Open:
 
 
 class Connections:
-    """The connections of one client: opened at the first use, and anew in a forked child."""
+    """The connections of one client. The first use opens them."""
 
     def __init__(self, settings: RedisSettings, rooms: RoomSettings) -> None:
         self.settings = settings
@@ -52,7 +52,7 @@ class Connections:
 
     @property
     def redis(self) -> Redis:
-        """The pool for the client's own commands."""
+        """The client of redis-py, with its pool."""
         return self._opened().redis
 
     @property
@@ -76,12 +76,12 @@ class Connections:
         return self._opened().dead
 
     def now(self) -> datetime:
-        """Return the moment by Redis' clock."""
+        """Return the current time by Redis' clock."""
         reply: Any = self.redis.time()
         return datetime.fromtimestamp(reply[0] + reply[1] / 1_000_000, UTC)
 
     def close(self) -> None:
-        """Close what is open; the next use opens again."""
+        """Close the connections. The next use opens new ones."""
         with self._lock:
             if self._open is not None:
                 close_redis(self._open.redis)
@@ -89,20 +89,20 @@ class Connections:
 
     @contextmanager
     def reaching(self, consequence: str, *, commands: int = 0) -> Iterator[None]:
-        """Turn errors of Redis into streamstop's own, and wait for it no longer than set.
+        """Turn errors of Redis into streamstop's own, and limit the block to the timeout in the settings.
 
-        That time is for all of the block, however many round trips it makes; in a block in such a block, the outer's
-        holds. `commands` is how many the call brings: each has a little time of its own.
+        The timeout covers all round trips of the block. When nested, the outer timeout applies. `commands` is how many
+        commands the call enqueues: each of them extends the timeout a little.
         """
-        with at_most(self.settings.timeout + commands * _EACH), self.following(consequence):
+        with deadline(self.settings.timeout + commands * _EACH), self.following(consequence):
             yield
 
     @contextmanager
     def following(self, consequence: str) -> Iterator[None]:
-        """Turn errors of Redis into streamstop's own; for what waits as long as it is told.
+        """Turn errors of Redis into streamstop's own, for a block that may wait longer than the timeout.
 
-        They are :class:`~streamstop.errors.QueueUnavailable`, and :class:`~streamstop.errors.InternalError` for a bug.
-        Each round trip has the time that is set.
+        They become :class:`~streamstop.errors.QueueUnavailable`, or :class:`~streamstop.errors.InternalError` for a
+        bug. The timeout in the settings applies to each round trip.
         """
         try:
             yield
@@ -110,9 +110,9 @@ class Connections:
             raise failure(error, consequence=consequence, refused="nothing was changed") from error
 
     def publish(self, queued: Sequence[Queued], *, perhaps: str) -> None:
-        """Put messages into their lanes, all of them or none, and see to it that the replicas have them.
+        """Put messages into their lanes, all of them or none, and wait until the replicas have them.
 
-        `perhaps` is the consequence where Redis does not say whether it has accepted them.
+        `perhaps` is the consequence to report if Redis does not say whether it has accepted them.
         """
         publisher = self._opened().publisher
         if len(queued) <= AT_ONCE:
@@ -127,29 +127,30 @@ class Connections:
 
     @contextmanager
     def confirmed(self, done: str, again: str) -> Iterator[Rooms]:
-        """Give the rooms, and end when the replicas that are asked for have what was written to them in the block.
+        """Yield the rooms; after the block, wait until the replicas have what the block wrote.
 
-        Raises :class:`~streamstop.errors.QueueUnavailable` where they have not in time, with what was `done`.
+        Raises :class:`~streamstop.errors.QueueUnavailable` if too few replicas confirm in time. Its message begins with
+        `done`, and tells the caller to do it `again`.
         """
         opened, replicas = self._opened(), self.settings.replicas
         if not replicas:
             yield opened.rooms
             return
-        redis: Any = opened.redis  # redis-py gives what follows no types
-        with redis.client() as one:  # one connection: Redis waits for what its own has written
-            yield Rooms(one, opened.lanes, self._rooms)
+        redis: Any = opened.redis  # redis-py does not type these methods
+        with redis.client() as connection:  # WAIT counts what its own connection has written
+            yield Rooms(connection, opened.lanes, self._rooms)
             try:
-                confirmations = one.execute_command("WAIT", replicas, self._patience_ms())
+                confirmations = connection.execute_command("WAIT", replicas, self._replica_timeout_ms())
             except ERRORS as error:
                 confirmations = error
             self._check_confirmed(confirmations, done, again)
 
-    def _patience_ms(self) -> int:
-        """Return how long Redis shall wait for replicas, so that its answer comes within the call's time."""
-        return max(1, int(left(self.settings.timeout) / timedelta(milliseconds=1) * 0.7))
+    def _replica_timeout_ms(self) -> int:
+        """Return how long Redis may wait for replicas and still answer before the call's deadline."""
+        return max(1, int(remaining(self.settings.timeout) / timedelta(milliseconds=1) * 0.7))
 
     def _check_confirmed(self, replicas: int | Exception, done: str, again: str) -> None:
-        """Raise where fewer than are asked for have confirmed, or Redis did not say how many."""
+        """Raise if fewer replicas have confirmed than the settings ask for, or if Redis did not say how many."""
         if isinstance(replicas, Exception):
             unconfirmed = f"{done}, but no replica is known to have it; {again}"
             raise failure(replicas, consequence=unconfirmed, refused=f"{done}; {again}") from replicas
@@ -164,14 +165,14 @@ class Connections:
                 redis = open_redis(self.settings)
                 lanes = LeastPrivilegeLanes(redis)
                 rooms = Rooms(redis, lanes, self._rooms)
-                publisher = Publisher(redis, self.settings.replicas, self._patience_ms)
-                letters = DeadLetterStore(redis, lanes)
-                self._open = _Open(redis, lanes, KnownAccounts(redis), rooms, letters, publisher)
+                publisher = Publisher(redis, self.settings.replicas, self._replica_timeout_ms)
+                dead = DeadLetterStore(redis, lanes)
+                self._open = _Open(redis, lanes, KnownAccounts(redis), rooms, dead, publisher)
             return self._open
 
 
 def _forget_after_fork(connections: Connections) -> None:
-    """Give a forked child connections of its own; its parent's sockets are not its to use or to close."""
+    """Make a forked child open its own connections. It must neither use nor close its parent's sockets."""
     reference = weakref.ref(connections)
 
     def forget() -> None:

@@ -1,4 +1,4 @@
-"""Store: the typed wrapper of the dead letters in Redis; nothing else reads them, or moves them on."""
+"""Dead letter store: the typed wrapper of the dead letters in Redis. No other module reads or changes them."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,16 +15,16 @@ from streamstop._redis.scripts import Script, load
 from streamstop._wire.messages import celery_message
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
 
-#: Requeued jobs wait behind what producers enqueue, and before the tail of a big room.
+#: Requeued jobs wait behind the jobs of producers, and before the rest of a big room.
 PRIORITY = 3
 _PAGE = 1000
-#: How many letters are held at once; one can quote much.
+#: How many letters are read at once. A letter can quote 4 KiB.
 _READ = 100
 _ALL = Matching()
 
 
 class DeadLetterStore:
-    """Every dead letter of one Redis. Raises redis-py's errors where Redis does not answer."""
+    """Every dead letter of one Redis. Raises redis-py's errors."""
 
     def __init__(self, redis: Redis, lanes: Lanes) -> None:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
@@ -35,40 +35,40 @@ class DeadLetterStore:
         return self._lanes.dead()
 
     def letters(self, matching: Matching = _ALL) -> Iterator[DeadLetter]:
-        """Yield the letters that fit and are there now, oldest first. They can be requeued and dropped meanwhile."""
+        """Yield the present letters that match, oldest first. They can be requeued and dropped meanwhile."""
         newest = self._redis.zrange(DEAD, 0, 0, desc=True, withscores=True)
         if not newest:
             return
         now_us = _microseconds(self._redis.time())
         since = "-inf" if matching.younger_than is None else now_us - _us(matching.younger_than)
-        # What is requeued and dies again meanwhile is another letter; else this might never end.
+        # A letter that is requeued and dies again meanwhile is not yielded, for then this might never end.
         until = int(newest[0][1]) if matching.older_than is None else now_us - _us(matching.older_than)
-        seen: set[bytes] = set()
-        # By moments, not by places: what is requeued meanwhile moves the places of those behind it.
+        yielded: set[bytes] = set()
+        # Pages by moment, not by rank: a letter that is requeued meanwhile changes the ranks of later letters.
         while page := self._redis.zrange(DEAD, since, until, byscore=True, offset=0, num=_PAGE, withscores=True):
-            new = [(letter_id.decode(), died) for letter_id, died in page if letter_id not in seen]
+            new = [(letter_id.decode(), died) for letter_id, died in page if letter_id not in yielded]
             for start in range(0, len(new), _READ):
                 yield from filter(matching.fits, self._read(new[start : start + _READ]))
             if len(page) < _PAGE:
                 return
             last = page[-1][1]
-            # Of one moment there can be as many as a whole page.
+            # A whole page can have the same moment.
             since = int(last) if new else f"({int(last)}"
-            seen = {letter_id for letter_id, died in page if died == last}
+            yielded = {letter_id for letter_id, died in page if died == last}
 
     def get(self, letter_id: str) -> DeadLetter:
         """Return one letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
-        return self._kept(letter_id).letter
+        return self._read_one(letter_id).letter
 
     def requeue(self, letter_id: str) -> str:
-        """Put the command of a letter into its lane again, as a new job; return the job's id. The letter is gone then.
+        """Put the command of a letter into its lane again, as a new job; return the job's id. This deletes the letter.
 
-        It is sent whatever expiry it had. The stream task of a shutdown is open in it again, and counted when it ends.
-        Raises :class:`~streamstop.errors.UnknownDeadLetter`, also where somebody else was faster, and
-        :class:`~streamstop.errors.NotRequeueable` where the message could not be read.
+        The job has no expiry. If it was part of a shutdown, its stream task is open there again until the job ends.
+        Raises :class:`~streamstop.errors.UnknownDeadLetter`, also if another call has requeued or dropped it, and
+        :class:`~streamstop.errors.NotRequeueable` if the message could not be read.
         """
-        kept = self._kept(letter_id)
-        letter, membership = kept.letter, kept.membership
+        stored = self._read_one(letter_id)
+        letter, membership = stored.letter, stored.membership
         if letter.command is None:
             raise NotRequeueable(f"dead letter {letter_id} has no command: {letter.reason}")
         lane = lane_of(letter)
@@ -78,8 +78,8 @@ class DeadLetterStore:
         shutdown = member = ""
         if membership is not None:
             shutdown, member = membership.shutdown, membership.member
-            again = membership.model_copy(update={"stop_attempt": 1, "requeued": membership.requeued + 1})
-            message = celery_message(job_id, lane, again.in_message(command), priority=PRIORITY)
+            requeued_membership = membership.model_copy(update={"stop_attempt": 1, "requeued": membership.requeued + 1})
+            message = celery_message(job_id, lane, requeued_membership.in_message(command), priority=PRIORITY)
             as_member = Queued(lane, PRIORITY, message)
         requeued = self._scripts["requeue"](
             keys=[DEAD, _key(letter_id), plain.list],
@@ -97,7 +97,7 @@ class DeadLetterStore:
         return job_id
 
     def drop(self, letter_id: str) -> None:
-        """Forget a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
+        """Delete a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
         if not self._scripts["drop"](keys=[DEAD, _key(letter_id)], id=letter_id):
             raise UnknownDeadLetter(letter_id)
 
@@ -109,7 +109,7 @@ class DeadLetterStore:
             if fields:
                 yield StoredDeadLetter.read(letter_id, died, fields).letter
 
-    def _kept(self, letter_id: str) -> StoredDeadLetter:
+    def _read_one(self, letter_id: str) -> StoredDeadLetter:
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.zscore(DEAD, letter_id)
         pipeline.hgetall(_key(letter_id))

@@ -1,4 +1,7 @@
-"""Bounded: how long one call waits for Redis in all, and what a connection that was lost takes with it."""
+"""Deadline: limits how long one call waits for Redis in total.
+
+It also closes the idle connections of a pool when one of its connections is lost.
+"""
 
 import time
 import weakref
@@ -18,20 +21,20 @@ from redis.sentinel import MasterNotFoundError, SentinelConnectionPool
 
 from streamstop._redis.errors import ERRORS, error_code, note_where
 
-#: The options by which a connection tells Redis what library it is of; older versions of redis-py have two.
+#: The options by which a connection sends the library's name to Redis. Older versions of redis-py have two.
 _DRIVER_INFO = ("driver_info",) if hasattr(redis, "DriverInfo") else ("lib_name", "lib_version")
-#: The least that a socket is given, in s: nothing would make it a socket that never waits.
+#: The shortest timeout of a socket, in s. With 0 the socket would not block at all.
 _LEAST_S = 0.001
 
-#: The moment, by the monotonic clock, at which the call that runs has waited long enough; None: each step by itself.
+#: The deadline of the running call, by the monotonic clock. None: each step has the socket's own timeout.
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 @contextmanager
-def at_most(timeout: timedelta) -> Iterator[None]:
-    """Let everything in the block wait for Redis for `timeout` in all; in a block in such a block, the outer holds.
+def deadline(timeout: timedelta) -> Iterator[None]:
+    """Limit how long the whole block waits for Redis to `timeout`. When nested, the outer deadline applies.
 
-    Not around a ``yield`` of a generator: what its caller does between two steps would be bounded too.
+    Do not use it around a ``yield`` of a generator: the time that its caller takes between two steps would count.
     """
     if _deadline.get() is not None:
         yield
@@ -43,28 +46,28 @@ def at_most(timeout: timedelta) -> Iterator[None]:
         _deadline.reset(token)
 
 
-def left(most: timedelta) -> timedelta:
-    """Return how long the call that runs may still wait, `most` where it is not bounded."""
-    deadline = _deadline.get()
-    return most if deadline is None else max(timedelta(0), timedelta(seconds=deadline - time.monotonic()))
+def remaining(default: timedelta) -> timedelta:
+    """Return how long the running call may still wait; `default` if it has no deadline."""
+    ends_at = _deadline.get()
+    return default if ends_at is None else max(timedelta(0), timedelta(seconds=ends_at - time.monotonic()))
 
 
-def bound(client: Redis) -> Redis:
-    """Make the connections that `client` opens from now on keep to :func:`at_most`; return it.
+def install_deadline(client: Redis) -> Redis:
+    """Make the connections that `client` opens from now on respect :func:`deadline`; return the client.
 
-    One that is lost, or that leads to a replica, takes the idle ones of its pool with it: they lead to the same place,
-    and each would be an error of its own.
+    When a connection is lost, or leads to a replica, it closes the idle connections of its pool. They lead to the same
+    server, and each of them would raise an error of its own.
     """
     pool = client.connection_pool
-    for unsaid in _DRIVER_INFO:
-        pool.connection_kwargs[unsaid] = None  # a round trip each, and a command that a Redis user needs not have
-    parts = {"pool": weakref.ref(pool)}
-    pool.connection_class = type("BoundedConnection", (_Bounded, pool.connection_class), parts)
+    for option in _DRIVER_INFO:
+        pool.connection_kwargs[option] = None  # saves a round trip, and a command that Redis may forbid to the user
+    attributes = {"pool": weakref.ref(pool)}
+    pool.connection_class = type("DeadlineConnection", (_DeadlineMixin, pool.connection_class), attributes)
     return client
 
 
-class _Bounded(Connection):
-    """A connection whose every step ends with the call's time."""
+class _DeadlineMixin(Connection):
+    """A connection of which no step lasts longer than the running call's deadline allows."""
 
     pool: weakref.ref[ConnectionPool]
     _is_stale = False
@@ -74,7 +77,7 @@ class _Bounded(Connection):
     @property
     def socket_timeout(self) -> float | None:
         """How long one step may take, in s."""
-        return _within(self._socket_timeout)
+        return _limited(self._socket_timeout)
 
     @socket_timeout.setter
     def socket_timeout(self, value: float | None) -> None:
@@ -83,17 +86,17 @@ class _Bounded(Connection):
     @property
     def socket_connect_timeout(self) -> float | None:
         """How long connecting may take, in s."""
-        return _within(self._socket_connect_timeout)
+        return _limited(self._socket_connect_timeout)
 
     @socket_connect_timeout.setter
     def socket_connect_timeout(self, value: float | None) -> None:
         self._socket_connect_timeout = value
 
     def activate_maint_notifications_handling_if_enabled(self, check_health: bool = True) -> None:
-        """Do without: they are Redis Enterprise's, and asking for them is one more command."""
+        """Do nothing: only Redis Enterprise sends these notifications, and asking for them costs a command."""
 
     def connect(self) -> None:
-        """Connect where that is needed; the pool asks for it before each use."""
+        """Connect if the connection is closed or stale. The pool calls this before each use."""
         if self._is_stale:
             self._is_stale = False
             self.disconnect()  # type: ignore[no-untyped-call]  # redis-py gives it no types
@@ -109,17 +112,17 @@ class _Bounded(Connection):
         try:
             super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
         except RedisError as error:
-            self._judge(error)
+            self._handle(error)
             raise
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
-        """Read a reply. Raises what Redis answered, or that it did not."""
+        """Read a reply. Raises redis-py's errors."""
         if "timeout" not in options:
             self._set_timeout()
         try:
             return super().read_response(*arguments, **options)
         except RedisError as error:
-            self._judge(error)
+            self._handle(error)
             raise
 
     def _set_timeout(self) -> None:
@@ -127,8 +130,8 @@ class _Bounded(Connection):
         if sock is not None:
             sock.settimeout(self.socket_timeout)
 
-    def _judge(self, error: RedisError) -> None:
-        """Note what an error says of the connection, and of those beside it, and where the connection leads."""
+    def _handle(self, error: RedisError) -> None:
+        """Name the server in the error. Mark the connection as stale if the error says so, and close the idle ones."""
         note_where(error, self._where(error))
         is_replica = error_code(error) == "READONLY"
         self._is_stale |= is_replica
@@ -153,10 +156,10 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _within(own: float | None) -> float | None:
-    """Return a socket's own timeout, in s, or what is left for the call that runs."""
-    deadline = _deadline.get()
-    if deadline is None:
-        return own
-    remaining = max(_LEAST_S, deadline - time.monotonic())
-    return remaining if own is None else min(own, remaining)
+def _limited(timeout: float | None) -> float | None:
+    """Return a socket's timeout, in s, limited to the time that is left for the running call."""
+    ends_at = _deadline.get()
+    if ends_at is None:
+        return timeout
+    left_s = max(_LEAST_S, ends_at - time.monotonic())
+    return left_s if timeout is None else min(timeout, left_s)

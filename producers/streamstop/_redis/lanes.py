@@ -1,4 +1,4 @@
-"""Lanes: what producers and workers may ask of lanes; what only workers do is in :mod:`streamstop._redis.schedule`."""
+"""Lanes: operations for producers and workers. Those of workers alone are in :mod:`streamstop._redis.schedule`."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -21,25 +21,25 @@ class Lanes:
         self._redis = redis
 
     def cancel(self, lane: Lane, job_id: str, *, record: str, member_result: MemberResult | None = None) -> str:
-        """Take a job back that no worker has claimed: ``cancelled``, or why not: ``claimed`` or ``ended``."""
-        arguments = _cancelling(lane, job_id, record, member_result)
-        # The key is for Redis alone: so it refuses a user that may not do this before it has begun.
+        """Cancel a job that no worker has claimed; return ``cancelled``, ``claimed`` or ``ended``."""
+        arguments = _cancel_arguments(lane, job_id, record, member_result)
+        # Redis checks the permission for a key that is passed before the script begins. The script does not use it.
         return str(self._scripts["cancel"](keys=[lane.leases], **arguments).decode())
 
     def cancel_many(self, jobs: Sequence[tuple[Lane, str, str, MemberResult]]) -> None:
-        """Take jobs of shutdowns back, each with its id, record and settlement, in one round trip.
+        """Cancel jobs of shutdowns, each with its id, record and member result, in one round trip.
 
-        Redis runs what one round trip brings without a pause; some tens of jobs take it less than 5 ms.
+        Redis runs a pipeline without a pause. Some tens of jobs take less than 5 ms.
         """
         pipeline = self._redis.pipeline(transaction=False)
         for lane, job_id, record, member_result in jobs:
-            arguments = _cancelling(lane, job_id, record, member_result)
+            arguments = _cancel_arguments(lane, job_id, record, member_result)
             self._scripts["cancel"](client=pipeline, **arguments)
         pipeline.execute()
 
     def record_of(self, job_id: str) -> bytes | None:
         """Return the job's record in Celery's result backend."""
-        records: Any = self._redis.mget(result_key(job_id))  # to MGET, a key of another type is none
+        records: Any = self._redis.mget(result_key(job_id))  # MGET treats a key of another type as absent
         record = records[0]
         return None if record is None else bytes(record)
 
@@ -48,7 +48,7 @@ class Lanes:
         return int(self._redis.zcard(DEAD))
 
     def active_lanes(self) -> frozenset[Lane]:
-        """Return the lanes that hold jobs, or lately did; not those of producers that announce nothing."""
+        """Return the lanes that hold jobs or recently held some, from the schedule, which may lag."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.zrange(SCHEDULE, 0, -1)
         pipeline.zrange(LEASED, 0, -1)
@@ -56,11 +56,11 @@ class Lanes:
         return frozenset(Lane.from_name(name.decode()) for names in pipeline.execute() for name in names)
 
     def view(self, lane: Lane) -> LaneView:
-        """Return what `lane` holds now."""
+        """Return the view of `lane`."""
         return self.views([lane])[0]
 
     def views(self, lanes: Sequence[Lane]) -> list[LaneView]:
-        """Return what `lanes` hold now, in one round trip."""
+        """Return the views of `lanes`, in one round trip."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.time()
         for lane in lanes:
@@ -80,8 +80,8 @@ class Lanes:
         return load(self._redis, "lane")
 
 
-def _cancelling(lane: Lane, job_id: str, record: str, member_result: MemberResult | None) -> dict[str, Any]:
-    """Return the arguments of the script that takes a job back."""
+def _cancel_arguments(lane: Lane, job_id: str, record: str, member_result: MemberResult | None) -> dict[str, Any]:
+    """Return the arguments of the script ``cancel``."""
     return {
         "name": lane.name,
         "id": job_id,

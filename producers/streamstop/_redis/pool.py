@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from redis import ConnectionPool, Redis, connection, sentinel
 
-from streamstop._redis.deadline import bound
+from streamstop._redis.deadline import install_deadline
 from streamstop.errors import InvalidSettings
 from streamstop.settings import RedisSettings
 
@@ -27,7 +27,7 @@ def open_redis(settings: RedisSettings) -> Redis:
         pool.connection_class(**pool.connection_kwargs)  # connects nothing, and refuses unknown options
     except (TypeError, ValueError):  # the message may quote the url
         raise InvalidSettings("STREAMSTOP_REDIS_URL has an option after its ? that redis-py does not take") from None
-    return bound(Redis(connection_pool=pool))
+    return install_deadline(Redis(connection_pool=pool))
 
 
 def close_redis(redis: Redis) -> None:

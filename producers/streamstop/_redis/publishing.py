@@ -1,4 +1,4 @@
-"""Publishing: messages into their lanes, all of one call or none, whatever their number."""
+"""Publishing: puts the messages of one call into their lanes, all of them or none."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -13,26 +13,26 @@ from streamstop._redis.batches import Batches
 from streamstop._redis.errors import ERRORS, is_forbidden
 from streamstop._redis.staging import entry_of
 
-#: How many messages go to Redis at once; more are staged as a batch, so that no command holds Redis for long.
+#: How many messages are sent at once. More are staged as a batch, so that no command blocks Redis for long.
 AT_ONCE = 500
 
 
 class Publisher:
     """Puts messages into lanes, for any Redis user. Raises redis-py's errors.
 
-    Only the command that accepts the messages may fail. What else workers are told makes them quick; where it is
-    forbidden or fails, their sweep finds the messages.
+    Only an error of the command that accepts the messages is raised. The other commands announce the messages to
+    workers. If these commands are forbidden or fail, the workers' sweep finds the messages a little later.
     """
 
-    def __init__(self, redis: Redis, replicas: int, patience_ms: Callable[[], int]) -> None:
+    def __init__(self, redis: Redis, replicas: int, replica_timeout_ms: Callable[[], int]) -> None:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
         self._replicas = replicas
-        self._patience_ms = patience_ms
-        #: What this Redis user may not do, and is not tried again.
+        self._replica_timeout_ms = replica_timeout_ms
+        #: Optional commands that have failed with NOPERM. They are not retried.
         self._forbidden: set[str] = set()
 
     def put(self, queued: Sequence[Queued]) -> int | Exception:
-        """Put messages into their lanes; return how many replicas have confirmed that, or what Redis said instead."""
+        """Put messages into their lanes; return how many replicas have confirmed them, or the error of asking."""
         lists: defaultdict[str, list[str]] = defaultdict(list)
         for one in queued:
             lists[one.list].append(one.message)
@@ -44,15 +44,15 @@ class Publisher:
         if len(lists) > 1:
             pipeline.execute_command("EXEC")
         decisive = len(pipeline)
-        tells = self._tell(pipeline, {one.lane.name for one in queued})
-        if self._replicas:  # in the same connection: Redis waits for what this one has written
-            pipeline.execute_command("WAIT", self._replicas, self._patience_ms())
+        announcements = self._announce(pipeline, {one.lane.name for one in queued})
+        if self._replicas:  # WAIT counts what its own connection has written
+            pipeline.execute_command("WAIT", self._replicas, self._replica_timeout_ms())
         replies = pipeline.execute(raise_on_error=False)
         accepted = replies[:decisive]
         for reply in (*accepted, *(accepted[-1] if isinstance(accepted[-1], list) else ())):  # EXEC answers for each
             if isinstance(reply, RedisError):
                 raise reply
-        self._note(tells, replies[decisive:])
+        self._remember_forbidden(announcements, replies[decisive:])
         return replies[-1] if self._replicas else 0
 
     def stage(self, queued: Sequence[Queued]) -> str:
@@ -60,48 +60,48 @@ class Publisher:
         return Batches(self._redis).stage([entry_of(one) for one in queued])
 
     def accept(self, batch: str, messages: int) -> int | Exception:
-        """Accept a batch of so many messages; return what :meth:`put` does."""
+        """Accept a staged batch of `messages` messages; return the same as :meth:`put`."""
         if not self._replicas:
             Batches(self._redis).accept(batch, messages)
             return 0
-        with self._redis.client() as one:  # one connection: Redis waits for what its own has written
-            Batches(one).accept(batch, messages)
+        with self._redis.client() as connection:  # WAIT counts what its own connection has written
+            Batches(connection).accept(batch, messages)
             try:
-                confirmed: int = one.execute_command("WAIT", self._replicas, self._patience_ms())
+                confirmed: int = connection.execute_command("WAIT", self._replicas, self._replica_timeout_ms())
             except ERRORS as error:
                 return error
             return confirmed
 
     def spread(self, batch: str) -> None:
-        """Move an accepted batch into its lanes, as far as it goes.
+        """Move an accepted batch into its lanes, until it is empty or Redis returns an error.
 
-        The workers' sweep does the rest, and logs what it fails over: the batch is accepted, so the call has succeeded.
+        The call has succeeded, because the batch is accepted. The workers' sweep moves the rest, and logs errors.
         """
         if "spread" in self._forbidden:
             return
         batches = Batches(self._redis)
         try:
-            # One round trip each: Redis would run the commands of a pipeline without a pause between them.
+            # One round trip for each step: Redis runs a pipeline's commands without a pause between them.
             while batches.spread(batch):
                 pass
         except ERRORS as error:
             if is_forbidden(error):
                 self._forbidden.add("spread")
 
-    def _tell(self, pipeline: Any, lanes: set[str]) -> list[str]:
-        """Add to `pipeline` what makes workers look at `lanes` at once; return what was added."""
+    def _announce(self, pipeline: Any, lanes: set[str]) -> list[str]:
+        """Add to `pipeline` the commands that announce `lanes` to workers; return their names."""
         commands: dict[str, tuple[str | int, ...]] = {
             "arrive": ("SADD", ARRIVALS, *lanes),
             "wake": ("LPUSH", WAKE, 1),
             "trim": ("LTRIM", WAKE, 0, 0),
         }
-        wanted = [name for name in commands if name not in self._forbidden]
-        for name in wanted:
+        allowed = [name for name in commands if name not in self._forbidden]
+        for name in allowed:
             pipeline.execute_command(*commands[name])
-        return wanted
+        return allowed
 
-    def _note(self, tells: Sequence[str], replies: Sequence[Any]) -> None:
-        """Note what of that this Redis user may not do."""
-        for name, reply in zip(tells, replies, strict=False):  # the replicas' confirmation may follow
+    def _remember_forbidden(self, names: Sequence[str], replies: Sequence[Any]) -> None:
+        """Remember which of the commands `names` Redis forbids to this user."""
+        for name, reply in zip(names, replies, strict=False):  # the reply of WAIT may follow
             if isinstance(reply, RedisError) and is_forbidden(reply):
                 self._forbidden.add(name)

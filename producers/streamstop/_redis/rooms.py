@@ -1,4 +1,4 @@
-"""Rooms: the typed wrapper of the rooms' scripts; nothing else calls them, or reads what they keep."""
+"""Rooms: the typed wrapper of the rooms' scripts. No other module calls them or reads their keys."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from streamstop._core.commands import Command, ReceivedCommand
-from streamstop._core.constants import CALLBACKS_LANE, CONTROL_LANE
+from streamstop._core.constants import CALLBACKS_LANE, CONTROL_LANE, ROOM, SHUTDOWN
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import MemberResult, Queued
 from streamstop._core.membership import task_of
@@ -22,37 +22,37 @@ from streamstop._core.progress import Progress, RoomView, progress_of
 from streamstop._redis.errors import ERRORS, StagingLost
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
-from streamstop._redis.staging import stage_pairs
+from streamstop._redis.staging import STAGING_LOST, pieces, stage_pairs
 from streamstop._wire.messages import celery_message
 from streamstop.outcomes import Outcome
 from streamstop.settings import RoomSettings
 
 CONTROL = Lane.from_name(CONTROL_LANE)
 CALLBACKS = Lane.from_name(CALLBACKS_LANE)
-#: No vendor is called; a few shutdowns are fanned out side by side.
+#: Control jobs call no vendor. A few shutdowns are fanned out at the same time.
 CONTROL_PACE = Pace(interval_us=1000, window=4)
-#: How many tasks one script takes; more are staged as a batch.
+#: How many tasks one script takes. More are staged as a batch.
 AT_ONCE = 200
 #: How many tasks of a batch one script applies.
 PIECE = 100
-#: How many fields one command reads of a hash.
+#: How many fields one command reads from a hash.
 _PAGE = 250
 _DEFAULTS = RoomSettings()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A stream task of a shutdown on its way into its lane."""
+    """The job of a shutdown's stream task, to be put into its lane."""
 
     member: str
-    #: The command's JSON data, as the registry keeps it.
+    #: The command's JSON data, as the registry stores it.
     command: str
     job_id: str
     queued: Queued
 
 
 class Rooms:
-    """Every room and shutdown of one Redis. Raises redis-py's errors where Redis does not answer."""
+    """Every room and shutdown of one Redis. Raises redis-py's errors."""
 
     def __init__(self, redis: Redis, lanes: Lanes, settings: RoomSettings = _DEFAULTS) -> None:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
@@ -61,19 +61,19 @@ class Rooms:
         self._closed_for_s = int(settings.closed_for.total_seconds())
 
     def register(self, room: str, commands: Iterable[Command], *, now: datetime) -> str | None:
-        """Note stream tasks; return the id of the shutdown that they joined at once, None in an open room."""
+        """Register stream tasks; return the id of the shutdown that they joined, None in an open room."""
         fan_out = _step("fan_out", "@shutdown@")
-        joined = self._decide("register", room, _pairs(commands, now), ttl=self._kept_s, fan_out=fan_out)
+        joined = self._run("register", room, _pairs(commands, now), ttl=self._kept_s, fan_out=fan_out)
         return joined.decode() or None
 
     def unregister(self, room: str, commands: Iterable[Command]) -> int:
-        """Take stream tasks out; return how many were in."""
+        """Remove stream tasks; return how many were registered."""
         tasks = [task_of(command) for command in commands]
-        return sum(int(self._decide("unregister", room, tasks=some)) for some in _slices(tasks, AT_ONCE))
+        return sum(int(self._run("unregister", room, tasks=piece)) for piece in pieces(tasks, AT_ONCE))
 
     def view(self, room: str) -> RoomView:
-        """Return what is registered in a room, and its open or latest shutdown."""
-        state = f"streamstop.room.{room}:state"
+        """Return the registered stream tasks of a room, and its open or latest shutdown."""
+        state = f"{ROOM}{room}:state"
         while True:
             shutdown, pending = self._redis.hmget(state, "shutdown", "batch")
             if pending is None:
@@ -83,10 +83,10 @@ class Rooms:
         cursor: int | None = None
         while cursor != 0:
             cursor, tasks = self.scan(room, cursor or 0, _PAGE)
-            registered.update(tasks)  # a page may hold again what one before it did
+            registered.update(tasks)  # a page may repeat entries of an earlier one
         received = (ReceivedCommand.from_message(json.loads(command)) for command in registered.values())
-        tasks_ = tuple(Command(operation=command.operation, account=command.account) for command in received)
-        return RoomView(room, tasks_, None if shutdown is None else shutdown.decode())
+        stops = tuple(Command(operation=command.operation, account=command.account) for command in received)
+        return RoomView(room, stops, None if shutdown is None else shutdown.decode())
 
     def open(
         self,
@@ -99,7 +99,7 @@ class Rooms:
     ) -> str:
         """Open a room's shutdown, or join the open one with `commands`; return its id."""
         message = "" if callback is None else _step("callback", "@shutdown@", job="callback-@call@", to=callback)
-        shutdown = self._decide(
+        shutdown = self._run(
             "open",
             room,
             _pairs(commands, now),
@@ -113,53 +113,54 @@ class Rooms:
         return str(shutdown.decode())
 
     def reopen(self, room: str) -> bool:
-        """End the time in which registering stops at once; False where the shutdown is open and goes on."""
-        return bool(self._decide("reopen", room))
+        """Let the room be used again after its shutdown; return False if the shutdown is still open."""
+        return bool(self._run("reopen", room))
 
     def cancel(self, shutdown: str) -> bool:
-        """Begin to take back what no worker has claimed; False where the shutdown is not open."""
+        """Begin to cancel the jobs that no worker has claimed; return False if the shutdown is not open."""
         return bool(self._scripts["cancel"](id=shutdown, message=_step("cancel", shutdown)))
 
     def apply(self, room: str) -> None:
-        """Apply the batch of a room that is accepted, if there is one, to its end."""
+        """Apply the room's accepted batch completely, if it has one."""
         for _ in self.applying(room):
             pass
 
     def applying(self, room: str) -> Iterator[int]:
-        """Apply the batch of a room that is accepted, if there is one; yield after each piece that leaves some.
+        """Apply the room's accepted batch, if it has one; yield after each piece but the last.
 
-        Its producer does so, and where it was killed the next operation on the room, or the worker that fans out.
+        The batch's producer calls this. If the producer was killed, the next operation on the room does, or the worker
+        that fans out.
         """
         while self._scripts["apply"](room=room, most=PIECE):
             yield PIECE
 
     def progress(self, shutdown: str) -> Progress | None:
-        """Return how far a shutdown is; None where there is none by that id."""
-        held = self.facts(shutdown)
-        if not held:
+        """Return the progress of a shutdown; None if no shutdown has this id."""
+        fields = self.facts(shutdown)
+        if not fields:
             return None
         counts: dict[Lane, list[int]] = {}
-        for name, count in self._hash(f"streamstop.shutdown.{shutdown}:lanes").items():
+        for name, count in self._hash(f"{SHUTDOWN}{shutdown}:lanes").items():
             lane, _, part = name.rpartition(":")
             counts.setdefault(Lane.from_name(lane), [0, 0])[part == "ended"] = int(count)
         by_lane = {lane: (total, ended) for lane, (total, ended) in sorted(counts.items())}
-        return progress_of(shutdown, held, by_lane, self._lanes.views(list(by_lane)))
+        return progress_of(shutdown, fields, by_lane, self._lanes.views(list(by_lane)))
 
     def facts(self, shutdown: str) -> dict[str, str]:
-        """Return a shutdown's hash."""
-        return self._hash(f"streamstop.shutdown.{shutdown}")
+        """Return the fields of a shutdown's hash."""
+        return self._hash(f"{SHUTDOWN}{shutdown}")
 
     def outcomes(self, shutdown: str) -> Iterator[Outcome]:
-        """Yield how the stream tasks of a shutdown ended, a page at a time."""
-        for _member, outcome in self._redis.hscan_iter(f"streamstop.shutdown.{shutdown}:outcomes", count=_PAGE):
+        """Yield the outcomes of a shutdown's stream tasks, read page by page."""
+        for _member, outcome in self._redis.hscan_iter(f"{SHUTDOWN}{shutdown}:outcomes", count=_PAGE):
             yield Outcome.model_validate_json(outcome)
 
     def todo(self, shutdown: str, most: int) -> list[tuple[str, str]]:
-        """Return members whose job is not in its lane yet, with their commands."""
-        members = self._redis.lrange(f"streamstop.shutdown.{shutdown}:todo", 0, most - 1)
+        """Return up to `most` members whose jobs are not in their lanes yet, with their commands."""
+        members = self._redis.lrange(f"{SHUTDOWN}{shutdown}:todo", 0, most - 1)
         if not members:
             return []
-        commands = self._redis.hmget(f"streamstop.shutdown.{shutdown}:tasks", members)
+        commands = self._redis.hmget(f"{SHUTDOWN}{shutdown}:tasks", members)
         return [
             (member.decode(), command.decode())
             for member, command in zip(members, commands, strict=True)
@@ -167,9 +168,9 @@ class Rooms:
         ]
 
     def server(self) -> str:
-        """Return which run of which server answers. Only to that one, the cursor of a scan means anything.
+        """Return the run id of the server, or an empty text if the server does not tell it.
 
-        Return an empty text where the server does not tell.
+        The cursor of a scan is valid only for the run of the server that returned it.
         """
         try:
             return str(self._redis.info("server").get("run_id", ""))
@@ -177,13 +178,13 @@ class Rooms:
             return ""
 
     def scan(self, room: str, cursor: int, most: int) -> tuple[int, list[tuple[str, str]]]:
-        """Return the next cursor, 0 after the last page, and a page of the registry: tasks and commands."""
-        after, page = self._redis.hscan(f"streamstop.room.{room}:tasks", cursor, count=most)
+        """Return the next cursor (0 after the last page) and a page of the registry: tasks and commands."""
+        after, page = self._redis.hscan(f"{ROOM}{room}:tasks", cursor, count=most)
         return after, [(task.decode(), command.decode()) for task, command in page.items()]
 
     def members(self, shutdown: str) -> Iterator[tuple[str, str, str | None]]:
-        """Yield every member of a shutdown that has not ended: member, command, and its job's id if it has one."""
-        key = f"streamstop.shutdown.{shutdown}"
+        """Yield the members of a shutdown that have not ended: member, command, and the job's id if it has one."""
+        key = f"{SHUTDOWN}{shutdown}"
         cursor: int | None = None
         while cursor != 0:
             cursor, page = self._redis.hscan(f"{key}:tasks", cursor or 0, count=_PAGE)
@@ -197,21 +198,21 @@ class Rooms:
                     yield member.decode(), command.decode(), None if job_id is None else job_id.decode()
 
     def lane_counts(self, shutdown: str) -> dict[str, int]:
-        """Return how many jobs of a shutdown each lane has been given, by the lane's name."""
-        counts = self._hash(f"streamstop.shutdown.{shutdown}:lanes")
+        """Return how many jobs of a shutdown were put into each lane, by the lane's name."""
+        counts = self._hash(f"{SHUTDOWN}{shutdown}:lanes")
         return {name.removesuffix(":total"): int(count) for name, count in counts.items() if name.endswith(":total")}
 
     def without_job(self, shutdown: str, tasks: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return those of a page of tasks that no job of the shutdown is for yet."""
+        """Return those of `tasks` that have no job in the shutdown yet."""
         if not tasks:
             return []
-        jobs = self._redis.hmget(f"streamstop.shutdown.{shutdown}:jobs", [member for member, _command in tasks])
+        jobs = self._redis.hmget(f"{SHUTDOWN}{shutdown}:jobs", [member for member, _command in tasks])
         return [task for task, job_id in zip(tasks, jobs, strict=True) if job_id is None]
 
     def push(self, shutdown: str, entries: Sequence[Entry], *, passed: int = 0) -> bool:
-        """Put jobs into their lanes, each once; False where the shutdown was cancelled, and nothing was put.
+        """Put jobs into their lanes, each once; return False if the shutdown was cancelled and no job was put.
 
-        `passed`: how many beside them were found to have their job already.
+        `passed` is how many members the caller has skipped because they have their jobs already.
         """
         fields = [
             {
@@ -227,21 +228,22 @@ class Rooms:
         return bool(self._scripts["push"](id=shutdown, passed=passed, entries=fields))
 
     def scanned(self, shutdown: str) -> None:
-        """Note that everything registered has been put into lanes."""
+        """Record that every registered stream task has its job in a lane."""
         self._scripts["scanned"](id=shutdown)
 
     def record_member_result(self, lane: Lane, member_result: MemberResult) -> None:
-        """Count a stream task whose job ended elsewhere, or which never had one."""
+        """Record the result of a stream task whose job ended elsewhere, or that never had a job."""
         self.record_member_results([(lane, member_result)])
 
     def record_member_results(self, results: Sequence[tuple[Lane, MemberResult]]) -> None:
-        """Count several; a hundred are a few milliseconds of Redis' time."""
+        """Record several results. A hundred take a few milliseconds of Redis' time."""
         self._scripts["record_results"](member_results=[{"lane": lane.name, **one.fields} for lane, one in results])
 
-    def _decide(self, script: str, room: str, pairs: Sequence[str] | None = None, **arguments: Any) -> Any:
-        """Run a script that decides something about a room; return what it says.
+    def _run(self, script: str, room: str, pairs: Sequence[str] | None = None, **arguments: Any) -> Any:
+        """Run a script on a room, after its pending batch; return the script's reply.
 
-        `pairs`: the tasks and commands for it; too many for one script are staged, and accepted by it whole.
+        `pairs` are tasks and commands for the script. If they are too many for one run, they are staged as a batch that
+        the script accepts.
         """
         batch = ""
         if pairs is not None:
@@ -252,9 +254,9 @@ class Rooms:
         while (reply := self._scripts[script](room=room, **arguments))[0] == b"pending":
             self.apply(room)
         if reply[0] == b"lost":
-            raise StagingLost("what was staged is gone")
+            raise StagingLost(STAGING_LOST)
         if batch:
-            with suppress(*ERRORS):  # it is accepted: whoever comes next applies it, and hears what fails
+            with suppress(*ERRORS):  # the batch is accepted: the next operation on the room applies it
                 self.apply(room)
         return reply[1]
 
@@ -267,23 +269,18 @@ class Rooms:
 
 
 def shutdown_channel(shutdown: str) -> str:
-    """Return the channel on which every change of a shutdown is told."""
-    return f"streamstop.shutdown.{shutdown}"
+    """Return the channel on which every change of a shutdown is published."""
+    return f"{SHUTDOWN}{shutdown}"
 
 
 def _pairs(commands: Iterable[Command], now: datetime) -> list[str]:
-    """Return each command as ``<task>`` and the command's JSON data, with a newline between: JSON holds none."""
+    """Return each command as ``<task>``, a newline, and the command's JSON data. Neither part contains a newline."""
     encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
     return [f"{task_of(command)}\n{encode(command.to_message(now=now))}" for command in commands]
 
 
-def _slices(tasks: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for at in range(0, len(tasks), size):
-        yield tasks[at : at + size]
-
-
 def _step(step: str, shutdown: str, *, job: str | None = None, **details: Any) -> str:
-    """Return the message of a control job."""
+    """Return the message of a control job, or of a callback's."""
     lane = CALLBACKS if step == "callback" else CONTROL
     job_id = f"{lane.name}.{step}-{shutdown}-{job or uuid4().hex}"
     return celery_message(job_id, lane, {"step": step, "shutdown": shutdown, **details})

@@ -1,7 +1,7 @@
-"""Schedule: what workers do with lanes. They take jobs, report what became of them, and mend what others left.
+"""Schedule: the workers' side of lanes. Workers take jobs, report on them, and return jobs of lost workers.
 
-Each script is one file in ``_redis/lua/lane``. It runs atomically in Redis, by Redis' clock, takes a bounded number of
-jobs, and is safe to run twice.
+Each script is one file in ``_redis/lua/lane``. It runs atomically in Redis, uses Redis' clock, handles a limited number
+of jobs, and is safe to run twice.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from streamstop._core.pace import Pace
 from streamstop._redis.scripts import Script, load
 from streamstop._wire.reports import Report
 
-#: How often a job's worker may be lost before the job is given up.
+#: How many deliveries of a job may be lost before the job is given up.
 MOST_LOST_DELIVERIES = 5
-#: How many jobs one run of a script takes, reports or mends: no run holds Redis longer than 5 ms.
+#: How many jobs one run of a script takes, reports or returns. No run blocks Redis for more than 5 ms.
 BATCH = 50
-#: How long a book is kept that no worker has touched.
+#: How long a book is kept after its last use.
 _BOOK_TTL = timedelta(days=1)
-#: How many lanes are looked for in one run, and how often it is made for the same lanes.
+#: How many lanes one run of ``find`` checks, and how often it runs for the same lanes.
 _LANES = 1000
 _MOST_RUNS = 20
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,19 +35,19 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Book:
-    """What a worker knows: the accounts that it has, and the paces of their lanes."""
+    """The accounts of a worker, and the paces of their lanes."""
 
     accounts: frozenset[str]
-    #: By operation, for every account that says nothing else.
+    #: By operation, for accounts that configure no other pace.
     operations: Mapping[str, Pace]
-    #: For operations that the worker does not know.
+    #: For operations that are unknown to the worker.
     otherwise: Pace
-    #: What accounts say of single lanes.
+    #: By lane, as accounts configure it.
     lanes: Mapping[Lane, Pace]
 
     @cached_property
     def fields(self) -> dict[str, str]:
-        """The book as ``take`` reads it."""
+        """The fields of the book's hash, as ``take`` reads them."""
         return {
             "*": str(self.otherwise),
             **dict.fromkeys(sorted(self.accounts), "1"),
@@ -57,18 +57,18 @@ class Book:
 
     @cached_property
     def digest(self) -> str:
-        """The book's name: workers that know the same share one."""
+        """The book's name. Workers with equal books share one."""
         return hashlib.sha256(repr(self.fields).encode()).hexdigest()[:16]
 
 
 class Schedule:
-    """Every lane of one Redis, as a worker has to do with them. Raises redis-py's errors."""
+    """Every lane of one Redis, for workers. Raises redis-py's errors."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
 
     def publish(self, book: Book) -> None:
-        """Say what a worker knows; to be repeated within a day."""
+        """Write a worker's book to Redis. It must be repeated within a day."""
         key = BOOK + book.digest
         if not self._redis.expire(key, _BOOK_TTL):
             pipeline = self._redis.pipeline(transaction=True)
@@ -79,8 +79,8 @@ class Schedule:
     def take(self, most: int, *, lease: timedelta, book: Book, arrivals: bool = True, full: bool = False) -> Take:
         """Take up to `most` jobs whose slots are near; `lease` counts from a job's slot.
 
-        With `arrivals`, lanes that producers have put jobs into are looked at too. With `full`, the worker can hold no
-        more than `most`, and another one is woken for what is left.
+        With `arrivals`, take from the lanes that producers have announced, too. With `full`, the worker can hold no
+        more than `most` jobs, and another worker is woken for the others.
         """
         owner = uuid4().hex
         arguments: dict[str, Any] = {
@@ -113,8 +113,10 @@ class Schedule:
         return _take(reply, owner)
 
     def report(self, reports: Sequence[Report], *, wake: bool = False) -> "Reported":
-        """Take down what became of jobs; with `wake`, for a worker that takes no more, another one is woken."""
-        # The slot of the last job that made no call comes free first, and so the one before it can.
+        """Report on jobs. With `wake`, this worker takes no more jobs, and another one is woken for those that wait.
+
+        A slot can be freed only while it is the last of its lane. So reports are sent in the reverse order of slots.
+        """
         order = sorted(range(len(reports)), key=lambda at: -reports[at].job.slot_us)
         texts = [reports[at].text() for at in order]
         next_us, answers = self._scripts["report"](wake_another=wake, reports=texts)
@@ -124,25 +126,25 @@ class Schedule:
         return Reported(rests, None if int(next_us) < 0 else int(next_us) * _MICROSECOND)
 
     def sweep(self, *, longest_lease: timedelta, period: timedelta) -> Swept | None:
-        """Make jobs wait again whose lease ran out.
+        """Return jobs whose leases have expired to their lanes.
 
-        Return None where somebody else has swept within the last `period`; with zero, the caller goes on with its turn.
+        Return None if another worker has swept within the last `period`. Zero continues the caller's own sweep.
         """
         reply = self._scripts["sweep"](most=BATCH, longest=longest_lease // _MICROSECOND, period=period // _MICROSECOND)
         if reply is None:
             return None
-        again, moved, batches, expired_leases, broken = reply
-        lost_deliveries = {Lane.from_name(_text(name)): count for name, count in expired_leases}
-        return Swept(bool(again), moved, bool(batches), lost_deliveries, _broken(broken))
+        again, rescheduled, batches, expired_leases, broken = reply
+        expired_by_lane = {Lane.from_name(_text(name)): count for name, count in expired_leases}
+        return Swept(bool(again), rescheduled, bool(batches), expired_by_lane, _broken(broken))
 
     def find(self, accounts: Sequence[str], operations: Sequence[str]) -> int:
-        """Note the lanes of `accounts` that hold jobs which nobody has announced; return how many were not noted."""
+        """Schedule the lanes of `accounts` with jobs that no producer has announced; return how many there were."""
         found = 0
         size = max(1, _LANES // max(1, len(operations)))
         for start in range(0, len(accounts), size):
-            some = accounts[start : start + size]
+            piece = accounts[start : start + size]
             for _ in range(_MOST_RUNS):
-                new = int(self._scripts["find"](operations=" ".join(operations), accounts=some))
+                new = int(self._scripts["find"](operations=" ".join(operations), accounts=piece))
                 found += new
                 if new < MOST_FOUND:
                     break
@@ -155,11 +157,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Reported:
-    """Redis' answer to a batch of reports."""
+    """The reply to a batch of reports."""
 
-    #: For each report: how long its lane rests for this job's sake, None where the job is no longer its owner's.
+    #: For each report: for how long it lets its lane rest; None if the worker no longer owns the job.
     rests: Sequence[timedelta | None]
-    #: How long until a lane is due that can give jobs again; None: no lane is new in the schedule.
+    #: How long until a lane is due that can give jobs again; None: the reports have scheduled no lane.
     next_in: timedelta | None
 
 
@@ -177,7 +179,7 @@ def _take(reply: Any, owner: str) -> Take:
 
 
 def _taken(job: Sequence[bytes], owner: str) -> Taken:
-    name, job_id, message, history, slot, moved = job
+    name, job_id, message, history, slot, shifted = job
     return Taken(
         lane=Lane.from_name(_text(name)),
         job_id=_text(job_id),
@@ -185,7 +187,7 @@ def _taken(job: Sequence[bytes], owner: str) -> Taken:
         owner=owner,
         history=AttemptHistory.parse(_text(history)),
         slot_us=int(slot),
-        slots_shifted_us=int(moved),
+        slots_shifted_us=int(shifted),
     )
 
 
@@ -194,5 +196,5 @@ def _broken(pairs: Sequence[Sequence[bytes]]) -> dict[Lane, str]:
 
 
 def _text(raw: bytes) -> str:
-    """Return what a key of Redis says, whatever its bytes: producers may name lanes that cannot be."""
+    """Return a name as text, whatever its bytes: producers may write names that no lane can have."""
     return raw.decode(errors="replace")

@@ -1,30 +1,31 @@
-"""Scripts: runs the Lua scripts that :mod:`streamstop._redis.assembly` makes, with their arguments by name."""
+"""Scripts: runs the Lua scripts of :mod:`streamstop._redis.assembly` with arguments by name."""
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from streamstop._redis.assembly import Assembled, assemble, names
+if TYPE_CHECKING:
+    from streamstop._redis.assembly import Assembled
 
 _ERROR_LINE = re.compile(r"user_script:(\d+)")
 
 
 class Script:
-    """A script that can be run: its arguments are passed by keyword.
+    """A callable script; its arguments are passed by keyword.
 
-    With a pipeline as `client`, it runs when that is executed. A script makes the names of its keys itself; of `keys`
-    that are passed, Redis checks before the script begins whether the user may use them.
+    With a pipeline as `client`, the script runs when the pipeline is executed. A script builds the names of its keys
+    itself. For `keys` that are passed, Redis checks the user's permission before the script begins.
     """
 
-    def __init__(self, redis: Redis, assembled: Assembled) -> None:
+    def __init__(self, redis: Redis, assembled: "Assembled") -> None:
         self._assembled = assembled
         self._registered: Any = redis.register_script(assembled.text)
 
     def __call__(self, *, client: Any = None, keys: Sequence[str] = (), **arguments: Any) -> Any:
-        """Run it. Raises redis-py's errors, and TypeError where the arguments are not those that it declares."""
+        """Run the script. Raises redis-py's errors, and TypeError if the arguments differ from its declaration."""
         try:
             values = self._assembled.arguments.values(arguments)
         except TypeError as error:
@@ -38,5 +39,7 @@ class Script:
 
 
 def load(redis: Redis, folder: str) -> dict[str, Script]:
-    """Return the scripts of a folder of ``lua/`` by name. Raises :class:`InvalidScript`."""
+    """Return the scripts of a folder of ``lua/`` by name."""
+    from streamstop._redis.assembly import assemble, names  # a client that runs no script does not need it
+
     return {name.rpartition("/")[2]: Script(redis, assemble(name)) for name in names(folder)}

@@ -1,8 +1,8 @@
-"""Staging: the entries of a batch on their way into Redis, where nothing reads them before the batch is accepted.
+"""Staging: writes the entries of a batch to Redis. Nothing reads them before the batch is accepted.
 
-A producer that is killed meanwhile leaves entries that nobody accepted. Those of a room expire. A producer that may
-only enqueue may not set an expiry, for in Redis 6.2 it could set one for every list of waiting jobs, too: so it notes
-its batch in a set, and the workers' sweep discards what stands there for too long.
+A producer that is killed meanwhile leaves entries that were never accepted. A room's entries expire. A producer that
+may only enqueue may not set an expiry: in Redis 6.2 it could then set one on every list of waiting jobs. So it adds its
+batch to a set, and the workers' sweep discards batches that stay there for too long.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,8 +18,10 @@ from streamstop._redis.errors import StagingLost
 
 #: How many entries one command stages.
 _PIECE = 250
-#: How long after its last piece a room's batch is kept that nobody accepted, in s.
+#: How long a room's batch is kept after its last piece if it is not accepted, in s.
 _KEPT_S = 300
+#: The message of :class:`StagingLost`.
+STAGING_LOST = "the staged commands are gone"
 
 
 def pieces(entries: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -29,7 +31,7 @@ def pieces(entries: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def entry_of(queued: Queued) -> str:
-    """Return a message as the batch's list has it: ``<priority step> <lane>``, a newline, and the message."""
+    """Return a message as an entry of the batch's list: ``<priority step> <lane>``, a newline, and the message."""
     return f"{PRIORITY_STEPS[min(queued.priority, 9) // 3]} {queued.lane.name}\n{queued.message}"
 
 
@@ -45,19 +47,19 @@ def stage_messages(redis: Redis, entries: Sequence[str]) -> str:
     staged = len(first)
     for piece in more:
         staged += len(piece)
-        # LPUSHX, for after a discard nothing may begin a list that lacks its first pieces.
+        # LPUSHX, so that after a discard no list is begun that lacks the first pieces.
         if redis.lpushx(key, *piece) != staged:
-            raise StagingLost("what was staged is gone")
+            raise StagingLost(STAGING_LOST)
     return batch
 
 
 def stage_pairs(redis: Redis, entries: Sequence[str]) -> str:
-    """Stage a room's entries; return the batch's id. Whether it is whole shows when it is accepted."""
+    """Stage a room's entries; return the batch's id. The script that accepts the batch checks that it is complete."""
     batch = uuid4().hex
     key = f"{BATCH}{batch}"
     for start, piece in zip(range(0, len(entries), _PIECE), pieces(entries, _PIECE), strict=True):
         pipeline: Any = redis.pipeline(transaction=True)
-        # A hash by number, and no list: a Redis user for rooms may read no list, for these are waiting jobs, too.
+        # A hash by number, not a list: a Redis user for rooms may not read lists, for waiting jobs are lists too.
         pipeline.hset(key, mapping={str(number): entry for number, entry in enumerate(piece, start)})
         pipeline.expire(key, _KEPT_S)
         pipeline.execute()

@@ -1,7 +1,7 @@
-"""Messages: a job as Celery and kombu write it (task message protocol 2).
+"""Messages: a job in the format of Celery and kombu (task message protocol 2).
 
-What a shutdown enqueues is put into its lanes by a script, and what a client does by one command, so that Celery does
-not publish them itself. Source: https://docs.celeryq.dev/en/stable/internals/protocol.html
+Clients and scripts push messages into lanes directly, without Celery. Source:
+https://docs.celeryq.dev/en/stable/internals/protocol.html
 """
 
 import json
@@ -17,8 +17,8 @@ _TASK = _encode(TASK)
 
 
 def celery_message(job_id: str, lane: Lane, argument: Mapping[str, Any], *, priority: int = 0) -> str:
-    """Return the message of the job `job_id` in `lane`, whose task takes one argument, as it lies in the queue."""
-    # Most of a message is the same in each, and it is made for every job: so only what differs is encoded.
+    """Return the message of the job `job_id`, as it waits in `lane`. `argument` is the task's one argument."""
+    # One message is made for each job, and most of it is constant. So only the parts that differ are encoded.
     body = _encode(f"[[{_encode(argument)}],{{}},{_OPTIONS}]")
     name, queue = _encode(job_id), _encode(lane.queue)
     return (
@@ -27,6 +27,6 @@ def celery_message(job_id: str, lane: Lane, argument: Mapping[str, Any], *, prio
         '"retries":0,"eta":null,"expires":null,"timelimit":[null,null],"argsrepr":"","kwargsrepr":"",'
         f'"ignore_result":true}},"properties":{{"correlation_id":{name},"reply_to":"","delivery_mode":2,'
         f'"delivery_info":{{"exchange":"","routing_key":{queue}}},"priority":{priority},'
-        # The body as it stands: scripts fill in what is known only to them.
+        # Without base64, so that scripts can replace parts of the body.
         f'"body_encoding":null,"delivery_tag":{name}}}}}'
     )

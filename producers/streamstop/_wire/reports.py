@@ -1,13 +1,13 @@
-"""Reports: what became of jobs that a worker took, as the script ``report`` reads them.
+"""Reports: what happened to the jobs that a worker took, as the script ``report`` reads them.
 
 ::
 
     Report ─┬─ Ended       the job has its outcome
-            ├─ Retried     it waits, then it is called again
-            ├─ Throttled   it is back at the front of its lane, and the lane rests
-            ├─ Released    it is back at the front of its lane, uncalled
-            ├─ Dropped     it had ended before it was taken
-            └─ Renewed     it is still being worked on
+            ├─ Retried     the job is deferred, and is called again later
+            ├─ Throttled   the job returns to the front of its lane, and the lane rests
+            ├─ Released    the job returns to the front of its lane, uncalled
+            ├─ Dropped     the job had ended before it was taken
+            └─ Renewed     the worker still works on the job
 """
 
 import json
@@ -30,7 +30,7 @@ from streamstop._core.lane_types import (
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What became of one job. One of the kinds below."""
+    """What happened to one job: one of the kinds below."""
 
     kind: ClassVar[str]
 
@@ -39,7 +39,7 @@ class Report:
     send_delay: SendDelay = ON_TIME
 
     def text(self) -> str:
-        """Return the report as the script reads it: JSON."""
+        """Return the report as JSON for the script."""
         job = self.job
         fields = {
             "kind": self.kind,
@@ -60,15 +60,15 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended(Report):
-    """The job has ended: its outcome is recorded, its stream task counted, its lease dropped, in one step."""
+    """The job has ended. One step records its outcome, counts its stream task and ends its lease."""
 
     kind = "end"
 
-    #: In Celery's result backend, and how long it can be read there.
+    #: The record for Celery's result backend, and how long it is kept there.
     record: str
     kept: timedelta
     member_result: MemberResult | None = None
-    #: The job that follows this one, put into its lane in the same step.
+    #: The job that follows this one. The same step puts it into its lane.
     then: Queued | None = None
     letter: DeadLetterRecord | None = None
 
@@ -86,7 +86,7 @@ class Ended(Report):
 
 @dataclass(frozen=True, kw_only=True)
 class Retried(Report):
-    """The job waits in Redis for `delay`, then in its lane again."""
+    """The job is deferred: after `delay` it returns to its lane."""
 
     kind = "retry"
 
@@ -106,7 +106,7 @@ class Retried(Report):
 
 @dataclass(frozen=True, kw_only=True)
 class Throttled(Report):
-    """The vendor throttled the call: the job is unharmed, and its lane rests, for `hint` where the vendor gave one."""
+    """The vendor throttled the call. The job keeps its attempts. Its lane rests, for `hint` if the vendor gave one."""
 
     kind = "throttle"
 
@@ -119,11 +119,11 @@ class Throttled(Report):
 
 @dataclass(frozen=True, kw_only=True)
 class Released(Report):
-    """The job was not called, and somebody else may take it at once."""
+    """The job was not called. Any worker may take it at once."""
 
     kind = "release"
 
-    #: The job's history, where it has changed.
+    #: The job's history, if it has changed.
     history: AttemptHistory | None = None
 
     def _details(self) -> Mapping[str, Any]:
@@ -132,7 +132,7 @@ class Released(Report):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropped(Report):
-    """The job had ended before it was taken, and that is counted: nothing of it is left to do."""
+    """The job had ended before it was taken, and its stream task is counted. Nothing is left to do."""
 
     kind = "drop"
 
@@ -142,7 +142,7 @@ class Dropped(Report):
 
 @dataclass(frozen=True, kw_only=True)
 class Renewed(Report):
-    """The job is still being worked on, for `lease` from now at most."""
+    """The worker still works on the job. The lease is extended to `lease` from now."""
 
     kind = "renew"
 

@@ -1,14 +1,14 @@
-"""Records: a job's state as Celery's result backend keeps it, so that ``AsyncResult`` and Flower show it too.
+"""Records: a job's state in the format of Celery's result backend, so that ``AsyncResult`` and Flower show it.
 
-A job that needs nobody is ``SUCCESS`` with the outcome as result; one that needs a person is ``FAILURE`` with
-:class:`~streamstop.errors.JobFailed`; a cancelled one ``REVOKED``; a deferred one ``RETRY`` with its reason.
-The scripts tell a deferred job's record by its first characters, ``{"status": "RETRY"``.
+A job that needs no attention is ``SUCCESS`` with the outcome as result. A job that needs a person is ``FAILURE`` with
+:class:`~streamstop.errors.JobFailed`. A cancelled job is ``REVOKED``. A deferred job is ``RETRY`` with its reason; the
+scripts recognise its record by the first characters, ``{"status": "RETRY"``.
 
-A record is most of what Redis holds of a job that has ended. So it has no spaces, and no field that Celery reads with a
-default. Celery needs ``task_id``: by it, it matches what Redis publishes with whoever waits. The moment of the end is
-``date_done``. The id names lane and operation, but ``job_id``, ``operation`` and ``account`` stay in the result:
-producers of earlier versions read no outcome without them, and ``Outcome.model_validate`` takes what
-``AsyncResult.get`` returns. :func:`read_record` does not need them.
+Records are most of what Redis stores for jobs that have ended. So a record has no spaces, and no field for which Celery
+has a default. Celery needs ``task_id`` to match a published record with the call that waits for it. ``date_done`` is
+the moment of the end. ``job_id``, ``operation`` and ``account`` repeat the id; :func:`read_record` does not need them.
+They stay in the result because producers of earlier versions do need them, and because ``Outcome.model_validate`` must
+accept what ``AsyncResult.get`` returns.
 """
 
 import json
@@ -31,7 +31,7 @@ def outcome_record(outcome: Outcome) -> str:
 
 
 def deferral_record(job_id: str, deferral: Deferral) -> str:
-    """Return the record of a job that is to be called again."""
+    """Return the record of a deferred job."""
     message = [deferral.reason, deferral.due.isoformat()]
     return _record(
         job_id,
@@ -42,12 +42,12 @@ def deferral_record(job_id: str, deferral: Deferral) -> str:
 
 
 def step_record(job_id: str, step: str, done: datetime) -> str:
-    """Return the record of a control job that has ended: which step of a shutdown it was."""
+    """Return the record of a control job that has ended; `step` is its step of the shutdown."""
     return _record(job_id, "SUCCESS", {"step": step}, done)
 
 
 def read_record(record: bytes | str) -> Outcome | Deferral | None:
-    """Return what a record says; None for one that is not ours, or that a newer version wrote."""
+    """Return the content of a record; None if streamstop did not write it, or a newer version did."""
     try:
         return _read(json.loads(record))
     except (ValueError, TypeError, RecursionError):
@@ -67,18 +67,18 @@ def _read(record: Any) -> Outcome | Deferral | None:
 
 
 def _outcome(record: Mapping[str, Any], outcome: Mapping[str, Any]) -> Outcome:
-    """Return the outcome, with what the record says around it; where the outcome says so itself, that counts."""
+    """Return the outcome, completed from the rest of the record. The outcome's own fields take precedence."""
     job_id = record.get("task_id")
     lane = Lane.of_job(job_id) if isinstance(job_id, str) else None
-    around = {"job_id": job_id, "ended_at": record.get("date_done")}
+    fields = {"job_id": job_id, "ended_at": record.get("date_done")}
     if lane is not None:
-        around |= {"operation": lane.operation, "account": lane.account}
-    return Outcome.model_validate(around | dict(outcome))
+        fields |= {"operation": lane.operation, "account": lane.account}
+    return Outcome.model_validate(fields | dict(outcome))
 
 
 def _record(job_id: str, status: str, result: Any, done: datetime | None) -> str:
     record = {"result": result, "task_id": job_id}
     if done is not None:
         record["date_done"] = done.isoformat()
-    # The status comes first, with the space that the scripts look for.
+    # The status comes first, with the space that the scripts expect.
     return f'{{"status": "{status}",{json.dumps(record, separators=(",", ":"))[1:]}'

@@ -1,4 +1,4 @@
-"""A client for the unit tests of services: it validates as the real one does, records, and needs no Redis.
+"""A client for the unit tests of services. It validates like the real client, records calls, and needs no Redis.
 
 ::
 
@@ -8,7 +8,7 @@
     assert client.enqueued == [Command(operation=StopMPUTask(…), account="live-cn")]
     assert client.shutdowns[0].progress().status is ShutdownStatus.NEEDS_ATTENTION
 
-Nothing here waits: an outcome is there at once, or, with ``leave_open``, it is a timeout at once.
+No call waits. A job has its outcome at once; with ``leave_open``, waiting for it times out at once.
 """
 
 from streamstop.testing.aio import RecordingAsyncClient

@@ -1,4 +1,4 @@
-"""The recording client for asyncio: every call runs here and now, in the order of the code under test."""
+"""The recording client for asyncio. Every call runs in the event loop's thread, in the order of the tested code."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 class RecordingAsyncClient(AsyncClient):
-    """Stands in for an :class:`~streamstop.aio.AsyncClient`: the same, over a :class:`RecordingClient`.
+    """Replaces an :class:`~streamstop.aio.AsyncClient` in tests. It wraps a :class:`RecordingClient`.
 
     ::
 
@@ -26,16 +26,16 @@ class RecordingAsyncClient(AsyncClient):
         self.client = recording if recording is not None else RecordingClient()
 
     async def close(self) -> None:
-        """Do nothing: the client can be used again."""
+        """Do nothing. The client can be used again."""
 
     def _turns(self, timeout: float | timedelta | None) -> Iterator[float | timedelta | None]:
         """One turn: a recording client never waits."""
         yield timeout
 
     async def calling(self, call: Callable[[], _T]) -> _T:
-        """Run the call here and now: it does not block."""
+        """Run the call in this thread. It does not block."""
         return call()
 
     async def waiting(self, call: Callable[[], _T]) -> _T:
-        """Run the call here and now: it does not wait."""
+        """Run the call in this thread. It does not wait."""
         return call()

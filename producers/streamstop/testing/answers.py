@@ -1,4 +1,4 @@
-"""Answers: how recorded commands end. Pure: from what a test said and a command, to an outcome."""
+"""Answers: the outcomes of recorded commands, from the answers that a test has set."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from streamstop._core.lane import Lane
 from streamstop.operations import Kind, Operation, StatusField
 from streamstop.outcomes import Outcome, Result, State, Status
 
-#: Which commands an answer is for: those of an operation, or those that a predicate picks.
+#: The commands that an answer is for: those of an operation, or those for which a predicate is true.
 Which = type[Operation] | Callable[[Command], bool]
 _RESULTS_OF_ONE_KIND = {
     Result.STOPPED: Kind.STOP,
@@ -25,28 +25,28 @@ _NEVER_CALLED = frozenset({Result.EXPIRED, Result.CANCELLED})
 
 @dataclass(frozen=True)
 class Answer:
-    """How the commands that `which` picks end. Raises :class:`ValueError` for a result that they cannot have."""
+    """How the commands that `which` selects end. Raises :class:`ValueError` for a result that they cannot have."""
 
     which: Which
     result: Result
     #: The vendor's value, for a status operation.
     raw: int | str | None
-    #: What else the outcome says.
-    told: Mapping[str, Any]
+    #: Other fields of the outcome.
+    fields: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         if isinstance(self.which, type):
             _check_kind(self.result, self.which)
 
     def fits(self, command: Command) -> bool:
-        """Whether it is for this command."""
+        """Whether the answer is for this command."""
         if isinstance(self.which, type):
             return isinstance(command.operation, self.which)
         return self.which(command)
 
 
 def outcome_of(command: Command, job_id: str, enqueued_at: datetime, answer: Answer | None) -> Outcome:
-    """Return how the command ends by `answer`; without one: stopped, or a task that is over.
+    """Return the command's outcome by `answer`. Without an answer, a stop succeeds and a status says that it is over.
 
     Raises :class:`ValueError` for a result that the operation cannot have.
     """
@@ -54,11 +54,11 @@ def outcome_of(command: Command, job_id: str, enqueued_at: datetime, answer: Ans
     stop = declaration.spec.kind is Kind.STOP
     result = answer.result if answer is not None else Result.STOPPED if stop else Result.STATUS
     _check_kind(result, declaration)
-    told = dict(answer.told) if answer is not None else {}
+    fields = dict(answer.fields) if answer is not None else {}
     if result is Result.STATUS:
         field = declaration.spec.status
-        told["status"] = None if field is None else _status(field, None if answer is None else answer.raw)
-        told["reply"] = None if field is not None else told.get("reply") or {}
+        fields["status"] = None if field is None else _status(field, None if answer is None else answer.raw)
+        fields["reply"] = None if field is not None else fields.get("reply") or {}
     calls = 0 if result in _NEVER_CALLED else 1
     return Outcome(
         result=result,
@@ -69,12 +69,12 @@ def outcome_of(command: Command, job_id: str, enqueued_at: datetime, answer: Ans
         calls=calls,
         enqueued_at=enqueued_at,
         ended_at=datetime.now(UTC),
-        **told,
+        **fields,
     )
 
 
 def cancelled_outcome(job_id: str, lane: Lane) -> Outcome:
-    """Return the outcome of a job that was taken back."""
+    """Return the outcome of a cancelled job."""
     return Outcome(
         result=Result.CANCELLED,
         job_id=job_id,
@@ -85,7 +85,7 @@ def cancelled_outcome(job_id: str, lane: Lane) -> Outcome:
 
 
 def as_verified(outcome: Outcome, command: Command) -> Outcome:
-    """Return `outcome` as a verified shutdown has it, at a vendor that keeps its word."""
+    """Return `outcome` after its verification, for a vendor whose status confirms every stop."""
     if outcome.result not in {Result.STOPPED, Result.ALREADY_STOPPED}:
         return outcome
     twin = command.operation.spec.status_twin
@@ -99,7 +99,7 @@ def _check_kind(result: Result, declaration: type[Operation]) -> None:
 
 
 def _status(field: StatusField, raw: int | str | None) -> Status:
-    """Return what the operation's own table makes of `raw`; without one, of the first value that means over."""
+    """Return the status that the operation's table gives for `raw`, or for its first value that means over."""
     reply: Any = raw if raw is not None else next((v for v, s in field.states.items() if s is State.STOPPED), None)
     for name in reversed(field.path.split(".")):
         reply = {name: reply}

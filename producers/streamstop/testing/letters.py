@@ -1,4 +1,4 @@
-"""Recorded dead letters: what is kept of recorded jobs that ended so that a person must look."""
+"""Recorded dead letters: the dead letters of a :class:`~streamstop.testing.RecordingClient`."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -9,15 +9,15 @@ from streamstop.errors import UnknownDeadLetter
 from streamstop.outcomes import Outcome
 
 
-class RecordedLetters:
-    """See :class:`~streamstop._core.backend.DeadLetterBackend`. A requeued job is not part of a shutdown again."""
+class RecordedDeadLetters:
+    """See :class:`~streamstop._core.backend.DeadLetterBackend`. A requeued job does not rejoin its shutdown."""
 
     def __init__(self, enqueue: Callable[[Command], str]) -> None:
         self._enqueue = enqueue
         self._letters: dict[str, tuple[DeadLetter, Command]] = {}
 
-    def note(self, outcome: Outcome, command: Command, room: str | None = None) -> None:
-        """Keep a letter of a job whose outcome needs a person."""
+    def keep(self, outcome: Outcome, command: Command, room: str | None = None) -> None:
+        """Keep a dead letter of a job if its outcome needs a person."""
         if outcome.result.needs_person:
             now = datetime.now(UTC)
             letter = DeadLetter(
@@ -36,7 +36,7 @@ class RecordedLetters:
         return len(self._letters)
 
     def letters(self, matching: Matching) -> Iterator[DeadLetter]:
-        """Yield the letters that fit, oldest first."""
+        """Yield the letters that match, oldest first."""
         now = datetime.now(UTC)
         for letter, _ in list(self._letters.values()):
             age = now - letter.died_at
@@ -57,11 +57,11 @@ class RecordedLetters:
         return self._enqueue(Command(operation=command.operation, account=command.account, priority=command.priority))
 
     def drop(self, letter_id: str) -> None:
-        """Forget a letter."""
+        """Delete a letter."""
         self._take(letter_id)
 
     def _take(self, letter_id: str) -> Command:
-        letter = self._letters.pop(letter_id, None)  # of two who take it, one finds nothing
+        letter = self._letters.pop(letter_id, None)  # of two threads, only one gets it
         if letter is None:
             raise UnknownDeadLetter(letter_id)
         return letter[1]

@@ -1,4 +1,4 @@
-"""A queue in memory: what a :class:`~streamstop.testing.RecordingClient` has below it in the place of Redis."""
+"""Recorded queue: the queue in memory that a :class:`~streamstop.testing.RecordingClient` uses instead of Redis."""
 
 import threading
 from collections import Counter
@@ -15,12 +15,12 @@ from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
-from streamstop.testing.letters import RecordedLetters
+from streamstop.testing.letters import RecordedDeadLetters
 from streamstop.testing.rooms import RecordedRooms
 
 
 class RecordedQueue:
-    """See :class:`~streamstop._core.backend.Backend`. Nothing waits here: a time that is given is over at once."""
+    """See :class:`~streamstop._core.backend.Backend`. No call waits: every timeout is over at once."""
 
     timeout = timedelta(0)
 
@@ -29,44 +29,44 @@ class RecordedQueue:
         self.enqueued: list[Command] = []
         self.error: StreamstopError | None = None
         self.rooms = RecordedRooms()
-        self.dead = RecordedLetters(self._requeue)
+        self.dead = RecordedDeadLetters(self._requeue)
         self._accounts = dict(accounts)
         self._answers: list[Answer] = []
         self._commands: dict[str, tuple[Command, datetime]] = {}
         self._outcomes: dict[str, Outcome] = {}
-        self._changing = threading.RLock()
+        self._lock = threading.RLock()
 
     def answer(self, answer: Answer) -> None:
-        """Let commands that fit end so, before what older answers say."""
-        with self._changing:
+        """Add an answer. It takes precedence over older ones."""
+        with self._lock:
             self._answers.insert(0, answer)
 
     def end_jobs(self, job_ids: Iterable[str] | None = None) -> None:
-        """End those of the jobs that are open; None: all."""
-        with self._changing:
+        """End the open ones of these jobs; None: of all jobs."""
+        with self._lock:
             for job_id in list(self._commands) if job_ids is None else job_ids:
                 if job_id in self._commands and job_id not in self._outcomes:
                     command, enqueued_at = self._commands[job_id]
                     outcome = outcome_of(command, job_id, enqueued_at, self._answer_for(command))
                     self._outcomes[job_id] = outcome
-                    self.dead.note(outcome, command)
+                    self.dead.keep(outcome, command)
 
     def end_shutdowns(self) -> None:
-        """End every stream task of every shutdown that is open."""
-        with self._changing:
+        """End every open stream task of every shutdown."""
+        with self._lock:
             for shutdown, member in list(self.rooms.open_members()):
                 command = member.command
                 outcome = outcome_of(command, member.job_id, shutdown.opened_at, self._answer_for(command))
                 outcome = as_verified(outcome, command) if shutdown.verify else outcome
-                self.rooms.settle(shutdown, member, outcome)
-                self.dead.note(outcome, command, room=shutdown.room)
+                self.rooms.record_outcome(shutdown, member, outcome)
+                self.dead.keep(outcome, command, room=shutdown.room)
 
     def close(self) -> None:
-        """Do nothing: the client can be used again."""
+        """Do nothing. The client can be used again."""
 
     @contextmanager
     def reaching(self, consequence: str, *, commands: int = 0) -> Iterator[None]:  # noqa: ARG002
-        """Raise the error that every call raises, where there is one."""
+        """Raise the error that the test has set, if any."""
         if self.error is not None:
             raise self.error
         yield
@@ -74,20 +74,20 @@ class RecordedQueue:
     following = reaching
 
     def now(self) -> datetime:
-        """Return the moment by this machine's clock."""
+        """Return the current time by this machine's clock."""
         return datetime.now(UTC)
 
     def accounts(self) -> Mapping[str, str]:
-        """Return the accounts that the test gave: names to vendors."""
+        """Return the accounts that the test has set: names to vendors."""
         return dict(self._accounts)
 
     def vendor_of(self, account: str) -> str | None:
-        """Return the vendor of `account`, or None where the test gave no accounts."""
+        """Return the vendor of `account`; None if the test has set no accounts."""
         return vendor_among(self._accounts, account)
 
     def lanes(self, lanes: Sequence[Lane] | None) -> list[LaneView]:
-        """Return how many open jobs `lanes` hold; None: each lane that has any."""
-        with self._changing:
+        """Return the views of `lanes`, with their open jobs; None: of every lane that holds one."""
+        with self._lock:
             waiting = Counter(
                 command.lane for job_id, (command, _) in self._commands.items() if job_id not in self._outcomes
             )
@@ -100,7 +100,7 @@ class RecordedQueue:
 
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str = "") -> None:  # noqa: ARG002
         """Record jobs, and end them at once unless they are left open."""
-        with self._changing:
+        with self._lock:
             for job_id, command in jobs:
                 self.enqueued.append(command)
                 self._commands[job_id] = (command, now)
@@ -108,36 +108,36 @@ class RecordedQueue:
             self.end_jobs(job_id for job_id, _ in jobs)
 
     def record(self, job_id: str) -> Outcome | None:
-        """Return how a job ended, or None."""
+        """Return a job's outcome, or None."""
         return self._outcomes.get(job_id)
 
     def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome]:  # noqa: ARG002
-        """Yield how those of the jobs ended that have."""
+        """Yield the outcomes of the jobs that have ended."""
         for job_id in dict.fromkeys(job_ids):
             if (outcome := self._outcomes.get(job_id)) is not None:
                 yield outcome
 
     def cancel(self, lane: Lane, outcome: Outcome) -> str:  # noqa: ARG002
-        """Record that a job is cancelled, unless it has ended."""
-        with self._changing:
+        """Cancel a job, unless it has ended."""
+        with self._lock:
             ended = self._outcomes.setdefault(outcome.job_id, outcome)
         return "cancelled" if ended is outcome else "ended"
 
     def register(self, room: str, commands: Sequence[Command], *, now: datetime, again: str) -> str | None:  # noqa: ARG002
-        """Note stream tasks; return the id of the shutdown that they joined, None in an open room."""
-        with self._changing:
+        """Register stream tasks; return the id of the shutdown that they joined, None in an open room."""
+        with self._lock:
             joined = self.rooms.register(room, commands)
-            self._go_on()
+            self._end_unless_left_open()
         return joined
 
     def unregister(self, room: str, commands: Sequence[Command]) -> int:
-        """Take stream tasks out of a room; return how many were in."""
-        with self._changing:
+        """Remove stream tasks from a room; return how many were registered."""
+        with self._lock:
             return sum(self.rooms.unregister(room, command) for command in commands)
 
     def room(self, room: str) -> RoomView:
-        """Return a room as it is now."""
-        with self._changing:
+        """Return the current state of a room."""
+        with self._lock:
             return self.rooms.view(room)
 
     def stop_room(
@@ -150,42 +150,42 @@ class RecordedQueue:
         callback: Mapping[str, Any] | None,
         again: str,  # noqa: ARG002
     ) -> str:
-        """Open the room's shutdown, or join the open one; return its id. Nobody is called back."""
-        with self._changing:
+        """Open the room's shutdown, or join the open one; return its id. The callback is never called."""
+        with self._lock:
             opened = self.rooms.open(room, commands, verify=verify, callback=callback)
-            self._go_on()
+            self._end_unless_left_open()
         return opened
 
     def reopen_room(self, room: str) -> bool:
-        """Let what is registered in a closed room run again; False where its shutdown is open."""
-        with self._changing:
+        """Let the room be used again after its shutdown; return False if the shutdown is still open."""
+        with self._lock:
             return self.rooms.reopen(room)
 
     def progress(self, shutdown: str) -> Progress | None:
-        """Return how far a shutdown is."""
-        with self._changing:
+        """Return the progress of a shutdown."""
+        with self._lock:
             recorded = self.rooms.shutdowns.get(shutdown)
             return None if recorded is None else recorded.progress(shutdown)
 
     def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[None]:  # noqa: ARG002
-        """Yield once: the time is over then."""
+        """Yield once. The timeout is over then."""
         yield
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
-        """Yield how those of its stream tasks ended that have."""
+        """Yield the outcomes of the shutdown's stream tasks that have ended."""
         recorded = self.rooms.shutdowns.get(shutdown)
         return iter([] if recorded is None else recorded.outcomes)
 
     def cancel_shutdown(self, shutdown: str) -> bool:
-        """Take back what is open; the registry keeps those tasks. False where the shutdown is not open."""
-        with self._changing:
+        """Cancel the open stream tasks, which stay registered; return False if the shutdown is not open."""
+        with self._lock:
             recorded = self.rooms.shutdowns.get(shutdown)
             if recorded is None or recorded.status is not ShutdownStatus.OPEN:
                 return False
             recorded.cancelled = True
             for member in recorded.members:
                 if member.outcome is None:
-                    self.rooms.settle(recorded, member, cancelled_outcome(member.job_id, member.command.lane))
+                    self.rooms.record_outcome(recorded, member, cancelled_outcome(member.job_id, member.command.lane))
         return True
 
     def _requeue(self, command: Command) -> str:
@@ -197,6 +197,6 @@ class RecordedQueue:
     def _answer_for(self, command: Command) -> Answer | None:
         return next((answer for answer in self._answers if answer.fits(command)), None)
 
-    def _go_on(self) -> None:
+    def _end_unless_left_open(self) -> None:
         if not self.leave_open:
             self.end_shutdowns()

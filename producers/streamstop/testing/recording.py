@@ -1,4 +1,4 @@
-"""The recording client: the real one over a queue in memory, and what tests say and ask."""
+"""The recording client: the real client over a queue in memory, with methods for tests."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +14,11 @@ from streamstop.testing.shutdowns import RecordingShutdown
 
 
 class RecordingClient(Client):
-    """Stands in for a :class:`~streamstop.client.Client` where there is no Redis and no vendor.
+    """Replaces a :class:`~streamstop.client.Client` in tests, without Redis and without a vendor.
 
-    `accounts` (names to vendors) are those that workers have; without any, every name is taken, as it is where no
-    worker has spoken. With `leave_open`, jobs and shutdowns stay open until :meth:`end`. Safe to share between threads.
+    `accounts` (names to vendors) are the accounts of workers. Without any, every account name is accepted, as it is
+    before a worker has published one. With `leave_open`, jobs and shutdowns stay open until :meth:`end`. Threads can
+    share the client.
     """
 
     def __init__(self, *, accounts: Mapping[str, str] | None = None, leave_open: bool = False) -> None:
@@ -29,16 +30,16 @@ class RecordingClient(Client):
 
     @property
     def enqueued(self) -> list[Command]:
-        """Every command that was enqueued, in order."""
+        """Every enqueued command, in order."""
         return self._queue.enqueued
 
     @property
     def shutdowns(self) -> list[RecordingShutdown]:
-        """Every shutdown that was opened, in order."""
+        """Every shutdown, in the order of opening."""
         return [self.shutdown(shutdown_id) for shutdown_id in self._queue.rooms.shutdowns]
 
     def shutdown(self, shutdown_id: str) -> RecordingShutdown:
-        """Return the shutdown with this id; whether it exists shows when it is asked for."""
+        """Return the shutdown with this id, without checking that it exists."""
         return RecordingShutdown(shutdown_id, self._queue)
 
     def answer(
@@ -51,21 +52,21 @@ class RecordingClient(Client):
         raw: int | str | None = None,
         reply: dict[str, Any] | None = None,
     ) -> None:
-        """Let the commands that `which` picks end so from now on; of several answers that fit, the latest counts.
+        """Set how the commands that `which` selects end from now on. If several answers match, the latest applies.
 
-        `raw` is the vendor's value for a status operation, read by the operation's own table. Without an answer,
-        stops end ``stopped`` and status operations report a task that is over.
+        `raw` is the vendor's value for a status operation; the operation's own table interprets it. Without an answer,
+        stops end ``stopped``, and status operations report a task that is over.
 
         Raises :class:`ValueError` for a result that the operation cannot have.
         """
         self._queue.answer(Answer(which, Result(result), raw, {"code": code, "message": message, "reply": reply}))
 
     def fail_with(self, error: StreamstopError | None) -> None:
-        """Let every call raise `error` from now on, such as ``QueueUnavailable("…")``; None: let them work again."""
+        """Make every call raise `error` from now on, such as ``QueueUnavailable("…")``; None: raise nothing."""
         self._queue.error = error
 
     def end(self, *jobs: Job) -> None:
-        """End open jobs, by the answers that hold now; without arguments, all that are open, and all shutdowns."""
+        """End open jobs by the current answers. Without arguments, end all open jobs and shutdowns."""
         if not jobs:
             self._queue.end_shutdowns()
         self._queue.end_jobs([job.id for job in jobs] or None)

@@ -1,7 +1,7 @@
-"""Recorded rooms: what a :class:`~streamstop.testing.RecordingClient` keeps of rooms and their shutdowns.
+"""Recorded rooms: the rooms and shutdowns of a :class:`~streamstop.testing.RecordingClient`.
 
-They keep the real ones' rules: each task once, one open shutdown a room, and what is registered while a room closes,
-or after it closed, is stopped as part of the shutdown.
+They follow the rules of real rooms. A room has each task once, and one open shutdown. A task that is registered while
+the room closes, or after it closed, is stopped as part of the shutdown.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ class Member:
 
 @dataclass
 class RecordedShutdown:
-    """One bulk stop of a room, as it was asked for and as far as it is."""
+    """One bulk stop of a room: its options and its members."""
 
     room: str
     verify: bool
@@ -40,21 +40,21 @@ class RecordedShutdown:
 
     @property
     def status(self) -> ShutdownStatus:
-        """Where it is."""
+        """The shutdown's state."""
         if any(member.outcome is None for member in self.members):
             return ShutdownStatus.OPEN
         if self.cancelled:
             return ShutdownStatus.CANCELLED
-        bad = any(member.outcome is not None and member.outcome.result.needs_person for member in self.members)
-        return ShutdownStatus.NEEDS_ATTENTION if bad else ShutdownStatus.DONE
+        needs_attention = any(outcome.result.needs_person for outcome in self.outcomes)
+        return ShutdownStatus.NEEDS_ATTENTION if needs_attention else ShutdownStatus.DONE
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """How those of its tasks ended that have."""
+        """The outcomes of the stream tasks that have ended."""
         return [member.outcome for member in self.members if member.outcome is not None]
 
     def progress(self, shutdown_id: str) -> Progress:
-        """Return how far it is."""
+        """Return the progress."""
         outcomes = self.outcomes
         ended = [outcome.ended_at for outcome in outcomes if outcome.ended_at is not None]
         return Progress(
@@ -69,7 +69,7 @@ class RecordedShutdown:
         )
 
     def lanes(self) -> list[LaneProgress]:
-        """Return its parts of the lanes."""
+        """Return the shutdown's share of each lane."""
         totals = Counter(member.command.lane for member in self.members)
         ended = Counter(member.command.lane for member in self.members if member.outcome is not None)
         limits = {member.command.lane: member.command.operation.spec.limit for member in self.members}
@@ -94,14 +94,14 @@ class _Room:
 
 
 class RecordedRooms:
-    """Rooms by name, shutdowns by id. The queue holds its lock around every call."""
+    """Rooms by name, shutdowns by id. The queue calls every method under its lock."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, _Room] = {}
         self.shutdowns: dict[str, RecordedShutdown] = {}
 
     def register(self, name: str, commands: Sequence[Command]) -> str | None:
-        """Note stream tasks; return the id of the shutdown that they joined, None in an open room."""
+        """Register stream tasks; return the id of the shutdown that they joined, None in an open room."""
         room = self._rooms.setdefault(name, _Room())
         room.tasks.update((task_of(command), command) for command in commands)
         if room.shutdown is None or self.shutdowns[room.shutdown].cancelled:
@@ -110,12 +110,12 @@ class RecordedRooms:
         return room.shutdown
 
     def unregister(self, name: str, command: Command) -> bool:
-        """Take a stream task out; return whether it was in."""
+        """Remove a stream task; return whether it was registered."""
         room = self._rooms.get(name)
         return room is not None and room.tasks.pop(task_of(command), None) is not None
 
     def view(self, name: str) -> RoomView:
-        """Return what is registered, and the open or latest shutdown."""
+        """Return the registered stream tasks, and the open or latest shutdown."""
         room = self._rooms.get(name, _Room())
         return RoomView(name, tuple(room.tasks.values()), room.shutdown)
 
@@ -131,7 +131,7 @@ class RecordedRooms:
         return room.shutdown
 
     def reopen(self, name: str) -> bool:
-        """Let what is registered run again; False where the shutdown is open."""
+        """Let the room be used again after its shutdown; return False if the shutdown is still open."""
         room = self._rooms.setdefault(name, _Room())
         if room.shutdown is not None and self.shutdowns[room.shutdown].status is ShutdownStatus.OPEN:
             return False
@@ -139,21 +139,21 @@ class RecordedRooms:
         return True
 
     def open_members(self) -> Iterator[tuple[RecordedShutdown, Member]]:
-        """Yield the stream tasks that have not ended, with their shutdowns."""
+        """Yield the open stream tasks, with their shutdowns."""
         for shutdown in self.shutdowns.values():
             for member in shutdown.members:
                 if member.outcome is None:
                     yield shutdown, member
 
-    def settle(self, shutdown: RecordedShutdown, member: Member, outcome: Outcome) -> None:
-        """Note how a stream task ended; one that ended well leaves the registry."""
+    def record_outcome(self, shutdown: RecordedShutdown, member: Member, outcome: Outcome) -> None:
+        """Record how a stream task ended. One that ended well leaves the registry."""
         member.outcome = outcome
         if outcome.ok:
             self._rooms[shutdown.room].tasks.pop(member.task, None)
 
     def _join(self, shutdown_id: str, commands: Sequence[Command]) -> None:
         shutdown = self.shutdowns[shutdown_id]
-        still = {member.task for member in shutdown.members if member.outcome is None}
+        open_tasks = {member.task for member in shutdown.members if member.outcome is None}
         for task, command in {task_of(command): command for command in commands}.items():
-            if task not in still:
+            if task not in open_tasks:
                 shutdown.members.append(Member(task, command, command.lane.new_job_id()))

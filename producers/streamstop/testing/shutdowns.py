@@ -1,4 +1,4 @@
-"""Recorded shutdowns, as a test holds them."""
+"""Recorded shutdowns: the handle for a test."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ class RecordingShutdown(Shutdown):
 
     @property
     def verify(self) -> bool:
-        """Whether verified stops were asked for."""
+        """Whether the shutdown verifies its stops."""
         return self._recorded().verify
 
     @property
     def callback(self) -> Mapping[str, Any] | None:
-        """Who is to be told: ``{"url": …}`` or a Celery signature. Nobody is, here."""
+        """The callback: ``{"url": …}`` or a Celery signature. It is never called."""
         return self._recorded().callback
 
     def _recorded(self) -> RecordedShutdown:

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from redis import Redis
 
-from streamstop._redis.deadline import at_most
+from streamstop._redis.deadline import deadline
 from streamstop._redis.errors import ERRORS
 
 _OLDEST = (6, 2)
@@ -20,7 +20,7 @@ _log = structlog.get_logger("streamstop")
 def check(redis: Redis) -> None:
     """Log a warning for each setting of `redis` that can lose jobs, or one line at info if settings cannot be read."""
     try:
-        with at_most(_TIMEOUT):
+        with deadline(_TIMEOUT):
             problems = list(_problems(redis))
     except ERRORS as error:
         _log.info("the settings of Redis cannot be read", error=type(error).__name__)

@@ -100,8 +100,8 @@ class Sweeper:
             for lane, jobs in swept.expired_leases.items():
                 _log.warning("leases expired: the jobs wait again", lane=lane.name, jobs=jobs)
             log_broken_lanes(_log, swept.broken)
-            if swept.moved:
-                _log.warning("Redis' clock was set back: every lane is checked again", lanes=swept.moved)
+            if swept.rescheduled:
+                _log.warning("Redis' clock was set back: every lane is checked again", lanes=swept.rescheduled)
             if not swept.again:
                 break
             period = timedelta(0)
