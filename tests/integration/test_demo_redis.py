@@ -14,11 +14,11 @@ from streamstop._redis.schedule import Book, Schedule
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.demo.broker import InUse, broker, clear, refuse_if_used
 from streamstop_simulator.demo.interrupt import Interrupt
-from streamstop_simulator.demo.scene import ACCOUNTS, LANES
+from streamstop_simulator.demo.scenario import ACCOUNTS, LANES
 from tests.support.below import connections
 
 NAMES = [account.name for account in ACCOUNTS]
-OWN = [scene.lane for scene in LANES]
+OWN = [scenario.lane for scenario in LANES]
 STOP = StopMPUTask(app_id="app", task_id="task")
 
 
@@ -53,7 +53,7 @@ def test_what_a_killed_demo_left_long_ago_is_no_obstacle(client: Client) -> None
 def test_clearing_takes_everything_of_the_demo_and_nothing_else(
     client: Client, real_redis: Redis, redis_url: str
 ) -> None:
-    own = [task.command for scene in LANES for task in scene.tasks()]
+    own = [task.command for scenario in LANES for task in scenario.tasks()]
     client.enqueue_many([Command(operation=STOP, account="live-cn")])
     connections(client).known_accounts.publish({"live-cn": "aliyun"})
     others = _everything(real_redis)

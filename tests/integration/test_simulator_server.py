@@ -221,7 +221,7 @@ def test_a_caller_that_waits_for_100_continue_gets_it(simulator: SimulatorClient
 def test_what_is_neither_a_vendors_call_nor_control_is_404(simulator: SimulatorClient) -> None:
     assert control(simulator, "GET", "/")[0] == 404
     status, reply = control(simulator, "GET", "/_control/nothing")
-    assert (status, reply["error"]) == (404, "no GET /_control/nothing; GET /_control/ tells what there is")
+    assert (status, reply["error"]) == (404, "no GET /_control/nothing; GET /_control/ lists the routes")
 
 
 def test_the_control_api_tells_what_there_is(simulator: SimulatorClient) -> None:

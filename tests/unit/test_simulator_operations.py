@@ -31,9 +31,9 @@ from streamstop.operations import (
     StopWebRecord,
 )
 from streamstop.outcomes import State
+from streamstop_simulator.messages import Answer, ReceivedRequest
 from streamstop_simulator.simulation import Settings
 from streamstop_simulator.tasks import Phase, family_of
-from streamstop_simulator.wire import Answer, Arrival
 from streamstop_worker.accounts import Account
 from tests.support import oracles
 from tests.support.simulated import LIVE, LIVE_STS, TRTC, Vendors, code
@@ -341,7 +341,7 @@ def alibaba_says(action: str, query: dict[str, str], version: str = "2016-11-01"
     }
     key, secret = LIVE.access_key_id, LIVE.access_key_secret
     headers["authorization"] = oracles.aliyun_v3("POST", query, headers, key, secret)
-    return vendors, vendors.send(Arrival("POST", "/", urlencode(query), headers, b"", vendors.epoch, 0))
+    return vendors, vendors.send(ReceivedRequest("POST", "/", urlencode(query), headers, b"", vendors.epoch, 0))
 
 
 def tencent_says(action: str, params: Any, region: str = "ap-singapore") -> tuple[Vendors, Answer]:
@@ -351,7 +351,7 @@ def tencent_says(action: str, params: Any, region: str = "ap-singapore") -> tupl
     )
     vendors = Vendors(settings=Settings(auto_start=True), epoch=float(headers["X-TC-Timestamp"]))
     named = {name.lower(): value for name, value in headers.items()}
-    return vendors, vendors.send(Arrival("POST", "/", "", named, body, vendors.epoch, 0))
+    return vendors, vendors.send(ReceivedRequest("POST", "/", "", named, body, vendors.epoch, 0))
 
 
 def test_alibaba_passes_over_parameters_that_an_operation_does_not_have() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop.operations import Operation, StopLivePullToPush, StopMPUTask, StopStreamIngest
-from streamstop_simulator.wire import Answer, Arrival
+from streamstop_simulator.messages import Answer, ReceivedRequest
 from streamstop_worker.accounts import Account
 from tests.support import oracles
 from tests.support.accounts import at_vendors
@@ -29,7 +29,7 @@ def vendors_with(account: Account, operation: Operation) -> Vendors:
     return vendors
 
 
-def with_headers(arrival: Arrival, **changes: str | None) -> Arrival:
+def with_headers(arrival: ReceivedRequest, **changes: str | None) -> ReceivedRequest:
     """Return the call with headers changed (``x_acs_date=…``) or, for None, left out."""
     named = {name.replace("_", "-"): value for name, value in changes.items()}
     kept = {name: value for name, value in arrival.headers.items() if name not in named}
@@ -120,7 +120,7 @@ def test_a_call_with_a_wrong_signature_uses_no_nonce_up() -> None:
     assert code(vendors.send(call)) is None
 
 
-TAMPERED: list[tuple[str, Account, Callable[[Arrival], Arrival]]] = [
+TAMPERED: list[tuple[str, Account, Callable[[ReceivedRequest], ReceivedRequest]]] = [
     ("query", LIVE, lambda call: replace(call, query=call.query.replace("app", "ape"))),
     ("parameter", LIVE_V1, lambda call: replace(call, query=call.query.replace("app", "ape"))),
     ("another parameter", LIVE, lambda call: replace(call, query=call.query + "&More=1")),
@@ -140,13 +140,13 @@ TAMPERED: list[tuple[str, Account, Callable[[Arrival], Arrival]]] = [
 ]
 
 
-def with_body(call: Arrival, body: bytes) -> Arrival:
+def with_body(call: ReceivedRequest, body: bytes) -> ReceivedRequest:
     return replace(with_headers(call, x_acs_content_sha256=hashlib.sha256(body).hexdigest()), body=body)
 
 
 @pytest.mark.parametrize(("account", "tamper"), [row[1:] for row in TAMPERED], ids=[row[0] for row in TAMPERED])
 def test_a_call_that_was_changed_after_it_was_signed_is_refused(
-    account: Account, tamper: Callable[[Arrival], Arrival]
+    account: Account, tamper: Callable[[ReceivedRequest], ReceivedRequest]
 ) -> None:
     operation: Operation = MPU if account.vendor == "aliyun" else INGEST
     vendors = vendors_with(account, operation)
@@ -233,7 +233,7 @@ def test_a_token_that_the_account_does_not_have_is_refused() -> None:
     assert code(vendors.send(vendors.sign(account, MPU))) == "InvalidSecurityToken.MismatchWithAccessKey"
 
 
-def signed_by_hand(call: Arrival, signed: str) -> Arrival:
+def signed_by_hand(call: ReceivedRequest, signed: str) -> ReceivedRequest:
     """Return a call to Tencent signed anew over the headers `signed`, in lower case as the vendor's page has it."""
     date = call.headers["authorization"].split("/")[1]
     lines = "".join(f"{name}:{call.headers[name].lower()}\n" for name in signed.split(";"))
@@ -316,7 +316,7 @@ def test_the_vector_of_the_official_sdk_is_accepted_and_a_byte_of_difference_is_
     )
     vendors = Vendors()
     vendors.simulation.add_accounts(at_vendors([Account("vector", "aliyun", "testid", "testsecret")]))
-    call = Arrival(
+    call = ReceivedRequest(
         "GET", "/", "Region=cn-shanghai&TaskId=t%201", headers | {"authorization": authorization}, b"", vendors.epoch, 0
     )
 
@@ -345,7 +345,7 @@ def test_the_journal_names_the_account_that_a_refused_call_claims_to_be_and_hold
 def test_something_else_is_a_call_to_no_vendor() -> None:
     vendors = Vendors()
 
-    assert vendors.simulation.answer(Arrival("GET", "/", "", {"host": "x"}, b"", vendors.epoch, 0)) is None
+    assert vendors.simulation.answer(ReceivedRequest("GET", "/", "", {"host": "x"}, b"", vendors.epoch, 0)) is None
 
 
 def test_no_answer_repeats_a_secret() -> None:

@@ -1,4 +1,4 @@
-"""The demo's scene: what it promises to show is in it."""
+"""The demo's scenario: what it promises to show is in it."""
 
 import os
 import signal
@@ -11,22 +11,22 @@ from streamstop import Result
 from streamstop_simulator.demo.accounts_file import accounts_toml
 from streamstop_simulator.demo.broker import without_password
 from streamstop_simulator.demo.interrupt import Interrupted, interrupts
-from streamstop_simulator.demo.scene import ACCOUNTS, LANES, Fate, quick
+from streamstop_simulator.demo.scenario import ACCOUNTS, LANES, Fate, quick
 from streamstop_worker.accounts import load_accounts
 
 
 def test_the_scene_is_some_200_tasks_over_three_accounts_at_two_vendors() -> None:
-    assert 180 <= sum(len(scene.tasks()) for scene in LANES) <= 240
-    assert {scene.account for scene in LANES} == {account.name for account in ACCOUNTS}
+    assert 180 <= sum(len(scenario.tasks()) for scenario in LANES) <= 240
+    assert {scenario.account for scenario in LANES} == {account.name for account in ACCOUNTS}
     assert {account.vendor for account in ACCOUNTS} == {"aliyun", "tencent"}
 
 
 def test_the_longest_lane_takes_some_ten_seconds() -> None:
-    assert 8 <= max(scene.count / scene.limit for scene in LANES) <= 13
+    assert 8 <= max(scenario.count / scenario.limit for scenario in LANES) <= 13
 
 
 def test_tasks_end_by_themselves_never_were_and_run() -> None:
-    tasks = [task for scene in LANES for task in scene.tasks()]
+    tasks = [task for scenario in LANES for task in scenario.tasks()]
     assert {(task.fate, task.expected) for task in tasks} == {
         (Fate.RUNS, Result.STOPPED),
         (Fate.ENDS, Result.ALREADY_STOPPED),
