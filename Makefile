@@ -21,11 +21,19 @@ help:
 	@echo "make torture         Run workers under kills, network cuts and clock jumps: SEED=1 MINUTES=5."
 	@echo "make lock            Rewrite requirements/ after a change of pyproject.toml; UPGRADE=1 upgrades."
 
+# pip 22.3 and later can install into another environment. If $(PYTHON) has such a pip, $(VENV) gets no pip of its own:
+# to install that one takes seconds. The shell command runs once, and only when something is installed.
+PIP = $(eval PIP := $(shell $(PYTHON) -m pip --help 2>/dev/null | grep -q -e '--python ' \
+	&& echo '$(PYTHON) -m pip --python $(BIN)/python' || echo '$(BIN)/python -m pip'))$(PIP)
+# --no-deps: a file of requirements/ lists every package, so pip need not resolve. --no-compile: Python compiles the
+# modules that it imports, pip would compile all.
+INSTALL = $(PIP) install --quiet --disable-pip-version-check --no-deps --no-compile
+
 $(VENV)/.%-ready: requirements/%.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "streamstop needs Python 3.11 or later, this is " + sys.version.split()[0])'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: --requirement $<
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(PYTHON) -m venv $(if $(findstring --python,$(PIP)),--without-pip) $(VENV)
+	$(INSTALL) --require-hashes --only-binary :all: --requirement $<
+	$(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
 demo: $(DEMO_READY)

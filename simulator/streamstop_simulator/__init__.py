@@ -1,10 +1,10 @@
-"""The vendors, to rehearse with: real shapes, checked signatures, enforced limits, faults on demand.
+"""Simulates the vendors' APIs: checks signatures, enforces limits, injects faults, answers in the vendors' format.
 
-``streamstop-simulator --port 8099`` serves it; in Python::
+``streamstop-simulator --port 8099`` runs it. In Python::
 
     with run_in_thread() as simulator:
         simulator.start_tasks("demo-aliyun-1", [StopMPUTask(app_id="app", task_id="t-1")])
-        ...  # let something stop it at simulator.url
+        ...  # stop the task: call simulator.url
         assert simulator.summary().over_limit == 0
 """
 

@@ -1,4 +1,4 @@
-"""``streamstop-simulator``: serve the simulated vendors until SIGTERM or SIGINT."""
+"""``streamstop-simulator``: serves the simulated vendors until SIGTERM or SIGINT."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ _DEFAULT_ACCOUNTS = "\n".join(
     for account in DEFAULT_ACCOUNTS
 )
 _EPILOG = f"""\b
-Accounts, key ids and secrets without a file:
+Accounts, key IDs and secrets if there is no file:
 {_DEFAULT_ACCOUNTS}
 
 \b
@@ -33,24 +33,25 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8099, show_default=True, help="The port; 0 takes a free one."
+    "--port", type=click.IntRange(0, 65535), default=8099, show_default=True, help="The port; 0 selects a free one."
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address; its control API asks no password.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address. The control API has no password.")
 @click.option(
     "--accounts",
     "accounts_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The workers' accounts file, in place of the accounts below.",
+    help="The workers' accounts file; it replaces the accounts below.",
 )
-@click.option("--auto-start", is_flag=True, help="Take every unknown task for one that runs.")
+@click.option("--auto-start", is_flag=True, help="Treat every unknown task as running.")
 @click.option(
-    "--latency-ms", type=click.FloatRange(0), default=0.0, help="Milliseconds before every answer of a vendor."
+    "--latency-ms", type=click.FloatRange(0), default=0.0, help="Delay of every vendor answer, in milliseconds."
 )
 def main(port: int, host: str, accounts_file: Path | None, auto_start: bool, latency_ms: float) -> None:
-    """Simulate Alibaba Live and RTC and Tencent TRTC over HTTP, to rehearse stopping stream tasks.
+    """Simulate the APIs of Alibaba Live and RTC and of Tencent TRTC over HTTP.
 
-    It checks signatures, keeps tasks, enforces the vendors' limits, injects faults and tells all it saw under
-    /_control/. It prints its address when it listens, and ends on SIGTERM or SIGINT.
+    The simulator checks signatures, keeps the state of stream tasks, enforces the vendors' limits and injects faults.
+    The API under /_control/ sets it up and lists the calls. The simulator prints its address when it listens, and
+    ends on SIGTERM or SIGINT.
     """
     try:
         from streamstop_simulator.server import Server

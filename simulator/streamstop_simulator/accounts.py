@@ -1,4 +1,4 @@
-"""The accounts that the simulated vendors know: the credentials that calls are signed with, and limits."""
+"""The accounts at the simulated vendors: credentials and limits."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,24 +11,24 @@ from pydantic.dataclasses import dataclass
 
 from streamstop.errors import InvalidSettings
 
-#: Validation errors never repeat their input, which may be a secret. Only the outermost type's configuration counts.
+#: Validation errors omit their input: it may be a secret. pydantic uses the configuration of the outermost type only.
 _CONFIG = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, config=_CONFIG)
 class Account:
-    """An account at a simulated vendor. Secrets are in no ``repr``."""
+    """An account at a simulated vendor. Its ``repr`` contains no credential."""
 
     name: str
     vendor: Literal["aliyun", "tencent"]
     access_key_id: str = field(repr=False)
     access_key_secret: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
-    #: Calls per second by operation id, where they differ from the vendor's page.
+    #: Calls per second by operation id, where they differ from the documented limit.
     limits: dict[str, Annotated[float, Field(gt=0)]] = field(default_factory=dict)
 
 
-#: The accounts of a simulator that was given none. The keys are no vendor's: they say what they are.
+#: The accounts if none are given. The credentials are recognisably fake.
 DEFAULT_ACCOUNTS = (
     Account("demo-aliyun-1", "aliyun", "fake-aliyun-key-1", "fake-aliyun-secret-1"),
     Account("demo-aliyun-2", "aliyun", "fake-aliyun-key-2", "fake-aliyun-secret-2"),
@@ -36,20 +36,20 @@ DEFAULT_ACCOUNTS = (
 )
 _ACCOUNT = TypeAdapter(Account)
 _ACCOUNTS = TypeAdapter(list[Account], config=ConfigDict(hide_input_in_errors=True))
-_NAMES = tuple(one.name for one in fields(Account))
+_NAMES = tuple(field.name for field in fields(Account))
 _SECRETS = ("access_key_id", "access_key_secret", "security_token")
 
 
 def accounts_from_json(text: bytes) -> list[Account]:
-    """Return the accounts in a JSON array. Raises :class:`ValueError`, whose message repeats no value."""
+    """Return the accounts in a JSON array. Raises :class:`ValueError`; its message contains no value."""
     return _ACCOUNTS.validate_json(text)
 
 
 def load_accounts(path: Path, environ: Mapping[str, str]) -> list[Account]:
     """Return the accounts in the workers' TOML file at `path`.
 
-    The simulator reads credentials and limits, and ignores the keys that only a worker needs. It checks neither who can
-    read the file nor who can write it: it calls no vendor. Raises :class:`~streamstop.errors.InvalidSettings`.
+    Keys that only a worker needs are ignored. The file's permissions are not checked: the simulator calls no vendor.
+    Raises :class:`~streamstop.errors.InvalidSettings`.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("accounts")
@@ -58,7 +58,7 @@ def load_accounts(path: Path, environ: Mapping[str, str]) -> list[Account]:
     except (ValueError, RecursionError):
         raise InvalidSettings(f"{path}: is not valid TOML") from None
     if not isinstance(tables, dict) or not tables or not all(isinstance(table, dict) for table in tables.values()):
-        raise InvalidSettings(f"{path}: has no account; each is a table such as [accounts.live-cn]")
+        raise InvalidSettings(f"{path}: has no account; an account is a table such as [accounts.live-cn]")
     return [_account(path, name, table, environ) for name, table in tables.items()]
 
 
@@ -68,8 +68,10 @@ def _account(path: Path, name: str, table: dict[str, object], environ: Mapping[s
         try:
             values[key] = _secret(values[key], path.parent, environ)
         except (KeyError, OSError, ValueError):
-            # The name of a variable or a file may be the credential itself, by mistake.
-            raise InvalidSettings(f"{path}: accounts.{name}.{key}: what it names cannot be read") from None
+            # The message omits the name of the variable or file: by mistake it may be the credential itself.
+            raise InvalidSettings(
+                f"{path}: accounts.{name}.{key}: the variable or file that it names cannot be read"
+            ) from None
     try:
         return _ACCOUNT.validate_python(values)
     except ValidationError as error:
@@ -79,7 +81,7 @@ def _account(path: Path, name: str, table: dict[str, object], environ: Mapping[s
 
 
 def _secret(value: object, folder: Path, environ: Mapping[str, str]) -> object:
-    """Return a credential: the text itself, or what an environment variable or a file holds."""
+    """Return a credential: the value itself, or the content of an environment variable or a file."""
     match value:
         case {"env": str(variable)}:
             return environ[variable]

@@ -1,21 +1,21 @@
-"""What the operations do and say, in the vendors' shapes: the only module that knows an operation by its name.
+"""The effect and the reply of each operation, in the vendors' format. No other module refers to operations by name.
 
-An operation that has no entry here is served all the same: a stop answers with a RequestId, a status operation with
-the fields of its task. How a vendor speaks of a task that does not run, and where that is our choice:
+An operation without an entry here has a default reply: a stop returns a RequestId, a status operation returns the
+parameters of its task. The errors for tasks that do not run, and where they are our choice:
 
 =================================  ================================  ==============================================
-family                             the task is not known             a stop of a task that is over
+family                             the task is unknown               a stop of a task that has ended
 =================================  ================================  ==============================================
-live and rtc GetMPUTaskStatus      404 ``InvalidTask.NotFound``      the same (our choice: the pages say nothing)
+live and rtc GetMPUTaskStatus      404 ``InvalidTask.NotFound``      the same (our choice: undocumented)
 live.DescribeLivePullToPush        400 ``CodeTaskNotExist``          400 ``CodeTaskHasStopped``
-live.GetEdgeTranscodeJob           404 ``JobNotFound``               the same (our choice: what 403
-                                                                     ``OperationDenied`` means is unverified)
+live.GetEdgeTranscodeJob           404 ``JobNotFound``               the same (our choice: the meaning of 403
+                                                                     ``OperationDenied`` is unverified)
 trtc                               ``FailedOperation.TaskNotExist``  ``FailedOperation.TaskFinished``
 =================================  ================================  ==============================================
 
-Status operations of a task that is over: MPU ``Status`` 3 (stopped by a call) or 2 (ended by itself); pull-to-push
-``TaskStatus`` 3 with ``TriggerByUser``, or -1 with ``OverEndTime``; an edge job ``Status`` "0"; an ingest ``NotExist``,
-and so is an unknown one; a recording ``Exited``. With the setting `forget_ended`, a task that is over is not known.
+The status of a task that has ended: MPU ``Status`` 3 (stopped by a call) or 2 (ended by itself); pull-to-push
+``TaskStatus`` 3 with ``TriggerByUser``, or -1 with ``OverEndTime``; edge job ``Status`` "0"; ingest ``NotExist``, also
+for an unknown ingest; recording ``Exited``. With the setting `forget_ended`, a task that has ended is unknown.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,40 +24,40 @@ from datetime import UTC, datetime
 from typing import Any
 
 from streamstop.operations import Kind, Operation
+from streamstop_simulator.messages import VendorError
 from streamstop_simulator.tasks import Phase, Task, TaskState, family_of
-from streamstop_simulator.wire import Refusal
 
 Fields = dict[str, Any]
 Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class _Manners:
-    """The codes by which a family speaks of tasks that do not run: HTTP status, code, message."""
+class _TaskErrors:
+    """The errors of a family for tasks that do not run: HTTP status, code, message."""
 
     unknown: tuple[int | None, str, str]
-    over: tuple[int | None, str, str]
+    ended: tuple[int | None, str, str]
 
 
 _MPU = (404, "InvalidTask.NotFound", "The specified task does not exist.")
 _EDGE = (404, "JobNotFound", "The specified job does not exist.")
-_MANNERS = {
-    "live.DescribeLivePullToPush": _Manners(
+_TASK_ERRORS = {
+    "live.DescribeLivePullToPush": _TaskErrors(
         (400, "CodeTaskNotExist", "Task does not exist."),
-        over=(400, "CodeTaskHasStopped", "The task has been stopped."),
+        ended=(400, "CodeTaskHasStopped", "The task has been stopped."),
     ),
-    "live.GetEdgeTranscodeJob": _Manners(_EDGE, over=_EDGE),
+    "live.GetEdgeTranscodeJob": _TaskErrors(_EDGE, ended=_EDGE),
 }
-_USUAL = {
-    "aliyun": _Manners(_MPU, over=_MPU),
-    "tencent": _Manners(
+_VENDOR_TASK_ERRORS = {
+    "aliyun": _TaskErrors(_MPU, ended=_MPU),
+    "tencent": _TaskErrors(
         (None, "FailedOperation.TaskNotExist", "The task does not exist."),
-        over=(None, "FailedOperation.TaskFinished", "The task has ended when calling the interface."),
+        ended=(None, "FailedOperation.TaskFinished", "The task has ended when calling the interface."),
     ),
 }
 
-#: The parameters that a stop's reply repeats.
-_REPEATED = {
+#: The parameter that the reply of a stop repeats.
+_REPEATED_PARAMETER = {
     "live.StopLivePullToPush": "TaskId",
     "live.StopEdgeTranscodeJob": "JobId",
     "trtc.StopPublishCdnStream": "TaskId",
@@ -66,38 +66,38 @@ _REPEATED = {
 
 
 def carry_out(operation: type[Operation], params: Params, task: Task | None, now: float) -> Fields:
-    """Stop the task, or tell of it: return the reply's fields. `now` is by the monotonic clock.
+    """Stop the task, or describe it, and return the reply's fields. `now` is a time of the monotonic clock.
 
-    `task` is None where the vendor does not know it. Raises :class:`Refusal`.
+    `task` is None if the vendor does not know it. Raises :class:`VendorError`.
     """
     spec = operation.spec
-    manners = _MANNERS.get(family_of(operation)) or _USUAL[spec.product.vendor.name]
+    errors = _TASK_ERRORS.get(family_of(operation)) or _VENDOR_TASK_ERRORS[spec.product.vendor.name]
     if spec.kind is Kind.STATUS and task is None and spec.id in _UNKNOWN_IS_A_STATUS:
         return dict(_UNKNOWN_IS_A_STATUS[spec.id])
     if task is None:
-        raise _refusal(manners.unknown)
+        raise _vendor_error(errors.unknown)
     if spec.kind is Kind.STATUS:
         return _STATUS.get(spec.id, _described)(task, task.state(now))
     if task.state(now) is not TaskState.RUNNING:
-        raise _refusal(manners.over)
+        raise _vendor_error(errors.ended)
     task.stop(spec.id, now)
-    repeated = _REPEATED.get(spec.id)
+    repeated = _REPEATED_PARAMETER.get(spec.id)
     return {} if repeated is None else {repeated: params[repeated]}
 
 
 def lists(operation: type[Operation]) -> bool:
-    """Return whether the operation lists tasks instead of speaking of one."""
+    """Return whether the operation lists tasks."""
     return operation.spec.id in _LISTINGS
 
 
 def listing(operation: type[Operation], params: Params, tasks: list[Task], now: float) -> Fields:
-    """Return the reply of an operation that lists: the page that `params` ask for."""
+    """Return the reply of an operation that lists tasks: the page that `params` select."""
     return _LISTINGS[operation.spec.id](params, tasks, now)
 
 
-def _refusal(words: tuple[int | None, str, str]) -> Refusal:
-    status, code, message = words
-    return Refusal(code, message, status)
+def _vendor_error(error: tuple[int | None, str, str]) -> VendorError:
+    status, code, message = error
+    return VendorError(code, message, status)
 
 
 def _described(task: Task, state: TaskState) -> Fields:
@@ -105,8 +105,8 @@ def _described(task: Task, state: TaskState) -> Fields:
 
 
 def _mpu_status(task: Task, state: TaskState) -> Fields:
-    over = {TaskState.STOPPED: 3, TaskState.ENDED: 2}
-    return {"Status": over.get(state, 0 if task.phase is Phase.WAITING else 1)}
+    ended = {TaskState.STOPPED: 3, TaskState.ENDED: 2}
+    return {"Status": ended.get(state, 0 if task.phase is Phase.WAITING else 1)}
 
 
 def _pull_to_push(task: Task, state: TaskState) -> Fields:
@@ -130,8 +130,8 @@ def _pull_to_push_info(task: Task) -> Fields:
         "SourceUrls": ["rtmp://pull.example.com/app/stream"],
         "StartTime": _iso(task.started_at),
     }
-    known = {name: task.params[name] for name in ("TaskId", "TaskName", "DstUrl") if name in task.params}
-    return defaults | known
+    given = {name: task.params[name] for name in ("TaskId", "TaskName", "DstUrl") if name in task.params}
+    return defaults | given
 
 
 def _edge_job(task: Task, state: TaskState) -> Fields:
@@ -147,8 +147,8 @@ def _edge_job(task: Task, state: TaskState) -> Fields:
 
 
 def _recording(task: Task, state: TaskState) -> Fields:
-    alive = "Idle" if task.phase is Phase.WAITING else "InProgress"
-    return {"TaskId": task.params["TaskId"], "Status": alive if state is TaskState.RUNNING else "Exited"}
+    running = "Idle" if task.phase is Phase.WAITING else "InProgress"
+    return {"TaskId": task.params["TaskId"], "Status": running if state is TaskState.RUNNING else "Exited"}
 
 
 _STATUS: Mapping[str, Callable[[Task, TaskState], Fields]] = {
@@ -169,38 +169,38 @@ _UNKNOWN_IS_A_STATUS: Mapping[str, Fields] = {"trtc.DescribeStreamIngest": {"Sta
 
 
 def _list_pull_to_push(params: Params, tasks: list[Task], now: float) -> Fields:
-    kept = [
+    matching = [
         _pull_to_push(task, task.state(now))
         for task in tasks
         if all(params.get(name, task.params.get(name)) == task.params.get(name) for name in ("Region", "TaskId"))
         and all(params.get(name) in {None, _pull_to_push_info(task).get(name)} for name in ("TaskName", "DstUrl"))
     ]
     number, size = int(params.get("PageNumber", 1)), int(params.get("PageSize", 10))
-    return {"PageNumber": number, "PageSize": size, "Total": len(kept), "TaskList": _page(kept, number, size)}
+    return {"PageNumber": number, "PageSize": size, "Total": len(matching), "TaskList": _page(matching, number, size)}
 
 
 def _list_edge(params: Params, tasks: list[Task], now: float) -> Fields:
     jobs = [_edge_job(task, task.state(now)) for task in tasks if task.params["ClusterId"] == params["ClusterId"]]
-    kept = [
+    matching = [
         job
         for job in jobs
         if params.get("Status") in {None, job["Status"]}
         and params.get("Type") in {None, job["Type"]}
         and str(params.get("Keyword", "")) in f"{job['JobId']} {job['Name']}"
     ]
-    page = _page(kept, int(params.get("PageNo", 1)), int(params.get("PageSize", 20)))
-    return {"TotalCount": len(kept), "JobList": {"Job": page}}
+    page = _page(matching, int(params.get("PageNo", 1)), int(params.get("PageSize", 20)))
+    return {"TotalCount": len(matching), "JobList": {"Job": page}}
 
 
 def _list_mpu(params: Params, tasks: list[Task], now: float) -> Fields:
-    kept = [
+    matching = [
         {"AppId": task.params["AppId"], "TaskId": task.params["TaskId"], "ChannelId": f"room-{task.params['TaskId']}"}
         for task in tasks
         if task.state(now) is TaskState.RUNNING
         and task.params["AppId"] == params["AppId"]
         and params.get("TaskId") in {None, task.params["TaskId"]}
     ]
-    return {"MPUTasks": _page(kept, int(params.get("PageNo", 1)), int(params.get("PageSize", 10)))}
+    return {"MPUTasks": _page(matching, int(params.get("PageNo", 1)), int(params.get("PageSize", 10)))}
 
 
 _LISTINGS: Mapping[str, Callable[[Params, list[Task], float], Fields]] = {

@@ -1,6 +1,6 @@
-"""The simulator's control API for Python: what tests, the demo and rehearsals hold.
+"""A Python client of the simulator's control API.
 
-Every method is one HTTP request on a connection of its own, so one client serves any number of threads.
+Each method sends its requests on connections of their own, so threads can share a client.
 """
 
 import http.client
@@ -22,7 +22,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class ControlError(Exception):
-    """The simulator did not take a control request; the message is its own."""
+    """The simulator rejected a control request; the message is the simulator's."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SeenTask:
     """A stream task at the simulated vendor."""
 
     account: str
-    #: The operation that names the task's family: its status operation, or its stop where it has none.
+    #: The name of the task's family: its status operation, or its stop if it has none.
     family: str
     params: Mapping[str, str | int]
     state: TaskState
@@ -39,14 +39,14 @@ class SeenTask:
     started_at: float
     #: The operation that stopped it.
     stopped_by: str | None
-    #: Stops that the vendor acknowledged.
+    #: How many stops the vendor acknowledged.
     stops: int
     ignores_stops: bool
 
 
 @dataclass(frozen=True)
 class LaneSummary:
-    """What one lane saw; only calls whose signature was accepted."""
+    """The counts of one lane. Only calls with an accepted signature count."""
 
     account: str
     operation: str
@@ -54,43 +54,43 @@ class LaneSummary:
     limit: float
     calls: int = 0
     ok: int = 0
-    #: Answered as over the limit: truly, or by a fault.
+    #: Calls answered as over the limit, by the limit or by a fault.
     throttled: int = 0
-    #: Truly over the limit.
+    #: Calls over the limit.
     over_limit: int = 0
     faults: int = 0
-    #: The most calls that arrived in any one second, dropped ones included.
+    #: The most calls that arrived in any one second, including those over the limit.
     most_in_a_second: int = 0
     #: Seconds since the epoch.
     first_at: float | None = None
     last_at: float | None = None
-    #: ``ok``, vendors' codes and kinds of fault to how often.
+    #: How often each answer was given: ``ok``, a vendor's code or a kind of fault.
     answers: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything that was counted."""
+    """All counts."""
 
     lanes: Mapping[tuple[str, str], LaneSummary]
-    #: Codes of calls that were refused before they reached a lane, to how often.
+    #: How many calls were rejected with each code before they reached a lane.
     refusals: Mapping[str, int]
 
     @property
     def calls(self) -> int:
-        """Calls whose signature was accepted."""
+        """How many calls had an accepted signature."""
         return sum(lane.calls for lane in self.lanes.values())
 
     @property
     def over_limit(self) -> int:
-        """Calls over their lane's limit."""
+        """How many calls were over their lane's limit."""
         return sum(lane.over_limit for lane in self.lanes.values())
 
 
 class SimulatorClient:
-    """A running simulator at `url` (``http://127.0.0.1:8099``).
+    """Controls the simulator that runs at `url` (``http://127.0.0.1:8099``).
 
-    Raises :class:`ControlError` for what the simulator does not take, :class:`OSError` if it does not run.
+    The methods raise :class:`ControlError` for a rejected request, and :class:`OSError` if the simulator does not run.
     """
 
     def __init__(self, url: str, *, timeout: timedelta = timedelta(seconds=30)) -> None:
@@ -108,7 +108,7 @@ class SimulatorClient:
         ignores_stops: bool = False,
         phase: Phase = Phase.RUNNING,
     ) -> None:
-        """Start the tasks that `operations` speak of: the stops with which they are going to be stopped will do."""
+        """Start the tasks that `operations` identify, for example by the stops that will stop them."""
         starts = [
             TaskStart(
                 account=account,
@@ -131,7 +131,7 @@ class SimulatorClient:
         return [task for task in seen if account in {None, task.account} and state in {None, task.state}]
 
     def forget_tasks(self) -> None:
-        """Forget every task."""
+        """Delete every task."""
         self._send("DELETE", "tasks")
 
     def add_fault(
@@ -152,9 +152,9 @@ class SimulatorClient:
         reply: Mapping[str, Any] | None = None,
         retry_after: timedelta | None = None,
     ) -> None:
-        """Let calls meet a fault; :class:`~streamstop_simulator.faults.Fault` tells what each part means.
+        """Inject a fault; :class:`~streamstop_simulator.faults.Fault` describes the arguments.
 
-        Raises :class:`ValueError` for a rule that makes no sense.
+        Raises :class:`ValueError` for an invalid rule.
         """
         rule = Fault(
             fault=FaultKind(kind),
@@ -175,27 +175,27 @@ class SimulatorClient:
         self._send("POST", "faults", rule.model_dump(mode="json"))
 
     def faults(self) -> list[dict[str, Any]]:
-        """Return the rules, with ``met`` and ``remaining``."""
+        """Return the rules; ``met`` and ``remaining`` count calls."""
         return list(self._send("GET", "faults")["faults"])
 
     def clear_faults(self) -> None:
-        """Drop every rule."""
+        """Delete every rule."""
         self._send("DELETE", "faults")
 
     def settings(self, **changes: Any) -> Settings:
-        """Change the settings that are named (``auto_start=True``), and return them all."""
+        """Change the given settings (``auto_start=True``), and return all settings."""
         return Settings.model_validate(self._send("PUT", "settings", changes))
 
     def add_accounts(self, accounts: Iterable[Account]) -> None:
-        """Add accounts; one with a name that is known replaces it."""
+        """Add accounts; an account with a known name replaces the known one."""
         self._send("PUT", "accounts", [asdict(account) for account in accounts])
 
     def set_limit(self, account: str, operation: str, limit: float | None) -> None:
-        """Set a lane's limit in calls per second; None returns to the page's."""
+        """Set a lane's limit in calls per second; None restores the initial limit."""
         self._send("PUT", "limits", [{"account": account, "operation": operation, "limit": limit}])
 
     def calls(self, account: str | None = None, operation: str | None = None, *, since: int = 0) -> list[Call]:
-        """Return the calls from index `since` on, in the order of their answers."""
+        """Return the calls from index `since`, in the order of their answers."""
         return list(self._pages({"account": account, "operation": operation, "since": since}))
 
     def wait_for_calls(
@@ -207,7 +207,7 @@ class SimulatorClient:
         since: int = 0,
         timeout: timedelta = timedelta(seconds=10),
     ) -> list[Call]:
-        """Return the calls as soon as there are `count`. Raises :class:`TimeoutError` if there are fewer in time."""
+        """Return the calls as soon as there are `count`. Raises :class:`TimeoutError` if there are fewer by then."""
         wanted = {"account": account, "operation": operation, "since": since}
         waiting = {"at_least": count, "wait_ms": timeout / _MILLISECOND, "limit": 1}
         self._send("GET", "calls", query=wanted | waiting, timeout=self._timeout + timeout.total_seconds())
@@ -217,17 +217,17 @@ class SimulatorClient:
         return calls
 
     def forget_calls(self) -> None:
-        """Forget every call and count."""
+        """Delete every call and count."""
         self._send("DELETE", "calls")
 
     def summary(self) -> Summary:
-        """Return what was counted."""
+        """Return the counts."""
         data = self._send("GET", "summary")
         lanes = {(lane["account"], lane["operation"]): LaneSummary(**lane) for lane in data["lanes"]}
         return Summary(lanes, data["refusals"])
 
     def reset(self) -> None:
-        """Return the simulator to its start: no tasks, calls and faults; accounts that were added stay."""
+        """Restore the initial state: no tasks, calls and faults. Accounts that were added stay."""
         self._send("POST", "reset")
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Call]:

@@ -1,4 +1,4 @@
-"""The two clocks of the simulator; whoever needs the time is given this, so that tests can turn it."""
+"""The two clocks of the simulator. Code receives them as an argument, so that tests can set the time."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Clock:
-    """Epoch time for what vendors compare with timestamps, monotonic time for limits and tasks. Both in seconds."""
+    """Epoch time for the timestamps of calls, monotonic time for limits and tasks. Both are in seconds."""
 
     epoch: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic

@@ -1,6 +1,6 @@
-"""What the simulator saw: every call, and each lane's counts. It holds no key, signature or token.
+"""Records every call, and counts calls by lane. It contains no key, signature or token.
 
-Calls are kept up to a bound, the oldest go first; the counts are never cut. Times in calls are those of the arrival.
+Beyond a maximum number, the oldest calls are deleted; the counts still include them.
 """
 
 import asyncio
@@ -13,46 +13,46 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call to a vendor, as it arrived, and how it was answered."""
+    """A call to a vendor, and its answer."""
 
     index: int
     vendor: str
-    #: The account that the call claims to be; None if no account has its access key id.
+    #: The account with the call's access key id; None if there is none.
     account: str | None
-    #: ``<product>.<Action>``; None if no operation has the action.
+    #: ``<product>.<Action>``; None for an unknown action.
     operation: str | None
     #: The action as the call names it.
     action: str | None
     method: str
     #: The operation's parameters; empty for an unknown operation.
     params: dict[str, Any]
-    #: Seconds since the epoch.
+    #: When the request's headers arrived, in seconds since the epoch.
     arrived_at: float
-    #: Seconds of the simulator's monotonic clock.
+    #: The same moment, in seconds of the simulator's monotonic clock.
     arrived_monotonic: float
-    #: ``ok``, the vendor's code, or the fault's kind.
+    #: ``ok``, the vendor's code, or the kind of fault.
     answer: str
-    #: HTTP status; that of a spoiled answer is what would have been sent.
+    #: The HTTP status. For an answer that was cut or not sent: the status that it had before.
     status: int
     request_id: str
-    #: The signature was accepted.
+    #: Whether the signature was accepted.
     authenticated: bool
-    #: The call was over its lane's limit.
+    #: Whether the call was over its lane's limit.
     over_limit: bool
-    #: The vendor did what was asked, whatever the caller got to hear.
+    #: Whether the vendor carried out the call, whatever the answer was.
     carried_out: bool
     fault: str | None = None
 
 
 @dataclass(slots=True)
 class LaneCounts:
-    """What one lane saw; only calls whose signature was accepted count."""
+    """The counts of one lane. Only calls with an accepted signature count."""
 
     calls: int = 0
     ok: int = 0
-    #: Answered as over the limit: truly, or by a fault.
+    #: Calls answered as over the limit, by the limit or by a fault.
     throttled: int = 0
-    #: Truly over the limit: the number that must stay 0.
+    #: Calls over the limit. A correct caller has none.
     over_limit: int = 0
     faults: int = 0
     first_at: float | None = None
@@ -72,18 +72,18 @@ class LaneCounts:
 
 
 class Journal:
-    """Calls in the order in which they were answered, and the counts."""
+    """The calls, in the order of their answers, and the counts."""
 
-    def __init__(self, keep: int = 1_000_000) -> None:
-        self._calls: deque[Call] = deque(maxlen=keep)
+    def __init__(self, max_calls: int = 1_000_000) -> None:
+        self._calls: deque[Call] = deque(maxlen=max_calls)
         self._waiting: list[asyncio.Future[None]] = []
         self.next_index = 0
         self.lanes: dict[tuple[str, str], LaneCounts] = {}
-        #: Codes of refused credentials, signatures and unknown actions to how often.
+        #: How many calls were rejected with each code: wrong credentials or signature, or an unknown action.
         self.refusals: Counter[str] = Counter()
 
     def add(self, call: Call) -> None:
-        """Keep a call, count it, and wake whoever waits for calls."""
+        """Record a call, count it, and wake the waiters."""
         self._calls.append(call)
         self.next_index = call.index + 1
         if call.authenticated and call.account is not None and call.operation is not None:
@@ -97,7 +97,7 @@ class Journal:
                     waiter.set_result(None)
 
     def since(self, index: int, account: str | None = None, operation: str | None = None) -> Iterator[Call]:
-        """Return the kept calls from `index` on, of one account or operation if it is given."""
+        """Return the recorded calls from `index`, of one account or operation if it is given."""
         first = self.next_index - len(self._calls)
         return (
             call
@@ -112,12 +112,12 @@ class Journal:
         await waiter
 
     def clear(self) -> None:
-        """Forget every call and count; indexes go on."""
+        """Delete every call and count; indexes continue."""
         self._calls.clear()
         self.lanes.clear()
         self.refusals.clear()
 
     @staticmethod
     def to_json(call: Call) -> dict[str, Any]:
-        """Return what ``GET /_control/calls`` shows."""
+        """Return the JSON of ``GET /_control/calls``."""
         return asdict(call)

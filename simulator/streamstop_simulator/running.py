@@ -1,4 +1,4 @@
-"""A simulator for the length of a ``with``: in a thread of this process, or in a process of its own."""
+"""Runs a simulator until a ``with`` block ends: in a thread of this process, or in a process of its own."""
 
 import asyncio
 import subprocess
@@ -26,8 +26,8 @@ def run_in_thread(
     clock: Clock | None = None,
     port: int = 0,
 ) -> Iterator[SimulatorClient]:
-    """Run a simulator in a thread with an event loop of its own; port 0 takes a free one."""
-    from streamstop_simulator.server import Server  # it needs h11, which the client does without
+    """Run a simulator in a thread, with its own event loop; port 0 selects a free one."""
+    from streamstop_simulator.server import Server  # requires h11, which the client does not
 
     server = Server(Simulation(accounts, settings, clock), port=port)
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -55,9 +55,9 @@ def run_in_thread(
 
 @contextmanager
 def run_in_process(*, accounts_file: Path | None = None, port: int = 0) -> Iterator[SimulatorClient]:
-    """Run ``streamstop-simulator`` in a process of its own; port 0 takes a free one.
+    """Run ``streamstop-simulator`` in a process of its own; port 0 selects a free one.
 
-    Raises :class:`ChildProcessError` if it does not start; what it says goes to this process' stderr.
+    It writes to the stderr of this process. Raises :class:`ChildProcessError` if it does not start.
     """
     command = [sys.executable, "-m", "streamstop_simulator", "--port", str(port)]
     if accounts_file is not None:

@@ -1,6 +1,6 @@
-"""HTTP for the simulation: h11 over asyncio streams, because a fault needs the socket itself in hand.
+"""Serves the simulation over HTTP, with h11 and asyncio streams: some faults need access to the socket.
 
-Every connection is one task. An answer is written in one piece, unless it is to be spoiled.
+Each connection has a task. An answer is written in one piece, unless a fault cuts it.
 """
 
 import asyncio
@@ -10,20 +10,20 @@ import struct
 import h11
 
 from streamstop_simulator.control import PREFIX, Control
+from streamstop_simulator.messages import Answer, ReceivedRequest, TransportFault
 from streamstop_simulator.simulation import Simulation
 from streamstop_simulator.sockets import Listener
-from streamstop_simulator.wire import Answer, Arrival, Spoil
 
 _CHUNK = 64 * 1024
 _LARGEST_BODY = 64 * 1024 * 1024
 
 
-class _Gone(Exception):
-    """The caller left, or the connection is of no more use."""
+class _ConnectionEnded(Exception):
+    """The caller closed the connection, or it cannot be used any more."""
 
 
 class Server:
-    """Serves a simulation on `host` and `port`; port 0 takes a free one."""
+    """Serves a simulation on `host` and `port`; port 0 selects a free one."""
 
     def __init__(self, simulation: Simulation, host: str = "127.0.0.1", port: int = 0) -> None:
         self.simulation = simulation
@@ -36,7 +36,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it listens: ``http://127.0.0.1:8099``."""
+        """The server's URL: ``http://127.0.0.1:8099``."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
@@ -48,7 +48,7 @@ class Server:
         self._port = self._listener.getsockname()[1]
 
     async def close(self) -> None:
-        """Stop listening, and drop every connection."""
+        """Stop listening, and close every connection."""
         if self._server is not None:
             self._server.close()
         await asyncio.sleep(0)  # a task that has not started would leave its connection open
@@ -61,12 +61,12 @@ class Server:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a connection is served by a task")
+            raise RuntimeError("asyncio runs this in a task")
         self._connections.add(task)
         try:
             await self._serve(reader, writer)
-        except (_Gone, ConnectionError, asyncio.CancelledError):
-            pass  # of a caller that leaves, or of close(), there is nothing to tell
+        except (_ConnectionEnded, ConnectionError, asyncio.CancelledError):
+            pass  # the caller closed the connection, or close() cancelled the task
         finally:
             self._connections.discard(task)
             writer.close()
@@ -75,48 +75,48 @@ class Server:
         http = h11.Connection(h11.SERVER)
         while True:
             try:
-                arrival = await self._arrival(http, reader, writer)
+                request = await self._receive(http, reader, writer)
             except h11.RemoteProtocolError as error:
                 if http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
                     answer = Answer(error.error_status_hint, "text/plain", f"{error}\n".encode())
                     writer.write(_bytes(http, answer))
                 return
-            await self._send(http, reader, writer, await self._answer(arrival))
+            await self._send(http, reader, writer, await self._answer(request))
             if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                 return
             http.start_next_cycle()
 
-    async def _arrival(
+    async def _receive(
         self, http: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> Arrival:
-        request = await _next_event(http, reader)
-        if not isinstance(request, h11.Request):
-            raise _Gone
+    ) -> ReceivedRequest:
+        head = await _next_event(http, reader)
+        if not isinstance(head, h11.Request):
+            raise _ConnectionEnded
         clock = self.simulation.clock
         connection = writer.get_extra_info("socket")
         age = self._listener.age(connection.fileno()) if self._listener and connection else 0.0
         epoch, at = clock.epoch() - age, clock.monotonic() - age
         if http.they_are_waiting_for_100_continue:
-            go_on = http.send(h11.InformationalResponse(status_code=100, headers=[]))
-            writer.write(go_on or b"")
+            interim = http.send(h11.InformationalResponse(status_code=100, headers=[]))
+            writer.write(interim or b"")
         body = b""
         while isinstance(event := await _next_event(http, reader), h11.Data):
             body += event.data
             if len(body) > _LARGEST_BODY:
                 raise h11.RemoteProtocolError("the body is too large", error_status_hint=413)
         if not isinstance(event, h11.EndOfMessage):
-            raise _Gone
+            raise _ConnectionEnded
         headers: dict[str, str] = {}
-        for name, value in request.headers:
+        for name, value in head.headers:
             key, text = name.decode("latin-1"), value.decode("latin-1")
             headers[key] = f"{headers[key]},{text}" if key in headers else text
-        path, _, query = request.target.decode("latin-1").partition("?")
-        return Arrival(request.method.decode("latin-1"), path, query, headers, body, epoch, at)
+        path, _, query = head.target.decode("latin-1").partition("?")
+        return ReceivedRequest(head.method.decode("latin-1"), path, query, headers, body, epoch, at)
 
-    async def _answer(self, arrival: Arrival) -> Answer:
-        if arrival.path.startswith(PREFIX):
-            return await self._control.answer(arrival)
-        answer = self.simulation.answer(arrival)
+    async def _answer(self, request: ReceivedRequest) -> Answer:
+        if request.path.startswith(PREFIX):
+            return await self._control.answer(request)
+        answer = self.simulation.answer(request)
         if answer is None:
             return Answer(404, "application/json", b'{"error": "neither a call to a vendor nor a control path"}')
         return answer
@@ -126,23 +126,23 @@ class Server:
     ) -> None:
         if answer.delay_ms:
             await asyncio.sleep(answer.delay_ms / 1000)
-        match answer.spoil:
+        match answer.transport_fault:
             case None:
                 writer.write(_bytes(http, answer))
                 await writer.drain()
-            case Spoil.HALF_BODY:
+            case TransportFault.HALF_BODY:
                 writer.write(_bytes(http, answer)[: -len(answer.body) // 2])
                 await writer.drain()
-                raise _Gone
-            case Spoil.RESET:
+                raise _ConnectionEnded
+            case TransportFault.RESET:
                 connection = writer.get_extra_info("socket")
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
-                raise _Gone
-            case Spoil.HANG:
+                raise _ConnectionEnded
+            case TransportFault.HANG:
                 while await reader.read(_CHUNK):
                     pass
-                raise _Gone
+                raise _ConnectionEnded
 
 
 async def _next_event(http: h11.Connection, reader: asyncio.StreamReader) -> object:

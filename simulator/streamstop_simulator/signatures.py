@@ -1,6 +1,6 @@
-"""The three signatures, computed from the request as it came: nothing here is shared with the code that signs.
+"""Computes the three signatures over a received request. No code is shared with the worker, which signs.
 
-Each function returns what the vendor computes over the received bytes; the caller compares.
+Each function returns the expected signature; the caller compares it with the received one.
 """
 
 import base64
@@ -9,20 +9,20 @@ import hmac
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote
 
-from streamstop_simulator.wire import Arrival, Claim
+from streamstop_simulator.messages import Claim, ReceivedRequest
 
 
-def acs3_signature(arrival: Arrival, claim: Claim, secret: str) -> str:
+def acs3_signature(request: ReceivedRequest, claim: Claim, secret: str) -> str:
     """Return Alibaba's ACS3-HMAC-SHA256 signature, hex."""
-    pairs = sorted(parse_qsl(arrival.query, keep_blank_values=True))
+    pairs = sorted(parse_qsl(request.query, keep_blank_values=True))
     canonical = "\n".join(
         (
-            arrival.method,
-            arrival.path,
+            request.method,
+            request.path,
             "&".join(f"{_encode(name)}={_encode(value)}" for name, value in pairs),
-            _header_lines(arrival, claim, lower_values=False),
+            _header_lines(request, claim, lower_values=False),
             claim.signed_headers or "",
-            arrival.headers.get("x-acs-content-sha256", ""),
+            request.headers.get("x-acs-content-sha256", ""),
         )
     )
     return _hmac_hex(secret.encode(), f"ACS3-HMAC-SHA256\n{_sha256(canonical.encode())}")
@@ -32,20 +32,20 @@ def rpc_signature(method: str, params: list[tuple[str, str]], secret: str) -> st
     """Return Alibaba's RPC HMAC-SHA1 signature over all parameters, base64."""
     canonical = "&".join(f"{_encode(name)}={_encode(value)}" for name, value in sorted(params) if name != "Signature")
     text = f"{method}&%2F&{_encode(canonical)}"
-    # Alibaba's older signature is SHA-1 by definition.
+    # SHA-1 is part of the definition of this older signature.
     return base64.b64encode(hmac.digest(f"{secret}&".encode(), text.encode(), "sha1")).decode()
 
 
-def tc3_signature(arrival: Arrival, claim: Claim, secret: str, service: str) -> str:
+def tc3_signature(request: ReceivedRequest, claim: Claim, secret: str, service: str) -> str:
     """Return Tencent's TC3-HMAC-SHA256 signature, hex."""
     canonical = "\n".join(
         (
-            arrival.method,
-            arrival.path,
-            arrival.query,
-            _header_lines(arrival, claim, lower_values=True),
+            request.method,
+            request.path,
+            request.query,
+            _header_lines(request, claim, lower_values=True),
             claim.signed_headers or "",
-            _sha256(arrival.body),
+            _sha256(request.body),
         )
     )
     date = datetime.fromtimestamp(claim.timestamp, UTC).strftime("%Y-%m-%d")
@@ -56,9 +56,9 @@ def tc3_signature(arrival: Arrival, claim: Claim, secret: str, service: str) -> 
     return _hmac_hex(key, text)
 
 
-def _header_lines(arrival: Arrival, claim: Claim, *, lower_values: bool) -> str:
+def _header_lines(request: ReceivedRequest, claim: Claim, *, lower_values: bool) -> str:
     names = (claim.signed_headers or "").split(";")
-    values = ((name, arrival.headers.get(name, "").strip()) for name in sorted(names))
+    values = ((name, request.headers.get(name, "").strip()) for name in sorted(names))
     return "".join(f"{name}:{value.lower() if lower_values else value}\n" for name, value in values)
 
 

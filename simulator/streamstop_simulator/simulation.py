@@ -1,8 +1,8 @@
-"""The simulated vendors without a socket: an :class:`Arrival` in, an :class:`Answer` out, everything noted.
+"""The simulated vendors, without I/O: turns a :class:`ReceivedRequest` into an :class:`Answer`, and records the call.
 
-Each call goes the same way, and the first that objects answers::
+Each call takes these steps. The first step that fails determines the answer::
 
-    recognise ▶ read ▶ account, timestamp, signature, nonce ▶ action ▶ limit ▶ fault ▶ parameters ▶ carry out
+    recognise ▶ parse ▶ account, timestamp, signature, nonce ▶ action ▶ limit ▶ fault ▶ parameters ▶ carry out
 """
 
 import uuid
@@ -16,14 +16,14 @@ from streamstop.operations import OPERATIONS, Operation
 from streamstop_simulator import actions
 from streamstop_simulator.accounts import DEFAULT_ACCOUNTS, Account
 from streamstop_simulator.aliyun import Aliyun
+from streamstop_simulator.answers import AnswerBuilder, NamedAnswer
 from streamstop_simulator.clock import Clock
 from streamstop_simulator.faults import Fault, Faults
-from streamstop_simulator.injection import Said, Teller
 from streamstop_simulator.journal import Call, Journal
 from streamstop_simulator.limits import SlidingWindow
+from streamstop_simulator.messages import Answer, Claim, ReceivedRequest, VendorError
 from streamstop_simulator.tasks import Task, Tasks, TaskStart, TaskState, family_of, identifying
 from streamstop_simulator.tencent import Tencent
-from streamstop_simulator.wire import Answer, Arrival, Claim, Refusal
 
 _BY_ACTION = {
     (cls.spec.product.vendor.name, cls.spec.product.version, cls.spec.action): cls for cls in OPERATIONS.values()
@@ -32,23 +32,23 @@ _VERSIONS = {(vendor, version) for vendor, version, _ in _BY_ACTION}
 
 
 class Settings(BaseModel):
-    """What holds for every call: ``PUT /_control/settings`` changes the fields that it names."""
+    """Settings for all calls; ``PUT /_control/settings`` changes them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: An unknown task is taken for one that runs.
+    #: Treat an unknown task as running.
     auto_start: bool = False
-    #: A task that is over is unknown from then on, as vendors that delete ended tasks have it.
+    #: Treat a task that has ended as unknown, as vendors do that delete ended tasks.
     forget_ended: bool = False
-    #: Milliseconds before every answer of a vendor.
+    #: Delay of every vendor answer, in milliseconds.
     latency_ms: float = Field(default=0, ge=0)
-    #: Alibaba's ``x-acs-retry-after``, in milliseconds, on calls over the limit; not every API sends it.
+    #: Alibaba's ``x-acs-retry-after``, in milliseconds, for calls over the limit; not every API sends it.
     retry_after_ms: int | None = Field(default=None, ge=0)
 
 
 @dataclass
 class _Progress:
-    """What became of a call so far, for the journal."""
+    """What is known of a call so far, for the journal."""
 
     request_id: str
     claim: Claim | None = None
@@ -61,7 +61,7 @@ class _Progress:
 
 
 class Simulation:
-    """Both vendors, their accounts and tasks. Not for threads: one event loop calls it."""
+    """Both vendors, their accounts and tasks. It is not thread-safe: one event loop calls it."""
 
     def __init__(
         self,
@@ -82,21 +82,21 @@ class Simulation:
         self.add_accounts(accounts)
 
     def add_accounts(self, accounts: Iterable[Account]) -> None:
-        """Add accounts; one with a name that is known replaces it."""
+        """Add accounts; an account with a known name replaces the known one."""
         for account in accounts:
             self.accounts[account.name] = account
         self._keys = {(account.vendor, account.access_key_id): account for account in self.accounts.values()}
         self._apply_limits()
 
     def limit(self, account: str, operation: str) -> float:
-        """Return the calls per second of a lane: set by control, or the account's own, or the page's."""
-        if (set_here := self._limits.get((account, operation))) is not None:
-            return set_here
-        own = self.accounts[account].limits.get(operation) if account in self.accounts else None
-        return own if own is not None else OPERATIONS[operation].spec.limit
+        """Return a lane's calls per second: set by :meth:`set_limit`, else of the account, else documented."""
+        if (changed := self._limits.get((account, operation))) is not None:
+            return changed
+        of_account = self.accounts[account].limits.get(operation) if account in self.accounts else None
+        return of_account if of_account is not None else OPERATIONS[operation].spec.limit
 
     def set_limit(self, account: str, operation: str, limit: float | None) -> None:
-        """Set a lane's limit in calls per second; None returns to the account's own or the page's."""
+        """Set a lane's limit in calls per second; None restores the account's or the documented limit."""
         if limit is None:
             self._limits.pop((account, operation), None)
         else:
@@ -104,41 +104,41 @@ class Simulation:
         self._apply_limits()
 
     def forget_calls(self) -> None:
-        """Forget every call and count."""
+        """Delete every call and count."""
         self.journal.clear()
         self.windows.clear()
 
     def reset(self) -> None:
-        """Return to the state at the start: no tasks, calls and faults; accounts that were added stay."""
+        """Restore the initial state: no tasks, calls and faults. Accounts that were added stay."""
         self.tasks.reset()
         self.faults.clear()
         self.forget_calls()
         self._limits.clear()
         self.settings = self._initial_settings
 
-    def answer(self, arrival: Arrival) -> Answer | None:
-        """Answer a call as its vendor; None if it is a call to no vendor that we know."""
-        dialect = next((dialect for dialect in self._dialects if dialect.recognises(arrival)), None)
+    def answer(self, request: ReceivedRequest) -> Answer | None:
+        """Return the vendor's answer to a call, or None if no vendor recognises the request."""
+        dialect = next((dialect for dialect in self._dialects if dialect.recognises(request)), None)
         if dialect is None:
             return None
         progress = _Progress(str(uuid.uuid4()))
-        teller = Teller(dialect, progress.request_id, arrival.headers.get("host", ""))
+        builder = AnswerBuilder(dialect, progress.request_id, request.headers.get("host", ""))
         try:
-            said = Said("ok", dialect.reply(self._serve(dialect, arrival, progress), progress.request_id))
-        except Refusal as refusal:
-            said = teller.refuse(refusal)
+            named = NamedAnswer("ok", dialect.reply(self._serve(dialect, request, progress), progress.request_id))
+        except VendorError as error:
+            named = builder.error(error)
         if progress.fault is not None:
-            said = teller.spoil(progress.fault, said)
-        self._note(dialect, arrival, progress, said)
+            named = builder.with_fault(progress.fault, named)
+        self._record(dialect, request, progress, named)
         if self.settings.latency_ms:
-            return replace(said.answer, delay_ms=said.answer.delay_ms + self.settings.latency_ms)
-        return said.answer
+            return replace(named.answer, delay_ms=named.answer.delay_ms + self.settings.latency_ms)
+        return named.answer
 
-    def _serve(self, dialect: Aliyun | Tencent, arrival: Arrival, progress: _Progress) -> dict[str, Any]:
-        progress.claim = claim = dialect.read(arrival)
+    def _serve(self, dialect: Aliyun | Tencent, request: ReceivedRequest, progress: _Progress) -> dict[str, Any]:
+        progress.claim = claim = dialect.parse(request)
         progress.account = account = self._keys.get((dialect.name, claim.access_key_id))
         progress.operation = operation = _BY_ACTION.get((dialect.name, claim.version, claim.action))
-        dialect.authenticate(arrival, claim, account)
+        dialect.authenticate(request, claim, account)
         progress.authenticated = True
         if operation is None or account is None:
             raise dialect.unknown_action((dialect.name, claim.version) in _VERSIONS)
@@ -146,13 +146,13 @@ class Simulation:
         window = self.windows.get(lane)
         if window is None:
             window = self.windows[lane] = SlidingWindow(self.limit(*lane))
-        if not window.arrive(arrival.at):
+        if not window.arrive(request.at):
             progress.over_limit = True
             raise dialect.throttled(self.settings.retry_after_ms)
-        progress.fault = self.faults.meet(*lane, claim.params or {})
+        progress.fault = self.faults.next_for(*lane, claim.params or {})
         if progress.fault is not None and progress.fault.prevents:
             return {}
-        params = dialect.check(operation, claim, arrival)
+        params = dialect.check(operation, claim, request)
         fields = self._carry_out(operation, account.name, params)
         progress.carried_out = True
         return fields
@@ -172,7 +172,9 @@ class Simulation:
     def _known(self, task: Task, now: float) -> bool:
         return not self.settings.forget_ended or task.state(now) is TaskState.RUNNING
 
-    def _note(self, dialect: Aliyun | Tencent, arrival: Arrival, progress: _Progress, said: Said) -> None:
+    def _record(
+        self, dialect: Aliyun | Tencent, request: ReceivedRequest, progress: _Progress, named: NamedAnswer
+    ) -> None:
         claim, operation = progress.claim, progress.operation
         names = set() if operation is None else {field.alias for field in operation.model_fields.values()}
         self.journal.add(
@@ -182,12 +184,12 @@ class Simulation:
                 account=progress.account.name if progress.account else None,
                 operation=operation.spec.id if operation else None,
                 action=claim.action if claim else None,
-                method=arrival.method,
+                method=request.method,
                 params={k: v for k, v in ((claim and claim.params) or {}).items() if k in names},
-                arrived_at=arrival.epoch,
-                arrived_monotonic=arrival.at,
-                answer=said.word,
-                status=said.answer.status,
+                arrived_at=request.epoch,
+                arrived_monotonic=request.at,
+                answer=named.name,
+                status=named.answer.status,
                 request_id=progress.request_id,
                 authenticated=progress.authenticated,
                 over_limit=progress.over_limit,

@@ -1,7 +1,7 @@
-"""Sockets that know when the kernel received what is read from them.
+"""Sockets that record when the kernel received the data that is read from them.
 
-A process that was not scheduled for a moment reads a request late. Taken as its arrival, the moment of reading would
-put calls closer together, or farther apart, than they came: the simulator would report its own delays as its caller's.
+On a busy machine, the simulator may read a request late. With the time of reading as the time of arrival, calls would
+seem closer together or farther apart than they were: the simulator's delays would count as the caller's.
 """
 
 import socket
@@ -10,20 +10,20 @@ import sys
 import time
 from collections.abc import Callable
 
-# Linux' SO_TIMESTAMPNS: each read brings the moment at which the kernel received its last byte. Python has no name for
-# it. Elsewhere, the moment of reading has to do.
-_TIMESTAMPS = 35 if sys.platform == "linux" else None
-_MOMENT = struct.Struct("qq")
-#: The kernel's moments are by a clock that can be set; an age beyond this in s is not believed.
-_MOST_AGE = 10.0
+# SO_TIMESTAMPNS of Linux, a constant that Python lacks: each read returns when the kernel received the last byte. Other
+# systems use the time of reading.
+_SO_TIMESTAMPNS = 35 if sys.platform == "linux" else None
+_TIMESTAMP = struct.Struct("qq")
+#: In s. The kernel's timestamps are of a clock that can be set, so a greater age is ignored.
+_MAX_AGE = 10.0
 
 
 class Listener(socket.socket):
-    """A listening TCP socket whose connections note when the kernel received what they read."""
+    """A listening TCP socket whose connections record when the kernel received their data."""
 
     def __init__(self, family: int, address: tuple[str, int], backlog: int) -> None:
         super().__init__(family, socket.SOCK_STREAM)
-        #: Of each connection, by its file descriptor: when its latest bytes came, in s since the epoch.
+        #: File descriptor of a connection to the time when its latest bytes arrived, in s since the epoch.
         self.received: dict[int, float] = {}
         self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.setblocking(False)
@@ -39,24 +39,24 @@ class Listener(socket.socket):
         accepted, address = super().accept()
         connection = _Connection(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
         connection.received = self.received
-        if _TIMESTAMPS is not None:
-            connection.setsockopt(socket.SOL_SOCKET, _TIMESTAMPS, 1)
+        if _SO_TIMESTAMPNS is not None:
+            connection.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         return connection, address
 
     def age(self, connection: int, now: Callable[[], float] = time.time) -> float:
-        """Return how many s ago the latest bytes of `connection`, a file descriptor, came."""
+        """Return how many s ago the latest bytes of `connection`, a file descriptor, arrived."""
         age = now() - self.received.get(connection, now())
-        return age if 0 <= age <= _MOST_AGE else 0.0
+        return age if 0 <= age <= _MAX_AGE else 0.0
 
 
 class _Connection(socket.socket):
     received: dict[int, float]
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        data, notes, _, _ = self.recvmsg(size, socket.CMSG_SPACE(_MOMENT.size), flags)
-        for level, kind, value in notes:
-            if level == socket.SOL_SOCKET and kind == _TIMESTAMPS and len(value) >= _MOMENT.size:
-                seconds, nanoseconds = _MOMENT.unpack(value[: _MOMENT.size])
+        data, ancillary, _, _ = self.recvmsg(size, socket.CMSG_SPACE(_TIMESTAMP.size), flags)
+        for level, kind, value in ancillary:
+            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(value) >= _TIMESTAMP.size:
+                seconds, nanoseconds = _TIMESTAMP.unpack(value[: _TIMESTAMP.size])
                 self.received[self.fileno()] = seconds + nanoseconds / 1e9
         return data
 

@@ -1,8 +1,7 @@
-"""The stream tasks at the simulated vendors: a task is what its account, family and identifying parameters say.
+"""The stream tasks at the simulated vendors. Account, family and identifying parameters identify a task.
 
-A family is the set of operations that speak of the same kind of task; it is named by the operation that tells its
-status, or by the stop where no operation tells it. Times come from the clock that the registry is given; a task that
-ends by itself needs no timer, it is over as soon as somebody looks.
+A family is the set of operations on one kind of task. Its name is its status operation, or its stop if there is no
+status operation. A task that ends by itself has no timer: its state is computed from the clock when it is read.
 """
 
 import functools
@@ -24,7 +23,7 @@ _LISTED = {
 
 
 def family_of(operation: type[Operation]) -> str:
-    """Return the family of the tasks that `operation` speaks of."""
+    """Return the family that `operation` belongs to."""
     spec = operation.spec
     return _LISTED.get(spec.id) or spec.status_twin or spec.id
 
@@ -36,7 +35,7 @@ def identifying(family: str) -> tuple[str, ...]:
 
 
 class TaskState(StrEnum):
-    """Whether a task bills."""
+    """Whether a task runs. Only a running task is billed."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -46,7 +45,7 @@ class TaskState(StrEnum):
 
 
 class Phase(StrEnum):
-    """What a task that is not over does."""
+    """The phase of a task that has not ended."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -54,9 +53,9 @@ class Phase(StrEnum):
 
 
 class TaskStart(BaseModel):
-    """A task that is to run: what ``POST /_control/tasks`` takes, one or a list.
+    """A task to start: the input of ``POST /_control/tasks``, one or a list.
 
-    Raises :class:`ValueError` for an unknown operation, and for a missing parameter.
+    Raises :class:`ValueError` for an unknown operation or a missing parameter.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,20 +63,20 @@ class TaskStart(BaseModel):
     account: str
     #: Any operation of the task's family: ``live.StopMPUTask``.
     operation: str
-    #: At least the identifying parameters; more are kept, and shown by listings (``TaskName``).
+    #: At least the identifying parameters. Listings show others too (``TaskName``).
     params: dict[str, str | int]
     #: Milliseconds after which the task ends by itself.
     ends_after_ms: float | None = Field(default=None, ge=0)
-    #: Acknowledges every stop, and runs on.
+    #: Whether the task acknowledges stops but continues to run.
     ignores_stops: bool = False
-    #: What the status operations tell while it is not over.
+    #: The phase that status operations return until the task ends.
     phase: Phase = Phase.RUNNING
 
     @model_validator(mode="after")
     def _identified(self) -> "TaskStart":
         missing = [name for name in identifying(self.family) if name not in self.params]
         if missing:
-            raise ValueError(f"a task of {self.operation} is identified by {', '.join(missing)} too")
+            raise ValueError(f"the task has no {', '.join(missing)}, which {self.operation} requires")
         return self
 
     @property
@@ -88,7 +87,7 @@ class TaskStart(BaseModel):
 
 @dataclass
 class Task:
-    """A stream task. Its times are seconds of the monotonic clock."""
+    """A stream task. Times are in seconds of the monotonic clock, unless noted."""
 
     account: str
     family: str
@@ -99,25 +98,25 @@ class Task:
     stopped_at: float | None = None
     #: The operation that stopped it.
     stopped_by: str | None = None
-    #: Stops that were acknowledged.
+    #: How many stops were acknowledged.
     stops: int = 0
     ignores_stops: bool = False
     phase: Phase = Phase.RUNNING
 
     def state(self, now: float) -> TaskState:
-        """Return the state at `now`, by the monotonic clock."""
+        """Return the state at `now`."""
         if self.stopped_at is not None:
             return TaskState.STOPPED
         return TaskState.ENDED if self.ends_at is not None and now >= self.ends_at else TaskState.RUNNING
 
     def stop(self, operation: str, now: float) -> None:
-        """Acknowledge a stop."""
+        """Acknowledge a stop, and end the task unless it ignores stops."""
         self.stops += 1
         if not self.ignores_stops:
             self.stopped_at, self.stopped_by = now, operation
 
     def to_json(self, now: float) -> dict[str, Any]:
-        """Return what ``GET /_control/tasks`` shows."""
+        """Return the JSON of ``GET /_control/tasks``."""
         return {
             "account": self.account,
             "family": self.family,
@@ -132,7 +131,7 @@ class Task:
 
 
 class Tasks:
-    """Every task, running or over, until it is reset."""
+    """All tasks, running or ended."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -142,32 +141,32 @@ class Tasks:
         for tasks in self._tasks.values():
             yield from tasks.values()
 
-    def start(self, wanted: TaskStart) -> Task:
-        """Start a task; one with the same identity is replaced, as a vendor's id may be used again."""
-        family = wanted.family
+    def start(self, start: TaskStart) -> Task:
+        """Start a task. It replaces a task with the same identity: vendors allow an id to be used again."""
+        family = start.family
         now = self._clock.monotonic()
         task = Task(
-            wanted.account,
+            start.account,
             family,
-            wanted.params,
+            start.params,
             started_at=self._clock.epoch(),
-            ends_at=None if wanted.ends_after_ms is None else now + wanted.ends_after_ms / 1000,
-            ignores_stops=wanted.ignores_stops,
-            phase=wanted.phase,
+            ends_at=None if start.ends_after_ms is None else now + start.ends_after_ms / 1000,
+            ignores_stops=start.ignores_stops,
+            phase=start.phase,
         )
-        self._tasks.setdefault((wanted.account, family), {})[self._identity(family, wanted.params)] = task
+        self._tasks.setdefault((start.account, family), {})[self._identity(family, start.params)] = task
         return task
 
     def find(self, account: str, family: str, params: Mapping[str, Any]) -> Task | None:
-        """Return the task that `params` identify, running or over."""
+        """Return the task that `params` identify, running or ended."""
         return self._tasks.get((account, family), {}).get(self._identity(family, params))
 
     def of(self, account: str, family: str) -> list[Task]:
-        """Return an account's tasks of one family, in the order of their first start."""
+        """Return an account's tasks of one family, in the order in which they were first started."""
         return list(self._tasks.get((account, family), {}).values())
 
     def reset(self) -> None:
-        """Forget every task."""
+        """Delete every task."""
         self._tasks.clear()
 
     @staticmethod

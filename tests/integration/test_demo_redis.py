@@ -14,7 +14,7 @@ from streamstop._redis.schedule import Book, Schedule
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.demo.broker import InUse, broker, clear, refuse_if_used
 from streamstop_simulator.demo.interrupt import Interrupt
-from streamstop_simulator.demo.scene import ACCOUNTS, LANES
+from streamstop_simulator.demo.scenario import ACCOUNTS, LANES
 from tests.support.client_connections import connections_of
 
 NAMES = [account.name for account in ACCOUNTS]

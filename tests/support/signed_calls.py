@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import replace
 
 from streamstop.operations import Operation, StopMPUTask, StopStreamIngest
-from streamstop_simulator.wire import Arrival
+from streamstop_simulator.messages import ReceivedRequest
 from streamstop_worker.accounts import Account
 from tests.support import sdk_signatures
 from tests.support.simulated_vendors import LIVE, LIVE_STS, LIVE_V1, TRTC, TRTC_STS, Vendors
@@ -22,18 +22,18 @@ def vendors_with(account: Account, operation: Operation) -> Vendors:
     return vendors
 
 
-def with_headers(arrival: Arrival, **changes: str | None) -> Arrival:
+def with_headers(arrival: ReceivedRequest, **changes: str | None) -> ReceivedRequest:
     """Return the call with headers changed (``x_acs_date=…``) or, for None, left out."""
     named = {name.replace("_", "-"): value for name, value in changes.items()}
     unchanged = {name: value for name, value in arrival.headers.items() if name not in named}
     return replace(arrival, headers=unchanged | {name: value for name, value in named.items() if value is not None})
 
 
-def with_body(call: Arrival, body: bytes) -> Arrival:
+def with_body(call: ReceivedRequest, body: bytes) -> ReceivedRequest:
     return replace(with_headers(call, x_acs_content_sha256=hashlib.sha256(body).hexdigest()), body=body)
 
 
-def signed_by_hand(call: Arrival, signed: str) -> Arrival:
+def signed_by_hand(call: ReceivedRequest, signed: str) -> ReceivedRequest:
     """Return a call to Tencent signed anew over the headers `signed`, in lower case as the vendor's page has it."""
     date = call.headers["authorization"].split("/")[1]
     lines = "".join(f"{name}:{call.headers[name].lower()}\n" for name in signed.split(";"))

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from streamstop.operations import Operation
 from streamstop_simulator.clock import Clock
+from streamstop_simulator.messages import Answer, ReceivedRequest
 from streamstop_simulator.simulation import Settings, Simulation
 from streamstop_simulator.tasks import TaskStart
-from streamstop_simulator.wire import Answer, Arrival
 from streamstop_worker.accounts import Account
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Request
@@ -25,11 +25,11 @@ TRTC_STS = Account("trtc-sts", "tencent", "tsts-key", "tsts-secret", "tsts-token
 ACCOUNTS = (LIVE, LIVE_V1, LIVE_STS, TRTC, TRTC_STS)
 
 
-def arrival_of(request: Request, epoch: float, at: float = 0.0) -> Arrival:
+def arrival_of(request: Request, epoch: float, at: float = 0.0) -> ReceivedRequest:
     """Return `request` as it arrives at the server."""
     parts = urlsplit(request.url)
     headers = {"host": parts.netloc} | {name.lower(): value for name, value in request.headers.items()}
-    return Arrival(request.method, parts.path or "/", parts.query, headers, request.body, epoch, at)
+    return ReceivedRequest(request.method, parts.path or "/", parts.query, headers, request.body, epoch, at)
 
 
 @dataclass
@@ -56,14 +56,14 @@ class Vendors:
         start = TaskStart(account=account.name, operation=operation.spec.id, params=params, **more)
         self.simulation.tasks.start(start)
 
-    def sign(self, account: Account, operation: Operation, *, signed_at: float | None = None) -> Arrival:
+    def sign(self, account: Account, operation: Operation, *, signed_at: float | None = None) -> ReceivedRequest:
         """Return the call as the worker signs it, with a new nonce."""
         now = datetime.fromtimestamp(self.epoch if signed_at is None else signed_at, UTC)
         protocol = PROTOCOLS[account.vendor]
         request = protocol.build(operation, account, now=now, nonce=next(self._nonces))
         return arrival_of(request, self.epoch, self.monotonic)
 
-    def send(self, arrival: Arrival) -> Answer:
+    def send(self, arrival: ReceivedRequest) -> Answer:
         """Return the answer to a call."""
         answer = self.simulation.answer(arrival)
         assert answer is not None

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from streamstop import Result
-from streamstop_simulator.demo.scene import LANES, quick
+from streamstop_simulator.demo.scenario import LANES, quick
 from streamstop_simulator.demo.screen import (
     LaneEnd,
     LaneNow,

@@ -6,6 +6,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import distributions
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,23 +81,44 @@ def test_each_set_holds_what_the_project_requires(name: str, asked: list[str]) -
         assert version.version in requirement.specifier
 
 
+@pytest.mark.parametrize("name", SETS)
+def test_each_set_contains_what_its_packages_require(name: str) -> None:
+    packages = {canonicalize_name(requirement.name) for requirement in map(Requirement, pins(name))}
+    required = {
+        (package, canonicalize_name(requirement.name))
+        for distribution in distributions()
+        if (package := canonicalize_name(distribution.name)) in packages
+        for requirement in map(Requirement, distribution.requires or [])
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    }
+    assert required
+    assert {(package, missing) for package, missing in required if missing not in packages} == set()
+
+
 def test_packages_for_developers_are_in_no_other_set() -> None:
     for name in ("build", "demo", "worker"):
         packages = {Requirement(pin).name for pin in pins(name)}
         assert not packages & {"mypy", "pytest", "ruff", "uv", "tencentcloud-sdk-python-trtc"}
 
 
+@pytest.mark.parametrize("has_pip", [True, False], ids=["python with pip", "python without pip"])
 @pytest.mark.parametrize(
     ("target", "name"), [("demo", "demo"), ("dev", "demo"), ("test", "dev"), ("check", "dev"), ("lock", "dev")]
 )
-def test_each_target_installs_its_own_set_by_hashes_into_the_one_environment(target: str, name: str) -> None:
-    make = ["make", "--dry-run", "--always-make", target]
+def test_each_target_installs_its_own_set_by_hashes_into_the_one_environment(
+    tmp_path: Path, target: str, name: str, has_pip: bool
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\n" + ("echo '  --python <python>'\n" if has_pip else "exit 1\n"))
+    python.chmod(0o700)
+    make = ["make", "--dry-run", "--always-make", f"PYTHON={python}", target]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PYTHON"))}
     done = subprocess.run(make, check=True, capture_output=True, text=True, cwd=ROOT, env=environ)
-    steps = [line for line in done.stdout.splitlines() if re.search(r"-m (venv|pip install)", line)]
-    pip = ".venv/bin/python -m pip install --quiet"
-    assert steps == [
-        "python3 -m venv .venv",
-        f"{pip} --require-hashes --only-binary :all: --requirement requirements/{name}.txt",
-        f"{pip} --no-deps --no-build-isolation --editable .",
+    steps = [line for line in done.stdout.splitlines() if re.search(r"-m (venv|pip)", line)]
+    pip = f"{python} -m pip --python .venv/bin/python" if has_pip else ".venv/bin/python -m pip"
+    install = f"{pip} install --quiet --disable-pip-version-check --no-deps --no-compile"
+    assert [" ".join(step.split()) for step in steps] == [
+        f"{python} -m venv {'--without-pip ' if has_pip else ''}.venv",
+        f"{install} --require-hashes --only-binary :all: --requirement requirements/{name}.txt",
+        f"{install} --no-build-isolation --editable .",
     ]

@@ -76,11 +76,11 @@ WHOLE = f'vendor = "aliyun"\naccess_key_id = "key"\naccess_key_secret = "{SECRET
         ),
         (
             f'[accounts.a]\n{WHOLE}security_token = {{ env = "{SECRET}" }}',
-            "token: what it names cannot be read",
+            "token: the variable or file that it names cannot be read",
         ),
         (
             f'[accounts.a]\n{WHOLE}security_token = {{ file = "{SECRET}" }}',
-            "token: what it names cannot be read",
+            "token: the variable or file that it names cannot be read",
         ),
     ],
 )

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from streamstop.operations import GetMPUTaskStatus, Operation, StopMPUTask, StopStreamIngest
 from streamstop_simulator.faults import Fault
+from streamstop_simulator.messages import Answer, TransportFault
 from streamstop_simulator.simulation import Settings
-from streamstop_simulator.wire import Answer, Spoil
 from streamstop_worker.accounts import Account
 from tests.support.simulated_vendors import LIVE, LIVE_STS, TRTC, Vendors, code
 
@@ -81,7 +81,7 @@ def test_any_reply_can_be_given_in_the_vendors_wrapping() -> None:
 def test_a_fault_of_the_connection_is_left_to_the_server(kind: str) -> None:
     vendors = faulty(fault=kind)
 
-    assert send(vendors).spoil is Spoil(kind)
+    assert send(vendors).transport_fault is TransportFault(kind)
     assert [call.answer for call in vendors.simulation.journal.since(0)] == [kind]
 
 
@@ -192,7 +192,7 @@ def test_a_fault_hides_neither_a_wrong_signature_nor_a_call_over_the_limit() -> 
 
     wrong = vendors.sign(Account(LIVE.name, "aliyun", LIVE.access_key_id, "another"), STOP)
     assert code(vendors.send(wrong)) == "SignatureDoesNotMatch"
-    assert send(vendors).spoil is Spoil.RESET
+    assert send(vendors).transport_fault is TransportFault.RESET
     assert code(send(vendors)) == "Throttling.User"
 
 

@@ -10,8 +10,8 @@ import pytest
 from streamstop.operations import (
     Operation,
 )
+from streamstop_simulator.messages import Answer, ReceivedRequest
 from streamstop_simulator.simulation import Settings
-from streamstop_simulator.wire import Answer, Arrival
 from tests.support import sdk_signatures
 from tests.support.simulated_vendors import LIVE, TRTC, Vendors, code
 from tests.support.simulator_operations import EVERY, INGEST, account_for, example, named
@@ -42,7 +42,7 @@ def alibaba_says(action: str, query: dict[str, str], version: str = "2016-11-01"
     }
     key, secret = LIVE.access_key_id, LIVE.access_key_secret
     headers["authorization"] = sdk_signatures.aliyun_v3("POST", query, headers, key, secret)
-    return vendors, vendors.send(Arrival("POST", "/", urlencode(query), headers, b"", vendors.epoch, 0))
+    return vendors, vendors.send(ReceivedRequest("POST", "/", urlencode(query), headers, b"", vendors.epoch, 0))
 
 
 def tencent_says(action: str, params: Any, region: str = "ap-singapore") -> tuple[Vendors, Answer]:
@@ -52,7 +52,7 @@ def tencent_says(action: str, params: Any, region: str = "ap-singapore") -> tupl
     )
     vendors = Vendors(settings=Settings(auto_start=True), epoch=float(headers["X-TC-Timestamp"]))
     named = {name.lower(): value for name, value in headers.items()}
-    return vendors, vendors.send(Arrival("POST", "/", "", named, body, vendors.epoch, 0))
+    return vendors, vendors.send(ReceivedRequest("POST", "/", "", named, body, vendors.epoch, 0))
 
 
 def test_alibaba_passes_over_parameters_that_an_operation_does_not_have() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop.operations import StopLivePullToPush
-from streamstop_simulator.wire import Answer, Arrival
+from streamstop_simulator.messages import Answer, ReceivedRequest
 from streamstop_worker.accounts import Account
 from tests.support.accounts import at_vendors
 from tests.support.signed_calls import EVERY, INGEST, MPU, signed_by_hand, vendors_with, with_headers
@@ -86,7 +86,7 @@ def test_the_vector_of_the_official_sdk_is_accepted_and_a_byte_of_difference_is_
     )
     vendors = Vendors()
     vendors.simulation.add_accounts(at_vendors([Account("vector", "aliyun", "testid", "testsecret")]))
-    call = Arrival(
+    call = ReceivedRequest(
         "GET", "/", "Region=cn-shanghai&TaskId=t%201", headers | {"authorization": authorization}, b"", vendors.epoch, 0
     )
 
@@ -115,7 +115,7 @@ def test_the_journal_names_the_account_that_a_refused_call_claims_to_be_and_hold
 def test_something_else_is_a_call_to_no_vendor() -> None:
     vendors = Vendors()
 
-    assert vendors.simulation.answer(Arrival("GET", "/", "", {"host": "x"}, b"", vendors.epoch, 0)) is None
+    assert vendors.simulation.answer(ReceivedRequest("GET", "/", "", {"host": "x"}, b"", vendors.epoch, 0)) is None
 
 
 def test_no_answer_repeats_a_secret() -> None:

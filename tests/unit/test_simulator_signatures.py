@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from streamstop.operations import Operation
-from streamstop_simulator.wire import Arrival
+from streamstop_simulator.messages import ReceivedRequest
 from streamstop_worker.accounts import Account
 from tests.support.signed_calls import ALIYUN, EVERY, IDS, INGEST, MPU, vendors_with, with_body, with_headers
 from tests.support.simulated_vendors import LIVE, LIVE_STS, LIVE_V1, TRTC, TRTC_STS, Vendors, code
@@ -96,7 +96,7 @@ def test_a_call_with_a_wrong_signature_uses_no_nonce_up() -> None:
     assert code(vendors.send(call)) is None
 
 
-TAMPERED: list[tuple[str, Account, Callable[[Arrival], Arrival]]] = [
+TAMPERED: list[tuple[str, Account, Callable[[ReceivedRequest], ReceivedRequest]]] = [
     ("query", LIVE, lambda call: replace(call, query=call.query.replace("app", "ape"))),
     ("parameter", LIVE_V1, lambda call: replace(call, query=call.query.replace("app", "ape"))),
     ("another parameter", LIVE, lambda call: replace(call, query=call.query + "&More=1")),
@@ -118,7 +118,7 @@ TAMPERED: list[tuple[str, Account, Callable[[Arrival], Arrival]]] = [
 
 @pytest.mark.parametrize(("account", "tamper"), [row[1:] for row in TAMPERED], ids=[row[0] for row in TAMPERED])
 def test_a_call_that_was_changed_after_it_was_signed_is_refused(
-    account: Account, tamper: Callable[[Arrival], Arrival]
+    account: Account, tamper: Callable[[ReceivedRequest], ReceivedRequest]
 ) -> None:
     operation: Operation = MPU if account.vendor == "aliyun" else INGEST
     vendors = vendors_with(account, operation)

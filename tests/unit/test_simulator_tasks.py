@@ -92,7 +92,7 @@ def test_a_number_identifies_as_well_as_its_text() -> None:
 
 
 def test_a_start_that_identifies_no_task_is_refused() -> None:
-    with pytest.raises(ValidationError, match="identified by AppId"):
+    with pytest.raises(ValidationError, match="the task has no AppId"):
         TaskStart(account=LIVE.name, operation="live.StopMPUTask", params={"TaskId": "t"})
     with pytest.raises(ValidationError, match=r"did you mean live\.StopMPUTask"):
         TaskStart(account=LIVE.name, operation="live.StopMPUTaks", params={"TaskId": "t"})

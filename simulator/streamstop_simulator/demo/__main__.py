@@ -16,11 +16,11 @@ from streamstop import Client, Command, Job, QueueUnavailable, StreamstopError
 from streamstop._core.membership import Membership, task_of
 from streamstop._redis.errors import ERRORS, failure
 from streamstop_simulator import ControlError
-from streamstop_simulator.demo import scene
+from streamstop_simulator.demo import scenario
 from streamstop_simulator.demo.accounts_file import write_accounts_file
 from streamstop_simulator.demo.broker import InUse, broker, clear, refuse_if_used
 from streamstop_simulator.demo.display import display_on
-from streamstop_simulator.demo.ending import Ending, ending
+from streamstop_simulator.demo.evaluation import Evaluation, evaluate
 from streamstop_simulator.demo.interrupt import Interrupt, Interrupted, interrupts
 from streamstop_simulator.demo.processes import Process, ProcessFailed, simulator, workers
 from streamstop_simulator.demo.screen import over_limit_line, plot_lines, table_lines
@@ -40,7 +40,7 @@ def main(*, fakeredis: bool, quick: bool) -> None:
     """
     with suppress(AttributeError, ValueError):
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may know no block characters
-    lanes = [scene.quick(lane) for lane in scene.LANES] if quick else scene.LANES
+    lanes = [scenario.quick(lane) for lane in scenario.LANES] if quick else scenario.LANES
     with interrupts() as interrupt:
         try:
             well = _play(lanes, interrupt, fake=fakeredis)
@@ -53,7 +53,7 @@ def main(*, fakeredis: bool, quick: bool) -> None:
     sys.exit(0 if well else 1)
 
 
-def _play(lanes: Sequence[scene.LaneScene], interrupt: Interrupt, *, fake: bool) -> bool:
+def _play(lanes: Sequence[scenario.LaneScenario], interrupt: Interrupt, *, fake: bool) -> bool:
     """Play the demo from its first line to its last; return whether all went as it should."""
     click.secho("streamstop: stop stream tasks at cloud vendors, each account at its own limit\n", bold=True)
     jobs: list[Job] = []
@@ -69,14 +69,14 @@ def _play(lanes: Sequence[scene.LaneScene], interrupt: Interrupt, *, fake: bool)
         client = stack.enter_context(Client(redis.url))
         if redis.process is None:
             _make_way(client, redis.url, lanes, stack, jobs)
-        accounts = write_accounts_file(folder, scene.ACCOUNTS, vendors.url)
+        accounts = write_accounts_file(folder, scenario.ACCOUNTS, vendors.url)
         worker_processes = stack.enter_context(
             workers(_WORKERS, folder, redis_url=redis.url, accounts=accounts, interrupt=interrupt)
         )
         _tell("workers", f"{_WORKERS} x celery -A streamstop_worker worker")
 
-        scene.set_up(vendors, lanes)
-        _tell("tasks", f"{sum(lane.count for lane in lanes)}, running at {len(scene.ACCOUNTS)} accounts")
+        scenario.set_up(vendors, lanes)
+        _tell("tasks", f"{sum(lane.count for lane in lanes)}, running at {len(scenario.ACCOUNTS)} accounts")
         _tell("faults", "some tasks have ended, some calls get a 500, one lane is throttled")
         jobs_of = _close_room(client, lanes)
         jobs += (job for lane in jobs_of.values() for job in lane)
@@ -85,17 +85,17 @@ def _play(lanes: Sequence[scene.LaneScene], interrupt: Interrupt, *, fake: bool)
         running = [process for process in (redis.process, simulator_process, *worker_processes) if process]
         with display_on() as display:
             watch.follow(display, interrupt, running)
-        return _conclude(ending(vendors, watch, jobs_of), worker_processes)
+        return _conclude(evaluate(vendors, watch, jobs_of), worker_processes)
 
 
 def _make_way(
-    client: Client, url: str, lanes: Sequence[scene.LaneScene], stack: ExitStack, jobs: Sequence[Job]
+    client: Client, url: str, lanes: Sequence[scenario.LaneScenario], stack: ExitStack, jobs: Sequence[Job]
 ) -> None:
     """See that nobody else uses the queue of this Redis, and that the demo's traces go when its workers have."""
     own = [lane.lane for lane in lanes]
-    refuse_if_used(client, [account.name for account in scene.ACCOUNTS])
+    refuse_if_used(client, [account.name for account in scenario.ACCOUNTS])
     try:
-        clear(client, url, scene.ACCOUNTS, own, scene.ROOM)
+        clear(client, url, scenario.ACCOUNTS, own, scenario.ROOM)
     except ERRORS as error:
         refused = "the demo did not begin"
         raise failure(error, consequence=refused, refused=refused) from error
@@ -103,21 +103,21 @@ def _make_way(
 
     def leave() -> None:
         with suppress(*ERRORS):
-            clear(client, url, scene.ACCOUNTS, own, scene.ROOM, jobs=jobs)
+            clear(client, url, scenario.ACCOUNTS, own, scenario.ROOM, jobs=jobs)
 
     stack.callback(leave)
 
 
-def _close_room(client: Client, lanes: Sequence[scene.LaneScene]) -> dict[scene.LaneScene, list[Job]]:
+def _close_room(client: Client, lanes: Sequence[scenario.LaneScenario]) -> dict[scenario.LaneScenario, list[Job]]:
     """Close the room that all tasks run in, as a backend service does; return the jobs that stop each lane's tasks."""
     commands = {lane: [task.command for task in lane.tasks()] for lane in lanes}
-    early = [command for of_lane in commands.values() for command in of_lane[: -scene.LATE]]
-    late = [command for of_lane in commands.values() for command in of_lane[-scene.LATE :]]
-    client.register_many(scene.ROOM, early)
+    early = [command for of_lane in commands.values() for command in of_lane[: -scenario.LATE]]
+    late = [command for of_lane in commands.values() for command in of_lane[-scenario.LATE :]]
+    client.register_many(scenario.ROOM, early)
     began = time.monotonic()
-    shutdown = client.stop_room(scene.ROOM)
-    _tell("producer", f"client.stop_room({scene.ROOM!r}) took {(time.monotonic() - began) * 1000:.1f} ms")
-    joined = client.register_many(scene.ROOM, late)
+    shutdown = client.stop_room(scenario.ROOM)
+    _tell("producer", f"client.stop_room({scenario.ROOM!r}) took {(time.monotonic() - began) * 1000:.1f} ms")
+    joined = client.register_many(scenario.ROOM, late)
     assert joined == shutdown, "what starts in a closing room is stopped with it"  # noqa: S101
     _tell("", f"{len(late)} late starters were registered after it, and are stopped too\n")
 
@@ -127,7 +127,7 @@ def _close_room(client: Client, lanes: Sequence[scene.LaneScene]) -> dict[scene.
     return {lane: [job_of(command) for command in of_lane] for lane, of_lane in commands.items()}
 
 
-def _conclude(end: Ending, running: Sequence[Process]) -> bool:
+def _conclude(end: Evaluation, running: Sequence[Process]) -> bool:
     """Show the table, the plot and the verdict; return whether all went as it should."""
     note = "not found: it ended by itself, or never was; this vendor does not tell which"
     for line in ["", *table_lines(end.lanes), click.style(note, dim=True), "", *plot_lines(end.lanes), ""]:

@@ -11,7 +11,7 @@ from streamstop_simulator import SimulatorClient
 from streamstop_simulator.demo.display import Display
 from streamstop_simulator.demo.interrupt import Interrupt
 from streamstop_simulator.demo.processes import Process
-from streamstop_simulator.demo.scene import LaneScene
+from streamstop_simulator.demo.scenario import LaneScenario
 from streamstop_simulator.demo.screen import LaneNow, Totals
 
 #: Several times what the longest lane takes.
@@ -30,7 +30,7 @@ class Ended:
 class Watch:
     """Follows the jobs of all lanes from now on."""
 
-    def __init__(self, client: Client, simulator: SimulatorClient, jobs: Mapping[LaneScene, Sequence[Job]]) -> None:
+    def __init__(self, client: Client, simulator: SimulatorClient, jobs: Mapping[LaneScenario, Sequence[Job]]) -> None:
         self._client = client
         self._simulator = simulator
         self._jobs = jobs
@@ -56,11 +56,11 @@ class Watch:
                 worker.check()
             if self._failure is not None:
                 raise self._failure
-            display.show([self._now(scene) for scene in self._jobs], self._totals())
+            display.show([self._now(scenario) for scenario in self._jobs], self._totals())
 
-    def ended_of(self, scene: LaneScene) -> list[Ended]:
+    def ended_of(self, scenario: LaneScenario) -> list[Ended]:
         """Return what has ended in one lane."""
-        return [self.ended[job.id] for job in self._jobs[scene] if job.id in self.ended]
+        return [self.ended[job.id] for job in self._jobs[scenario] if job.id in self.ended]
 
     def _listen(self) -> None:
         jobs = [job for jobs in self._jobs.values() for job in jobs]
@@ -73,20 +73,20 @@ class Watch:
     def _elapsed(self) -> timedelta:
         return timedelta(seconds=time.monotonic() - self._began)
 
-    def _now(self, scene: LaneScene) -> LaneNow:
-        (view,) = self._client.lanes([scene.lane])
-        ended = self.ended_of(scene)
+    def _now(self, scenario: LaneScenario) -> LaneNow:
+        (view,) = self._client.lanes([scenario.lane])
+        ended = self.ended_of(scenario)
         return LaneNow(
-            account=scene.account,
-            operation=scene.operation.spec.id,
-            limit=scene.limit,
-            total=scene.count,
+            account=scenario.account,
+            operation=scenario.operation.spec.id,
+            limit=scenario.limit,
+            total=scenario.count,
             ended=len(ended),
             rest=view.rest,
             deferred=view.deferred,
             to_call=view.waiting + view.in_flight,
             pace=view.pace,
-            took=max(end.after for end in ended) if len(ended) == scene.count else None,
+            took=max(end.after for end in ended) if len(ended) == scenario.count else None,
         )
 
     def _totals(self) -> Totals:
@@ -95,7 +95,7 @@ class Watch:
         return Totals(
             elapsed=self._elapsed(),
             ended=len(self.ended),
-            total=sum(scene.count for scene in self._jobs),
+            total=sum(scenario.count for scenario in self._jobs),
             calls=sum(lane.calls for lane in lanes),
             errors=sum(lane.faults for lane in lanes) - (throttled - over_limit),
             throttled=throttled,

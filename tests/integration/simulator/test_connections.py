@@ -141,4 +141,4 @@ def test_a_caller_that_waits_for_100_continue_gets_it(simulator: SimulatorClient
 def test_a_path_that_is_neither_a_vendors_nor_control_is_404(simulator: SimulatorClient) -> None:
     assert control(simulator, "GET", "/")[0] == 404
     status, reply = control(simulator, "GET", "/_control/nothing")
-    assert (status, reply["error"]) == (404, "no GET /_control/nothing; GET /_control/ tells what there is")
+    assert (status, reply["error"]) == (404, "no GET /_control/nothing; GET /_control/ lists the routes")

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from streamstop import Job
 from streamstop_simulator import Call, SimulatorClient, Summary, TaskState
-from streamstop_simulator.demo.scene import LaneScene
+from streamstop_simulator.demo.scenario import LaneScenario
 from streamstop_simulator.demo.screen import LaneEnd
 from streamstop_simulator.demo.watch import Watch
 
@@ -15,7 +15,7 @@ _TOLD = 5
 
 
 @dataclass(frozen=True)
-class Ending:
+class Evaluation:
     """How the demo ended."""
 
     lanes: Sequence[LaneEnd]
@@ -26,32 +26,34 @@ class Ending:
     problems: Sequence[str]
 
 
-def ending(simulator: SimulatorClient, watch: Watch, jobs: Mapping[LaneScene, Sequence[Job]]) -> Ending:
+def evaluate(simulator: SimulatorClient, watch: Watch, jobs: Mapping[LaneScenario, Sequence[Job]]) -> Evaluation:
     """Ask the vendors what they saw, and compare the outcomes with what was to come."""
     summary, calls = simulator.summary(), simulator.calls()
     still_running = len(simulator.tasks(state=TaskState.RUNNING))
-    still_open = sum(scene.count - len(watch.ended_of(scene)) for scene in jobs)
+    still_open = sum(scenario.count - len(watch.ended_of(scenario)) for scenario in jobs)
     problems = [*_wrong_outcomes(watch, jobs), *_wrong_at_the_vendors(summary, still_running)]
     if still_open:
         problems.append(f"jobs that have not ended: {still_open}")
-    return Ending(_lane_ends(summary, calls, watch, jobs), summary.over_limit, still_open, problems)
+    return Evaluation(_lane_ends(summary, calls, watch, jobs), summary.over_limit, still_open, problems)
 
 
 def _lane_ends(
-    summary: Summary, calls: Sequence[Call], watch: Watch, jobs: Mapping[LaneScene, Sequence[Job]]
+    summary: Summary, calls: Sequence[Call], watch: Watch, jobs: Mapping[LaneScenario, Sequence[Job]]
 ) -> list[LaneEnd]:
     first = min((call.arrived_monotonic for call in calls), default=0.0)
     ends = []
-    for scene in jobs:
-        here = [call for call in calls if (call.account, call.operation) == (scene.account, scene.operation.spec.id)]
+    for scenario in jobs:
+        here = [
+            call for call in calls if (call.account, call.operation) == (scenario.account, scenario.operation.spec.id)
+        ]
         seconds = Counter(int(call.arrived_monotonic - first) for call in here)
-        counted = summary.lanes.get((scene.account, scene.operation.spec.id))
-        ended = watch.ended_of(scene)
+        counted = summary.lanes.get((scenario.account, scenario.operation.spec.id))
+        ended = watch.ended_of(scenario)
         ends.append(
             LaneEnd(
-                account=scene.account,
-                operation=scene.operation.spec.id,
-                limit=scene.limit,
+                account=scenario.account,
+                operation=scenario.operation.spec.id,
+                limit=scenario.limit,
                 results=Counter(end.outcome.result for end in ended),
                 calls_per_second=[seconds[second] for second in range(max(seconds, default=-1) + 1)],
                 errors=sum(call.fault == "500" for call in here),
@@ -63,10 +65,10 @@ def _lane_ends(
     return ends
 
 
-def _wrong_outcomes(watch: Watch, jobs: Mapping[LaneScene, Sequence[Job]]) -> list[str]:
+def _wrong_outcomes(watch: Watch, jobs: Mapping[LaneScenario, Sequence[Job]]) -> list[str]:
     wrong = []
-    for scene in jobs:
-        for job, task in zip(jobs[scene], scene.tasks(), strict=True):
+    for scenario in jobs:
+        for job, task in zip(jobs[scenario], scenario.tasks(), strict=True):
             ended = watch.ended.get(job.id)
             if ended is not None and ended.outcome.result is not task.expected:
                 outcome = ended.outcome

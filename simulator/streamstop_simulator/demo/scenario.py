@@ -1,4 +1,4 @@
-"""The scene: which stream tasks run at which account, what goes wrong on the way, and how each stop is to end.
+"""The scenario: which stream tasks run at which account, what goes wrong on the way, and how each stop is to end.
 
 Everything that happens is decided here, so that the demo can tell at its end whether it went as it should.
 """
@@ -17,7 +17,7 @@ ACCOUNTS = DEFAULT_ACCOUNTS
 #: The room that all tasks run in, and how many of each lane start while it closes already.
 ROOM = "demo-room"
 LATE = 3
-#: Of a smaller scene, for tests: one task in four.
+#: Of a smaller scenario, for tests: one task in four.
 _QUICK = 4
 #: How long a lane that was throttled is told to rest.
 _HINT = timedelta(seconds=2)
@@ -43,7 +43,7 @@ class StreamTask:
 
 
 @dataclass(frozen=True)
-class LaneScene:
+class LaneScenario:
     """What happens in one lane. Numbers of tasks are positions in the lane, from 0."""
 
     account: str
@@ -88,7 +88,7 @@ class LaneScene:
 
 ALIYUN_1, ALIYUN_2, TENCENT = (account.name for account in ACCOUNTS)
 LANES = (
-    LaneScene(
+    LaneScenario(
         ALIYUN_1,
         lambda number: StopMPUTask(app_id="demo-app", task_id=f"relay-{number}"),
         count=92,
@@ -96,25 +96,25 @@ LANES = (
         ends=(3, 40, 70),
         errors=0.1,
     ),
-    LaneScene(
+    LaneScenario(
         ALIYUN_1,
         lambda number: StopEdgeTranscodeJob(cluster_id="demo-cluster", job_id=f"transcode-{number}"),
         count=40,
         never_were=(5,),
     ),
-    LaneScene(
+    LaneScenario(
         ALIYUN_2,
         lambda number: StopMPUTask(app_id="demo-app", task_id=f"relay-{number}"),
         count=12,
     ),
-    LaneScene(
+    LaneScenario(
         ALIYUN_2,
         lambda number: StopLivePullToPush(region="cn-shanghai", task_id=f"pulled-{number}"),
         count=32,
         ends=(2, 9, 20, 21),
         throttled=(6, 17),
     ),
-    LaneScene(
+    LaneScenario(
         TENCENT,
         lambda number: StopStreamIngest(sdk_app_id=1400000001, task_id=f"ingest-{number}"),
         count=40,
@@ -125,24 +125,24 @@ LANES = (
 )
 
 
-def quick(scene: LaneScene) -> LaneScene:
-    """Return a smaller scene, for tests."""
-    return replace(scene, count=max(scene.count // _QUICK, 4))
+def quick(scenario: LaneScenario) -> LaneScenario:
+    """Return a smaller scenario, for tests."""
+    return replace(scenario, count=max(scenario.count // _QUICK, 4))
 
 
-def set_up(simulator: SimulatorClient, lanes: Collection[LaneScene]) -> None:
+def set_up(simulator: SimulatorClient, lanes: Collection[LaneScenario]) -> None:
     """Start the tasks at the vendors, and have go wrong what is to go wrong."""
-    for seed, scene in enumerate(lanes):
-        tasks = scene.tasks()
+    for seed, scenario in enumerate(lanes):
+        tasks = scenario.tasks()
         running = [task.command.operation for task in tasks if task.fate is Fate.RUNS]
         ending = [task.command.operation for task in tasks if task.fate is Fate.ENDS]
-        simulator.start_tasks(scene.account, running)
-        simulator.start_tasks(scene.account, ending, ends_after=timedelta(0))
-        account, operation = scene.account, scene.operation.spec.id
-        for number in scene.throttled:
-            task = scene.stop(number).params
+        simulator.start_tasks(scenario.account, running)
+        simulator.start_tasks(scenario.account, ending, ends_after=timedelta(0))
+        account, operation = scenario.account, scenario.operation.spec.id
+        for number in scenario.throttled:
+            task = scenario.stop(number).params
             simulator.add_fault(FaultKind.THROTTLE, account=account, operation=operation, task=task, retry_after=_HINT)
-        if scene.errors:
+        if scenario.errors:
             simulator.add_fault(
-                FaultKind.ERROR_500, account=account, operation=operation, probability=scene.errors, seed=seed
+                FaultKind.ERROR_500, account=account, operation=operation, probability=scenario.errors, seed=seed
             )

@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from streamstop import Client, Job, Result
 from streamstop_simulator import SimulatorClient
 from streamstop_simulator.demo.display import PlainDisplay
-from streamstop_simulator.demo.ending import Ending, ending
+from streamstop_simulator.demo.evaluation import Evaluation, evaluate
 from streamstop_simulator.demo.interrupt import Interrupt
-from streamstop_simulator.demo.scene import LANES, LaneScene, set_up
+from streamstop_simulator.demo.scenario import LANES, LaneScenario, set_up
 from streamstop_simulator.demo.watch import Watch
 
-PULLED = next(scene for scene in LANES if scene.operation.spec.id == "live.StopLivePullToPush")
+PULLED = next(scenario for scenario in LANES if scenario.operation.spec.id == "live.StopLivePullToPush")
 
 
-def ending_of_cancelled(client: Client, simulator: SimulatorClient) -> tuple[Ending, str]:
+def ending_of_cancelled(client: Client, simulator: SimulatorClient) -> tuple[Evaluation, str]:
     """Enqueue the stops of one lane, take all of them back, and return the ending and what was shown before."""
     set_up(simulator, [PULLED])
-    jobs: Mapping[LaneScene, Sequence[Job]] = {
+    jobs: Mapping[LaneScenario, Sequence[Job]] = {
         PULLED: client.enqueue_many([task.command for task in PULLED.tasks()]),
     }
     for job in jobs[PULLED]:
@@ -25,7 +25,7 @@ def ending_of_cancelled(client: Client, simulator: SimulatorClient) -> tuple[End
     watch = Watch(client, simulator, jobs)
     shown = io.StringIO()
     watch.follow(PlainDisplay(shown), Interrupt(), [])
-    return ending(simulator, watch, jobs), shown.getvalue()
+    return evaluate(simulator, watch, jobs), shown.getvalue()
 
 
 def test_unexpected_outcomes_are_listed_up_to_a_maximum(client: Client, simulator: SimulatorClient) -> None:

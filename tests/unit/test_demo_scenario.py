@@ -1,4 +1,4 @@
-"""The demo's scene contains what it promises to show."""
+"""The demo's scenario contains what it promises to show."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from streamstop import Result
 from streamstop_simulator.demo.accounts_file import accounts_toml
 from streamstop_simulator.demo.broker import without_password
 from streamstop_simulator.demo.interrupt import Interrupted, interrupts
-from streamstop_simulator.demo.scene import ACCOUNTS, LANES, Fate, quick
+from streamstop_simulator.demo.scenario import ACCOUNTS, LANES, Fate, quick
 from streamstop_worker.accounts import load_accounts
 
 

@@ -1,9 +1,9 @@
-"""What passes between the server and the simulated vendors: plain data, no sockets.
+"""Requests and answers between the HTTP server and the simulated vendors: values without I/O.
 
 ::
 
-    Arrival ──read──▶ Claim ──authenticate, limit, fault, carry out──▶ Answer
-                        └── or a Refusal, in the vendor's own words
+    ReceivedRequest ──parse──▶ Claim ──authenticate, limit, fault, carry out──▶ Answer
+                        └── or a VendorError, in the vendor's format
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """A request as it came. Header names are lower case; repeated headers are joined by commas.
+class ReceivedRequest:
+    """An HTTP request. Header names are lower case; repeated headers are joined by commas.
 
-    Both times are of the moment at which the request's head was complete: what a vendor's limit counts.
+    Both times are when the request's headers were complete. The rate limits use this moment.
     """
 
     method: str
@@ -33,48 +33,48 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a call says of itself; nothing of it is believed before the signature was checked."""
+    """The parsed content of a call. It is not trusted before the signature is checked."""
 
     action: str
     version: str
     access_key_id: str
-    #: None where the body could not be read.
+    #: None if the body could not be parsed.
     params: Mapping[str, Any] | None
     #: Seconds since the epoch.
     timestamp: float
     signature: str = field(repr=False)
-    #: The names of the signed headers, as they were sent. None for Alibaba's RPC signature, which signs parameters.
+    #: The names of the signed headers, as received. None for Alibaba's RPC signature, which signs parameters.
     signed_headers: str | None = None
     nonce: str | None = None
     security_token: str | None = field(default=None, repr=False)
 
 
-class Spoil(StrEnum):
-    """What happens to an answer on its way."""
+class TransportFault(StrEnum):
+    """How the connection fails while an answer is sent."""
 
     RESET = "reset"
-    """The connection is reset (RST) instead."""
+    """The connection is reset (RST); nothing is sent."""
     HALF_BODY = "half_body"
     """The connection is closed after half the body."""
     HANG = "hang"
-    """Nothing is sent, and the connection stays open until the caller leaves."""
+    """Nothing is sent; the connection stays open until the caller closes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response, and how it is sent."""
+    """An HTTP response, and how it is sent."""
 
     status: int
     content_type: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
-    #: Milliseconds between the arrival and the sending.
+    #: Milliseconds to wait before the answer is sent.
     delay_ms: float = 0
-    spoil: Spoil | None = None
+    transport_fault: TransportFault | None = None
 
 
-class Refusal(Exception):
-    """The vendor says no, with its own code. Without a `status`, it is the vendor's usual: Alibaba 400, Tencent 200."""
+class VendorError(Exception):
+    """A vendor's error. Without `status`, the HTTP status is the vendor's default: Alibaba 400, Tencent 200."""
 
     def __init__(
         self, code: str, message: str, status: int | None = None, headers: tuple[tuple[str, str], ...] = ()
