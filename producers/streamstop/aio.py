@@ -1,22 +1,24 @@
 """AsyncClient: the same client for asyncio services.
 
 Thin over :class:`~streamstop.client.Client`: each call runs the blocking one in a thread of the client's own, so the
-event loop never waits for Redis and there is no second copy of the logic.
+event loop never waits for Redis and there is no second copy of the logic. A wait takes a thread for each of its steps,
+and none between them.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar, cast
 
+from streamstop._core.backend import Pause
 from streamstop._core.commands import Command
-from streamstop._core.durations import wait_duration
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
@@ -31,10 +33,8 @@ from streamstop.shutdowns import Shutdown
 
 _T = TypeVar("_T")
 
-#: How many waits and watches can run at once; further ones queue. One wait takes any number of jobs.
-MOST_WAITS = 64
-#: How long a wait that was cancelled can still hold its thread.
-_TURN_S = 2.0
+_OVER: Final = object()
+
 #: How many outcomes of a shutdown, or dead letters, one step to a thread brings.
 _PAGE = 1000
 _ALL = Matching()
@@ -54,8 +54,9 @@ class AsyncJob:
 
     async def outcome(self, timeout: float | timedelta | None = None) -> Outcome:
         """Wait until the job has ended; see :meth:`streamstop.client.Job.outcome`."""
-        async for outcome in self._client.outcomes([self], timeout):
-            return outcome
+        async with aclosing(self._client.outcomes([self], timeout)) as outcomes:
+            async for outcome in outcomes:
+                return outcome
         raise OutcomeTimeout(f"job {self.id} is still open")
 
     async def peek(self) -> Outcome | Deferral | None:
@@ -83,21 +84,22 @@ class AsyncShutdown:
         """See :meth:`streamstop.shutdowns.Shutdown.progress`."""
         return await self._client.calling(self.shutdown.progress)
 
-    async def watch(self, timeout: float | timedelta | None = None) -> AsyncIterator[Progress]:
+    async def watch(self, timeout: float | timedelta | None = None) -> AsyncGenerator[Progress, None]:
         """See :meth:`streamstop.shutdowns.Shutdown.watch`."""
-        changes = self.shutdown.watch(timeout)
-        while (progress := await self._client.waiting(partial(next, changes, None))) is not None:
-            yield progress
+        steps = self.shutdown._watching(timeout)  # noqa: SLF001
+        async with aclosing(self._client.stepping(steps)) as watching:
+            async for progress in watching:
+                yield progress
 
     async def wait(self, timeout: float | timedelta | None = None) -> Progress:
         """See :meth:`streamstop.shutdowns.Shutdown.wait`."""
-        # By watching, for a thread that watches is free again soon after its awaiter was cancelled.
-        async for progress in self.watch(timeout):
-            if progress.status is not ShutdownStatus.OPEN:
-                return progress
+        async with aclosing(self.watch(timeout)) as watching:
+            async for progress in watching:
+                if progress.status is not ShutdownStatus.OPEN:
+                    return progress
         raise OutcomeTimeout(f"shutdown {self.id} is still open")
 
-    async def outcomes(self) -> AsyncIterator[Outcome]:
+    async def outcomes(self) -> AsyncGenerator[Outcome, None]:
         """See :meth:`streamstop.shutdowns.Shutdown.outcomes`."""
         outcomes = self.shutdown.outcomes()
         while page := await self._client.calling(lambda: list(islice(outcomes, _PAGE))):
@@ -119,7 +121,7 @@ class AsyncDeadLetters:
         """See :meth:`streamstop.dead_letters.DeadLetters.count`."""
         return await self._client.calling(self._dead.count)
 
-    async def letters(self, matching: Matching = _ALL) -> AsyncIterator[DeadLetter]:
+    async def letters(self, matching: Matching = _ALL) -> AsyncGenerator[DeadLetter, None]:
         """See :meth:`streamstop.dead_letters.DeadLetters.letters`."""
         letters = self._dead.letters(matching)
         while page := await self._client.calling(lambda: list(islice(letters, _PAGE))):
@@ -151,9 +153,9 @@ class AsyncClient:
 
     def __init__(self, url: str | None = None, *, timeout: float | timedelta | None = None) -> None:
         self.client = Client(url, timeout=timeout)
-        # Waits have threads of their own, so that enqueueing never queues behind them.
+        # Waits have threads of their own, so that enqueueing never queues behind them. None holds one while it pauses.
         self._calls = ThreadPoolExecutor(max_workers=8, thread_name_prefix="streamstop")
-        self._waits = ThreadPoolExecutor(max_workers=MOST_WAITS, thread_name_prefix="streamstop-wait")
+        self._waits = ThreadPoolExecutor(max_workers=8, thread_name_prefix="streamstop-wait")
         self._failed_at, self._failed_for = -math.inf, ""
 
     async def __aenter__(self) -> "AsyncClient":
@@ -180,31 +182,18 @@ class AsyncClient:
         jobs = await self.calling(partial(self.client.enqueue_many, list(commands)))
         return [AsyncJob(job, self) for job in jobs]
 
-    def _turns(self, timeout: float | timedelta | None) -> Iterator[float | timedelta | None]:
-        """Yield the timeouts of the turns that a wait is made of, so that a cancelled one soon leaves its thread."""
-        limit = wait_duration(timeout)
-        until = math.inf if limit is None else time.monotonic() + limit.total_seconds()
-        while True:
-            yield max(0.0, min(_TURN_S, until - time.monotonic()))
-            if time.monotonic() >= until:
-                return
-
     def job(self, job_id: str) -> AsyncJob:
         """See :meth:`streamstop.client.Client.job`."""
         return AsyncJob(self.client.job(job_id), self)
 
     async def outcomes(
         self, jobs: Sequence[AsyncJob], timeout: float | timedelta | None = None
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """See :meth:`streamstop.client.Client.outcomes`."""
-        open_jobs = {job.id: job.job for job in jobs}
-        for limit in self._turns(timeout):
-            outcomes = self.client.outcomes(list(open_jobs.values()), timeout=limit)
-            while (outcome := await self.waiting(partial(next, outcomes, None))) is not None:
-                del open_jobs[outcome.job_id]
+        steps = self.client._outcomes([job.job for job in jobs], timeout)  # noqa: SLF001
+        async with aclosing(self.stepping(steps)) as outcomes:
+            async for outcome in outcomes:
                 yield outcome
-            if not open_jobs:
-                return
 
     async def register(self, room: str, operation: Operation, *, account: str) -> AsyncShutdown | None:
         """See :meth:`streamstop.client.Client.register`."""
@@ -258,8 +247,28 @@ class AsyncClient:
     def _joined(self, shutdown: Shutdown | None) -> AsyncShutdown | None:
         return None if shutdown is None else AsyncShutdown(shutdown, self)
 
+    async def stepping(self, steps: Iterator[_T | Pause]) -> AsyncGenerator[_T, None]:
+        """Yield what `steps` yields. Each step runs in a thread; where one pauses, the event loop waits."""
+        try:
+            while (step := await self.waiting(partial(next, steps, _OVER))) is not _OVER:
+                if isinstance(step, Pause):
+                    await _pass(step)
+                else:
+                    yield cast("_T", step)
+        finally:
+            with suppress(ValueError):  # a step that runs still: the steps end with it
+                cast("Generator[object, None, None]", steps).close()
+
     async def calling(self, call: Callable[[], _T]) -> _T:
-        """Run a call that is soon over in a thread.
+        """Run a call that is soon over in a thread."""
+        return await self._in_thread(self._calls, call, "nothing was sent")
+
+    async def waiting(self, call: Callable[[], _T]) -> _T:
+        """Run a step of a wait in a thread."""
+        return await self._in_thread(self._waits, call, "what was waited for goes on; wait for it again")
+
+    async def _in_thread(self, threads: ThreadPoolExecutor, call: Callable[[], _T], consequence: str) -> _T:
+        """Run a call in one of `threads`.
 
         Where Redis is away, those that have waited their time for a thread fail without a wait of their own.
         """
@@ -268,7 +277,7 @@ class AsyncClient:
         def run() -> _T:
             waited = time.monotonic() - asked_at
             if self._failed_at > asked_at and waited > self.client.timeout.total_seconds():
-                raise QueueUnavailable(f"{self._failed_for}: nothing was sent", reason=self._failed_for)
+                raise QueueUnavailable(f"{self._failed_for}: {consequence}", reason=self._failed_for)
             try:
                 result = call()
             except QueueUnavailable as error:
@@ -277,8 +286,17 @@ class AsyncClient:
             self._failed_at = -math.inf
             return result
 
-        return await asyncio.get_running_loop().run_in_executor(self._calls, run)
+        return await asyncio.get_running_loop().run_in_executor(threads, run)
 
-    async def waiting(self, call: Callable[[], _T]) -> _T:
-        """Run a call that waits for outcomes in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._waits, call)
+
+async def _pass(pause: Pause) -> None:
+    """Wait in the event loop until a pause is over."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+    def end(_: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(over.set)
+
+    pause.news.add_done_callback(end)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(over.wait(), pause.seconds)

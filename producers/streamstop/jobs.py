@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from streamstop._core.backend import Backend
+from streamstop._core.backend import Backend, blocking
 from streamstop._core.durations import wait_duration
 from streamstop._core.lane import Lane
 from streamstop.errors import NotCancellable, OutcomeTimeout
@@ -33,7 +33,7 @@ class Job:
         :class:`~streamstop.errors.QueueUnavailable`. A job that failed raises nothing: see ``outcome.result``.
         """
         with self._backend.following("the job goes on; ask for its outcome again"):
-            for outcome in self._backend.outcomes([self.id], wait_duration(timeout)):
+            for outcome in blocking(self._backend.outcomes([self.id], wait_duration(timeout))):
                 return outcome
         raise OutcomeTimeout(f"job {self.id} is still open")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from streamstop._core.backend import Backend
+from streamstop._core.backend import Backend, Pause, blocking
 from streamstop._core.durations import wait_duration
 from streamstop._core.progress import Progress, ShutdownStatus
 from streamstop.errors import OutcomeTimeout, UnknownShutdown
@@ -43,10 +43,16 @@ class Shutdown:
     def watch(self, timeout: float | timedelta | None = None) -> Iterator[Progress]:
         """Yield the progress at once and after each change, at most ten times a second, until the shutdown has ended.
 
-        `timeout` is in seconds; None watches to the end. A watcher uses one subscribed connection.
+        `timeout` is in seconds; None watches to the end. All waits of a client share one subscribed connection.
         """
+        yield from blocking(self._watching(timeout))
+
+    def _watching(self, timeout: float | timedelta | None) -> Iterator[Progress | Pause]:
         with self._backend.following("the shutdown goes on; watch it again"):
-            for _ in self._backend.changes(self.id, wait_duration(timeout)):
+            for change in self._backend.changes(self.id, wait_duration(timeout)):
+                if change is not None:
+                    yield change
+                    continue
                 progress = self.progress()
                 yield progress
                 if progress.status is not ShutdownStatus.OPEN:

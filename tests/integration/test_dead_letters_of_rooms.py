@@ -75,7 +75,7 @@ def test_a_requeued_task_that_fails_again_is_a_letter_again_any_number_of_times(
 def test_a_task_that_is_registered_in_a_room_in_use_is_not_stopped_for_an_old_letter(
     driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
-    driver.room_is_free_again()
+    driver.expire_closed_room()
     driver.requeue()
     assert driver.register("today") is None
     driver.finish("bad", Result.STOPPED)
@@ -87,7 +87,7 @@ def test_a_task_that_is_registered_in_a_room_in_use_is_not_stopped_for_an_old_le
 def test_a_room_that_is_stopped_again_while_an_old_letter_is_requeued_has_a_new_shutdown(
     driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
-    driver.room_is_free_again()
+    driver.expire_closed_room()
     driver.register("today")
     driver.requeue()
     again = driver.stop("passed")
@@ -109,7 +109,7 @@ def test_a_room_that_is_stopped_again_while_an_old_letter_is_requeued_has_a_new_
 def test_a_room_in_use_can_be_reopened_while_an_old_letter_is_requeued(
     driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:
-    driver.room_is_free_again()
+    driver.expire_closed_room()
     driver.requeue()
     assert driver.client.reopen_room(ROOM)
 

@@ -179,15 +179,15 @@ def test_alibabas_client_understands_a_call_over_the_limit_and_its_hint(simulato
 
 
 def test_tencents_client_understands_the_simulators_errors(simulator: SimulatorClient) -> None:
-    def said(account: Any = TRTC, **more: Any) -> str:
+    def error_code(account: Any = TRTC, **more: Any) -> str:
         with pytest.raises(TencentCloudSDKException) as raised:
             tencent(simulator, "StopStreamIngest", {"SdkAppId": 14, "TaskId": "t"}, account, **more)
         assert raised.value.requestId
         return str(raised.value.code)
 
-    assert said() == "FailedOperation.TaskNotExist"
-    assert said(replace(TRTC, access_key_secret="another")) == "AuthFailure.SignatureFailure"
-    assert said(replace(TRTC, access_key_id="another")) == "AuthFailure.SecretIdNotFound"
-    assert said(region="eu-frankfurt") == "UnsupportedRegion"
+    assert error_code() == "FailedOperation.TaskNotExist"
+    assert error_code(replace(TRTC, access_key_secret="another")) == "AuthFailure.SignatureFailure"
+    assert error_code(replace(TRTC, access_key_id="another")) == "AuthFailure.SecretIdNotFound"
+    assert error_code(region="eu-frankfurt") == "UnsupportedRegion"
     simulator.set_limit(TRTC.name, "trtc.StopStreamIngest", 0.01)
-    assert said() == "RequestLimitExceeded"
+    assert error_code() == "RequestLimitExceeded"

@@ -71,7 +71,7 @@ def dead_letters(made: World, **matching: Any) -> list[DeadLetter]:
 
 
 def calls_of(made: World, name: str, *, since: int = 0) -> list[Call]:
-    """Return the calls for tasks of a test whose signature the vendor accepted."""
+    """Return the accepted calls for the tasks of a test."""
     calls = (call for call in made.simulator.calls(since=since) if call.authenticated)
     return [call for call in calls if str(call.params["TaskId"]).startswith(f"{name}-")]
 

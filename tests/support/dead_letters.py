@@ -24,7 +24,7 @@ COMMAND = {"v": 1, "operation": LANE.operation, "account": LANE.account, "params
 
 
 class FailingLanes:
-    """Lanes whose jobs end as dead letters, and the store of these."""
+    """Lanes whose jobs end as dead letters, and the store of the letters."""
 
     def __init__(self, redis: FakeRedis, clock: ManualClock) -> None:
         self.redis = redis

@@ -47,7 +47,7 @@ class Connection:
             self.send(drop)
 
     def hang(self) -> None:
-        """Say nothing until the test is over."""
+        """Send nothing until the test is over."""
         self._over.wait()
 
     def close(self) -> None:

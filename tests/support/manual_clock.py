@@ -26,23 +26,23 @@ _ANSWERED = f"redis.call('LRANGE', '{CLOCK_KEY}', 0, 1)"
 
 
 class ManualClock:
-    """A moment, in µs since the epoch, that only a test moves."""
+    """A moment in µs since the epoch, which only the test advances."""
 
     def __init__(self) -> None:
         self.now_us = START_US
 
     def advance(self, duration: timedelta) -> None:
-        """Move on by `duration`."""
+        """Advance by `duration`."""
         self.now_us += duration // timedelta(microseconds=1)
 
     def seconds(self) -> float:
-        """As ``time.time`` tells it; to the microsecond for two centuries yet."""
+        """Return the moment as ``time.time`` does, exact to the microsecond for two more centuries."""
         return self.now_us / 1_000_000
 
 
 @contextmanager
 def fake_redis(clock: ManualClock) -> Iterator[FakeRedis]:
-    """Give a Redis in memory that lives by `clock`, as ``time.time`` does meanwhile: fakeredis has no nearer seam."""
+    """Yield a Redis in memory that takes its time from `clock`, by way of ``time.time``."""
     with mock.patch.object(time, "time", clock.seconds), FakeRedis(server=FakeServer()) as redis:
         yield redis
 
@@ -51,7 +51,7 @@ class _ReadsTheClock:
     """Makes a client's scripts take their time from :data:`CLOCK_KEY`."""
 
     def register_script(self, script: str) -> Script:
-        """Register `script` with another source of time, and nothing else changed."""
+        """Register `script` with the clock's key as its source of time, otherwise unchanged."""
         text = script.replace(_ASKED, _ANSWERED)
         assert "TIME'" not in text, "the script asks for the time in another way"
         parent: Any = super()
@@ -59,7 +59,7 @@ class _ReadsTheClock:
         return registered
 
     def show(self, clock: ManualClock) -> None:
-        """Tell the scripts the time."""
+        """Set the time that scripts read."""
         client: Any = self
         seconds, microseconds = divmod(clock.now_us, 1_000_000)
         client.pipeline().delete(CLOCK_KEY).rpush(CLOCK_KEY, seconds, microseconds).execute()

@@ -85,12 +85,12 @@ class Producer:
         self._process = process
 
     def hear(self) -> str:
-        """Return the next line that it says."""
+        """Return the next line of its output."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().rstrip()
 
     def ask(self, action: str, word: str, *, first: int = 0, number: int = 1) -> list[str]:
-        """Let it enqueue or register tasks, stop a room or wait for outcomes; return the ids or results it says."""
+        """Let it enqueue or register tasks, stop a room or wait for outcomes; return the printed ids or results."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{action} {word} {first} {number}\n")
         self._process.stdin.flush()
@@ -107,7 +107,7 @@ class Fleet:
     workers: list[tuple[str, WorkerProcess]] = field(default_factory=list)
 
     def start(self, version: str) -> WorkerProcess:
-        """Start a worker, and see that it runs the code that it is to run."""
+        """Start a worker, and check that it runs its version's code."""
         made = self.stack.enter_context(
             worker(
                 self.world.server.url,
@@ -125,7 +125,7 @@ class Fleet:
 
     @contextmanager
     def producer(self, version: str) -> Iterator[Producer]:
-        """Run a producer, and see that it runs the code that it is to run."""
+        """Run a producer, and check that it runs its version's code."""
         with subprocess.Popen(
             [sys.executable, "-c", PRODUCER, self.world.server.url],
             env={**os.environ, **self.versions[version].environ},
@@ -161,7 +161,7 @@ class Fleet:
             enqueueing.result(TIMEOUT)
 
     def outcomes(self, ids: Sequence[str]) -> list[Outcome]:
-        """Return the outcome of every job, and see that each has one and no worker told two ends of it."""
+        """Return the outcome of every job; check that each has one, and that the workers logged one end."""
         assert len(set(ids)) == len(ids)
         outcomes = list(self.world.client.outcomes([self.world.client.job(one) for one in ids], timeout=TIMEOUT))
         assert Counter(outcome.job_id for outcome in outcomes) == Counter(ids)
@@ -170,7 +170,7 @@ class Fleet:
         return outcomes
 
     def assert_complete(self, shutdown: Shutdown, total: int) -> None:
-        """Wait for a verified shutdown, and see that it ended each of its tasks once and counts them right."""
+        """Wait for a verified shutdown, and check that it ended each task once and that its counts are right."""
         progress = shutdown.wait(TIMEOUT)
         ends = list(shutdown.outcomes())
         assert progress.total == progress.ended == len(ends) == total
@@ -180,7 +180,7 @@ class Fleet:
         assert sum(lane.total for lane in progress.lanes) == sum(lane.ended for lane in progress.lanes) == total
 
     def lanes(self) -> list[LaneView]:
-        """Return what every lane holds that was called."""
+        """Return the views of every lane that was called."""
         names = sorted(self.world.simulator.summary().lanes)
         return self.world.client.lanes([Lane(*name) for name in names])
 
@@ -191,19 +191,19 @@ class Fleet:
             self.world.simulator.add_fault("500", account="demo-aliyun-1", task=task, times=3)
 
     def assert_drained(self) -> None:
-        """Nothing waits, nothing is under way, and there are no dead letters."""
+        """Check that no job waits or is under way, and that there are no dead letters."""
         eventually(lambda: all(one.in_flight == one.waiting == one.deferred == 0 for one in self.lanes()), "empty")
         assert self.world.client.dead_letters.count() == 0
 
     def assert_each_stopped_once(self) -> None:
-        """The vendors carried out one stop per task: no worker was killed, so none is repeated."""
+        """Check that the vendors carried out one stop per task: no worker was killed, so none is repeated."""
         stops = [
             call for call in self.world.simulator.calls() if ".Stop" in (call.operation or "") and call.answer == "ok"
         ]
         assert set(Counter(call.params["TaskId"] for call in stops).values()) == {1}
 
     def assert_one_pace(self) -> None:
-        """No lane was called faster than one pace for both versions allows; two paces would be twice as fast."""
+        """Check that both versions share one pace for each lane: two paces would be twice as fast."""
         lanes = self.world.simulator.summary().lanes
         assert len(lanes) >= 4
         for lane, seen in lanes.items():
@@ -225,6 +225,6 @@ def mixed_fleet(versions: dict[str, Version], folder: Path) -> Iterator[Fleet]:
 
 
 def ends_told(one: WorkerProcess) -> Counter[str]:
-    """Return the ids of the jobs whose end a worker has logged, to how often."""
+    """Count the ends that a worker has logged, by job id."""
     results = {result.value for result in Result}
     return Counter(line["job_id"] for line in one.lines() if line.get("event") in results and "params" in line)

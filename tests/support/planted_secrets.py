@@ -24,7 +24,7 @@ EVERY_SECRET = [secret for account in ACCOUNTS for secret in account.secrets] + 
 
 
 def contains_secret(secret: str, text: bytes) -> bool:
-    """Return whether a secret stands in a text: any of it percent-encoded any number of times, or in base64."""
+    """Return whether `text` contains the secret, percent-encoded any number of times or in base64."""
     encoded = "".join(f"(?:%(?:25)*(?i:{ord(c):02x})|{re.escape(c)})" for c in secret)
     if re.search(encoded.encode(), text):
         return True
@@ -37,6 +37,6 @@ def contains_secret(secret: str, text: bytes) -> bool:
 
 
 def secrets_in(text: str | bytes) -> list[str]:
-    """Return the secrets that stand in a text."""
+    """Return the planted secrets that `text` contains."""
     data = text.encode(errors="surrogateescape") if isinstance(text, str) else text
     return [secret for secret in EVERY_SECRET if contains_secret(secret, data)]

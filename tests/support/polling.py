@@ -13,7 +13,7 @@ TIMEOUT_S = 60.0
 def eventually(
     look: Callable[[], T], what: str | Callable[[], str], timeout: float = TIMEOUT_S, *, interval: float = 0.01
 ) -> T:
-    """Return what `look` returns as soon as it is true; fail after `timeout` seconds, and say what did not come."""
+    """Poll `look` and return its first true result; fail after `timeout` seconds with the expectation."""
     deadline = time.monotonic() + timeout
     while not (seen := look()):
         if time.monotonic() > deadline:

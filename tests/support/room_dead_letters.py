@@ -23,7 +23,7 @@ def argument_of(message: bytes) -> dict[str, Any]:
 
 
 class RoomDeadLetterDriver(RoomDriver):
-    """A producer, a worker whose jobs can end badly, and a person on call."""
+    """A driver for rooms whose jobs can end as dead letters, which it can requeue."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,8 +70,8 @@ class RoomDeadLetterDriver(RoomDriver):
         (letter,) = self.dead.letters()
         return self.dead.requeue(letter.id).id
 
-    def room_is_free_again(self) -> None:
-        """Let the time pass in which a closed room stops what is registered in it."""
+    def expire_closed_room(self) -> None:
+        """Skip the time for which a closed room stops newly registered tasks."""
         assert self.redis.hset(f"streamstop.room.{ROOM}:state", "closed_until", 1) == 0
 
     def registered(self) -> list[str]:

@@ -26,7 +26,7 @@ sentinel failover-timeout {master} 5000
 
 @dataclass(frozen=True)
 class RedisWithSentinels:
-    """A master that three sentinels guard."""
+    """A Redis master with three sentinels."""
 
     master: RedisServer
     replica: RedisServer
@@ -52,7 +52,7 @@ class RedisWithSentinels:
 
 @contextmanager
 def redis_with_sentinels(folder: Path) -> Iterator[RedisWithSentinels]:
-    """Run all of it until the block ends."""
+    """Run the master, the replica and the sentinels until the block ends."""
     with ExitStack() as stack:
         master = stack.enter_context(redis_server())
         replica = stack.enter_context(redis_server("--replicaof", "127.0.0.1", str(master.port)))

@@ -53,7 +53,7 @@ SUITES = (
 
 @dataclass(frozen=True)
 class Tried:
-    """How the tests ended on one server."""
+    """The results of the tests on one server."""
 
     server: str
     tests: int
@@ -68,7 +68,7 @@ class Tried:
 
 
 def version(executable: Path) -> str:
-    """Return what a server calls itself, such as ``Redis 7.0.15``."""
+    """Return a server's name and version, such as ``Redis 7.0.15``."""
     words = subprocess.run([executable, "--version"], check=True, capture_output=True, text=True).stdout.split()
     number = next(word.removeprefix("v=") for word in words if word.startswith("v="))
     return f"{words[0]} {number}"

@@ -71,10 +71,10 @@ class Vendors:
 
     def call(self, account: Account, operation: Operation) -> tuple[int, dict[str, Any]]:
         """Sign and send; return the HTTP status and the reply's fields, without Tencent's envelope."""
-        return said(self.send(self.sign(account, operation)))
+        return status_and_fields(self.send(self.sign(account, operation)))
 
 
-def said(answer: Answer) -> tuple[int, dict[str, Any]]:
+def status_and_fields(answer: Answer) -> tuple[int, dict[str, Any]]:
     """Return the HTTP status and the reply's fields, without Tencent's envelope."""
     fields = json.loads(answer.body)
     return answer.status, fields.get("Response", fields)
@@ -82,6 +82,6 @@ def said(answer: Answer) -> tuple[int, dict[str, Any]]:
 
 def code(answer: Answer) -> str | None:
     """Return the vendor's error code, None for a success."""
-    _, fields = said(answer)
+    _, fields = status_and_fields(answer)
     found = fields.get("Code") or fields.get("Error", {}).get("Code")
     return None if found is None else str(found)

@@ -46,7 +46,7 @@ class Version:
 
 
 def present_version() -> Version:
-    """Return the code as it lies here."""
+    """Return the code of this working tree."""
     return Version(_REPOSITORY)
 
 

@@ -48,7 +48,7 @@ class WorkerProcess:
         return self._log.read_text(errors="replace")
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return the JSON lines that it logged; not one that it is writing, or was killed in."""
+        """Return the complete JSON lines that it has logged."""
         whole, _, _ = self.text().rpartition("\n")
         return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
@@ -68,7 +68,7 @@ class WorkerProcess:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill it as a machine that loses power does."""
+        """Kill it with SIGKILL, as a power failure would."""
         self.process.kill()
         self.process.wait()
 

@@ -21,7 +21,7 @@ ALIYUN, OTHER_ALIYUN, TENCENT = (account.name for account in DEFAULT_ACCOUNTS)
 
 @dataclass
 class World:
-    """Everything that a test of the whole needs."""
+    """The parts of an end-to-end test."""
 
     server: RedisServer
     redis: Redis

@@ -24,30 +24,30 @@ SLOW = "live.StopMPUTask"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("world"), workers=0, limits={SLOW: 0.05}) as made:
-        made.simulator.settings(auto_start=True)
-        made.start_worker("-E")
-        made.await_account(ALIYUN)
-        yield made
+def celery_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("world"), workers=0, limits={SLOW: 0.05}) as celery_world:
+        celery_world.simulator.settings(auto_start=True)
+        celery_world.start_worker("-E")
+        celery_world.await_account(ALIYUN)
+        yield celery_world
 
 
 @pytest.fixture(scope="module")
-def app(made: World) -> Iterator[Celery]:
-    with plain_app(made) as app:
+def app(celery_world: World) -> Iterator[Celery]:
+    with plain_app(celery_world) as app:
         yield app
 
 
 @pytest.mark.parametrize("terminate", [False, True])
-def test_a_revoked_job_ends_cancelled_when_a_worker_takes_it(made: World, app: Celery, terminate: bool) -> None:
+def test_a_revoked_job_ends_cancelled_when_a_worker_takes_it(celery_world: World, app: Celery, terminate: bool) -> None:
     job_id = f"{LANE.name}.revoked-{terminate}"
     with monitor(app) as heard:
         reply = answer(app, "revoke", task_id=[job_id], terminate=terminate)
         assert job_id in reply["ok"]
-        assert made.redis.keys(f"celery-task-meta-{job_id}") == [], "the revoke itself ends nothing"
+        assert celery_world.redis.keys(f"celery-task-meta-{job_id}") == [], "the revoke itself ends nothing"
         assert job_id in answer(app, "revoked")
-        made.redis.lpush(LANE.queue, celery_message(LANE, job_id))
-        outcome = made.client.job(job_id).outcome(TIMEOUT_S)
+        celery_world.redis.lpush(LANE.queue, celery_message(LANE, job_id))
+        outcome = celery_world.client.job(job_id).outcome(TIMEOUT_S)
         assert (outcome.result, outcome.calls) == (Result.CANCELLED, 0)
         event = heard.await_last(job_id, "task-revoked")
         assert (event["terminated"], event["expired"]) == (False, False)
@@ -56,32 +56,32 @@ def test_a_revoked_job_ends_cancelled_when_a_worker_takes_it(made: World, app: C
     assert shown.state == "REVOKED"
     with pytest.raises(JobFailed, match="cancelled"):
         shown.get(timeout=TIMEOUT_S)
-    assert made.workers[0].process.poll() is None
+    assert celery_world.workers[0].process.poll() is None
 
 
-def test_a_job_that_is_revoked_while_it_waits_in_its_lane_is_never_called(made: World, app: Celery) -> None:
-    first = made.client.enqueue(StopMPUTask(app_id="a", task_id="first"), account=ALIYUN)
+def test_a_job_that_is_revoked_while_it_waits_in_its_lane_is_never_called(celery_world: World, app: Celery) -> None:
+    first = celery_world.client.enqueue(StopMPUTask(app_id="a", task_id="first"), account=ALIYUN)
     assert first.outcome(TIMEOUT_S).result is Result.STOPPED  # the next slot is 20 seconds from here
-    waiting = made.client.enqueue(StopMPUTask(app_id="a", task_id="second"), account=ALIYUN)
-    assert waiting.id in celery(made, "control", "revoke", waiting.id, "-t", "5")
+    waiting = celery_world.client.enqueue(StopMPUTask(app_id="a", task_id="second"), account=ALIYUN)
+    assert waiting.id in celery(celery_world, "control", "revoke", waiting.id, "-t", "5")
     assert waiting.outcome(2 * TIMEOUT_S).result is Result.CANCELLED
-    assert [call.params["TaskId"] for call in made.simulator.calls(ALIYUN, SLOW)] == ["first"]
+    assert [call.params["TaskId"] for call in celery_world.simulator.calls(ALIYUN, SLOW)] == ["first"]
 
 
 @pytest.mark.parametrize("command", ["revoke", "terminate"])
-def test_a_call_under_way_is_not_revoked(made: World, app: Celery, command: str) -> None:
+def test_a_call_under_way_is_not_revoked(celery_world: World, app: Celery, command: str) -> None:
     stop = StopStreamIngest(sdk_app_id=1, task_id=f"under way, {command}")
-    made.simulator.add_fault("latency", task=stop.params, latency=timedelta(seconds=3))
-    job = made.client.enqueue(stop, account=TENCENT)
+    celery_world.simulator.add_fault("latency", task=stop.params, latency=timedelta(seconds=3))
+    job = celery_world.client.enqueue(stop, account=TENCENT)
     eventually(lambda: job.id in {one["id"] for one in answer(app, "active")}, "its call")
     answer(app, command, task_id=[job.id], **({"signal": "KILL"} if command == "terminate" else {"terminate": True}))
     assert job.outcome(TIMEOUT_S).result is Result.STOPPED
-    after = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id=f"after {command}"), account=TENCENT)
+    after = celery_world.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id=f"after {command}"), account=TENCENT)
     assert after.outcome(TIMEOUT_S).result is Result.STOPPED, "the worker lives"
 
 
-def test_a_job_that_has_ended_stays_as_it_ended_when_it_is_revoked(made: World, app: Celery) -> None:
-    job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="over"), account=TENCENT)
+def test_a_job_that_has_ended_stays_as_it_ended_when_it_is_revoked(celery_world: World, app: Celery) -> None:
+    job = celery_world.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="over"), account=TENCENT)
     ended = job.outcome(TIMEOUT_S)
     assert "ok" in answer(app, "revoke", task_id=[job.id])
     assert job.peek() == ended
@@ -108,46 +108,48 @@ def test_a_command_that_does_not_apply_says_so(app: Celery, command: str, argume
     assert [queue["name"] for queue in answer(app, "active_queues")] == ["streamstop"]
 
 
-def test_the_command_line_shows_that_a_command_does_not_apply(made: World) -> None:
-    output = celery(made, "control", "rate_limit", SLOW, "1/s", "-t", "5", code=None)
+def test_the_command_line_shows_that_a_command_does_not_apply(celery_world: World) -> None:
+    output = celery(celery_world, "control", "rate_limit", SLOW, "1/s", "-t", "5", code=None)
     assert "streamstop: rate_limit does not apply: the accounts file sets" in output
 
 
 def test_control_shutdown_lets_calls_end_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:
-    with world(tmp_path) as made, plain_app(made) as app:
-        made.simulator.settings(auto_start=True, latency_ms=700)
+    with world(tmp_path) as celery_world, plain_app(celery_world) as app:
+        celery_world.simulator.settings(auto_start=True, latency_ms=700)
         stops = [StopEdgeTranscodeJob(cluster_id="c", job_id=f"j{n}") for n in range(120)]
-        jobs = [made.client.enqueue(stop, account=ALIYUN) for stop in stops]
-        made.simulator.wait_for_calls(1)
+        jobs = [celery_world.client.enqueue(stop, account=ALIYUN) for stop in stops]
+        celery_world.simulator.wait_for_calls(1)
         control: Any = app.control
         control.shutdown()
-        assert made.workers[0].process.wait(TIMEOUT_S) == 0
+        assert celery_world.workers[0].process.wait(TIMEOUT_S) == 0
         ended = [job for job in jobs if isinstance(job.peek(), Outcome)]
-        assert len(ended) == len(made.simulator.calls()) < len(jobs), "every call has its outcome, and no other job"
-        view = made.client.lanes([Lane(ALIYUN, "live.StopEdgeTranscodeJob")])[0]
+        assert len(ended) == len(celery_world.simulator.calls()) < len(jobs), (
+            "every call has its outcome, and no other job"
+        )
+        view = celery_world.client.lanes([Lane(ALIYUN, "live.StopEdgeTranscodeJob")])[0]
         assert (view.waiting, view.in_flight) == (len(jobs) - len(ended), 0)
-        assert "Traceback" not in made.workers[0].text()
+        assert "Traceback" not in celery_world.workers[0].text()
 
 
 def test_purge_and_call_say_that_they_do_not_apply(tmp_path: Path) -> None:
-    with world(tmp_path, workers=0) as made:
-        job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT)
+    with world(tmp_path, workers=0) as celery_world:
+        job = celery_world.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT)
         for arguments in (("purge", "-f"), ("call", "streamstop.execute", "--args", json.dumps([{}]))):
-            output = celery(made, *arguments, code=1)
+            output = celery(celery_world, *arguments, code=1)
             assert "does not apply" in output.strip().splitlines()[-1]
             assert "Traceback" not in output
-        assert made.redis.exists("streamstop") == 0
+        assert celery_world.redis.exists("streamstop") == 0
         assert job.cancel().result is Result.CANCELLED
 
 
 def test_revokes_outlive_a_worker_that_keeps_them_in_a_file(tmp_path: Path) -> None:
-    with world(tmp_path, workers=0) as made, plain_app(made) as app:
-        made.simulator.settings(auto_start=True)
+    with world(tmp_path, workers=0) as celery_world, plain_app(celery_world) as app:
+        celery_world.simulator.settings(auto_start=True)
         job_id = f"{LANE.name}.kept"
-        first = made.start_worker("--statedb", str(tmp_path / "revoked"))
+        first = celery_world.start_worker("--statedb", str(tmp_path / "revoked"))
         answer(app, "revoke", task_id=[job_id])
         assert first.stop() == 0
-        made.redis.lpush(LANE.queue, celery_message(LANE, job_id))
-        made.start_worker("--statedb", str(tmp_path / "revoked"))
-        assert made.client.job(job_id).outcome(TIMEOUT_S).result is Result.CANCELLED
-        assert made.simulator.calls() == []
+        celery_world.redis.lpush(LANE.queue, celery_message(LANE, job_id))
+        celery_world.start_worker("--statedb", str(tmp_path / "revoked"))
+        assert celery_world.client.job(job_id).outcome(TIMEOUT_S).result is Result.CANCELLED
+        assert celery_world.simulator.calls() == []

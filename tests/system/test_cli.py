@@ -22,24 +22,24 @@ WAIT = ["--wait", "60"]
 
 
 @pytest.fixture(scope="module")
-def served(shared_world: World) -> World:
+def served_world(shared_world: World) -> World:
     """Return the module's world once producers know its accounts."""
     shared_world.await_account(ALIYUN)
     return shared_world
 
 
 @pytest.fixture
-def url(served: World) -> Iterator[str]:
-    yield served.server.url
-    served.simulator.clear_faults()
+def url(served_world: World) -> Iterator[str]:
+    yield served_world.server.url
+    served_world.simulator.clear_faults()
 
 
 def start(world: World, *tasks: str, account: str = ALIYUN) -> None:
     world.simulator.start_tasks(account, [StopMPUTask(app_id="app", task_id=task) for task in tasks])
 
 
-def test_a_stop_that_ends_well_exits_0(served: World, url: str) -> None:
-    start(served, "one")
+def test_a_stop_that_ends_well_exits_0(served_world: World, url: str) -> None:
+    start(served_world, "one")
     done = run(url, "stop", "live.StopMPUTask", "--account", ALIYUN, "AppId=app", "TaskId=one", *WAIT)
     assert done.returncode == 0, done.stderr
     row, summary = done.stdout.splitlines()
@@ -54,18 +54,18 @@ def test_a_stop_that_ends_well_exits_0(served: World, url: str) -> None:
     assert (refused.returncode, refused.stderr) == (1, f"not cancelled: job {job_id} has ended\n")
 
 
-def test_a_status_shows_the_vendors_value(served: World, url: str) -> None:
-    start(served, "asked")
+def test_a_status_shows_the_vendors_value(served_world: World, url: str) -> None:
+    start(served_world, "asked")
     words = ["live.GetMPUTaskStatus", "--account", ALIYUN, "AppId=app", "TaskId=asked"]
     done = run(url, "status", *words, *WAIT)
     assert done.returncode == 0
     assert done.stdout.splitlines()[0].endswith("AppId=app TaskId=asked  running (Status = 1)")
 
 
-def test_lines_of_json_come_back_in_the_order_of_the_input(served: World, url: str) -> None:
+def test_lines_of_json_come_back_in_the_order_of_the_input(served_world: World, url: str) -> None:
     tasks = [f"order-{number}" for number in range(12)]
-    start(served, *tasks)
-    served.simulator.start_tasks(TENCENT, [StopStreamIngest(sdk_app_id=14, task_id="ingest")])
+    start(served_world, *tasks)
+    served_world.simulator.start_tasks(TENCENT, [StopStreamIngest(sdk_app_id=14, task_id="ingest")])
     lines = [stop_line(task) for task in tasks]
     # The last is at another vendor, and ends long before the first account's are through.
     lines.append(line("trtc.StopStreamIngest", TENCENT, SdkAppId=14, TaskId="ingest"))
@@ -75,13 +75,13 @@ def test_lines_of_json_come_back_in_the_order_of_the_input(served: World, url: s
     assert [one["account"] for one in printed] == [ALIYUN] * len(tasks) + [TENCENT]
     assert {one["outcome"]["result"] for one in printed} == {"stopped"}
     assert all(set(one) == {"job_id", "operation", "account", "outcome"} for one in printed)
-    stops = served.simulator.calls(ALIYUN, "live.StopMPUTask")
+    stops = served_world.simulator.calls(ALIYUN, "live.StopMPUTask")
     called = [call.params["TaskId"] for call in stops if str(call.params["TaskId"]).startswith("order-")]
     assert sorted(called) == sorted(tasks)
 
 
-def test_jobs_that_end_otherwise_exit_1_with_the_vendors_reason(served: World, url: str, tmp_path: Path) -> None:
-    start(served, "known")
+def test_jobs_that_end_otherwise_exit_1_with_the_vendors_reason(served_world: World, url: str, tmp_path: Path) -> None:
+    start(served_world, "known")
     file = tmp_path / "tasks.jsonl"
     file.write_text(stop_line("known") + stop_line("unknown"))
     done = run(url, "stop", "--from", file, *WAIT)
@@ -90,15 +90,15 @@ def test_jobs_that_end_otherwise_exit_1_with_the_vendors_reason(served: World, u
     assert "InvalidTask.NotFound: " in done.stdout.splitlines()[1]
 
 
-def test_control_characters_of_a_vendor_do_not_reach_the_terminal(served: World, url: str) -> None:
-    served.simulator.add_fault(FaultKind.CODE, code="Forbidden.RAM", message="\x1b[2Jall is well\n")
+def test_control_characters_of_a_vendor_do_not_reach_the_terminal(served_world: World, url: str) -> None:
+    served_world.simulator.add_fault(FaultKind.CODE, code="Forbidden.RAM", message="\x1b[2Jall is well\n")
     done = run(url, "stop", "live.StopMPUTask", "--account", ALIYUN, "AppId=app", "TaskId=t", *WAIT)
     assert done.returncode == 1
     assert "Forbidden.RAM" in done.stdout
     assert "\x1b" not in done.stdout
 
 
-def test_an_account_that_no_worker_has_is_told_with_its_lines(served: World, url: str) -> None:
+def test_an_account_that_no_worker_has_is_told_with_its_lines(served_world: World, url: str) -> None:
     lines = stop_line("a") + stop_line("b", "demo-aliyun-7") + stop_line("c", TENCENT)
     done = run(url, "stop", "--from", "-", stdin=lines)
     assert done.returncode == 2

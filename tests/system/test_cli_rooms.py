@@ -21,15 +21,15 @@ TIMEOUT = 60
 
 
 @pytest.fixture(scope="module")
-def served(shared_world: World) -> World:
+def served_world(shared_world: World) -> World:
     """Return the module's world once producers know its accounts."""
     shared_world.await_account(ALIYUN)
     return shared_world
 
 
 @pytest.fixture
-def url(served: World) -> str:
-    return served.server.url
+def url(served_world: World) -> str:
+    return served_world.server.url
 
 
 def start(world: World, *tasks: str) -> None:
@@ -48,8 +48,8 @@ def await_watcher(redis: Redis) -> None:
     eventually(lambda: redis.pubsub_channels("streamstop.shutdown.*"), "a subscription to a shutdown")
 
 
-def test_a_room_is_registered_stopped_and_shown(served: World, url: str, tmp_path: Path) -> None:
-    start(served, "one", "two", "three", "passed")
+def test_a_room_is_registered_stopped_and_shown(served_world: World, url: str, tmp_path: Path) -> None:
+    start(served_world, "one", "two", "three", "passed")
     words = ["live.StopMPUTask", "--account", ALIYUN, "AppId=app"]
     assert run(url, "room", "register", "whole", *words, "TaskId=one").stdout == "1 task registered in whole\n"
     lines = stop_line("one") + stop_line("two") + stop_line("three") + stop_line("gone")
@@ -75,7 +75,7 @@ def test_a_room_is_registered_stopped_and_shown(served: World, url: str, tmp_pat
     printed = objects(run(url, "room", "show", "whole", "--outcomes", "--json").stdout)
     assert [one["result"] for one in printed] == ["stopped"] * 4
 
-    start(served, "late")
+    start(served_world, "late")
     late = run(url, "room", "register", "whole", *words, "TaskId=late")
     assert "the room is closing or has just closed: stopped at once" in late.stderr
     assert run(url, "room", "show", "whole", "--watch").returncode == 0
@@ -89,14 +89,14 @@ def test_a_room_with_nothing_in_it_is_done_at_once(url: str) -> None:
     assert (printed["status"], printed["total"]) == ("done", 0)
 
 
-def test_without_waiting_the_shutdowns_id_is_printed(served: World, url: str) -> None:
+def test_without_waiting_the_shutdowns_id_is_printed(served_world: World, url: str) -> None:
     done = run(url, "room", "stop", "at-once")
-    assert (done.returncode, done.stdout) == (0, f"{served.client.room('at-once').shutdown}\n")
+    assert (done.returncode, done.stdout) == (0, f"{served_world.client.room('at-once').shutdown}\n")
     assert "watch it with `streamstop room show at-once --watch`" in done.stderr
 
 
-def test_without_a_terminal_watching_writes_plain_lines(served: World, url: str) -> None:
-    slow_room(served, "plain", 25)
+def test_without_a_terminal_watching_writes_plain_lines(served_world: World, url: str) -> None:
+    slow_room(served_world, "plain", 25)
     done = run(url, "room", "stop", "plain", "--watch")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -106,15 +106,15 @@ def test_without_a_terminal_watching_writes_plain_lines(served: World, url: str)
     assert "\x1b" not in done.stdout
 
 
-def test_watching_for_programs_is_an_object_a_change(served: World, url: str) -> None:
-    slow_room(served, "json", 5)
+def test_watching_for_programs_is_an_object_a_change(served_world: World, url: str) -> None:
+    slow_room(served_world, "json", 5)
     printed = objects(run(url, "room", "stop", "json", "--watch", "--json").stdout)
     assert [one["ended"] for one in printed] == sorted(one["ended"] for one in printed)
     assert (printed[-1]["status"], printed[-1]["results"]) == ("done", {"stopped": 5})
 
 
-def test_a_terminal_is_redrawn_in_place_and_left_as_it_was(served: World, url: str) -> None:
-    slow_room(served, "terminal", 8)
+def test_a_terminal_is_redrawn_in_place_and_left_as_it_was(served_world: World, url: str) -> None:
+    slow_room(served_world, "terminal", 8)
     leader, follower = pty.openpty()
     with subprocess.Popen(
         [EXECUTABLE, "room", "stop", "terminal", "--watch"],
@@ -140,8 +140,8 @@ def test_a_terminal_is_redrawn_in_place_and_left_as_it_was(served: World, url: s
     assert "8/8" in last
 
 
-def test_tasks_that_end_otherwise_exit_1_and_are_listed(served: World, url: str) -> None:
-    start(served, "known")
+def test_tasks_that_end_otherwise_exit_1_and_are_listed(served_world: World, url: str) -> None:
+    start(served_world, "known")
     done = run(url, "room", "stop", "odd", "--from", "-", "--wait", "60", stdin=stop_line("known") + stop_line("no"))
     assert done.returncode == 1
     assert done.stdout.startswith("odd: ended, needs attention, 2 of 2 tasks ended, 1 stopped, 1 not_found")
@@ -151,9 +151,9 @@ def test_tasks_that_end_otherwise_exit_1_and_are_listed(served: World, url: str)
     assert run(url, "room", "show", "odd", "--watch").returncode == 1
 
 
-def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served: World, url: str) -> None:
-    slow_room(served, "left", 30)
-    (worker,) = served.workers
+def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served_world: World, url: str) -> None:
+    slow_room(served_world, "left", 30)
+    (worker,) = served_world.workers
     worker.signal(signal.SIGSTOP)  # the shutdown is open for as long as the command takes
     try:
         with subprocess.Popen(
@@ -164,7 +164,7 @@ def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served: World, url:
             text=True,
         ) as watching:
             try:
-                await_watcher(served.redis)
+                await_watcher(served_world.redis)
             finally:
                 watching.send_signal(signal.SIGINT)
             _, stderr = watching.communicate(timeout=30)
@@ -173,13 +173,13 @@ def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served: World, url:
     assert watching.returncode == 130
     back = "streamstop room show left --watch"
     assert stderr == f"Error: interrupted: the shutdown continues; watch it with `{back}`\n"
-    progress = served.client.shutdown(str(served.client.room("left").shutdown)).wait(TIMEOUT)
+    progress = served_world.client.shutdown(str(served_world.client.room("left").shutdown)).wait(TIMEOUT)
     assert (progress.status, progress.results) == (ShutdownStatus.DONE, {Result.STOPPED: 30})
     assert run(url, *back.split()[1:]).returncode == 0
 
 
-def test_a_shutdown_that_does_not_end_in_time_exits_3_and_can_be_cancelled(served: World, url: str) -> None:
-    slow_room(served, "long", 2000)  # so that it is open still when the third command has started
+def test_a_shutdown_that_does_not_end_in_time_exits_3_and_can_be_cancelled(served_world: World, url: str) -> None:
+    slow_room(served_world, "long", 2000)  # so that it is open still when the third command has started
     done = run(url, "room", "stop", "long", "--wait", "0.1")
     assert done.returncode == 3
     assert done.stderr.startswith("Error: some tasks did not end in time: the shutdown continues; ")
@@ -190,14 +190,16 @@ def test_a_shutdown_that_does_not_end_in_time_exits_3_and_can_be_cancelled(serve
     assert (again.returncode, again.stderr) == (1, "Error: not cancelled: long has no open shutdown\n")
 
 
-def test_an_account_that_no_worker_has_is_told_with_its_line_and_nothing_is_stopped(served: World, url: str) -> None:
-    slow_room(served, "refused", 3)
+def test_an_account_that_no_worker_has_is_told_with_its_line_and_nothing_is_stopped(
+    served_world: World, url: str
+) -> None:
+    slow_room(served_world, "refused", 3)
     done = run(url, "room", "stop", "refused", "--from", "-", stdin=stop_line("a") + stop_line("b", "demo-nobody"))
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == "Error: nothing was stopped: <stdin> is not valid:"
     assert done.stderr.splitlines()[1].startswith("line 2: no running worker has account 'demo-nobody'")
-    assert served.client.room("refused").shutdown is None
-    assert len(served.client.room("refused").tasks) == 3
+    assert served_world.client.room("refused").shutdown is None
+    assert len(served_world.client.room("refused").tasks) == 3
 
 
 # From here on without a worker.

@@ -49,25 +49,25 @@ class Flower:
         """Return what it shows of a job as soon as that has reached a state."""
 
         def look() -> Any:
-            shown = self.get(f"/api/task/info/{job_id}")
-            return shown if shown and shown["state"] == state else None
+            flower_api = self.get(f"/api/task/info/{job_id}")
+            return flower_api if flower_api and flower_api["state"] == state else None
 
         found: dict[str, Any] = eventually(look, f"{job_id} in state {state}")
         return found
 
 
 @contextmanager
-def flower(made: World, *arguments: str) -> Iterator[Flower]:
+def flower(flower_world: World, *arguments: str) -> Iterator[Flower]:
     """Run Flower on loopback until the block ends."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    own = {"STREAMSTOP_REDIS_URL": made.server.url, "FLOWER_UNAUTHENTICATED_API": "true"}
-    with (made.folder / "flower.log").open("ab") as log:
+    own = {"STREAMSTOP_REDIS_URL": flower_world.server.url, "FLOWER_UNAUTHENTICATED_API": "true"}
+    with (flower_world.folder / "flower.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "celery", *arguments, "flower", "--address=127.0.0.1", f"--port={port}"],
             env={**os.environ, **own},
-            cwd=made.folder,
+            cwd=flower_world.folder,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
@@ -81,73 +81,73 @@ def flower(made: World, *arguments: str) -> Iterator[Flower]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("world"), workers=0) as made:
-        made.simulator.settings(auto_start=True)
-        made.start_worker()  # Flower has its events enabled
-        made.await_account(ALIYUN)
-        yield made
+def flower_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("world"), workers=0) as flower_world:
+        flower_world.simulator.settings(auto_start=True)
+        flower_world.start_worker()  # Flower has its events enabled
+        flower_world.await_account(ALIYUN)
+        yield flower_world
 
 
 @pytest.fixture(scope="module", params=["with streamstop's app", "with Redis' address"])
-def shown(made: World, request: pytest.FixtureRequest) -> Iterator[Flower]:
-    url = made.server.url
+def flower_api(flower_world: World, request: pytest.FixtureRequest) -> Iterator[Flower]:
+    url = flower_world.server.url
     arguments = (
         ["-A", "streamstop_worker"] if "app" in request.param else [f"--broker={url}", f"--result-backend={url}"]
     )
-    with flower(made, *arguments) as running:
-        eventually(lambda: _is_heard(made, running), "the first events")
+    with flower(flower_world, *arguments) as running:
+        eventually(lambda: _is_heard(flower_world, running), "the first events")
         yield running
 
 
-def _is_heard(made: World, running: Flower) -> bool:
-    job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="is heard"), account=TENCENT)
+def _is_heard(flower_world: World, running: Flower) -> bool:
+    job = flower_world.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="is heard"), account=TENCENT)
     job.outcome(TIMEOUT_S)
     return bool(running.get("/api/tasks", limit=1))
 
 
-def test_flower_shows_the_worker_and_its_pool(made: World, shown: Flower) -> None:
-    worker = shown.get("/api/workers", refresh=1)["w1@test"]
+def test_flower_shows_the_worker_and_its_pool(flower_world: World, flower_api: Flower) -> None:
+    worker = flower_api.get("/api/workers", refresh=1)["w1@test"]
     assert worker["stats"]["pool"]["implementation"].endswith(":EventLoopPool")
     assert worker["stats"]["pool"]["max-concurrency"] == 256
-    assert worker["stats"]["pid"] == made.workers[0].process.pid
+    assert worker["stats"]["pid"] == flower_world.workers[0].process.pid
     assert "trtc.StopStreamIngest" in worker["registered"]
     assert [queue["name"] for queue in worker["active_queues"]] == ["streamstop"]
-    assert shown.get("/api/workers", status=1) == {"w1@test": True}
+    assert flower_api.get("/api/workers", status=1) == {"w1@test": True}
 
 
-def test_flower_shows_how_jobs_end(made: World, shown: Flower) -> None:
+def test_flower_shows_how_jobs_end(flower_world: World, flower_api: Flower) -> None:
     stop = StopStreamIngest(sdk_app_id=1, task_id="good")
-    made.simulator.start_tasks(TENCENT, [stop])
-    job = made.client.enqueue(stop, account=TENCENT)
-    task = shown.task(job.id, "SUCCESS")
+    flower_world.simulator.start_tasks(TENCENT, [stop])
+    job = flower_world.client.enqueue(stop, account=TENCENT)
+    task = flower_api.task(job.id, "SUCCESS")
     assert task["name"] == "trtc.StopStreamIngest"
     assert task["args"] == f"('{TENCENT}',)"
     assert task["kwargs"] == repr(dict(stop.params))
     assert task["worker"] == "w1@test"
     assert task["received"] <= task["started"] <= task["succeeded"]
-    assert job.id in shown.get("/api/tasks", taskname="trtc.StopStreamIngest")
+    assert job.id in flower_api.get("/api/tasks", taskname="trtc.StopStreamIngest")
 
     wrong = StopStreamIngest(sdk_app_id=1, task_id="wrong")
-    made.simulator.add_fault("code", code="AuthFailure.SignatureFailure", task=wrong.params)
-    bad = made.client.enqueue(wrong, account=TENCENT)
-    assert "AuthFailure.SignatureFailure" in shown.task(bad.id, "FAILURE")["exception"]
+    flower_world.simulator.add_fault("code", code="AuthFailure.SignatureFailure", task=wrong.params)
+    bad = flower_world.client.enqueue(wrong, account=TENCENT)
+    assert "AuthFailure.SignatureFailure" in flower_api.task(bad.id, "FAILURE")["exception"]
 
 
-def test_flower_reads_results_by_celerys_own_backend(made: World, shown: Flower) -> None:
-    job = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="its result"), account=TENCENT)
+def test_flower_reads_results_by_celerys_own_backend(flower_world: World, flower_api: Flower) -> None:
+    job = flower_world.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="its result"), account=TENCENT)
     outcome = job.outcome(TIMEOUT_S)
-    shown_result = shown.get(f"/api/task/result/{job.id}")
+    shown_result = flower_api.get(f"/api/task/result/{job.id}")
     assert (shown_result["state"], shown_result["result"]["result"]) == ("SUCCESS", outcome.result.value)
 
 
-def test_flower_revokes_a_job_that_waits(made: World, shown: Flower) -> None:
+def test_flower_revokes_a_job_that_waits(flower_world: World, flower_api: Flower) -> None:
     stops = [StopMPUTask(app_id="a", task_id=f"many-{n}") for n in range(60)]  # ten a second
-    jobs = [made.client.enqueue(stop, account=ALIYUN) for stop in stops]
-    status, reply = shown.post(f"/api/task/revoke/{jobs[-1].id}")
+    jobs = [flower_world.client.enqueue(stop, account=ALIYUN) for stop in stops]
+    status, reply = flower_api.post(f"/api/task/revoke/{jobs[-1].id}")
     assert (status, "Revoked" in reply) == (200, True)
     assert jobs[-1].outcome(TIMEOUT_S).result is Result.CANCELLED
-    shown.task(jobs[-1].id, "REVOKED")
+    flower_api.task(jobs[-1].id, "REVOKED")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,6 @@ def test_flower_revokes_a_job_that_waits(made: World, shown: Flower) -> None:
         ("/api/worker/queue/add-consumer/w1@test", {"queue": "other"}),
     ],
 )
-def test_flower_hears_that_a_command_does_not_apply(shown: Flower, path: str, fields: dict[str, Any]) -> None:
-    status, reply = shown.post(path, **fields)
+def test_flower_hears_that_a_command_does_not_apply(flower_api: Flower, path: str, fields: dict[str, Any]) -> None:
+    status, reply = flower_api.post(path, **fields)
     assert (status, "does not apply" in reply) == (403, True), reply

@@ -65,7 +65,7 @@ def test_invalid_messages_are_refused_or_set_aside_and_the_lane_goes_on(tmp_path
         for job_id in unbeginnable:
             outcome = made.client.job(job_id).outcome(30)
             assert (outcome.result, outcome.calls) == (Result.REFUSED, 0)
-            assert "cannot begin" in (outcome.message or "")
+            assert "cannot read" in (outcome.message or "")
         letters = {letter.id: letter for letter in made.client.dead_letters.letters()}
         assert sorted(letter.message or "" for letter in letters.values() if letter.outcome is None) == sorted(
             unreadable

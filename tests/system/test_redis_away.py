@@ -75,7 +75,7 @@ def network(redis_url: str, redis_process: RedisServer) -> Iterator[BadNetwork]:
 
 
 @pytest.fixture
-def away(network: BadNetwork) -> Iterator[Client]:
+def remote_client(network: BadNetwork) -> Iterator[Client]:
     """A client behind that network."""
     with Client(f"redis://127.0.0.1:{network.port}/0", timeout=BRIEF) as client:
         yield client
@@ -102,21 +102,23 @@ def test_every_call_reports_a_redis_that_accepts_connections_and_stays_silent(ca
 
 @accepting
 def test_the_timeout_is_for_all_of_a_call_and_not_for_each_of_its_round_trips(
-    call: Callable[[Client], object], network: BadNetwork, away: Client
+    call: Callable[[Client], object], network: BadNetwork, remote_client: Client
 ) -> None:
     network.delay_s = 0.6  # each answer within the timeout, and two of them beyond it
     with pytest.raises(QueueUnavailable, match="timed out at"):
-        within(HANGS_S, lambda: call(away))
+        within(HANGS_S, lambda: call(remote_client))
     network.delay_s = 0
-    within(HANGS_S, lambda: call(away))
+    within(HANGS_S, lambda: call(remote_client))
 
 
-def test_threads_that_meet_a_silent_redis_do_not_wait_for_each_other(network: BadNetwork, away: Client) -> None:
+def test_threads_that_meet_a_silent_redis_do_not_wait_for_each_other(
+    network: BadNetwork, remote_client: Client
+) -> None:
     network.silent = True
 
     def enqueue(_: int) -> type[BaseException] | None:
         try:
-            away.enqueue(stop(), account="acc")
+            remote_client.enqueue(stop(), account="acc")
         except QueueUnavailable as error:
             return type(error)
         return None
@@ -129,12 +131,12 @@ def test_threads_that_meet_a_silent_redis_do_not_wait_for_each_other(network: Ba
 
 @accepting
 def test_connections_that_went_dead_while_idle_cost_one_error_in_all(
-    call: Callable[[Client], object], network: BadNetwork, away: Client
+    call: Callable[[Client], object], network: BadNetwork, remote_client: Client
 ) -> None:
     together = threading.Barrier(5)
 
     def hold(_: int) -> None:
-        with connections_of(away).redis.client() as one:  # type: ignore[no-untyped-call]  # redis-py gives it no types
+        with connections_of(remote_client).redis.client() as one:  # type: ignore[no-untyped-call]  # redis-py gives it no types
             together.wait(HANGS_S)
             assert one.ping()
 
@@ -142,9 +144,9 @@ def test_connections_that_went_dead_while_idle_cost_one_error_in_all(
         list(pool.map(hold, range(5)))
     network.cut()
     with pytest.raises(QueueUnavailable, match="timed out at"):
-        within(HANGS_S, lambda: call(away))
+        within(HANGS_S, lambda: call(remote_client))
     for _ in range(5):
-        within(HANGS_S, lambda: call(away))
+        within(HANGS_S, lambda: call(remote_client))
 
 
 def test_a_command_that_no_worker_can_be_told_of_is_enqueued(client: Client, real_redis: Redis) -> None:
@@ -206,9 +208,13 @@ def test_a_full_redis_lets_more_join_a_shutdown_that_is_open_and_takes_it_whole(
 
 @accepting
 def test_a_redis_that_became_a_replica_takes_nothing_and_the_new_primary_is_found(
-    call: Callable[[Client], object], network: BadNetwork, away: Client, redis_process: RedisServer, real_redis: Redis
+    call: Callable[[Client], object],
+    network: BadNetwork,
+    remote_client: Client,
+    redis_process: RedisServer,
+    real_redis: Redis,
 ) -> None:
-    call(away)
+    call(remote_client)
     with redis_server("--replicaof", "127.0.0.1", str(redis_process.port)) as other, other.client() as promoted:
         eventually(lambda: promoted.info("replication")["master_link_status"] == "up", "the replica connected")
         promoted.replicaof("NO", "ONE")
@@ -216,8 +222,8 @@ def test_a_redis_that_became_a_replica_takes_nothing_and_the_new_primary_is_foun
         try:
             network.target = other.port  # as a name does that now leads elsewhere; what is open stays where it is
             with pytest.raises(QueueUnavailable, match=r"READONLY.*: nothing was changed"):
-                call(away)
-            call(away)
+                call(remote_client)
+            call(remote_client)
         finally:
             real_redis.replicaof("NO", "ONE")
 

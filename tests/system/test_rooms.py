@@ -28,7 +28,7 @@ TIMEOUT = 60
 
 
 @pytest.fixture(scope="module")
-def fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def fast_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return a world of two workers with raised limits."""
     with world(tmp_path_factory.mktemp("rooms"), workers=2, limits=FAST) as made:
         yield made
@@ -51,22 +51,22 @@ def room_of(size: int, name: str) -> list[Command]:
     return commands
 
 
-def start(fast: World, commands: list[Command]) -> None:
+def start(fast_world: World, commands: list[Command]) -> None:
     for account in {command.account for command in commands}:
-        fast.simulator.start_tasks(account, [c.operation for c in commands if c.account == account])
+        fast_world.simulator.start_tasks(account, [c.operation for c in commands if c.account == account])
 
 
-def running(fast: World, name: str) -> list[str]:
-    tasks = fast.simulator.tasks(state=TaskState.RUNNING)
+def running(fast_world: World, name: str) -> list[str]:
+    tasks = fast_world.simulator.tasks(state=TaskState.RUNNING)
     return [str(task.params) for task in tasks if f"{name}-" in str(task.params)]
 
 
-def test_a_room_of_two_thousand_over_four_lanes_is_stopped_whole(fast: World) -> None:
+def test_a_room_of_two_thousand_over_four_lanes_is_stopped_whole(fast_world: World) -> None:
     commands = room_of(2000, "big")
-    start(fast, commands)
-    assert fast.client.register_many("big", commands) is None
-    assert len(fast.client.room("big").tasks) == 2000
-    shutdown = fast.client.stop_room("big")
+    start(fast_world, commands)
+    assert fast_world.client.register_many("big", commands) is None
+    assert len(fast_world.client.room("big").tasks) == 2000
+    shutdown = fast_world.client.stop_room("big")
     progress = shutdown.wait(TIMEOUT)
     assert (progress.status, progress.total, dict(progress.results)) == (
         ShutdownStatus.DONE,
@@ -80,56 +80,58 @@ def test_a_room_of_two_thousand_over_four_lanes_is_stopped_whole(fast: World) ->
         (TENCENT, "trtc.StopStreamIngest"): (500, 500),
     }
     assert len(list(shutdown.outcomes())) == 2000
-    assert not running(fast, "big")
-    assert fast.client.room("big").tasks == (), "a stop that ended well takes its task out of the registry"
+    assert not running(fast_world, "big")
+    assert fast_world.client.room("big").tasks == (), "a stop that ended well takes its task out of the registry"
 
 
-def test_a_room_with_nothing_in_it_is_done_at_once(fast: World) -> None:
-    progress = fast.client.stop_room("empty").progress()
+def test_a_room_with_nothing_in_it_is_done_at_once(fast_world: World) -> None:
+    progress = fast_world.client.stop_room("empty").progress()
     assert (progress.status, progress.total) == (ShutdownStatus.DONE, 0)
 
 
-def test_passed_commands_join_the_registered_tasks_and_each_task_is_stopped_once(fast: World) -> None:
+def test_passed_commands_join_the_registered_tasks_and_each_task_is_stopped_once(fast_world: World) -> None:
     commands = room_of(40, "joined")
-    start(fast, commands)
-    fast.client.register_many("joined", commands[:30])
-    since = len(fast.simulator.calls())
-    first = fast.client.stop_room("joined", commands[20:])
-    second = fast.client.stop_room("joined", commands[:5])
+    start(fast_world, commands)
+    fast_world.client.register_many("joined", commands[:30])
+    since = len(fast_world.simulator.calls())
+    first = fast_world.client.stop_room("joined", commands[20:])
+    second = fast_world.client.stop_room("joined", commands[:5])
     assert first == second
     assert first.wait(TIMEOUT).total == 40
-    called = [str(call.params) for call in fast.simulator.calls(since=since)]
+    called = [str(call.params) for call in fast_world.simulator.calls(since=since)]
     assert len(called) == len(set(called)) == 40
 
 
-def test_a_task_that_is_registered_while_its_room_closes_is_stopped_as_part_of_the_shutdown(fast: World) -> None:
+def test_a_task_that_is_registered_while_its_room_closes_is_stopped_as_part_of_the_shutdown(fast_world: World) -> None:
     commands = room_of(60, "late")
-    start(fast, commands)
-    fast.client.register_many("late", commands[:40])
-    shutdown = fast.client.stop_room("late")
-    joined = [fast.client.register("late", command.operation, account=command.account) for command in commands[40:50]]
+    start(fast_world, commands)
+    fast_world.client.register_many("late", commands[:40])
+    shutdown = fast_world.client.stop_room("late")
+    joined = [
+        fast_world.client.register("late", command.operation, account=command.account) for command in commands[40:50]
+    ]
     assert joined == [shutdown] * 10
     assert shutdown.wait(TIMEOUT).total == 50
     # The room has just closed: what comes now is stopped as well.
-    assert fast.client.register_many("late", commands[50:]) == shutdown
+    assert fast_world.client.register_many("late", commands[50:]) == shutdown
     progress = next(p for p in shutdown.watch(TIMEOUT) if p.status is ShutdownStatus.DONE and p.total == 60)
     assert progress.results == {Result.STOPPED: 60}
-    assert not running(fast, "late")
+    assert not running(fast_world, "late")
 
-    assert fast.client.reopen_room("late")
+    assert fast_world.client.reopen_room("late")
     again = StopStreamIngest(sdk_app_id=1, task_id="late-again")
-    fast.simulator.start_tasks(TENCENT, [again])
-    assert fast.client.register("late", again, account=TENCENT) is None
-    assert running(fast, "late") != []
+    fast_world.simulator.start_tasks(TENCENT, [again])
+    assert fast_world.client.register("late", again, account=TENCENT) is None
+    assert running(fast_world, "late") != []
 
 
-def test_a_verified_stop_is_followed_until_the_vendor_says_that_it_is_over(fast: World) -> None:
+def test_a_verified_stop_is_followed_until_the_vendor_says_that_it_is_over(fast_world: World) -> None:
     honest = StopStreamIngest(sdk_app_id=1, task_id="verify-honest")
     cdn = StopPublishCdnStream(sdk_app_id=1, task_id="verify-cdn")
     gone = StopStreamIngest(sdk_app_id=1, task_id="verify-gone")
-    fast.simulator.start_tasks(TENCENT, [honest, cdn])
+    fast_world.simulator.start_tasks(TENCENT, [honest, cdn])
     commands = [Command(operation=operation, account=TENCENT) for operation in (honest, cdn, gone)]
-    shutdown = fast.client.stop_room("verify", commands, verify=True)
+    shutdown = fast_world.client.stop_room("verify", commands, verify=True)
     progress = shutdown.wait(TIMEOUT)
     assert progress.status is ShutdownStatus.NEEDS_ATTENTION
     ends = {outcome.operation: outcome for outcome in shutdown.outcomes() if outcome.result is not Result.NOT_FOUND}
@@ -140,40 +142,42 @@ def test_a_verified_stop_is_followed_until_the_vendor_says_that_it_is_over(fast:
     assert ends["trtc.StopPublishCdnStream"].result is Result.UNVERIFIABLE
 
 
-def test_a_cancelled_shutdown_calls_nothing_more_and_the_registry_keeps_its_tasks(fast: World) -> None:
+def test_a_cancelled_shutdown_calls_nothing_more_and_the_registry_keeps_its_tasks(fast_world: World) -> None:
     slow = [
         Command(operation=StopPublishCdnStream(sdk_app_id=1, task_id=f"cancel-{n}"), account=TENCENT)
         for n in range(200)
     ]
-    start(fast, slow)
-    fast.client.register_many("cancel", slow)
-    shutdown = fast.client.stop_room("cancel")
+    start(fast_world, slow)
+    fast_world.client.register_many("cancel", slow)
+    shutdown = fast_world.client.stop_room("cancel")
     next(p for p in shutdown.watch(TIMEOUT) if p.ended >= 5)
     assert shutdown.cancel()
     progress = shutdown.wait(TIMEOUT)
     assert progress.status is ShutdownStatus.CANCELLED
     assert progress.total == progress.ended == 200
     assert progress.results[Result.CANCELLED] > 100
-    registered = {command.operation for command in fast.client.room("cancel").tasks}
+    registered = {command.operation for command in fast_world.client.room("cancel").tasks}
     assert len(registered) == progress.results[Result.CANCELLED]
     assert not shutdown.cancel()
 
 
-def test_a_job_that_fails_while_its_shutdown_is_cancelled_is_not_tried_again(fast: World) -> None:
+def test_a_job_that_fails_while_its_shutdown_is_cancelled_is_not_tried_again(fast_world: World) -> None:
     slow = [
         Command(operation=StopPublishCdnStream(sdk_app_id=2, task_id=f"failing-{n}"), account=TENCENT)
         for n in range(30)
     ]
-    start(fast, slow)
-    fast.simulator.add_fault("503", operation="trtc.StopPublishCdnStream", probability=1, latency=timedelta(seconds=1))
-    since = len(fast.simulator.calls())
-    shutdown = fast.client.stop_room("failing", slow)
-    fast.simulator.wait_for_calls(1, since=since)
+    start(fast_world, slow)
+    fast_world.simulator.add_fault(
+        "503", operation="trtc.StopPublishCdnStream", probability=1, latency=timedelta(seconds=1)
+    )
+    since = len(fast_world.simulator.calls())
+    shutdown = fast_world.client.stop_room("failing", slow)
+    fast_world.simulator.wait_for_calls(1, since=since)
     shutdown.cancel()
     progress = shutdown.wait(TIMEOUT)
-    fast.simulator.clear_faults()
+    fast_world.simulator.clear_faults()
     assert progress.results == {Result.CANCELLED: 30}
-    called = [str(call.params) for call in fast.simulator.calls(since=since)]
+    called = [str(call.params) for call in fast_world.simulator.calls(since=since)]
     assert len(called) == len(set(called)), "none was called again"
     reported = {str(outcome.params) for outcome in shutdown.outcomes()}
     assert reported == {str(command.operation.params) for command in slow}, "each outcome names its task"

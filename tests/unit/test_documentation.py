@@ -1,11 +1,9 @@
-"""The documentation says what the code does: settings, log lines, keys, JSON, the public API."""
+"""The documentation says what the code does: settings, keys, JSON, the public API."""
 
-import ast
 import importlib
 import inspect
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,8 +19,6 @@ from tests.support.documentation import PAGES, ROOT, Snippet, Step, program, sni
 
 DOCS = ROOT / "docs"
 SOURCES = [path for folder in ("producers", "worker", "simulator") for path in sorted((ROOT / folder).rglob("*.py"))]
-#: What a worker runs.
-WORKER = sorted((ROOT / "worker").rglob("*.py"))
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)")
 
 
@@ -63,48 +59,6 @@ def test_every_setting_is_documented_and_every_documented_setting_is_read() -> N
     code = "\n".join(source.read_text() for source in SOURCES)
     read = set(re.findall(r'"(STREAMSTOP_[A-Z_]+[A-Z])"', code))
     assert read == set(re.findall(r"^\| `(STREAMSTOP_[A-Z_]+)`", page("reference/settings.md"), flags=re.MULTILINE))
-
-
-def test_every_log_line_that_asks_for_attention_is_documented() -> None:
-    columns = re.findall(r"^\| (`[^|]+) \|", page("reference/log-lines.md"), flags=re.MULTILINE)
-    documented = {event for column in columns for event in re.findall(r"`([^`]+)`", column)}
-    assert logged() == documented - set(streamstop.Result)
-
-
-def logged() -> set[str]:
-    """Return the events of a worker's lines at `info` and above, as far as they are constant."""
-    return {event for source in WORKER for event in _events(ast.parse(source.read_text()))}
-
-
-def _events(module: ast.Module) -> Iterator[str]:
-    constants = {
-        node.targets[0].id: node.value.value
-        for node in ast.walk(module)
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and isinstance(node.value, ast.Constant)
-    }
-    for call in ast.walk(module):
-        if not isinstance(call, ast.Call):
-            continue
-        told = [keyword.value for keyword in call.keywords if keyword.arg == "unreachable"]
-        if isinstance(call.func, ast.Attribute) and call.func.attr in {"info", "warning", "error", "exception"}:
-            told += call.args[:1]
-        yield from (text for node in told if (text := _text(node, constants)) is not None)
-
-
-def _text(node: ast.expr, constants: dict[str, Any]) -> str | None:
-    """Return the text that an expression of constants makes; None where it holds anything else."""
-    match node:
-        case ast.Constant(str(text)):
-            return text
-        case ast.Name(name) if isinstance(constants.get(name), str):
-            return str(constants[name])
-        case ast.JoinedStr(parts):
-            texts = [_text(part.value if isinstance(part, ast.FormattedValue) else part, constants) for part in parts]
-            return None if None in texts else "".join(map(str, texts))
-        case _:
-            return None
 
 
 def test_every_key_in_redis_is_documented() -> None:

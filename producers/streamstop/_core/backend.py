@@ -5,9 +5,12 @@ consequences of errors. A backend stores, reads and waits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
@@ -15,6 +18,25 @@ from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
 from streamstop.outcomes import Deferral, Outcome
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Pause:
+    """What a wait yields while there is nothing: it goes on when `news` is done, or after `seconds`."""
+
+    news: Future[None]
+    seconds: float
+
+
+def blocking(steps: Iterator[_T | Pause]) -> Iterator[_T]:
+    """Yield what `steps` yields, and wait in this thread where it pauses."""
+    for step in steps:
+        if isinstance(step, Pause):
+            wait_for_futures([step.news], step.seconds)
+        else:
+            yield step
 
 
 class DeadLetterBackend(Protocol):
@@ -83,7 +105,7 @@ class Backend(Protocol):
     def record(self, job_id: str) -> Outcome | Deferral | None:
         """Return a job's outcome, or why it waits for another call, or None."""
 
-    def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome]:
+    def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome | Pause]:
         """Yield the outcomes of jobs as they end, until all have ended or `timeout` is over."""
 
     def cancel(self, lane: Lane, outcome: Outcome) -> str:
@@ -119,7 +141,7 @@ class Backend(Protocol):
     def progress(self, shutdown: str) -> Progress | None:
         """Return the progress of a shutdown; None if no shutdown has this id."""
 
-    def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[None]:
+    def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[Pause | None]:
         """Yield at once, and after each change of a shutdown, until `timeout` is over."""
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:

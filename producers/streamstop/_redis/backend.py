@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
+from streamstop._core.backend import Pause
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView, Queued
@@ -12,7 +13,7 @@ from streamstop._core.progress import Progress, RoomView
 from streamstop._redis.connections import Connections
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.rooms import shutdown_channel
-from streamstop._redis.waiting import news, wait
+from streamstop._redis.waiting import changes, wait
 from streamstop._wire.messages import celery_message
 from streamstop._wire.results import outcome_record, read_record
 from streamstop.outcomes import Deferral, Outcome
@@ -78,9 +79,9 @@ class RedisBackend:
         record = self.connections.lanes.record_of(job_id)
         return None if record is None else read_record(record)
 
-    def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome]:
-        """Yield the outcomes of jobs as they end, through one subscribed connection."""
-        return wait(self.connections.redis, job_ids, timeout)
+    def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome | Pause]:
+        """Yield the outcomes of jobs as they end, through the client's subscribed connection."""
+        return wait(self.connections.redis, self.connections.news, job_ids, timeout)
 
     def cancel(self, lane: Lane, outcome: Outcome) -> str:
         """See :meth:`streamstop._redis.lanes.Lanes.cancel`."""
@@ -121,9 +122,9 @@ class RedisBackend:
         """Return the progress of a shutdown."""
         return self.connections.rooms.progress(shutdown)
 
-    def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[None]:
+    def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[Pause | None]:
         """Yield at once, and after each change of a shutdown, at most ten times a second."""
-        return news(self.connections.redis, shutdown_channel(shutdown), timeout)
+        return changes(self.connections.news, shutdown_channel(shutdown), timeout)
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks, read page by page."""

@@ -18,6 +18,7 @@ from streamstop._redis.deadline import deadline, remaining
 from streamstop._redis.errors import ERRORS, failure
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.least_privilege import LeastPrivilegeLanes
+from streamstop._redis.news import News
 from streamstop._redis.pool import close_redis, open_redis
 from streamstop._redis.publishing import AT_ONCE, Publisher
 from streamstop._redis.rooms import Rooms
@@ -38,6 +39,7 @@ class _Open:
     rooms: Rooms
     dead: DeadLetterStore
     publisher: Publisher
+    news: News
 
 
 class Connections:
@@ -75,6 +77,11 @@ class Connections:
         """The dead letters."""
         return self._opened().dead
 
+    @property
+    def news(self) -> News:
+        """What the waits listen to."""
+        return self._opened().news
+
     def now(self) -> datetime:
         """Return the current time by Redis' clock."""
         reply: Any = self.redis.time()
@@ -83,9 +90,10 @@ class Connections:
     def close(self) -> None:
         """Close the connections. The next use opens new ones."""
         with self._lock:
-            if self._open is not None:
-                close_redis(self._open.redis)
-                self._open = None
+            opened, self._open = self._open, None
+        if opened is not None:
+            opened.news.close()
+            close_redis(opened.redis)
 
     @contextmanager
     def reaching(self, consequence: str, *, commands: int = 0) -> Iterator[None]:
@@ -167,7 +175,8 @@ class Connections:
                 rooms = Rooms(redis, lanes, self._rooms)
                 publisher = Publisher(redis, self.settings.replicas, self._replica_timeout_ms)
                 dead = DeadLetterStore(redis, lanes)
-                self._open = _Open(redis, lanes, KnownAccounts(redis), rooms, dead, publisher)
+                news = News(redis, self.settings.timeout)
+                self._open = _Open(redis, lanes, KnownAccounts(redis), rooms, dead, publisher, news)
             return self._open
 
 

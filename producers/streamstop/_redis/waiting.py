@@ -1,114 +1,93 @@
-"""Waiting for outcomes: one subscribed connection a wait, however many jobs it is for."""
+"""Waiting: for outcomes, and for changes of a shutdown.
+
+Waits yield a :class:`~streamstop._core.backend.Pause` while there is nothing, so that the same code serves a thread
+that waits and an event loop. All waits of a client share one subscribed connection.
+"""
 
 import time
 from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import Any
 
 from redis import Redis
 
+from streamstop._core.backend import Pause
 from streamstop._core.lane import result_key
+from streamstop._redis.news import News
 from streamstop._wire.results import read_record
 from streamstop.outcomes import Outcome
 
-if TYPE_CHECKING:
-    from redis.client import PubSub
-
-#: How often a wait looks itself, in case the news of an outcome was lost with a connection.
-LOOK_AGAIN = timedelta(seconds=5)
+#: How often a wait looks itself, in case the news of an outcome was lost with a connection, in s.
+LOOK_AGAIN_S = 5.0
+#: Changes within this time are one, in s.
+_GATHER_S = 0.1
 _BATCH = 1000
 
 
-def wait(redis: Redis, job_ids: Iterable[str], timeout: timedelta | None) -> Iterator[Outcome]:
+def wait(redis: Redis, news: News, job_ids: Iterable[str], timeout: timedelta | None) -> Iterator[Outcome | Pause]:
     """Yield the outcomes of `job_ids` as they are recorded, until all are there or `timeout` is over.
 
     Raises redis-py's errors where Redis does not answer.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
+    deadline = _deadline(timeout)
     open_keys = {result_key(job_id) for job_id in job_ids}
-    for outcome in _look(redis, open_keys):
-        open_keys.discard(result_key(outcome.job_id))
-        yield outcome
-    if not open_keys or (deadline is not None and time.monotonic() >= deadline):
+    yield from _ended(open_keys, _look(redis, open_keys))
+    if not open_keys or time.monotonic() >= deadline:
         return
-    with _news(redis) as news:
-        _subscribe(news, open_keys)
-        look_at = time.monotonic()
+    with news.listening(open_keys) as mailbox:
+        look_at, is_confirmed = time.monotonic() + LOOK_AGAIN_S, False
         while open_keys:
-            now = time.monotonic()
-            if now >= look_at:
-                look_at = now + LOOK_AGAIN.total_seconds()
-                ended = list(_look(redis, open_keys))
-            else:
-                until = look_at if deadline is None else min(look_at, deadline)
-                ended = _read(news.get_message(timeout=max(0.0, until - now)))
-            for outcome in ended:
-                key = result_key(outcome.job_id)
-                if key in open_keys:
-                    open_keys.discard(key)
-                    yield outcome
-            if deadline is not None and time.monotonic() >= deadline:
+            yield mailbox.pause(min(look_at, deadline) - time.monotonic())
+            must_look, messages = mailbox.take()
+            is_confirmed |= must_look
+            is_over = time.monotonic() >= deadline
+            yield from _ended(open_keys, filter(_is_outcome, map(read_record, messages)))
+            if must_look or time.monotonic() >= look_at or (is_over and not is_confirmed):
+                look_at = time.monotonic() + LOOK_AGAIN_S
+                yield from _ended(open_keys, _look(redis, open_keys))
+            if is_over:
                 return
 
 
-def news(redis: Redis, channel: str, timeout: timedelta | None) -> Iterator[None]:
-    """Yield at once, and then whenever something was told on `channel`, at most ten times a second, until `timeout`.
+def changes(news: News, channel: str, timeout: timedelta | None) -> Iterator[Pause | None]:
+    """Yield None once subscribed, and then whenever something was told on `channel`, at most ten times a second.
 
-    Raises redis-py's errors where Redis does not answer.
+    It does so after :data:`LOOK_AGAIN_S` without news too, in case some were lost, and when `timeout` is over.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
-    with _news(redis) as subscribed:
-        _subscribe(subscribed, {channel})
+    deadline = _deadline(timeout)
+    with news.listening({channel}) as mailbox:
         while True:
-            yield
-            if deadline is not None and time.monotonic() >= deadline:
+            yield mailbox.pause(min(LOOK_AGAIN_S, deadline - time.monotonic()))
+            mailbox.take()
+            yield None
+            if time.monotonic() >= deadline:
                 return
-            rest = LOOK_AGAIN.total_seconds()
-            until = rest if deadline is None else min(rest, deadline - time.monotonic())
-            if subscribed.get_message(timeout=max(0.0, until)) is not None:
-                _let_gather(subscribed)
+            yield Pause(Future(), _GATHER_S)  # what is told meanwhile is one change
 
 
-def _let_gather(subscribed: "PubSub") -> None:
-    """Take what is told within the next tenth of a second, so that a burst of news is one."""
-    until = time.monotonic() + 0.1
-    while (left := until - time.monotonic()) > 0:
-        subscribed.get_message(timeout=left)
+def _deadline(timeout: timedelta | None) -> float:
+    return inf if timeout is None else time.monotonic() + timeout.total_seconds()
 
 
-def _news(redis: Redis) -> "PubSub":
-    news: PubSub = redis.pubsub()  # type: ignore[no-untyped-call]  # redis-py gives it no types
-    return news
+def _is_outcome(record: object) -> bool:
+    return isinstance(record, Outcome)
 
 
-def _subscribe(news: "PubSub", keys: set[str]) -> None:
-    """Subscribe, and return when Redis has confirmed: what is recorded from then on is told."""
-    for batch in _batches(keys):
-        news.subscribe(*batch)
-    confirmed = 0
-    while confirmed < len(keys):
-        message = news.get_message(timeout=LOOK_AGAIN.total_seconds())
-        if message is None:
-            raise TimeoutError("Redis did not confirm a subscription")
-        confirmed += message["type"] == "subscribe"
+def _ended(open_keys: set[str], records: Iterable[Any]) -> Iterator[Outcome]:
+    """Yield the outcomes of the open jobs among `records`, each once."""
+    for outcome in records:
+        key = result_key(outcome.job_id)
+        if key in open_keys:
+            open_keys.discard(key)
+            yield outcome
 
 
-def _look(redis: Redis, keys: set[str]) -> Iterator[Outcome]:
-    for batch in _batches(keys):
-        records: Any = redis.mget(batch)
+def _look(redis: Redis, keys: Collection[str]) -> Iterator[Outcome]:
+    ordered = sorted(keys)
+    for start in range(0, len(ordered), _BATCH):
+        records: Any = redis.mget(ordered[start : start + _BATCH])
         for record in records:
             if record is not None and isinstance(outcome := read_record(record), Outcome):
                 yield outcome
-
-
-def _read(message: dict[str, Any] | None) -> list[Outcome]:
-    if message is None or message["type"] != "message":
-        return []
-    outcome = read_record(message["data"])
-    return [outcome] if isinstance(outcome, Outcome) else []
-
-
-def _batches(keys: Collection[str]) -> Iterator[list[str]]:
-    ordered = sorted(keys)
-    for start in range(0, len(ordered), _BATCH):
-        yield ordered[start : start + _BATCH]

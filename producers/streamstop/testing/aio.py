@@ -1,7 +1,6 @@
 """The recording client for asyncio. Every call runs in the event loop's thread, in the order of the tested code."""
 
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable
 from typing import TypeVar
 
 from streamstop.aio import AsyncClient
@@ -27,10 +26,6 @@ class RecordingAsyncClient(AsyncClient):
 
     async def close(self) -> None:
         """Do nothing. The client can be used again."""
-
-    def _turns(self, timeout: float | timedelta | None) -> Iterator[float | timedelta | None]:
-        """One turn: a recording client never waits."""
-        yield timeout
 
     async def calling(self, call: Callable[[], _T]) -> _T:
         """Run the call in this thread. It does not block."""
