@@ -129,7 +129,7 @@ def dead_letter_record(
     *,
     understood: bool = True,
 ) -> DeadLetterRecord | None:
-    """Return the dead letter of a job that has ended; None if its end needs nobody's attention.
+    """Return the dead letter of a job that has ended; None if its end needs no attention.
 
     `message` is the command's JSON data, if the message holds any. `understood`: a worker could read it as a command.
     For a job of a shutdown, `member_result` holds the final outcome of the stream task; None: the task goes on.

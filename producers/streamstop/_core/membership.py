@@ -1,4 +1,4 @@
-"""Membership: the shutdown of which a job is part.
+"""Membership: the shutdown that a job is part of.
 
 It is the key ``shutdown`` of a command's JSON data. A job without this key belongs to no shutdown.
 """

@@ -67,7 +67,7 @@ def install_deadline(client: Redis) -> Redis:
 
 
 class _DeadlineMixin(Connection):
-    """A connection of which no step lasts longer than the running call's deadline allows."""
+    """A connection whose steps respect the running call's deadline."""
 
     pool: weakref.ref[ConnectionPool]
     _is_stale = False

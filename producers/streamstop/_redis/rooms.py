@@ -168,7 +168,7 @@ class Rooms:
         ]
 
     def server(self) -> str:
-        """Return the run id of the server, or an empty text if the server does not tell it.
+        """Return the run id of the server, or an empty text if Redis does not return it.
 
         The cursor of a scan is valid only for the run of the server that returned it.
         """

@@ -8,18 +8,18 @@
 -- list            the lane's list for the job's priority
 -- job_id          of the new job
 -- message         of the new job
--- shutdown        of which the stream task is a member; '': none
+-- shutdown        id of the stream task's shutdown; '': none
 -- member
 -- member_message  the new job's message as a member's job: for a shutdown that has not expired and was not cancelled
--- Returns         1, or 0 where there is no such letter
+-- Returns         1, or 0 if there is no such letter
 
--- Results that need nobody's attention. A dead letter has one of them where counting its member failed in Redis.
+-- Results that need no attention. A dead letter has one of them if counting its member failed in Redis.
 local WELL = {stopped = true, already_stopped = true, verified = true, unverifiable = true, cancelled = true}
 
 -- Delete the member's outcome: its dead letter is requeued as `job_id`, and the shutdown is open until that job has ended.
 -- The room closes again only if it was not usable again already: then other tasks run there now.
--- Return whether the member is open in the shutdown again. It is not where the shutdown has expired or was cancelled, nor
--- where the member's outcome is that of another job.
+-- Return whether the member is open in the shutdown again. It is not if the shutdown has expired or was cancelled, or if
+-- the member's outcome is that of another job.
 local function reopen_member()
     local key, outcomes, of_jobs = shutdown_key(shutdown), shutdown_key(shutdown, 'outcomes'), shutdown_key(shutdown, 'jobs')
     local values = redis.call('HMGET', key, 'room', 'cancelled', 'status')
@@ -54,6 +54,6 @@ if not redis.call('ZSCORE', DEAD, letter_id) then return 0 end
 if shutdown ~= '' and reopen_member() then message = member_message end
 redis.call('LPUSH', list, message)
 announce(lane)
-redis.call('ZREM', DEAD, letter_id)    -- last, for Redis undoes nothing where a command fails
+redis.call('ZREM', DEAD, letter_id)    -- last, for Redis undoes nothing if a command fails
 redis.call('DEL', DEAD .. '.' .. letter_id)
 return 1

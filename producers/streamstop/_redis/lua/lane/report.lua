@@ -17,7 +17,7 @@
 --             dead: {id, text, quote} of a dead letter, or nothing; quote: keep the message too
 --   retry:    delay (µs), history (of attempts), record, ttl
 --   throttle: hint (µs that the vendor asks for; 0: it gave none), history
---   release:  history, where it changed
+--   release:  history, if it changed
 --   drop:     nothing; the job had ended before it was taken
 --   renew:    lease (µs from now)
 -- Returns  {µs until a lane that can give jobs again is due, or -1; a number for each job}

@@ -4,7 +4,7 @@
 --
 -- id       of the shutdown
 -- message  of the control job that cancels
--- Returns  1, or 0 where the shutdown is not open
+-- Returns  1, or 0 if the shutdown is not open
 local key = shutdown_key(id)
 if redis.call('HGET', key, 'status') ~= 'open' then return 0 end
 redis.call('HSET', key, 'cancelled', 1)

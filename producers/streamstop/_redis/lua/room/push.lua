@@ -5,7 +5,7 @@
 -- id       of the shutdown
 -- passed   how many members that have their jobs already the caller has skipped: as many more may leave the head of `todo`
 -- entries  one for each job
--- Returns  1, or 0 where the shutdown was cancelled or has expired, and no job was put into a lane
+-- Returns  1, or 0 if the shutdown was cancelled or has expired, and no job was put into a lane
 local key, tasks, jobs, todo = shutdown_key(id), shutdown_key(id, 'tasks'), shutdown_key(id, 'jobs'), shutdown_key(id, 'todo')
 local room, cancelled, scanned = unpack(redis.call('HMGET', key, 'room', 'cancelled', 'scanned'))
 if not room or cancelled == '1' then return 0 end

@@ -8,7 +8,7 @@
 -- batch    id of a staged batch that holds the tasks; '': they are arguments
 -- staged   how many entries the batch must hold
 -- entries  the tasks
--- Returns  {'done', id of the shutdown that the tasks joined, or '' where the room is open}
+-- Returns  {'done', id of the shutdown that the tasks joined, or '' if the room is open}
 --          {'pending'}: a batch of the room must be applied first;  {'lost'}: the batch is incomplete
 
 -- Return the id of the room's shutdown while it is open, and for a while after its end.
