@@ -29,6 +29,9 @@ from streamstop.operations import Operation
 from streamstop.outcomes import Deferral, Outcome, Result, State, Status
 from streamstop.shutdowns import Shutdown
 
+#: The version of the producers' side, the worker and the simulator, which are one distribution.
+__version__ = "0.1.0"
+
 __all__ = [
     "AsyncClient",
     "AsyncDeadLetters",
@@ -67,4 +70,5 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownOperation",
     "UnknownShutdown",
+    "__version__",
 ]

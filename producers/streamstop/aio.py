@@ -249,15 +249,25 @@ class AsyncClient:
 
     async def stepping(self, steps: Iterator[_T | Pause]) -> AsyncGenerator[_T, None]:
         """Yield what `steps` yields. Each step runs in a thread; where one pauses, the event loop waits."""
+        closing = cast("Generator[object, None, None]", steps)
+        is_given_up = False
+
+        def run() -> object:
+            result = next(steps, _OVER)
+            if is_given_up:  # while this step ran
+                closing.close()
+            return result
+
         try:
-            while (step := await self.waiting(partial(next, steps, _OVER))) is not _OVER:
+            while (step := await self.waiting(run)) is not _OVER:
                 if isinstance(step, Pause):
                     await _pass(step)
                 else:
                     yield cast("_T", step)
         finally:
-            with suppress(ValueError):  # a step that runs still: the steps end with it
-                cast("Generator[object, None, None]", steps).close()
+            is_given_up = True
+            with suppress(ValueError):  # a step runs still, and closes them
+                closing.close()
 
     async def calling(self, call: Callable[[], _T]) -> _T:
         """Run a call that is soon over in a thread."""

@@ -205,7 +205,8 @@ def deaf_url(redis_process: RedisServer, real_redis: Redis) -> Iterator[str]:
     """The url of a user who may read outcomes, and listen to no shutdown."""
     rules = "on nopass resetkeys ~celery-task-meta-* resetchannels &celery-task-meta-* -@all"
     commands = "+get +mget +subscribe +unsubscribe +ping +select"
-    real_redis.execute_command("ACL", "SETUSER", "deaf", *rules.split(), *commands.split())  # type: ignore[no-untyped-call]  # redis-py gives it no types
+    command = ["ACL", "SETUSER", "deaf", *rules.split(), *commands.split()]
+    real_redis.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py gives it no types
     yield f"redis://deaf:any@127.0.0.1:{redis_process.port}/0"
     real_redis.acl_deluser("deaf")
 

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
+from email import message_from_bytes
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import streamstop
 from streamstop import Result
 from streamstop.operations import OPERATIONS, StopMPUTask
 from tests.support.requirements import pins
@@ -118,8 +121,74 @@ def test_without_its_extra_the_simulator_says_in_one_line_what_to_install(bin_fo
 
 def test_without_its_extra_the_worker_says_what_to_install(bin_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        run(bin_folder / "python", "-c", "import streamstop_worker", cwd=tmp_path)
-    assert failed.value.stderr.splitlines()[-1].endswith("pip install 'streamstop[worker]'")
+        run(bin_folder / "python", "-c", "import streamstop_worker; streamstop_worker.celery", cwd=tmp_path)
+    assert failed.value.stderr == (
+        "streamstop: celery is not installed: workers need pip install 'streamstop[worker]'\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Build the project from what is checked in; return the wheel and the source distribution."""
+    folder, source = tmp_path_factory.mktemp("built"), tmp_path_factory.mktemp("source")
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for file in filter(None, files.split("\0")):
+        (source / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, source / file)
+    build = ["-m", "uv", "build", "--quiet", "--no-build-isolation", "--python", sys.executable]
+    subprocess.run([sys.executable, *build, "--out-dir", folder, source], check=True)
+    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return wheel, sdist
+
+
+def test_the_wheel_holds_every_file_of_the_packages_and_says_one_version(built: tuple[Path, Path]) -> None:
+    packages = ("producers/streamstop", "worker/streamstop_worker", "simulator/streamstop_simulator")
+    with zipfile.ZipFile(built[0]) as wheel:
+        names = set(wheel.namelist())
+        (metadata_file,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        metadata = message_from_bytes(wheel.read(metadata_file))
+    files = subprocess.run(["git", "ls-files", *packages], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert {file.partition("/")[2] for file in files.split()} == {name for name in names if ".dist-info/" not in name}
+    assert {f"{package.partition('/')[2]}/py.typed" for package in packages} <= names
+    assert metadata["Version"] == streamstop.__version__
+    assert metadata["Requires-Python"] == ">=3.11"
+    classifiers = metadata.get_all("Classifier") or []
+    assert [f"Programming Language :: Python :: 3.{minor}" in classifiers for minor in range(10, 16)] == [
+        False,
+        *[True] * 4,
+        False,
+    ]
+
+
+def interpreters(*versions: str) -> list[str]:
+    """Return the interpreters of these versions that run on this machine."""
+    found = []
+    for name in versions:
+        file = shutil.which(name)
+        program = "import sys; print(f'python{sys.version_info[0]}.{sys.version_info[1]}')"
+        if (
+            file
+            and subprocess.run([file, "-c", program], check=False, capture_output=True, text=True).stdout == f"{name}\n"
+        ):
+            found.append(file)
+    return found
+
+
+@pytest.mark.parametrize("python", interpreters("python3.12", "python3.13", "python3.14") or [sys.executable])
+@pytest.mark.parametrize("kind", [0, 1], ids=["wheel", "sdist"])
+def test_each_python_at_hand_installs_and_runs_it(
+    python: str, kind: int, built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    subprocess.run([python, "-m", "venv", tmp_path / "venv"], check=True)
+    programs = tmp_path / "venv" / "bin"
+    run(
+        programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", built[kind], cwd=tmp_path
+    )
+    shown = run(programs / "streamstop", "--version", cwd=tmp_path)
+    assert shown == f"streamstop, version {streamstop.__version__}\n"
+    assert "Usage: streamstop-simulator" in run(programs / "streamstop-simulator", "--help", cwd=tmp_path)
+    program = "import streamstop, streamstop.testing; print(streamstop.__version__, streamstop.Client())"
+    assert streamstop.__version__ in run(programs / "python", "-W", "error", "-c", program, cwd=tmp_path)
 
 
 def test_the_images_steps_make_an_environment_for_workers_and_the_simulator_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ validates all of its input before it enqueues anything.
 
 import click
 
+from streamstop import __version__
 from streamstop.cli import completion, dead, jobs, operations, rooms, stop_status
 from streamstop.cli._shared.exit_codes import EXIT_CODES, FailingGroup
 
@@ -27,7 +28,7 @@ __all__ = ["main"]
         "Exit codes": EXIT_CODES,
     },
 )
-@click.version_option(package_name="streamstop")
+@click.version_option(__version__)
 def main() -> None:
     """Stop stream tasks at cloud vendors, through the queue."""
 
