@@ -1,4 +1,4 @@
-"""The demo's ending: what is not as it should be is told."""
+"""The demo's evaluation: it lists every deviation from the scenario."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ def test_outcomes_that_were_not_to_be_are_told_and_no_screenful_of_them(
     told = [problem for problem in end.problems if problem.startswith("job ")]
     assert len(told) == 5
     assert all("ended cancelled, not " in problem for problem in told)
-    assert f"more jobs that ended otherwise than they should: {PULLED.count - 5}" in end.problems
+    assert f"more jobs with an unexpected result: {PULLED.count - 5}" in end.problems
     assert f"{PULLED.count} of {PULLED.count} ended" in shown
 
 

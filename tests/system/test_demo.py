@@ -109,7 +109,7 @@ def test_the_demo_stops_every_task_and_no_call_is_over_a_limit(environ: dict[str
     code, output = run(environ=environ)
     assert code == 0, output
     assert "\ncalls over a limit: 0\n" in output
-    assert "Every stop ended as it should" in output
+    assert "Every stop ended as expected" in output
     assert "rests" in output
     assert "\x1b" not in output
     assert max(map(len, output.splitlines())) <= 80
@@ -154,7 +154,7 @@ def test_not_even_a_killed_demo_leaves_a_process(environ: dict[str, str]) -> Non
 def test_on_a_terminal_the_progress_is_redrawn_and_ctrl_c_ends_it(environ: dict[str, str]) -> None:
     terminal = [sys.executable, "-c", f"import os, pty; os._exit(os.waitstatus_to_exitcode(pty.spawn({DEMO!r})))"]
     environ |= {"TERM": "xterm", "COLUMNS": "80", "LINES": "40"}
-    with running(*terminal, environ=environ, until="of 216 ended") as (process, lines):
+    with running(*terminal, environ=environ, until="█") as (process, lines):
         assert process.stdin is not None
         process.stdin.write("\x03")
         process.stdin.flush()
