@@ -77,7 +77,7 @@ def _run(lanes: Sequence[scenario.LaneScenario], interrupt: Interrupt, *, fake: 
 
         scenario.set_up(vendors, lanes)
         _print_line("tasks", f"{sum(lane.count for lane in lanes)}, running at {len(scenario.ACCOUNTS)} accounts")
-        _print_line("faults", "some tasks ended by themselves, some calls get a 500, one lane is throttled")
+        _print_line("faults", "some tasks have ended, some calls get a 500, one lane is throttled")
         jobs_of = _stop_room(client, lanes)
         jobs += (job for lane in jobs_of.values() for job in lane)
 
@@ -129,7 +129,7 @@ def _stop_room(client: Client, lanes: Sequence[scenario.LaneScenario]) -> dict[s
 
 def _conclude(result: Evaluation, running: Sequence[Process]) -> bool:
     """Print the table, the plot and the result; return whether every task ended as expected."""
-    note = "not found: the task ended by itself or never existed; these vendors do not tell which"
+    note = "not found: the task had ended or never existed; the vendor does not tell which"
     for line in ["", *table_lines(result.lanes), click.style(note, dim=True), "", *plot_lines(result.lanes), ""]:
         click.echo(line)
     click.echo(over_limit_line(result.over_limit))
