@@ -208,10 +208,10 @@ class SimulatorClient:
         timeout: timedelta = timedelta(seconds=10),
     ) -> list[Call]:
         """Return the calls as soon as there are `count`. Raises :class:`TimeoutError` if there are fewer by then."""
-        wanted = {"account": account, "operation": operation, "since": since}
+        selection = {"account": account, "operation": operation, "since": since}
         waiting = {"at_least": count, "wait_ms": timeout / _MILLISECOND, "limit": 1}
-        self._send("GET", "calls", query=wanted | waiting, timeout=self._timeout + timeout.total_seconds())
-        calls = list(self._pages(wanted))
+        self._send("GET", "calls", query=selection | waiting, timeout=self._timeout + timeout.total_seconds())
+        calls = list(self._pages(selection))
         if len(calls) < count:
             raise TimeoutError(f"{len(calls)} calls of {count} within {timeout.total_seconds():g} s")
         return calls

@@ -104,9 +104,9 @@ class Tencent:
         for name, field in fields.items():
             if field.is_required() and claim.params.get(name) in (None, ""):
                 raise VendorError("MissingParameter", f"The request is missing a required parameter `{name}`.")
-            wanted = int if field.annotation is int else str
-            if name in claim.params and type(claim.params[name]) is not wanted:
-                raise VendorError("InvalidParameter", f"The parameter `{name}` must be of type {wanted.__name__}.")
+            expected = int if field.annotation is int else str
+            if name in claim.params and type(claim.params[name]) is not expected:
+                raise VendorError("InvalidParameter", f"The parameter `{name}` must be of type {expected.__name__}.")
         return dict(claim.params)
 
     def unknown_action(self, version_known: bool) -> VendorError:

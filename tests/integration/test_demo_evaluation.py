@@ -1,4 +1,4 @@
-"""The demo's ending: it reports every problem."""
+"""The demo's evaluation: it lists every deviation from the scenario."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def test_unexpected_outcomes_are_listed_up_to_a_maximum(client: Client, simulato
     listed = [problem for problem in end.problems if problem.startswith("job ")]
     assert len(listed) == 5
     assert all("ended cancelled, not " in problem for problem in listed)
-    assert f"more jobs that ended otherwise than they should: {PULLED.count - 5}" in end.problems
+    assert f"more jobs with an unexpected result: {PULLED.count - 5}" in end.problems
     assert f"{PULLED.count} of {PULLED.count} ended" in shown
 
 

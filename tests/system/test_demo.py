@@ -109,7 +109,7 @@ def test_the_demo_stops_every_task_and_no_call_is_over_a_limit(environ: dict[str
     code, output = run(environ=environ)
     assert code == 0, output
     assert "\ncalls over a limit: 0\n" in output
-    assert "Every stop ended as it should" in output
+    assert "Every stop ended as expected" in output
     assert "rests" in output
     assert "\x1b" not in output
     assert max(map(len, output.splitlines())) <= 80

@@ -1,1 +1,1 @@
-"""The demo: real Celery workers stop simulated stream tasks, on parts that need no installation."""
+"""The demo: real Celery workers stop simulated stream tasks, without a Redis server or a vendor account."""

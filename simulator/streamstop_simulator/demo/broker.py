@@ -1,6 +1,6 @@
-"""The demo's Redis: the one that ``STREAMSTOP_REDIS_URL`` names, else a redis-server of its own, else fakeredis.
+"""The demo's Redis: the one in ``STREAMSTOP_REDIS_URL``, else a redis-server that it starts, else fakeredis.
 
-The demo never runs on a Redis whose queue somebody else uses: its workers would take their messages too.
+The demo does not run on a Redis whose queue is in use: its workers would take the jobs of others.
 """
 
 import os
@@ -26,7 +26,7 @@ from streamstop_simulator.demo.processes import Process, ProcessFailed, die_with
 
 
 class InUse(Exception):
-    """Somebody else uses the queue on this Redis."""
+    """The queue on this Redis is in use."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Broker:
     """A Redis that answers."""
 
     url: str
-    #: Which Redis it is, for people. It contains no password.
+    #: Which Redis it is, for display. It contains no password.
     description: str
     #: The process that serves it. None for a Redis that was found running, and that is left as it was.
     process: Process | None = None
@@ -70,16 +70,16 @@ def own_broker(folder: Path, interrupt: Interrupt, *, fake: bool) -> Iterator[Br
 
 
 def refuse_if_used(client: Client, accounts: Collection[str]) -> None:
-    """Raise :class:`InUse` where anybody but this demo uses the queue; `accounts` are the demo's."""
-    workers_have = set(client.accounts())
-    lanes_are_of = {view.lane.account for view in client.lanes()}
-    if others := (workers_have | lanes_are_of) - set(accounts):
+    """Raise :class:`InUse` if others use the queue; `accounts` are the demo's."""
+    workers_accounts = set(client.accounts())
+    lanes_accounts = {view.lane.account for view in client.lanes()}
+    if others := (workers_accounts | lanes_accounts) - set(accounts):
         raise InUse(
             f"This Redis has a streamstop queue in use (accounts: {', '.join(sorted(others))}). "
-            "Name another database of it, such as redis://localhost:6379/15."
+            "Use another database, for example redis://localhost:6379/15."
         )
-    if workers_have and lanes_are_of:
-        raise InUse("Another demo is running on this Redis, or was killed within the last minute.")
+    if workers_accounts and lanes_accounts:
+        raise InUse("Another demo runs on this Redis, or was killed within the last minute.")
 
 
 def clear(
@@ -91,7 +91,7 @@ def clear(
     *,
     jobs: Sequence[Job] = (),
 ) -> None:
-    """Take from the Redis at `url` everything that the demo put there; no worker of it runs any more."""
+    """Delete the demo's keys from the Redis at `url`, when none of its workers runs."""
     redis: Any = open_redis(RedisSettings.from_environ(url=url))
     if (shutdown := client.room(room).shutdown) is not None:
         steps = f"{result_key(f'{CONTROL.name}.*{shutdown}*')}"
@@ -114,7 +114,7 @@ def clear(
 
 
 def without_password(url: str) -> str:
-    """Return the first address of a Redis url, for people."""
+    """Return the first address in a Redis URL, without user and password."""
     parts = urlsplit(url.partition(";")[0])
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -128,6 +128,6 @@ def _redis_server() -> Path | None:
 
 def _version(executable: Path) -> str:
     """Return ``redis-server 6.2.14``."""
-    said = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
-    versions = [word.removeprefix("v=") for word in said.split() if word.startswith("v=")]
+    output = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+    versions = [word.removeprefix("v=") for word in output.split() if word.startswith("v=")]
     return " ".join(["redis-server", *versions[:1]])

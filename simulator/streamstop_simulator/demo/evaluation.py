@@ -1,4 +1,4 @@
-"""The ending: what the vendors and the outcomes say of each lane, and everything that is not as it should be."""
+"""Evaluates the demo: collects the counts and results of each lane, and lists every deviation."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,23 +11,23 @@ from streamstop_simulator.demo.scenario import LaneScenario
 from streamstop_simulator.demo.screen import LaneEnd
 from streamstop_simulator.demo.watch import Watch
 
-_TOLD = 5
+_MAX_LISTED = 5
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the demo ended."""
+    """The result of the demo."""
 
     lanes: Sequence[LaneEnd]
     over_limit: int
-    #: Jobs that have not ended.
+    #: How many jobs have not ended.
     still_open: int
-    #: What went wrong, a sentence each; empty where all is well.
+    #: The deviations from the scenario, one sentence each.
     problems: Sequence[str]
 
 
 def evaluate(simulator: SimulatorClient, watch: Watch, jobs: Mapping[LaneScenario, Sequence[Job]]) -> Evaluation:
-    """Ask the vendors what they saw, and compare the outcomes with what was to come."""
+    """Compare the outcomes, the vendors' tasks and the vendors' counts with the scenario."""
     summary, calls = simulator.summary(), simulator.calls()
     still_running = len(simulator.tasks(state=TaskState.RUNNING))
     still_open = sum(scenario.count - len(watch.ended_of(scenario)) for scenario in jobs)
@@ -43,10 +43,10 @@ def _lane_ends(
     first = min((call.arrived_monotonic for call in calls), default=0.0)
     ends = []
     for scenario in jobs:
-        here = [
+        lane_calls = [
             call for call in calls if (call.account, call.operation) == (scenario.account, scenario.operation.spec.id)
         ]
-        seconds = Counter(int(call.arrived_monotonic - first) for call in here)
+        seconds = Counter(int(call.arrived_monotonic - first) for call in lane_calls)
         counted = summary.lanes.get((scenario.account, scenario.operation.spec.id))
         ended = watch.ended_of(scenario)
         ends.append(
@@ -56,7 +56,7 @@ def _lane_ends(
                 limit=scenario.limit,
                 results=Counter(end.outcome.result for end in ended),
                 calls_per_second=[seconds[second] for second in range(max(seconds, default=-1) + 1)],
-                errors=sum(call.fault == "500" for call in here),
+                errors=sum(call.fault == "500" for call in lane_calls),
                 throttled=counted.throttled if counted else 0,
                 most_in_a_second=counted.most_in_a_second if counted else 0,
                 took=max((end.after for end in ended), default=timedelta(0)),
@@ -74,12 +74,12 @@ def _wrong_outcomes(watch: Watch, jobs: Mapping[LaneScenario, Sequence[Job]]) ->
                 outcome = ended.outcome
                 reason = f" ({outcome.code}: {outcome.message})" if outcome.code else ""
                 wrong.append(f"job {job.id} ended {outcome.result}{reason}, not {task.expected}")
-    unlisted = len(wrong) - _TOLD
-    return wrong[:_TOLD] + ([f"more jobs that ended otherwise than they should: {unlisted}"] if unlisted > 0 else [])
+    unlisted = len(wrong) - _MAX_LISTED
+    return wrong[:_MAX_LISTED] + ([f"more jobs with an unexpected result: {unlisted}"] if unlisted > 0 else [])
 
 
 def _wrong_at_the_vendors(summary: Summary, still_running: int) -> list[str]:
-    problems = [f"calls that the vendors refused with {code}: {count}" for code, count in summary.refusals.items()]
+    problems = [f"calls that the vendors rejected with {code}: {count}" for code, count in summary.refusals.items()]
     if still_running:
         problems.append(f"stream tasks that still run at the vendors: {still_running}")
     return problems + [

@@ -1,6 +1,6 @@
-"""``python -m streamstop_simulator.demo.fake_redis``: fakeredis' server, for machines without a redis-server.
+"""``python -m streamstop_simulator.demo.fake_redis``: runs fakeredis, for machines without a redis-server.
 
-It keeps everything in memory, on loopback, and runs the lanes' Lua scripts; a production queue is never put on it.
+It listens on loopback, keeps all data in memory, and runs the Lua scripts. It is not for production.
 """
 
 import importlib
@@ -11,16 +11,16 @@ import click
 
 MISSING = (
     "There is neither a redis-server nor fakeredis. Install one: apt-get install redis-server, brew install redis, "
-    "or pip install 'fakeredis[lua]'; or name a Redis: STREAMSTOP_REDIS_URL=redis://localhost:6379/15 make demo"
+    "or pip install 'fakeredis[lua]'. For `make demo`, STREAMSTOP_REDIS_URL can also name a running Redis."
 )
 
 
 def main() -> None:
-    """Serve on a free port until a signal ends the process; the first line tells the address."""
+    """Serve on a free port until a signal ends the process. The first line of output is the address."""
     try:
         from fakeredis import TcpFakeServer
 
-        importlib.import_module("lupa")  # it runs the scripts; without it fakeredis starts, and fails at the first
+        importlib.import_module("lupa")  # runs Lua; without it, fakeredis starts but fails at the first script
     except ImportError:
         sys.exit(MISSING)
     server = TcpFakeServer(("127.0.0.1", 0))
@@ -30,20 +30,23 @@ def main() -> None:
 
 
 def _answering_errors(handler: Any) -> Any:
-    """Return a handler that goes on after an error reply; fakeredis' own hangs up, and every script begins with one."""
+    """Return a handler that keeps the connection after an error reply.
+
+    The handler of fakeredis closes it. The first call of each script gets an error reply: NOSCRIPT.
+    """
 
     class AnsweringErrors(handler):  # type: ignore[misc]  # fakeredis does not export its handler
         def setup(self) -> None:
             super().setup()
             read = self.current_client.read_response
 
-            def answer() -> Any:
+            def read_or_error() -> Any:
                 try:
                     return read()
-                except Exception as error:  # noqa: BLE001  # whatever it is, it is the reply
+                except Exception as error:  # noqa: BLE001  # any error is sent as the reply
                     return error
 
-            self.current_client.read_response = answer
+            self.current_client.read_response = read_or_error
 
     return AnsweringErrors
 

@@ -1,6 +1,7 @@
-"""Interrupt: Ctrl-C, SIGTERM and SIGHUP are noted when they come, and obeyed where nothing is half done.
+"""Records Ctrl-C, SIGTERM and SIGHUP, and raises them where the code checks for them.
 
-So a process that has just been started is always known to whoever stops it, and a second Ctrl-C breaks no cleaning up.
+A signal cannot come between the start of a process and its registration for the clean-up, and a second Ctrl-C does not
+interrupt the clean-up.
 """
 
 import signal
@@ -12,27 +13,27 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
-    """Somebody asked the demo to end."""
+    """A signal asked the program to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        #: As shells tell it: 130 for Ctrl-C, 143 for SIGTERM.
+        #: The exit code that shells use: 130 for Ctrl-C, 143 for SIGTERM.
         self.exit_code = 128 + number
 
 
 class Interrupt:
-    """Whether somebody asked the demo to end; the first signal counts."""
+    """The first signal that asked the program to end."""
 
     def __init__(self) -> None:
         self._number: int | None = None
 
     def check(self) -> None:
-        """Raise :class:`Interrupted` if a signal has come."""
+        """Raise :class:`Interrupted` if there was a signal."""
         if self._number is not None:
             raise Interrupted(self._number)
 
-    def note(self, number: int, frame: FrameType | None = None) -> None:
-        """Take a signal, as a signal handler does."""
+    def record(self, number: int, frame: FrameType | None = None) -> None:
+        """Record a signal; this is the signal handler."""
         del frame
         if self._number is None:
             self._number = number
@@ -40,9 +41,9 @@ class Interrupt:
 
 @contextmanager
 def interrupts() -> Iterator[Interrupt]:
-    """Note signals until the block ends."""
+    """Record signals until the block ends, then restore the previous handlers."""
     interrupt = Interrupt()
-    before = {number: signal.signal(number, interrupt.note) for number in _SIGNALS}
+    before = {number: signal.signal(number, interrupt.record) for number in _SIGNALS}
     try:
         yield interrupt
     finally:

@@ -1,6 +1,7 @@
-"""The demo's processes: each in a session of its own, its output in a file, and none outlives the demo.
+"""Starts and stops the processes of the demo and of ``make dev``. Each has its own session, and a file for its output.
 
-Ctrl-C on a terminal reaches the demo alone, which then stops them in order. On Linux, not even SIGKILL leaves them.
+Ctrl-C on a terminal reaches only the parent, which then stops the processes in order. On Linux, they end even if the
+parent is killed with SIGKILL.
 """
 
 import ctypes
@@ -19,19 +20,19 @@ from streamstop_simulator.demo.interrupt import Interrupt
 
 _STARTS_WITHIN_S = 60.0
 _STOPS_WITHIN_S = 10.0
-_LOOK_EVERY_S = 0.05
-_TOLD_LINES = 15
+_CHECK_EVERY_S = 0.05
+_SHOWN_LINES = 15
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ProcessFailed(Exception):
-    """A process of the demo did not do its part; the message ends with the last lines that it wrote."""
+    """A process ended or did not start; the message ends with the last lines of its output."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A running process of the demo."""
+    """A process that was started."""
 
     name: str
     popen: subprocess.Popen[bytes]
@@ -44,7 +45,7 @@ class Process:
             raise ProcessFailed(f"{self.name} {how}.{self.last_lines()}")
 
     def await_line(self, text: str, interrupt: Interrupt) -> str:
-        """Return the first line that holds `text`, as soon as it was written.
+        """Wait for a line with `text` in the output, and return the line.
 
         Raises :class:`ProcessFailed`, and :class:`~streamstop_simulator.demo.interrupt.Interrupted`.
         """
@@ -57,11 +58,11 @@ class Process:
             self.check()
             if time.monotonic() > deadline:
                 raise ProcessFailed(f"{self.name} did not start within {_STARTS_WITHIN_S:g} s.{self.last_lines()}")
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_CHECK_EVERY_S)
 
     def last_lines(self) -> str:
-        """Return what it wrote last, each line indented, for people."""
-        lines = self._text().splitlines()[-_TOLD_LINES:]
+        """Return the last lines of the output, indented, for an error message."""
+        lines = self._text().splitlines()[-_SHOWN_LINES:]
         return "".join(f"\n    {line}" for line in [f"{self.name} wrote last:", *(lines or ["(nothing)"])])
 
     def _text(self) -> str:
@@ -72,7 +73,7 @@ class Process:
 def processes(
     commands: Mapping[str, Sequence[str]], folder: Path, environ: Mapping[str, str] | None = None
 ) -> Iterator[list[Process]]:
-    """Start `commands` (by name) together, and stop them together when the block ends."""
+    """Start `commands` (name to command line), and stop all of them when the block ends."""
     running: list[Process] = []
     try:
         for name, command in commands.items():
@@ -103,23 +104,23 @@ def simulator(folder: Path, interrupt: Interrupt) -> Iterator[tuple[Process, Sim
 def workers(
     count: int, folder: Path, *, redis_url: str, accounts: Path, interrupt: Interrupt
 ) -> Iterator[list[Process]]:
-    """Run `count` workers, as a person would start them, and wait until they take messages."""
-    # Celery warns whoever is root in a container; to a newcomer that reads like a fault.
+    """Run `count` workers with the documented command, and wait until they are ready."""
+    # Celery warns if the user is root. In a container that is normal.
     celery = [sys.executable, "-W", "ignore::celery.platforms.SecurityWarning", "-m", "celery"]
     commands = {
         f"worker-{number}": [*celery, "-A", "streamstop_worker", "worker", "-n", f"worker-{number}@%h"]
         for number in range(1, count + 1)
     }
-    kept = {name: value for name, value in os.environ.items() if not _tunes_workers(name)}
+    inherited = {name: value for name, value in os.environ.items() if not _changes_workers(name)}
     own = {"STREAMSTOP_REDIS_URL": redis_url, "STREAMSTOP_ACCOUNTS": str(accounts), "STREAMSTOP_LOG_FORMAT": "json"}
-    with processes(commands, folder, kept | own) as running:
+    with processes(commands, folder, inherited | own) as running:
         for process in running:
             process.await_line(" ready.", interrupt)
         yield running
 
 
 def die_with_parent() -> None:
-    """Have Linux kill the calling process when the demo is gone; for a child between fork and exec."""
+    """Ask Linux to kill the calling process when its parent ends; a child calls this between fork and exec."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -136,11 +137,11 @@ def _start(name: str, command: Sequence[str], folder: Path, environ: Mapping[str
             cwd=folder,
             env=environ,
             start_new_session=True,
-            preexec_fn=before_exec,  # noqa: PLW1509  # the demo has no other thread while it starts processes
+            preexec_fn=before_exec,  # noqa: PLW1509  # the parent has no other thread when it starts processes
         )
     return Process(name, popen, log)
 
 
-def _tunes_workers(variable: str) -> bool:
-    """Whether a variable makes workers other than the demo expects them; those that say how to reach Redis do not."""
+def _changes_workers(variable: str) -> bool:
+    """Return whether a variable is a setting of workers, other than the connection to Redis."""
     return variable.startswith("STREAMSTOP_") and not variable.startswith("STREAMSTOP_REDIS_")

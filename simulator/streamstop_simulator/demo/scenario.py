@@ -1,6 +1,6 @@
-"""The scenario: which stream tasks run at which account, what goes wrong on the way, and how each stop is to end.
+"""The scenario: the stream tasks at each account, the faults, and the expected result of each stop.
 
-Everything that happens is decided here, so that the demo can tell at its end whether it went as it should.
+The evaluation at the end of the demo compares what happened with this scenario.
 """
 
 from collections.abc import Callable, Collection
@@ -14,28 +14,28 @@ from streamstop.operations import StopEdgeTranscodeJob, StopLivePullToPush, Stop
 from streamstop_simulator import DEFAULT_ACCOUNTS, FaultKind, SimulatorClient
 
 ACCOUNTS = DEFAULT_ACCOUNTS
-#: The room that all tasks run in, and how many of each lane start while it closes already.
+#: The room of all tasks, and how many tasks of each lane are registered after its shutdown began.
 ROOM = "demo-room"
 LATE = 3
-#: Of a smaller scenario, for tests: one task in four.
+#: `quick` divides the number of tasks by this.
 _QUICK = 4
-#: How long a lane that was throttled is told to rest.
+#: The vendor's hint, in a throttled answer, when to try again.
 _HINT = timedelta(seconds=2)
 
 
 class Fate(Enum):
-    """What a stream task does before somebody stops it."""
+    """What a stream task does before it is stopped."""
 
     RUNS = "runs"
     ENDS = "ends"
     """It ends by itself before the stop comes."""
     NEVER_WAS = "never was"
-    """The producer has a wrong id: there is no such task."""
+    """The task does not exist: the producer has a wrong id."""
 
 
 @dataclass(frozen=True)
 class StreamTask:
-    """A stream task, by the command that stops it, and how that is to end."""
+    """A stream task: the command that stops it, and the expected result."""
 
     command: Command
     fate: Fate
@@ -44,18 +44,18 @@ class StreamTask:
 
 @dataclass(frozen=True)
 class LaneScenario:
-    """What happens in one lane. Numbers of tasks are positions in the lane, from 0."""
+    """The scenario of one lane. Tasks are numbered from 0."""
 
     account: str
     stop: Callable[[int], Operation]
     count: int
-    #: What this vendor says of a task that has ended by itself.
+    #: The result of stopping a task that has ended by itself.
     of_ended: Result = Result.ALREADY_STOPPED
     ends: Collection[int] = ()
     never_were: Collection[int] = ()
     #: The share of calls that get a 500.
     errors: float = 0.0
-    #: The calls for these tasks are throttled once each.
+    #: The first call for each of these tasks is throttled.
     throttled: Collection[int] = ()
 
     @property
@@ -65,7 +65,7 @@ class LaneScenario:
 
     @property
     def lane(self) -> Lane:
-        """The lane."""
+        """The lane of these tasks."""
         return Lane(self.account, self.operation.spec.id)
 
     @property
@@ -126,12 +126,12 @@ LANES = (
 
 
 def quick(scenario: LaneScenario) -> LaneScenario:
-    """Return a smaller scenario, for tests."""
+    """Return a smaller scenario."""
     return replace(scenario, count=max(scenario.count // _QUICK, 4))
 
 
 def set_up(simulator: SimulatorClient, lanes: Collection[LaneScenario]) -> None:
-    """Start the tasks at the vendors, and have go wrong what is to go wrong."""
+    """Start the tasks and set up the faults in the simulator."""
     for seed, scenario in enumerate(lanes):
         tasks = scenario.tasks()
         running = [task.command.operation for task in tasks if task.fate is Fate.RUNS]

@@ -1,6 +1,6 @@
-"""What the demo shows: lines of text from plain data, within 80 columns. Nothing here writes, waits or asks.
+"""Formats the demo's output: values to lines of at most 80 columns. There is no I/O.
 
-Lines carry colours; whoever writes them takes these out where nobody could see them.
+The lines contain colour codes; the writer removes them where colours cannot be shown.
 """
 
 import math
@@ -17,14 +17,14 @@ _EIGHTHS_WIDE = " ▏▎▍▌▋▊▉█"
 _EIGHTHS_HIGH = " ▁▂▃▄▅▆▇█"
 _BAR = 15
 _PLOT = 30
-#: Of the pace that a lane has for itself; below, it is on its way back from a rest.
+#: A lane that runs below this share of its limit is recovering from a rest.
 _FULL_PACE = 0.9
 _ALWAYS_SHOWN = (Result.STOPPED, Result.ALREADY_STOPPED, Result.NOT_FOUND)
 
 
 @dataclass(frozen=True)
 class LaneNow:
-    """A lane while its tasks are being stopped."""
+    """The current state of a lane."""
 
     account: str
     operation: str
@@ -32,21 +32,21 @@ class LaneNow:
     limit: float
     total: int
     ended: int = 0
-    #: How long the lane still rests.
+    #: The remaining rest of the lane.
     rest: timedelta = timedelta(0)
-    #: Jobs that wait to be called again, after a fault.
+    #: How many jobs wait for a retry.
     deferred: int = 0
-    #: Jobs that wait for their first call, or are on their way.
+    #: How many jobs wait for their first call, or are being called.
     to_call: int = 0
-    #: Calls per second at which the lane runs; None before its first job.
+    #: The lane's current calls per second; None before its first job.
     pace: float | None = None
-    #: How long it took, once every job has ended.
+    #: The time until the last job ended; None while a job is open.
     took: timedelta | None = None
 
 
 @dataclass(frozen=True)
 class Totals:
-    """All lanes together, and what the vendors counted."""
+    """The sums over all lanes, and the vendors' counts."""
 
     elapsed: timedelta
     ended: int
@@ -59,28 +59,28 @@ class Totals:
 
 @dataclass(frozen=True)
 class LaneEnd:
-    """A lane when all its jobs have ended."""
+    """The result of a lane."""
 
     account: str
     operation: str
     limit: float
     results: Mapping[Result, int]
-    #: Calls in each second since the demo's first call.
+    #: The number of calls in each second since the demo's first call.
     calls_per_second: Sequence[int]
     errors: int
     throttled: int
-    #: The most calls in any one second, wherever it begins.
+    #: The most calls in any second, not only in whole ones.
     most_in_a_second: int
     took: timedelta
 
     @property
     def calls(self) -> int:
-        """All calls."""
+        """The number of calls."""
         return sum(self.calls_per_second)
 
 
 def progress_lines(lanes: Sequence[LaneNow], totals: Totals) -> list[str]:
-    """Return the live view: a line a lane, and one for all."""
+    """Return the live view: one line per lane, and one for all lanes."""
     head = f"{'account':13} {'operation':25} {'limit':>5} {'tasks ended':{_BAR + 6}} now"
     lines = [_dim(head)]
     for before, lane in zip([None, *lanes], lanes, strict=False):
@@ -94,7 +94,7 @@ def progress_lines(lanes: Sequence[LaneNow], totals: Totals) -> list[str]:
 
 
 def totals_line(totals: Totals) -> str:
-    """Return one line for all lanes."""
+    """Return the line for all lanes."""
     return (
         f"{_seconds(totals.elapsed):>6}  {totals.ended} of {totals.total} ended, {totals.calls} calls: "
         f"{totals.errors} got a 500, {totals.throttled} throttled, {_over(totals.over_limit)} over a limit"
@@ -102,7 +102,7 @@ def totals_line(totals: Totals) -> str:
 
 
 def state(lane: LaneNow) -> tuple[str, str]:
-    """Return what a lane does now, in a word or two, and the word's colour."""
+    """Return the state of a lane in a word or two, and its colour."""
     if lane.ended == lane.total:
         return (f"done {_seconds(lane.took)}" if lane.took is not None else "done"), "green"
     if lane.rest > timedelta(0):
@@ -115,13 +115,13 @@ def state(lane: LaneNow) -> tuple[str, str]:
 
 
 def progress_bar(done: int, total: int, width: int) -> str:
-    """Return a bar of `width` characters; it is full only when all is done."""
+    """Return a bar of `width` characters; it is full only if `done` equals `total`."""
     full, eighths = divmod(8 * width * done // total, 8) if total else (width, 0)
     return ("█" * full + _EIGHTHS_WIDE[eighths].strip()).ljust(width, "░")
 
 
 def table_lines(lanes: Sequence[LaneEnd]) -> list[str]:
-    """Return the table of outcomes: how many jobs ended how, and what they met on the way."""
+    """Return the table of results: for each lane, the number of jobs by result, calls and faults."""
     seen = [result for result in Result if any(lane.results.get(result) for lane in lanes)]
     results = [*_ALWAYS_SHOWN, *(result for result in seen if result not in _ALWAYS_SHOWN)]
     columns = [*((result.value.replace("_", " ").split()) for result in results), ["calls"], ["500s"], ["throttled"]]
@@ -142,7 +142,7 @@ def table_lines(lanes: Sequence[LaneEnd]) -> list[str]:
 
 
 def plot_lines(lanes: Sequence[LaneEnd]) -> list[str]:
-    """Return the plot of calls per second: each lane's bars stand below the line of its limit."""
+    """Return the plot of calls per second: for each lane, bars below a line that marks its limit."""
     seconds = max((len(lane.calls_per_second) for lane in lanes), default=0)
     step = max(1, math.ceil(seconds / _PLOT))
     cells = math.ceil(seconds / step)
@@ -165,7 +165,7 @@ def plot_lines(lanes: Sequence[LaneEnd]) -> list[str]:
 
 
 def over_limit_line(over_limit: int) -> str:
-    """Return the line that the demo is about."""
+    """Return the number of calls over a limit, as a line."""
     return click.style(f"calls over a limit: {over_limit}", fg="red" if over_limit else "green", bold=True)
 
 
@@ -189,7 +189,7 @@ def _level(value: float, limit: float) -> int:
 
 
 def _axis(cells: int, wide: int, step: int) -> str:
-    """Return the seconds below the plot, one label every five cells."""
+    """Return the time axis of the plot, one label every five cells."""
     return "".join(f"{cell * step:<{5 * wide}}" for cell in range(0, cells, 5)).rstrip() + " s"
 
 

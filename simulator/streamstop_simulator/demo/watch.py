@@ -1,4 +1,4 @@
-"""The watch over the demo's jobs: a thread hears of outcomes, the caller's loop draws and looks after the processes."""
+"""Follows the demo's jobs: a thread collects outcomes, the caller's loop draws the progress and checks processes."""
 
 import threading
 import time
@@ -14,21 +14,21 @@ from streamstop_simulator.demo.processes import Process
 from streamstop_simulator.demo.scenario import LaneScenario
 from streamstop_simulator.demo.screen import LaneNow, Totals
 
-#: Several times what the longest lane takes.
+#: Several times the duration of the longest lane.
 _ALL_END_WITHIN = timedelta(seconds=60)
-_FRAME_S = 0.1
+_REDRAW_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
 class Ended:
-    """An outcome, and how long after the watch began it was heard of."""
+    """An outcome, and the time from the start of the watch until it was received."""
 
     outcome: Outcome
     after: timedelta
 
 
 class Watch:
-    """Follows the jobs of all lanes from now on."""
+    """Follows the jobs of all lanes, from its creation."""
 
     def __init__(self, client: Client, simulator: SimulatorClient, jobs: Mapping[LaneScenario, Sequence[Job]]) -> None:
         self._client = client
@@ -36,30 +36,30 @@ class Watch:
         self._jobs = jobs
         self._began = time.monotonic()
         self._failure: QueueUnavailable | None = None
-        #: Job ids to how they ended.
+        #: Job IDs to outcomes.
         self.ended: dict[str, Ended] = {}
         self._thread = threading.Thread(target=self._listen, name="outcomes", daemon=True)
         self._thread.start()
 
-    def follow(self, display: Display, interrupt: Interrupt, workers: Iterable[Process]) -> None:
-        """Show the progress until every job has ended, or a minute is over.
+    def follow(self, display: Display, interrupt: Interrupt, running: Iterable[Process]) -> None:
+        """Show the progress until every job has ended, at most a minute.
 
         Raises :class:`~streamstop_simulator.demo.interrupt.Interrupted`,
         :class:`~streamstop_simulator.demo.processes.ProcessFailed` and :class:`~streamstop.errors.QueueUnavailable`.
         """
         listening = True
         while listening:
-            self._thread.join(_FRAME_S)
+            self._thread.join(_REDRAW_EVERY_S)
             listening = self._thread.is_alive()
             interrupt.check()
-            for worker in workers:
-                worker.check()
+            for process in running:
+                process.check()
             if self._failure is not None:
                 raise self._failure
             display.show([self._now(scenario) for scenario in self._jobs], self._totals())
 
     def ended_of(self, scenario: LaneScenario) -> list[Ended]:
-        """Return what has ended in one lane."""
+        """Return the outcomes of one lane so far."""
         return [self.ended[job.id] for job in self._jobs[scenario] if job.id in self.ended]
 
     def _listen(self) -> None:

@@ -1,6 +1,6 @@
-"""``python -m streamstop_simulator.dev``: Redis, the simulated vendors, two workers and sample tasks, until Ctrl-C.
+"""``python -m streamstop_simulator.dev``: runs Redis, the simulated vendors and two workers until Ctrl-C.
 
-The Redis is always its own: a Redis that STREAMSTOP_REDIS_URL names is not touched. Nothing is left behind.
+It always starts its own Redis, and ignores ``STREAMSTOP_REDIS_URL``. At its end, no process and no file is left.
 """
 
 import os
@@ -27,21 +27,21 @@ _EXPECTED = (ProcessFailed, StreamstopError, ControlError, OSError)
 
 
 @click.command()
-@click.option("--fakeredis", is_flag=True, help="Use fakeredis' server, even where there is a redis-server.")
+@click.option("--fakeredis", is_flag=True, help="Use fakeredis, even if there is a redis-server.")
 def main(*, fakeredis: bool) -> None:
     """Run Redis, the simulated vendors and two workers, with sample tasks, until Ctrl-C or SIGTERM.
 
     The exit code is 0 after Ctrl-C or SIGTERM, and 1 if a process ended by itself.
     """
     for name in [name for name in os.environ if name.startswith("STREAMSTOP_")]:
-        del os.environ[name]  # the settings of another queue
+        del os.environ[name]  # they belong to another queue
     with interrupts() as interrupt:
         try:
             _run(interrupt, fake=fakeredis)
         except Interrupted:
-            click.echo("\r\nStopped: the workers, the simulator and Redis.")
+            click.echo("\r\nEverything was stopped.")
         except _EXPECTED as problem:
-            click.secho(f"\nEverything was stopped. {problem}", fg="red", err=True)
+            click.secho(f"\nEverything was stopped: {problem}", fg="red", err=True)
             sys.exit(1)
 
 

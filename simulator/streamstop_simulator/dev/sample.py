@@ -11,7 +11,7 @@ from streamstop_simulator import DEFAULT_ACCOUNTS, SimulatorClient
 #: The room that is being stopped when the sample is ready.
 SLOW_ROOM = "room-slow"
 SLOW_ROOM_TASKS = 240
-#: The rooms whose tasks run until somebody stops them, and the number of tasks in each.
+#: The rooms whose tasks keep running, and the number of tasks in each.
 ROOMS = tuple(f"room-{number}" for number in range(1, 6))
 TASKS_PER_ROOM = 12
 #: The tasks that are in no room.
