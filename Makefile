@@ -44,13 +44,13 @@ dev: $(DEMO_READY)
 
 # System tests mostly wait for real processes: twice as many at once as there are cores. A file's tests stay together,
 # for they share its workers; the others go wherever there is room. What is `paced` measures calls in a second, and
-# runs alone. Branch coverage is of what runs in the tests' own processes.
+# runs alone. Branch coverage is of what runs in the tests' own processes, and doubles their time.
 PYTEST := $(BIN)/python -m pytest -q
 SYSTEM_JOBS ?= $(shell expr 2 '*' `getconf _NPROCESSORS_ONLN`)
 SYSTEM := -n $(SYSTEM_JOBS) --maxprocesses 8 --dist loadfile
 
 test: $(READY)
-	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal --cov
+	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal
 	$(PYTEST) tests/system -m "not long and not paced" $(SYSTEM)
 	$(PYTEST) tests/system -m "paced and not long"
 

@@ -15,6 +15,8 @@ from tests.support.celery_tools import TIMEOUT_S, ReceivedEvents, answer, celery
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def celery_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:

@@ -19,6 +19,8 @@ from tests.support.celery_tools import TIMEOUT_S, answer, celery, monitor, plain
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
+pytestmark = pytest.mark.long
+
 LANE = Lane(TENCENT, "trtc.StopStreamIngest")
 SLOW = "live.StopMPUTask"
 

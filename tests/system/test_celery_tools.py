@@ -18,6 +18,8 @@ from tests.support.celery_tools import TIMEOUT_S, answer, celery, plain_app
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:

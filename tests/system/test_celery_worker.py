@@ -17,6 +17,8 @@ from tests.support.world import ALIYUN, TENCENT, World, world
 HANGERS = """
 from celery import signals
 
+pytestmark = pytest.mark.long
+
 def note(name):
     def on(**told):
         with open("signals", "a") as file:

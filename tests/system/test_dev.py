@@ -16,6 +16,8 @@ from streamstop_simulator import SimulatorClient, TaskState
 from tests.support.redis_content import keys_without_ttl
 from tests.system.test_demo import assert_nothing_is_left, ending_of, running
 
+pytestmark = pytest.mark.long
+
 DEV = [sys.executable, "-m", "streamstop_simulator.dev"]
 FIRST, LAST = "Starting Redis", "Ctrl-C ends"
 COMMAND_TIMEOUT_S = 60

@@ -16,6 +16,8 @@ from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.documentation import PAGES, ROOT, Step, program, snippets, steps
 from tests.support.world import World, world
 
+pytestmark = pytest.mark.long
+
 #: The accounts that the pages name, beside the simulator's own.
 ACCOUNTS = (
     *DEFAULT_ACCOUNTS,

@@ -19,6 +19,8 @@ from tests.support.documentation import ROOT
 from tests.support.polling import eventually
 from tests.support.world import World, world
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = ROOT / "examples"
 LIVE_CN = Account("live-cn", "aliyun", "examples-key", "examples-secret")
 

@@ -21,6 +21,8 @@ from tests.support.celery_tools import TIMEOUT_S
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
+pytestmark = pytest.mark.long
+
 
 class Flower:
     """A running Flower's API."""

@@ -54,6 +54,12 @@ def bugs(made: World) -> list[dict[str, Any]]:
     return lines
 
 
+def await_ends(made: World, before: int) -> list[str]:
+    """Wait for two more bugs than `before`, and return what the worker says of their jobs."""
+    eventually(lambda: bugs(made)[before + 1 :], "both bugs logged")
+    return [line["became"] for line in bugs(made)[before:]]
+
+
 def goes_on(made: World, command: Command) -> None:
     """Check that the worker serves another lane."""
     made.simulator.start_tasks(TENCENT, [command.operation])
@@ -74,8 +80,7 @@ def test_a_job_that_cannot_be_deferred_is_called_twice_and_is_a_dead_letter(made
         assert outcome.message.startswith(f"{EVENT}: ResponseError WRONGTYPE")
         assert outcome.result is Result.GAVE_UP
         assert dead_letter_record(made, account=TENCENT, operation=command.lane.operation).outcome == outcome
-        became = [line["became"] for line in bugs(made)[before:]]
-        assert became == ["returned to its lane", "made a dead letter"]
+        assert await_ends(made, before) == ["returned to its lane", "made a dead letter"]
         goes_on(made, relay("beside the undeferred"))
         assert calls_of(made, "undeferred") == 2
     finally:
@@ -122,7 +127,7 @@ def test_a_step_of_a_shutdown_that_redis_fails_over_is_a_dead_letter_and_goes_on
         letter = dead_letter_record(made, account=CONTROL.account)
         assert letter.outcome is not None
         assert letter.outcome.result is Result.GAVE_UP
-        assert [line["became"] for line in bugs(made)] == ["returned to its lane", "made a dead letter"]
+        assert await_ends(made, 0) == ["returned to its lane", "made a dead letter"]
         assert calls_of(made, "fanned out") == 0
         made.redis.delete(key)
         made.client.dead_letters.requeue(letter.id)

@@ -23,6 +23,8 @@ from tests.support.tls_proxy import tls_proxy
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
 
+pytestmark = pytest.mark.long
+
 PASSWORD = "s3cret-of-redis"
 BRIEF = timedelta(seconds=1)
 

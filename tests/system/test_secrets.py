@@ -48,6 +48,8 @@ from tests.support.redis_content import everything_in
 from tests.support.workers import WorkerProcess, accounts_toml
 from tests.support.world import World, world
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
 def test_a_secret_is_found_however_it_is_written(before: str) -> None:

@@ -77,6 +77,8 @@ import logging, structlog
 from streamstop_worker import telemetry
 from streamstop_worker.accounts import Account
 
+pytestmark = pytest.mark.long
+
 telemetry.set_up("DEBUG", {log_format!r})
 secret = {MISTAKEN!r}
 def fail(account, secret):
