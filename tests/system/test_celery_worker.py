@@ -13,11 +13,11 @@ from tests.support.celery_tools import TIMEOUT_S, answer, celery, plain_app
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
+pytestmark = pytest.mark.long
+
 #: What somebody hangs on Celery's signals, in a module of their own.
 HANGERS = """
 from celery import signals
-
-pytestmark = pytest.mark.long
 
 def note(name):
     def on(**told):

@@ -12,6 +12,8 @@ import pytest
 from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.support.planted_secrets import MISTAKEN, PASSWORD, secrets_in
 
+pytestmark = pytest.mark.long
+
 
 def streamstop(environ: Mapping[str, str], *arguments: str, code: int) -> str:
     """Return what our command line tells, where it ends with `code`."""
@@ -76,8 +78,6 @@ def test_an_exception_that_nobody_foresaw_is_logged_without_the_variables_of_its
 import logging, structlog
 from streamstop_worker import telemetry
 from streamstop_worker.accounts import Account
-
-pytestmark = pytest.mark.long
 
 telemetry.set_up("DEBUG", {log_format!r})
 secret = {MISTAKEN!r}
