@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -13,6 +14,7 @@ from tests.support.manual_clock import ClockedRedis
 EXAMPLES = int(os.environ.get("STREAMSTOP_EXAMPLES", "60"))
 
 
+@pytest.mark.timeout(900)  # on a busy machine its examples take minutes
 def test_the_scripts_on_a_real_redis_keep_every_promise(redis_process: RedisServer) -> None:
     with ClockedRedis(port=redis_process.port) as redis:
         run_state_machine_as_test(
