@@ -80,7 +80,7 @@ def test_a_task_that_is_registered_in_a_room_in_use_is_not_stopped_for_an_old_le
     assert driver.register("today") is None
     driver.finish("bad", Result.STOPPED)
     assert closed.progress().status is ShutdownStatus.DONE
-    assert driver.register("today's second") is None, "nor does the end close the room once more"
+    assert driver.register("today's second") is None, "the end of the shutdown does not close the room again"
     assert driver.registered() == ["today", "today's second"]
 
 

@@ -18,7 +18,7 @@ TIMEOUT_S = 30
 
 
 def celery(made: World, *arguments: str, code: int | None = 0, app: bool = True) -> str:
-    """Return the output of ``celery -A streamstop_worker``; it must exit with `code`, unless that is None."""
+    """Return the output of ``celery -A streamstop_worker``; it must exit with `code`. None accepts any exit code."""
     own = {"STREAMSTOP_REDIS_URL": made.server.url, "STREAMSTOP_ACCOUNTS": str(made.accounts)}
     done = subprocess.run(
         [sys.executable, "-m", "celery", *(("-A", "streamstop_worker") if app else ()), *arguments],

@@ -1,10 +1,9 @@
 """Bugs: jobs whose handling meets an error that nobody expected, or a key of another type that Redis fails over."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -19,23 +18,12 @@ from streamstop._core.progress import ShutdownStatus
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.rooms import CONTROL, Rooms
 from streamstop._wire.messages import celery_message
-from streamstop_worker.pipeline import execute
 from streamstop_worker.pipeline.bugs import EVENT
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End, GivenBack
-from tests.support.pipeline import STOP, Pipeline, fault, pipeline
+from tests.support.pipeline import STOP, Pipeline, fault
 
 FOREIGN = "of another program"
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    # On a busy machine a job may come to its slot late; here it is called all the same.
-    monkeypatch.setattr(execute, "LATE_S", 3600.0)
-    monkeypatch.setattr(execute, "SPARE", timedelta(hours=1))
-    with pipeline(tmp_path) as bench:
-        yield bench
-        assert (bench.slots.under_way, bench.slots.unsent) == (0, 0), "every job is counted to its end"
 
 
 def letters(bench: Pipeline) -> list[DeadLetter]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 from click.shell_completion import ShellComplete
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from streamstop.cli import main
 from streamstop.cli._shared.parsing import Defaults, parse_line
@@ -23,23 +23,13 @@ from streamstop.cli.stop_status import status, stop
 from streamstop.errors import NotCancellable
 from streamstop.jobs import Job
 from streamstop.operations import OPERATIONS, Kind
-
-#: Nothing listens there.
-NOWHERE = "redis://:hush@127.0.0.1:1/0"
-STOP = '{"operation": "live.StopMPUTask", "account": "live-cn", "params": {"AppId": "app", "TaskId": "t-1"}}\n'
+from tests.support.offline_cli import NOWHERE, STOP, run
 
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Point at an address without a Redis."""
     monkeypatch.setenv("STREAMSTOP_REDIS_URL", NOWHERE)
-
-
-def run(command: str, stdin: str | None = None) -> Result:
-    result = CliRunner().invoke(main, shlex.split(command), input=stdin)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "hush" not in result.output
-    return result
 
 
 def command_paths(command: click.Command, path: str = "") -> Iterator[str]:

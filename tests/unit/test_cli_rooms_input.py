@@ -1,28 +1,14 @@
 """``streamstop room``: help, and invalid input that never reaches a queue."""
 
-import shlex
-from typing import Any
-
 import pytest
-from click.testing import CliRunner
 
-from streamstop.cli import main
-
-NOWHERE = "redis://:hush@127.0.0.1:1/0"
-STOP = '{"operation": "live.StopMPUTask", "account": "live-cn", "params": {"AppId": "app", "TaskId": "t-1"}}\n'
+from tests.support.offline_cli import NOWHERE, STOP, run
 
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Point at an address without a Redis."""
     monkeypatch.setenv("STREAMSTOP_REDIS_URL", NOWHERE)
-
-
-def run(command: str, stdin: str | None = None) -> Any:
-    result = CliRunner().invoke(main, shlex.split(command), input=stdin)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert "hush" not in result.output
-    return result
 
 
 @pytest.mark.parametrize("command", ["", "register", "unregister", "show", "stop", "reopen", "cancel"])

@@ -1,10 +1,8 @@
 """The pipeline of one job in this process: a Redis in memory, real lanes and protocols, and a scripted vendor."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,19 +13,8 @@ from streamstop import Deferral, Outcome, Result
 from streamstop._core.lane_types import AttemptHistory
 from streamstop._redis.dead import DeadLetterStore
 from streamstop.operations import GetMPUTaskStatus, ListRtcMPUTaskDetail
-from streamstop_worker.pipeline import execute
 from streamstop_worker.pipeline.ends import LONGEST_LEFT, GivenBack
-from tests.support.pipeline import STOP, Pipeline, fault, pipeline
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    # On a busy machine a job may come to its slot late; here it is called all the same.
-    monkeypatch.setattr(execute, "LATE_S", 3600.0)
-    monkeypatch.setattr(execute, "SPARE", timedelta(hours=1))
-    with pipeline(tmp_path) as bench:
-        yield bench
-        assert (bench.slots.under_way, bench.slots.unsent) == (0, 0), "every job is counted to its end"
+from tests.support.pipeline import STOP, Pipeline, fault
 
 
 def test_a_stop_that_the_vendor_accepts_is_recorded_with_what_it_said(bench: Pipeline) -> None:

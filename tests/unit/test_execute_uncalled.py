@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,20 +10,9 @@ import pytest
 from streamstop import Outcome, Result
 from streamstop._core.constants import DEAD
 from streamstop._core.lane_types import AttemptHistory
-from streamstop_worker.pipeline import execute
 from streamstop_worker.pipeline.ends import GivenBack
 from tests.support.celery_messages import envelope
-from tests.support.pipeline import Pipeline, pipeline
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    # On a busy machine a job may come to its slot late; here it is called all the same.
-    monkeypatch.setattr(execute, "LATE_S", 3600.0)
-    monkeypatch.setattr(execute, "SPARE", timedelta(hours=1))
-    with pipeline(tmp_path) as bench:
-        yield bench
-        assert (bench.slots.under_way, bench.slots.unsent) == (0, 0), "every job is counted to its end"
+from tests.support.pipeline import Pipeline
 
 
 def test_an_expired_command_makes_no_call(bench: Pipeline) -> None:

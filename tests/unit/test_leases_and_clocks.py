@@ -1,10 +1,8 @@
 """Leases of different lengths, and a clock that is set back, whichever worker notices it."""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 
-import pytest
 from redis import Redis
 
 from streamstop._core.constants import ARRIVALS
@@ -22,7 +20,7 @@ from streamstop_worker.pipeline.steps import LEASE, Steps
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 from tests.support.celery_messages import celery_message
-from tests.support.manual_clock import ManualClock, fake_redis
+from tests.support.manual_clock import ManualClock
 
 LANE = Lane("live-a", "live.StopMPUTask")
 SECOND = timedelta(seconds=1)
@@ -34,17 +32,6 @@ BOOK = Book(
     otherwise=Pace.of_limit(10),
     lanes={},
 )
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def redis(clock: ManualClock) -> Iterator[Redis]:
-    with fake_redis(clock) as redis:
-        yield redis
 
 
 def put(redis: Redis, lane: Lane, message: bytes) -> None:

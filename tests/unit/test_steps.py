@@ -24,21 +24,10 @@ from streamstop_worker.pipeline.ends import LONGEST_LEFT, NO_WORKER_DELAY, End, 
 from streamstop_worker.pipeline.steps import THREADS, Steps
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
-from tests.support.manual_clock import ManualClock, fake_redis
+from tests.support.manual_clock import ManualClock
 from tests.support.pipeline import LEASE, Work, work
 
 URL = "https://example.com/hook"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def redis(clock: ManualClock) -> Iterator[Redis]:
-    with fake_redis(clock) as redis:
-        yield redis
 
 
 @pytest.fixture
