@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from streamstop_simulator.accounts import DEFAULT_ACCOUNTS, Account
+from streamstop_simulator.child_process import end
 from streamstop_simulator.client import SimulatorClient
 from streamstop_simulator.clock import Clock
 from streamstop_simulator.simulation import Settings, Simulation
@@ -69,8 +70,4 @@ def run_in_process(*, accounts_file: Path | None = None, port: int = 0) -> Itera
                 raise ChildProcessError("the simulator did not start")
             yield SimulatorClient(line.removeprefix("simulator on ").strip())
         finally:
-            process.terminate()
-            try:
-                process.wait(_STOPS_WITHIN.total_seconds())
-            except subprocess.TimeoutExpired:
-                process.kill()
+            end(process, _STOPS_WITHIN.total_seconds())

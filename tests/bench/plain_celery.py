@@ -25,6 +25,7 @@ from redis import Redis
 
 from streamstop.operations import Meaning, find
 from streamstop.operations.aliyun import StopMPUTask
+from streamstop_simulator.child_process import end
 from streamstop_simulator.demo.embedded_redis import RedisServer
 from streamstop_worker.accounts import Account
 from streamstop_worker.vendors import PROTOCOLS
@@ -160,9 +161,4 @@ def worker(
             time.sleep(0.02)
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, 30)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from streamstop_simulator.child_process import end
 from streamstop_worker.accounts import Account
 from tests.support.polling import eventually
 
@@ -107,9 +108,4 @@ def worker(
             running.await_line("@test ready.")
         yield running
     finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                running.kill()
+        end(process, 30)

@@ -17,6 +17,8 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
+from streamstop_simulator.child_process import end
+
 _START_TIMEOUT_S = 20
 _PORTS = range(16_384, 32_768)
 
@@ -109,12 +111,7 @@ def redis_server(
             _await_start(server)
             yield server
         finally:
-            process.terminate()
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, 10)
 
 
 def _await_start(server: RedisServer) -> None:

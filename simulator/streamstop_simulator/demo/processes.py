@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamstop_simulator import SimulatorClient
+from streamstop_simulator.child_process import end
 from streamstop_simulator.demo.interrupt import Interrupt
 
 _STARTS_WITHIN_S = 60.0
@@ -84,11 +85,7 @@ def processes(
             process.popen.terminate()
         deadline = time.monotonic() + _STOPS_WITHIN_S
         for process in running:
-            try:
-                process.popen.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.popen.kill()
-                process.popen.wait()
+            end(process.popen, max(0.0, deadline - time.monotonic()))
 
 
 @contextmanager
