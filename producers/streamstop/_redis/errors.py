@@ -111,17 +111,6 @@ def is_forbidden(error: BaseException) -> bool:
     return isinstance(error, NoPermissionError) or _FORBIDDEN_IN_SCRIPT.search(str(error)) is not None
 
 
-def said(error: BaseException, *, consequence: str, refused: str) -> str:
-    """Return for people what went wrong, with its consequence; `refused` is that of a refusal.
-
-    Nothing of what Redis wrote is in it: that may quote a command.
-    """
-    if isinstance(error, StagingLost):
-        return f"{error}: {refused}"
-    code = error_code(error)
-    return f"{reason(error)}: {consequence if code is None else refused}"
-
-
 def reason(error: BaseException) -> str:
     """Return for people why Redis did not do what it was asked, and where it is.
 
@@ -175,10 +164,15 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def failure(error: BaseException, *, consequence: str, refused: str) -> StreamstopError:
-    """Return what a caller of the client gets for `error`; see :func:`said` for the arguments."""
+    """Return what a caller of the client gets for `error`.
+
+    `refused` is the consequence where Redis did nothing of what it was asked, `consequence` that of any other error.
+    """
     if is_unreachable(error):
-        text = said(error, consequence=consequence, refused=refused)
-        return QueueUnavailable(text, reason=str(error) if isinstance(error, StagingLost) else reason(error))
+        is_lost = isinstance(error, StagingLost)
+        why = str(error) if is_lost else reason(error)
+        nothing_was_done = is_lost or error_code(error) is not None
+        return QueueUnavailable(f"{why}: {refused if nothing_was_done else consequence}", reason=why)
     return InternalError(f"this is a bug in streamstop ({bug(error)}): {consequence}")
 
 

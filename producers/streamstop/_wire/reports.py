@@ -11,6 +11,7 @@
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,7 +30,7 @@ from streamstop._core.lane_types import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(ABC):
     """What happened to one job: one of the kinds below."""
 
     kind: ClassVar[str]
@@ -54,8 +55,9 @@ class Report:
         }
         return json.dumps(fields, separators=(",", ":"))
 
+    @abstractmethod
     def _details(self) -> Mapping[str, Any]:
-        raise NotImplementedError
+        """Return the fields of this kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
