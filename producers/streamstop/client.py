@@ -11,8 +11,6 @@ from typing import Any, Self
 from streamstop._core.backend import Backend, Pause, blocking
 from streamstop._core.commands import Command
 from streamstop._core.durations import positive_duration, wait_duration
-from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
 from streamstop._core.membership import check_callback, check_room
 from streamstop._core.progress import RoomView
 from streamstop._redis.accounts import check_vendor
@@ -20,6 +18,7 @@ from streamstop._redis.backend import RedisBackend
 from streamstop.dead_letters import DeadLetters
 from streamstop.errors import InvalidCommand, InvalidSettings
 from streamstop.jobs import Job
+from streamstop.operating import Operating
 from streamstop.operations import Kind, Operation
 from streamstop.outcomes import Outcome
 from streamstop.settings import RedisSettings, RoomSettings
@@ -29,7 +28,7 @@ from streamstop.shutdowns import Shutdown
 LONGEST_TIMEOUT = timedelta(days=1)
 
 
-class Client:
+class Client(Operating):
     """Enqueues commands, closes rooms, and reads outcomes.
 
     ::
@@ -181,20 +180,6 @@ class Client:
     def shutdown(self, shutdown_id: str) -> Shutdown:
         """Return the shutdown with this id, without checking that it exists."""
         return Shutdown(shutdown_id, self._backend)
-
-    def accounts(self) -> Mapping[str, str]:
-        """Return the accounts of running workers: names to vendors; empty if no worker runs."""
-        with self._backend.reaching("the accounts could not be looked up"):
-            return self._backend.accounts()
-
-    def lanes(self, lanes: Iterable[Lane] | None = None) -> list[LaneView]:
-        """Return the views of `lanes`; None: of every lane that holds a job, sorted by account and operation.
-
-        The lanes of the steps of shutdowns are among them; their accounts begin with an underscore. Without `lanes`,
-        the Redis user must be allowed to read the workers' schedule. A user that may only enqueue is not.
-        """
-        with self._backend.reaching("the lanes could not be looked at"):
-            return self._backend.lanes(None if lanes is None else list(lanes))
 
     def _check_accounts(self, commands: Sequence[Command]) -> datetime:
         """Refuse accounts that no running worker has; return the moment from which expiries count."""

@@ -19,6 +19,12 @@ Key                                           Type        Contents              
 ``streamstop.work.swept``                     string      moment of the last sweep, µs                        1 day
 ``streamstop.work.staged``                    hash        id of a staged batch -> when it was first seen, s   never
 ``streamstop.work.book.<digest>``             hash        accounts of a worker, and the paces of their lanes  1 day
+``streamstop.controls``                       hash        pauses, limits and holds: _core.controls             never
+``streamstop.events``                         stream      the latest events: _core.journal                    never
+``streamstop.work.errors.<n>``                hash        vendors' errors in five minutes: journal            1 day
+``streamstop.work.task.<task id>``            list        the latest jobs of a stream task: stream_tasks      1 day
+``streamstop.unique.<lane>.<digest>``         string      id of the open job of a unique command              1 day
+``streamstop.work.workers``                   hash        name of a worker -> its last sign of life: fleet    never
 ``streamstop.accounts``                       sorted set  ``<account> <vendor>`` -> when last published, s    1 minute
 ``streamstop.batch.<id>``                     list        a batch of messages                                 never
 ``streamstop.batch.<id>``                     hash        a batch of a room's stream tasks: batch             5 minutes
@@ -65,6 +71,19 @@ ABSENT = "streamstop.work.none"
 READY = "streamstop.ready"
 #: Set: the lanes that hold anything, as producers of those versions keep it.
 LANES = "streamstop.lanes"
+
+#: Hash: pauses, limits and holds; see :mod:`streamstop._core.controls`.
+CONTROLS = "streamstop.controls"
+#: Stream: what happened to lanes, accounts and workers; see :mod:`streamstop._core.journal`.
+EVENTS = "streamstop.events"
+#: Prefix of the counts of vendors' errors, one hash for every five minutes.
+ERROR_COUNTS = "streamstop.work.errors."
+#: Prefix of a stream task's latest jobs.
+TASK_JOBS = "streamstop.work.task."
+#: Prefix of the id of a unique command's open job.
+UNIQUE = "streamstop.unique."
+#: Hash: name of a worker -> its last sign of life, as JSON.
+WORKERS = "streamstop.work.workers"
 
 #: Prefix of a batch's entries: a list of messages, or a hash of a room's stream tasks.
 BATCH = "streamstop.batch."

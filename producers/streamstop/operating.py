@@ -1,0 +1,112 @@
+"""Operating: what people on call see and do, as methods of :class:`~streamstop.client.Client`."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+
+from streamstop._core.backend import Backend
+from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.journal import ErrorCount, Event
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView
+
+
+class Operating:
+    """The methods of a client for people on call."""
+
+    _backend: Backend
+
+    def accounts(self) -> Mapping[str, str]:
+        """Return the accounts of running workers: names to vendors; empty if no worker runs."""
+        with self._backend.reaching("the accounts could not be looked up"):
+            return self._backend.accounts()
+
+    # ---- lanes
+
+    def lanes(self, lanes: Iterable[Lane] | None = None) -> list[LaneView]:
+        """Return the views of `lanes`; None: of every lane that holds a job, sorted by account and operation.
+
+        The lanes of the steps of shutdowns are among them; their accounts begin with an underscore. Without `lanes`,
+        the Redis user must be allowed to read the workers' schedule. A user that may only enqueue is not.
+        """
+        with self._backend.reaching("the lanes could not be looked at"):
+            return self._backend.lanes(None if lanes is None else list(lanes))
+
+    # ---- pauses, limits and holds
+
+    def pause(
+        self, scope: str, *, lasting: float | timedelta | None = None, reason: str = "", by: str | None = None
+    ) -> Pause:
+        """Take no job of `scope` from now on: ``all``, ``vendor:<vendor>``, an account, or a lane's name.
+
+        Within a second, no further call of the scope is sent by any worker. Jobs can still be enqueued. The pause ends
+        after `lasting` (seconds, or a timedelta; None: not by itself), or by :meth:`resume`. A second pause of a scope
+        replaces the first. `by` is who does it; None: the user and host of this process.
+        """
+        raise NotImplementedError
+
+    def resume(self, scope: str, *, by: str | None = None) -> bool:
+        """End the pause of `scope`, and the hold of the account if `scope` is one; return whether there was any."""
+        raise NotImplementedError
+
+    def pauses(self) -> list[Pause]:
+        """Return the pauses, oldest first."""
+        raise NotImplementedError
+
+    def holds(self) -> list[Hold]:
+        """Return the accounts whose keys are refused, oldest first."""
+        raise NotImplementedError
+
+    def set_limit(
+        self,
+        account: str,
+        operation: str,
+        limit: float,
+        *,
+        lasting: float | timedelta | None = None,
+        reason: str = "",
+        above_vendor: bool = False,
+        by: str | None = None,
+    ) -> Limit:
+        """Override the limit of a lane (calls per second) in every worker, from its next slot on.
+
+        It ends after `lasting`, or by :meth:`clear_limit`. A limit above the vendor's page is refused without
+        `above_vendor`.
+        """
+        raise NotImplementedError
+
+    def clear_limit(self, account: str, operation: str, *, by: str | None = None) -> bool:
+        """End the override of a lane's limit; return whether there was one."""
+        raise NotImplementedError
+
+    def limits(self) -> list[Limit]:
+        """Return the overridden limits, oldest first."""
+        raise NotImplementedError
+
+    # ---- drain
+
+    # ---- find
+
+    # ---- events and errors
+
+    def events(
+        self, *, since: float | timedelta | None = None, account: str | None = None, after: str | None = None
+    ) -> list[Event]:
+        """Return what happened to lanes, accounts and workers, oldest first: all, or what is younger than `since`.
+
+        `after` is the id of an event: only later ones are returned.
+        """
+        raise NotImplementedError
+
+    def follow_events(
+        self, *, account: str | None = None, after: str | None = None, timeout: float | timedelta | None = None
+    ) -> Iterator[Event]:
+        """Yield events as they happen, from `after` on (an event's id; None: from now on), until `timeout` is over."""
+        raise NotImplementedError
+
+    def errors(
+        self, *, since: float | timedelta = timedelta(minutes=30), account: str | None = None
+    ) -> list[ErrorCount]:
+        """Count vendors' errors of the last `since` (a day at most) by account, operation and code; the most first."""
+        raise NotImplementedError
+
+    # ---- workers
