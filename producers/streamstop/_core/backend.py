@@ -147,5 +147,8 @@ class Backend(Protocol):
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks."""
 
+    def recent_shutdowns(self, most: int) -> Sequence[str]:
+        """Return the ids of shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""
+
     def cancel_shutdown(self, shutdown: str) -> bool:
         """Cancel the jobs that no worker has claimed; return False if the shutdown is not open."""

@@ -43,7 +43,7 @@ local function reopen_member()
     if values[3] ~= 'open' then
         local state = redis.call('HMGET', room_key(values[1], 'state'), 'shutdown', 'closed_until')
         if state[1] ~= shutdown or (tonumber(state[2]) or 0) <= now_s then redis.call('HSET', key, 'room_open', 1) end
-        redis.call('HSET', key, 'status', 'open')
+        write_status(shutdown, 'open')
     end
     expire_shutdown(shutdown, SHUTDOWN_OPEN)
     publish_change(shutdown)
