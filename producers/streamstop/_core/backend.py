@@ -17,7 +17,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
-from streamstop.outcomes import Deferral, Outcome
+from streamstop.outcomes import Deferral, Outcome, Result
 
 _T = TypeVar("_T")
 
@@ -44,6 +44,9 @@ class DeadLetterBackend(Protocol):
 
     def count(self) -> int:
         """Return how many letters there are."""
+
+    def count_by_result(self) -> Mapping[Result | None, int]:
+        """Return how many letters there are of each result; None: of messages that could not be read."""
 
     def letters(self, matching: Matching) -> Iterator[DeadLetter]:
         """Yield the letters that match, oldest first."""

@@ -38,6 +38,7 @@ Key                                           Type        Contents              
 ``streamstop.shutdowns.ended``                sorted set  id of one of the latest ended shutdowns -> when, µs 30 days
 ``streamstop.dead``                           sorted set  id of a dead letter -> when it was kept, µs         never
 ``streamstop.dead.<id>``                      hash        a dead letter: dead                                 never
+``streamstop.dead:results``                   hash        result -> how many dead letters have it              never
 ``streamstop.dead:count``                     string      number of messages that were unreadable             never
 ``celery-task-meta-<job id>``                 string      a job's record in Celery's result backend           1 day
 ============================================  ==========  ==================================================  ==========
