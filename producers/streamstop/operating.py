@@ -8,6 +8,7 @@ from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
+from streamstop._core.workers import WorkerView
 
 
 class Operating:
@@ -110,3 +111,11 @@ class Operating:
         raise NotImplementedError
 
     # ---- workers
+
+    def workers(self) -> list[WorkerView]:
+        """Return every worker that is alive, or was lost within the last hour, sorted by name.
+
+        The Redis user must be allowed to read what workers write. A user that may only enqueue is not.
+        """
+        with self._backend.reaching("the workers could not be looked at"):
+            return self._backend.fleet.workers()

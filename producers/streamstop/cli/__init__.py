@@ -7,7 +7,7 @@ validates all of its input before it enqueues anything.
 import click
 
 from streamstop import __version__
-from streamstop.cli import completion, dead, jobs, operations, rooms, stop_status
+from streamstop.cli import completion, dead, jobs, operations, rooms, stop_status, workers
 from streamstop.cli._shared.exit_codes import EXIT_CODES, FailingGroup
 
 __all__ = ["main"]
@@ -42,5 +42,6 @@ for command in (
     jobs.job,
     jobs.cancel,
     dead.dead,
+    workers.workers,
 ):
     main.add_command(command)
