@@ -10,6 +10,7 @@ from streamstop._core.durations import positive_duration, wait_duration
 from streamstop._core.journal import ERRORS_KEPT, LONGEST_SINCE, ErrorCount, Event, EventFilter
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
+from streamstop.shutdowns import Shutdown
 
 
 class Operating:
@@ -83,6 +84,13 @@ class Operating:
     def limits(self) -> list[Limit]:
         """Return the overridden limits, oldest first."""
         raise NotImplementedError
+
+    # ---- shutdowns
+
+    def recent_shutdowns(self, most: int = 100) -> list[Shutdown]:
+        """Return up to `most` shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""
+        with self._backend.reaching("the shutdowns could not be looked up"):
+            return [Shutdown(one, self._backend) for one in self._backend.recent_shutdowns(most)]
 
     # ---- drain
 
