@@ -60,7 +60,7 @@ class Consumer(CeleryConsumer):
         """Return the handler of messages. Each message stands for a delivery that the intake has just read."""
         intake: Intake = self.pool.intake
         channel = self.task_consumer.channel
-        channel.on_wake = intake.on_wake
+        channel.on_wake, channel.on_wait = intake.on_wake, intake.on_wait
         intake.connect(channel, self.hub)
         self.pool.on_room = intake.on_room
 
@@ -82,7 +82,7 @@ class Consumer(CeleryConsumer):
             **{header: None for header in _TEXTS if not isinstance(delivery.headers.get(header), str)},
             "id": taken.job_id,
             "task": name,
-            "shadow": None,
+            "shadow": taken.lane.name,
             "argsrepr": f"({taken.lane.account!r},)",
             "kwargsrepr": repr(params),
             "retries": taken.history.attempts,
@@ -110,7 +110,7 @@ class Consumer(CeleryConsumer):
         if self.event_dispatcher is not None and self.event_dispatcher.enabled:
             request.send_event(
                 "task-received",
-                name=name,
+                name=request.name,
                 args=request.argsrepr,
                 kwargs=request.kwargsrepr,
                 root_id=request.root_id,

@@ -15,7 +15,7 @@ from kombu.transport import redis
 
 from streamstop._core.constants import WAKE
 from streamstop._core.lane import QUEUE
-from streamstop_worker.celery_parts.not_applicable import not_applicable
+from streamstop_worker.celery_parts.not_applicable import PURGE, not_applicable
 
 
 class _LaneChannel:
@@ -36,6 +36,8 @@ class _LaneChannel:
     do_restore = False
     #: Called when a wake token arrives.
     on_wake: Callable[[], None] | None = None
+    #: Called when the channel begins to wait for one.
+    on_wait: Callable[[], None] | None = None
     _in_poll: Any = None
     _brpop_sent_at: float | None = None
     #: Whether the pending read waits for a wake token. The queue may be cancelled in the meantime.
@@ -64,6 +66,8 @@ class _LaneChannel:
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()
         self.client.connection.send_command("BLPOP", WAKE, timeout or self.brpop_timeout)
+        if self.on_wait is not None:
+            self.on_wait()
 
     def _brpop_read(self, **options: Any) -> bool:
         if not self._waits_for_wake:
@@ -84,8 +88,7 @@ class _LaneChannel:
 
     def queue_purge(self, queue: str, **_options: Any) -> int:
         """Refuse, because jobs wait in lanes. Celery's commands print the error as one line."""
-        why = "cancel waiting jobs one by one or with their room"
-        raise CeleryCommandException(f"streamstop: {not_applicable(f'a purge of {queue}', why)}", exit_code=1)
+        raise CeleryCommandException(f"streamstop: {not_applicable(f'a purge of {queue}', PURGE)}", exit_code=1)
 
     def _put(self, queue: str, message: Mapping[str, Any], **options: Any) -> None:
         if queue == QUEUE:  # no worker reads it
