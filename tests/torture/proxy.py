@@ -1,7 +1,7 @@
-"""TCP proxies on loopback that can cut, swallow and delay what passes through them, in a process of their own.
+"""TCP proxies on loopback that can reset connections, and drop or delay data. They run in their own process.
 
-In the run's own process they would add its pauses to every call. ``python -m tests.torture.proxy`` takes orders as JSON
-lines from its standard input, and answers each with a line; it ends with its input.
+In the process of the run, they would add its pauses to every call. ``python -m tests.torture.proxy`` takes orders as
+JSON lines from standard input, and answers each with a line. It ends when its input ends.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ _REPOSITORY = Path(__file__).parents[2]
 
 
 class _Passage:
-    """Passes connections on to a port of loopback. Times are in seconds."""
+    """Forwards connections to a port of loopback. Times are in seconds."""
 
     def __init__(self, target: int) -> None:
         self._target = target
         self._writers: set[asyncio.StreamWriter] = set()
-        #: What passes is thrown away while this is above 0: how many have asked for it.
+        #: How many orders to drop data are in force. Data is dropped while this is above 0.
         self._swallowing = 0
         self._delay = 0.0
 
@@ -43,12 +43,12 @@ class _Passage:
             _reset(writer)
 
     def half_open(self, seconds: float) -> None:
-        """Swallow everything for a time, of new connections too; then reset them."""
+        """Drop all data for a time, that of new connections too; then reset them."""
         self._swallowing += 1
         asyncio.get_running_loop().call_later(seconds, self._end_half_open)
 
     def slow(self, delay: float, seconds: float) -> None:
-        """Delay what passes, each way, for a time."""
+        """Delay all data, in both directions, for a time."""
         self._delay += delay
         asyncio.get_running_loop().call_later(seconds, self._end_slow, delay)
 
@@ -63,7 +63,7 @@ class _Passage:
         writers = {writer}
         self._writers.add(writer)
         try:
-            with contextlib.suppress(OSError):  # the target is away: the client is cut off below
+            with contextlib.suppress(OSError):  # the target is away: the code below closes the client's connection
                 to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target)
                 writers.add(to_writer)
                 self._writers.add(to_writer)
@@ -89,14 +89,14 @@ class _Passage:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close a connection so that its other end meets a reset."""
+    """Close a connection so that its other end gets a reset."""
     with contextlib.suppress(OSError):
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
 async def _serve() -> None:
-    """Carry out orders until there are no more."""
+    """Execute orders until the input ends."""
     orders = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     passages: dict[int, _Passage] = {}
@@ -115,7 +115,7 @@ async def _serve() -> None:
 
 @dataclass(frozen=True)
 class Proxy:
-    """One proxy: connect to `port`. Times are in seconds."""
+    """One proxy, which listens on `port`. Times are in seconds."""
 
     port: int
     _proxies: "Proxies"
@@ -125,27 +125,27 @@ class Proxy:
         self._proxies.order("cut", self.port)
 
     def half_open(self, seconds: float) -> None:
-        """Swallow everything for a time, of new connections too; then reset them."""
+        """Drop all data for a time, that of new connections too; then reset them."""
         self._proxies.order("half_open", self.port, seconds=seconds)
 
     def slow(self, delay: float, seconds: float) -> None:
-        """Delay what passes by `delay`, each way, for a time."""
+        """Delay all data by `delay`, in both directions, for a time."""
         self._proxies.order("slow", self.port, delay=delay, seconds=seconds)
 
 
 class Proxies:
-    """Every proxy of a run; for any thread."""
+    """Every proxy of a run. Threads can share it."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
         self._lock = threading.Lock()
 
     def to(self, port: int) -> Proxy:
-        """Make one more, to a port of loopback."""
+        """Start another proxy, to a port of loopback."""
         return Proxy(self.order("open", port), self)
 
     def order(self, what: str, port: int, **details: Any) -> int:
-        """Give an order, and return the port of the proxy that carried it out."""
+        """Send an order, and return the port of the proxy that executed it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._lock:

@@ -6,7 +6,7 @@ The lines fit 80 columns. The columns have fixed widths, so that they do not mov
 import json
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -41,7 +41,8 @@ def progress_view(progress: Progress, *, max_lanes: int = 1000) -> list[str]:
         lines.append(click.style(f"… and {counted(len(lanes) - len(listed), 'more lane')}", dim=True))
     bar = click.style(_bar(progress.ended, progress.total), fg=colour)
     total = f"{'the whole room':{_ACCOUNT + 1 + _OPERATION}} {bar} {_count_text(progress.ended, progress.total)}"
-    return [*lines, total, *_wrap(_results_text(progress)), _time_text(progress)]
+    results = textwrap.wrap(_results_text(progress) or "nothing has ended yet", _WIDTH)
+    return [*lines, total, *results, _time_text(progress)]
 
 
 def progress_line(progress: Progress) -> str:
@@ -105,7 +106,9 @@ def _outcome_key(outcome: Outcome) -> tuple[bool, str, str, str]:
 
 
 def _results_text(progress: Progress) -> str:
-    """Return the number of tasks for each result: ``1230 stopped, 4 not_found``."""
+    """Return the number of tasks for each result: ``1230 stopped, 4 not_found``; empty if none has ended."""
+    if progress.status is not ShutdownStatus.OPEN and progress.total == 0:
+        return "no task was registered"
     return ", ".join(f"{progress.results[result]} {result.value}" for result in Result if progress.results.get(result))
 
 
@@ -160,7 +163,3 @@ def _duration_text(seconds: float) -> str:
         return f"{whole} s"
     minutes = math.ceil(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{math.ceil(seconds / 3600)} h"
-
-
-def _wrap(text: str) -> Sequence[str]:
-    return textwrap.wrap(text, _WIDTH) or ["nothing has ended yet"]
