@@ -26,7 +26,7 @@ from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
 from streamstop._redis.schedule import BATCH, Schedule
 from streamstop.errors import InvalidSettings
 from streamstop_worker.accounts import Accounts
-from streamstop_worker.celery_parts import remote_control
+from streamstop_worker.celery_parts import cold_shutdown, remote_control
 from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.celery_parts.not_applicable import leave, refuse_options
 from streamstop_worker.celery_parts.pool import EventLoopPool
@@ -65,7 +65,7 @@ class WorkerParts(bootsteps.StartStopStep):
             leave(worker, str(error))
 
     def start(self, worker: Any) -> None:
-        """Build the parts, start the sweep, and handle SIGHUP."""
+        """Build the parts, start the sweep, and handle SIGHUP, SIGINT and SIGQUIT."""
         pool: EventLoopPool = worker.pool
         settings, app = self.settings, worker.app
         step_lease = max(LEASE, settings.lease)
@@ -100,6 +100,7 @@ class WorkerParts(bootsteps.StartStopStep):
         signals.worker_ready.connect(self._check_redis, weak=False)  # Redis answers by then
         signals.worker_ready.connect(_tune_garbage_collector, weak=False)
         if threading.current_thread() is threading.main_thread():
+            cold_shutdown.install_handlers(worker)
             signal.signal(signal.SIGHUP, self._reload_accounts)
         _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
         self.sweeper.start()
@@ -107,6 +108,10 @@ class WorkerParts(bootsteps.StartStopStep):
     def stop(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it
         """Stop the sweep. The pool stops later, when the calls under way have ended."""
         self.sweeper.stop()
+
+    def terminate(self, worker: Any) -> None:
+        """Stop the sweep in a cold shutdown too: it would take jobs of accounts that no worker has."""
+        self.stop(worker)
 
     async def _build_pipeline(self, app: Celery, step_lease: timedelta) -> None:
         """Build the parts that belong to the event loop, inside it."""
@@ -172,6 +177,7 @@ class WorkerParts(bootsteps.StartStopStep):
 
     def _drain(self, **_signal: Any) -> None:
         self.pool.loop.call_soon_threadsafe(self.slots.drain)
+        self.pool.wake()
 
     def _check_redis(self, **_signal: Any) -> None:
         check(self._redis)

@@ -1,11 +1,13 @@
 """Consumer: Celery's consumer. It turns the deliveries of the intake into requests."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import structlog
 from celery import signals
+from celery.exceptions import WorkerTerminate
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 
@@ -33,6 +35,7 @@ class Consumer(CeleryConsumer):
     connection_errors: tuple[type[Exception], ...]
     channel_errors: tuple[type[Exception], ...]
     loop: Callable[..., None]
+    cancel_active_requests: Callable[[], None]
     on_task_request: Callable[[Any], None]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -50,6 +53,11 @@ class Consumer(CeleryConsumer):
         """Run Celery's loop. Reconnect after an unexpected error instead of ending the worker."""
         try:
             self._celerys_loop(*arguments)
+        except WorkerTerminate:
+            # A cold shutdown: the connection is still there for the events. Celery does this in its signal handler.
+            with suppress(*self.connection_errors):
+                self.cancel_active_requests()
+            raise
         except (*self.connection_errors, *self.channel_errors):
             raise
         except Exception as error:
