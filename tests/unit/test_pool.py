@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from celery import signals as celery_signals
-from celery.exceptions import CPendingDeprecationWarning, WorkerTerminate
+from celery.exceptions import WorkerShutdown, WorkerTerminate
 from celery.worker import state
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
 
 from streamstop import Deferral, Result
 from streamstop_worker.app import make_app
@@ -309,10 +310,39 @@ def test_a_worker_that_connects_anew_hears_of_wakes_while_its_calls_are_under_wa
         consumer.connection, consumer.controller = None, None
         consumer.initial_prefetch_count, consumer.prefetch_multiplier, consumer.qos_global = 10, 1, True
         # What Celery's handler of messages would count up again with each message, ours is not told of.
-        with pytest.warns(CPendingDeprecationWarning):
-            consumer.on_connection_error_after_connected(ConnectionError())
+        consumer.on_connection_error_after_connected(ConnectionError())
         assert consumer.initial_prefetch_count == 10
         assert len(state.active_requests) == 1
+
+
+def test_a_start_that_redis_refuses_is_tried_ever_later_and_a_shutdown_ends_the_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        pauses[-1] += int(seconds)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    with stage(ending(outcome)) as open_stage:
+        consumer = open_stage.consumer
+        consumer.app, consumer.connection, consumer.init_callback = make_app(), None, None
+
+        def fail() -> None:
+            pauses.append(0)
+            consumer.on_connection_error_after_connected(OutOfMemoryError())
+
+        consumer.on_ready()
+        for _ in range(8):
+            fail()
+        consumer.on_ready()
+        fail()
+        fail()
+        assert pauses == [0, 1, 2, 4, 8, 16, 30, 30, 0, 1]
+        monkeypatch.setattr(state, "should_stop", 0)
+        with pytest.raises(WorkerShutdown):
+            fail()
+        assert pauses[-1] == 0
 
 
 def test_the_end_of_a_job_is_told_over_the_connection_that_there_is_then() -> None:
