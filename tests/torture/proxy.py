@@ -1,14 +1,11 @@
-"""TCP proxies on loopback that can reset connections, and drop or delay data. They run in their own process.
+"""TCP proxies on loopback that can cut, swallow and delay what passes through them, in a process of their own.
 
-In the process of the run, they would add its pauses to every call. ``python -m tests.torture.proxy`` takes orders as
-JSON lines from standard input, and answers each with a line. It ends when its input ends.
+In the run's own process they would add its pauses to every call. ``python -m tests.torture.proxy`` takes orders as JSON
+lines from its standard input, and answers each with a line; it ends with its input.
 """
 
 import asyncio
-import contextlib
 import json
-import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -18,39 +15,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.passage import Gate, Passage
+
 _REPOSITORY = Path(__file__).parents[2]
 
 
-class _Passage:
-    """Forwards connections to a port of loopback. Times are in seconds."""
+class _FaultyPassage(Passage):
+    """Resets the connections that it closes. Times are in seconds."""
 
     def __init__(self, target: int) -> None:
-        self._target = target
-        self._writers: set[asyncio.StreamWriter] = set()
-        #: How many orders to drop data are in force. Data is dropped while this is above 0.
+        super().__init__(target, resets=True)
+        #: What passes is thrown away while this is above 0: how many have asked for it.
         self._swallowing = 0
         self._delay = 0.0
 
-    async def open(self) -> int:
-        """Listen; return the port."""
-        server = await asyncio.start_server(self._connected, "127.0.0.1")
-        port: int = server.sockets[0].getsockname()[1]
-        return port
-
     def cut(self) -> None:
         """Reset every connection."""
-        for writer in self._writers:
-            _reset(writer)
+        self.end_connections()
 
     def half_open(self, seconds: float) -> None:
-        """Drop all data for a time, that of new connections too; then reset them."""
+        """Swallow everything for a time, of new connections too; then reset them."""
         self._swallowing += 1
         asyncio.get_running_loop().call_later(seconds, self._end_half_open)
 
     def slow(self, delay: float, seconds: float) -> None:
-        """Delay all data, in both directions, for a time."""
+        """Delay what passes, each way, for a time."""
         self._delay += delay
         asyncio.get_running_loop().call_later(seconds, self._end_slow, delay)
+
+    def gate(self) -> Gate:
+        """Return the gate of a new connection: it is that of all."""
+        return self._passes
+
+    async def _passes(self, _is_answer: bool) -> bool:
+        if self._delay:
+            await asyncio.sleep(self._delay)
+        return not self._swallowing
 
     def _end_half_open(self) -> None:
         self._swallowing -= 1
@@ -59,53 +59,17 @@ class _Passage:
     def _end_slow(self, delay: float) -> None:
         self._delay = max(0.0, self._delay - delay)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers = {writer}
-        self._writers.add(writer)
-        try:
-            with contextlib.suppress(OSError):  # the target is away: the code below closes the client's connection
-                to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target)
-                writers.add(to_writer)
-                self._writers.add(to_writer)
-                ways = [asyncio.create_task(self._pass(*way)) for way in ((reader, to_writer), (to_reader, writer))]
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
-        finally:
-            for one in writers:
-                self._writers.discard(one)
-                _reset(one)
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := await reader.read(65536):
-                if self._delay:
-                    await asyncio.sleep(self._delay)
-                if self._swallowing:
-                    continue
-                writer.write(chunk)
-                await writer.drain()
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close a connection so that its other end gets a reset."""
-    with contextlib.suppress(OSError):
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
 
 async def _serve() -> None:
-    """Execute orders until the input ends."""
-    orders = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-    passages: dict[int, _Passage] = {}
-    while line := await orders.readline():
+    """Carry out orders until there are no more."""
+    passages: dict[int, _FaultyPassage] = {}
+    while line := await asyncio.to_thread(sys.stdin.readline):
         order = json.loads(line)
         what, port = order.pop("do"), order.pop("port")
         if what == "open":
-            passage = _Passage(port)
-            port = await passage.open()
+            passage = _FaultyPassage(port)
+            passage.open()
+            port = passage.port
             passages[port] = passage
         else:
             getattr(passages[port], what)(**order)
@@ -115,7 +79,7 @@ async def _serve() -> None:
 
 @dataclass(frozen=True)
 class Proxy:
-    """One proxy, which listens on `port`. Times are in seconds."""
+    """One proxy: connect to `port`. Times are in seconds."""
 
     port: int
     _proxies: "Proxies"
@@ -125,27 +89,27 @@ class Proxy:
         self._proxies.order("cut", self.port)
 
     def half_open(self, seconds: float) -> None:
-        """Drop all data for a time, that of new connections too; then reset them."""
+        """Swallow everything for a time, of new connections too; then reset them."""
         self._proxies.order("half_open", self.port, seconds=seconds)
 
     def slow(self, delay: float, seconds: float) -> None:
-        """Delay all data by `delay`, in both directions, for a time."""
+        """Delay what passes by `delay`, each way, for a time."""
         self._proxies.order("slow", self.port, delay=delay, seconds=seconds)
 
 
 class Proxies:
-    """Every proxy of a run. Threads can share it."""
+    """Every proxy of a run; for any thread."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
         self._lock = threading.Lock()
 
     def to(self, port: int) -> Proxy:
-        """Start another proxy, to a port of loopback."""
+        """Make one more, to a port of loopback."""
         return Proxy(self.order("open", port), self)
 
     def order(self, what: str, port: int, **details: Any) -> int:
-        """Send an order, and return the port of the proxy that executed it."""
+        """Give an order, and return the port of the proxy that carried it out."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._lock:
