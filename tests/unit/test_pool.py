@@ -153,7 +153,7 @@ def test_a_request_shows_its_parameters_if_it_has_any(params: object) -> None:
         open_stage.deliver(json.dumps(fields).encode())
         open_stage.turn_until(lambda: len(open_stage.channel.acknowledged) == 1)
         (received,) = [fields for kind, fields in open_stage.events.sent if kind == "task-received"]
-        assert (received["name"], received["args"]) == (LANE.operation, "('live-cn',)")
+        assert (received["name"], received["args"]) == (LANE.name, "('live-cn',)")
         assert received["kwargs"] == ("{'TaskId': 't'}" if isinstance(params, dict) else "{}")
         assert received["retries"] == 2
 
