@@ -24,6 +24,7 @@ from streamstop._redis.deadline import install_deadline
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
 from streamstop._redis.schedule import BATCH, Schedule
+from streamstop._redis.stream_tasks import StreamTasks
 from streamstop.errors import InvalidSettings
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.celery_parts import remote_control
@@ -120,6 +121,7 @@ class WorkerParts(bootsteps.StartStopStep):
         )
         self.executor = Executor(
             shutdowns=self.shutdowns,
+            stream_tasks=StreamTasks(self._redis),
             accounts=self.accounts,
             known_accounts=self.known_accounts,
             transport=transport,
