@@ -7,21 +7,28 @@ Redis keeps all of them in one hash, ``streamstop.controls``, so that every work
     limit <lane>      a Limit as JSON
     hold <account>    a Hold as JSON
 
-The hash does not exist while there is no control.
+The hash does not exist while there is no control. Beside the fields of the value, the JSON has those that scripts read:
+``until_us``, and for a limit ``interval`` and ``places``.
 """
 
-from datetime import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from streamstop._core.commands import check_account
 from streamstop._core.lane import Lane
+from streamstop._core.pace import Pace
 from streamstop.errors import InvalidCommand, quoted
 from streamstop.operations import OPERATIONS
 
 #: The scope of every account. The steps of shutdowns and their callbacks go on: they call no vendor.
 ALL = "all"
 _VENDOR = "vendor:"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Control(BaseModel):
@@ -33,6 +40,21 @@ class _Control(BaseModel):
     reason: str = ""
     #: When, by Redis' clock.
     at: datetime
+    #: When it ends by itself; None: not before somebody ends it.
+    until: datetime | None = None
+
+    @property
+    def field(self) -> str:
+        """Its field of the hash."""
+        raise NotImplementedError
+
+    @property
+    def text(self) -> str:
+        """Its value in the hash."""
+        return json.dumps(self.model_dump(mode="json", exclude_none=True) | self._for_scripts(), separators=(",", ":"))
+
+    def _for_scripts(self) -> dict[str, Any]:
+        return {} if self.until is None else {"until_us": (self.until - _EPOCH) // timedelta(microseconds=1)}
 
 
 class Pause(_Control):
@@ -40,8 +62,11 @@ class Pause(_Control):
 
     #: ``all``, ``vendor:<vendor>``, an account, or a lane: ``<account>.<product>.<Action>``.
     scope: str
-    #: When it ends by itself; None: not before somebody resumes the scope.
-    until: datetime | None = None
+
+    @property
+    def field(self) -> str:
+        """Its field of the hash."""
+        return pause_field(self.scope)
 
 
 class Limit(_Control):
@@ -51,8 +76,20 @@ class Limit(_Control):
     operation: str
     #: Calls per second.
     limit: float
-    #: When it ends by itself; None: not before somebody clears it.
-    until: datetime | None = None
+
+    @property
+    def lane(self) -> Lane:
+        """Its lane."""
+        return Lane(self.account, self.operation)
+
+    @property
+    def field(self) -> str:
+        """Its field of the hash."""
+        return limit_field(self.lane)
+
+    def _for_scripts(self) -> dict[str, Any]:
+        pace = Pace.of_limit(self.limit)
+        return {**super()._for_scripts(), "interval": pace.interval_us, "places": pace.window}
 
 
 class Hold(BaseModel):
@@ -70,6 +107,72 @@ class Hold(BaseModel):
     request_id: str | None = None
 
 
+@dataclass(frozen=True)
+class Controls:
+    """Everything that holds lanes back at one moment."""
+
+    #: By scope.
+    pauses: Mapping[str, Pause]
+    limits: Mapping[Lane, Limit]
+    #: By account.
+    holds: Mapping[str, Hold]
+
+    def pause_of(self, lane: Lane) -> Pause | None:
+        """Return the pause of `lane` that ends last, whatever its scope."""
+        declared = OPERATIONS.get(lane.operation)
+        vendor = None if declared is None else declared.spec.product.vendor.name
+        scopes = (lane.name, lane.account, f"{_VENDOR}{vendor}", ALL)
+        found = [] if lane.account.startswith("_") else [self.pauses[scope] for scope in scopes if scope in self.pauses]
+        return max(found, key=lambda pause: (pause.until is None, pause.until or pause.at), default=None)
+
+    def limit_of(self, lane: Lane) -> Limit | None:
+        """Return the overridden limit of `lane`."""
+        return self.limits.get(lane)
+
+    def hold_of(self, lane: Lane) -> Hold | None:
+        """Return the hold of the account of `lane`."""
+        return self.holds.get(lane.account)
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, str], now: datetime) -> Self:
+        """Read the fields of the hash. What has ended at `now` is left out, and so is what this version cannot read."""
+        pauses: dict[str, Pause] = {}
+        limits: dict[Lane, Limit] = {}
+        holds: dict[str, Hold] = {}
+        for field, text in fields.items():
+            kind, _, name = field.partition(" ")
+            try:
+                if kind == "hold":
+                    holds[name] = Hold.model_validate_json(text)
+                elif kind == "pause" and not has_ended(pause := Pause.model_validate_json(text), now):
+                    pauses[name] = pause
+                elif kind == "limit" and not has_ended(limit := Limit.model_validate_json(text), now):
+                    limits[Lane.from_name(name)] = limit
+            except ValidationError:  # a newer version wrote it
+                continue
+        return cls(pauses, limits, holds)
+
+
+def has_ended(control: Pause | Limit, now: datetime) -> bool:
+    """Return whether the time of a pause or a limit is over."""
+    return control.until is not None and control.until <= now
+
+
+def pause_field(scope: str) -> str:
+    """Return the field of a scope's pause in the hash."""
+    return f"pause {scope}"
+
+
+def limit_field(lane: Lane) -> str:
+    """Return the field of a lane's limit in the hash."""
+    return f"limit {lane.name}"
+
+
+def hold_field(account: str) -> str:
+    """Return the field of an account's hold in the hash."""
+    return f"hold {account}"
+
+
 def check_scope(scope: object) -> str:
     """Return `scope` if a pause can have it; raise :class:`~streamstop.errors.InvalidCommand` if not."""
     vendors = sorted({declared.spec.product.vendor.name for declared in OPERATIONS.values()})
@@ -77,7 +180,7 @@ def check_scope(scope: object) -> str:
         if scope == ALL or (scope.startswith(_VENDOR) and scope.removeprefix(_VENDOR) in vendors):
             return scope
         lane = Lane.from_name(scope)
-        if ":" not in scope and (not lane.operation or lane.operation in OPERATIONS):
+        if ":" not in scope and ("." not in scope or lane.operation in OPERATIONS):
             check_account(lane.account)
             return scope
     raise InvalidCommand(

@@ -7,7 +7,7 @@ validates all of its input before it enqueues anything.
 import click
 
 from streamstop import __version__
-from streamstop.cli import completion, dead, jobs, operations, rooms, stop_status
+from streamstop.cli import completion, dead, events, jobs, operations, rooms, stop_status, vendor_errors
 from streamstop.cli._shared.exit_codes import EXIT_CODES, FailingGroup
 
 __all__ = ["main"]
@@ -24,6 +24,7 @@ __all__ = ["main"]
             "streamstop room stop room-42 --watch",
             "streamstop job ID",
             "streamstop dead list",
+            "streamstop events --follow",
         ],
         "Exit codes": EXIT_CODES,
     },
@@ -42,5 +43,7 @@ for command in (
     jobs.job,
     jobs.cancel,
     dead.dead,
+    events.events,
+    vendor_errors.errors,
 ):
     main.add_command(command)

@@ -1,0 +1,70 @@
+"""Operating from asyncio: what people on call see and do, as methods of :class:`~streamstop.aio.AsyncClient`."""
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+
+from streamstop._core.backend import Pause as Wait
+from streamstop._core.journal import ErrorCount, Event
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import LaneView
+from streamstop.client import Client
+
+_T = TypeVar("_T")
+
+
+class AsyncOperating:
+    """The methods of an asynchronous client for people on call; see :class:`~streamstop.operating.Operating`."""
+
+    client: Client
+
+    async def calling(self, call: Callable[[], _T]) -> _T:
+        """Run a call that is soon over."""
+        raise NotImplementedError
+
+    def stepping(self, steps: Iterator[_T | Wait]) -> AsyncGenerator[_T, None]:
+        """Yield what `steps` yields. Where one pauses, the event loop waits."""
+        raise NotImplementedError
+
+    async def accounts(self) -> Mapping[str, str]:
+        """See :meth:`streamstop.client.Client.accounts`."""
+        return await self.calling(self.client.accounts)
+
+    # ---- lanes
+
+    async def lanes(self, lanes: Iterable[Lane] | None = None) -> list[LaneView]:
+        """See :meth:`streamstop.client.Client.lanes`."""
+        return await self.calling(partial(self.client.lanes, None if lanes is None else list(lanes)))
+
+    # ---- pauses, limits and holds
+
+    # ---- drain
+
+    # ---- find
+
+    # ---- events and errors
+
+    async def events(
+        self, *, since: float | timedelta | None = None, account: str | None = None, after: str | None = None
+    ) -> list[Event]:
+        """See :meth:`streamstop.client.Client.events`."""
+        return await self.calling(partial(self.client.events, since=since, account=account, after=after))
+
+    async def follow_events(
+        self, *, account: str | None = None, after: str | None = None, timeout: float | timedelta | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """See :meth:`streamstop.client.Client.follow_events`."""
+        steps = self.client._following_events(account, after, timeout)  # noqa: SLF001
+        async with aclosing(self.stepping(steps)) as events:
+            async for event in events:
+                yield event
+
+    async def errors(
+        self, *, since: float | timedelta = timedelta(minutes=30), account: str | None = None
+    ) -> list[ErrorCount]:
+        """See :meth:`streamstop.client.Client.errors`."""
+        return await self.calling(partial(self.client.errors, since=since, account=account))
+
+    # ---- workers
