@@ -13,6 +13,7 @@ from streamstop._core.lane_types import LaneView, Queued
 from streamstop._core.progress import Progress, RoomView
 from streamstop._redis.connections import Connections
 from streamstop._redis.dead import DeadLetterStore
+from streamstop._redis.fleet import RedisFleet
 from streamstop._redis.journal import Journal
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import changes, wait
@@ -40,6 +41,11 @@ class RedisBackend:
     def dead(self) -> DeadLetterStore:
         """The dead letters."""
         return self.connections.dead
+
+    @property
+    def fleet(self) -> RedisFleet:
+        """The workers."""
+        return RedisFleet(self.connections)
 
     @property
     def journal(self) -> Journal:
