@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -151,6 +151,25 @@ class Controls:
             except ValidationError:  # a newer version wrote it
                 continue
         return cls(pauses, limits, holds)
+
+
+class ControlBackend(Protocol):
+    """The controls of a queue. Each change is an event that names `by`."""
+
+    def read(self) -> Controls:
+        """Return every control."""
+
+    def pause(self, pause: Pause) -> None:
+        """Pause a scope. A pause of the same scope is replaced."""
+
+    def resume(self, scope: str, by: str) -> bool:
+        """End the pause of `scope`, and the hold of the account of that name; return whether there was any."""
+
+    def set_limit(self, limit: Limit) -> None:
+        """Override the limit of a lane. An older override is replaced."""
+
+    def clear_limit(self, lane: Lane, by: str) -> bool:
+        """End the override of a lane's limit; return whether there was one."""
 
 
 def has_ended(control: Pause | Limit, now: datetime) -> bool:

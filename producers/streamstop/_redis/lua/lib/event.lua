@@ -1,4 +1,4 @@
---! include lib/clock lib/writing
+--! include lib/writing
 --! const EVENTS
 -- The stream of events: see _core.journal.
 
