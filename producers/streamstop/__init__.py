@@ -1,6 +1,7 @@
 """streamstop stops stream tasks at cloud vendors: producers enqueue, workers call, at each account's own pace."""
 
 from streamstop._core.commands import Command
+from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
@@ -42,6 +43,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Deferral",
+    "Hold",
     "InternalError",
     "InvalidCommand",
     "InvalidSettings",
@@ -51,12 +53,14 @@ __all__ = [
     "Lane",
     "LaneProgress",
     "LaneView",
+    "Limit",
     "Matching",
     "NotCancellable",
     "NotRequeueable",
     "Operation",
     "Outcome",
     "OutcomeTimeout",
+    "Pause",
     "Progress",
     "QueueUnavailable",
     "Result",

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from streamstop._core.commands import Command
+from streamstop._core.controls import ControlBackend
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
@@ -68,6 +69,10 @@ class Backend(Protocol):
     @property
     def dead(self) -> DeadLetterBackend:
         """The dead letters."""
+
+    @property
+    def controls(self) -> ControlBackend:
+        """Pauses, limits and holds."""
 
     def close(self) -> None:
         """Close the connections. The next use opens new ones."""

@@ -13,6 +13,7 @@ from redis import Redis
 
 from streamstop._core.lane_types import Queued
 from streamstop._redis.accounts import KnownAccounts
+from streamstop._redis.controls import ControlStore
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.deadline import deadline, remaining
 from streamstop._redis.errors import ERRORS, failure
@@ -38,6 +39,7 @@ class _Open:
     known_accounts: KnownAccounts
     rooms: Rooms
     dead: DeadLetterStore
+    controls: ControlStore
     publisher: Publisher
     news: News
 
@@ -76,6 +78,11 @@ class Connections:
     def dead(self) -> DeadLetterStore:
         """The dead letters."""
         return self._opened().dead
+
+    @property
+    def controls(self) -> ControlStore:
+        """The pauses, limits and holds."""
+        return self._opened().controls
 
     @property
     def news(self) -> News:
@@ -175,8 +182,9 @@ class Connections:
                 rooms = Rooms(redis, lanes, self._rooms)
                 publisher = Publisher(redis, self.settings.replicas, self._replica_timeout_ms)
                 dead = DeadLetterStore(redis, lanes)
+                controls = ControlStore(redis)
                 news = News(redis, self.settings.timeout)
-                self._open = _Open(redis, lanes, KnownAccounts(redis), rooms, dead, publisher, news)
+                self._open = _Open(redis, lanes, KnownAccounts(redis), rooms, dead, controls, publisher, news)
             return self._open
 
 

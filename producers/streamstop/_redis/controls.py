@@ -8,7 +8,7 @@ from typing import Any
 from redis import Redis
 
 from streamstop._core.constants import CONTROLS
-from streamstop._core.controls import ALL, Controls, Limit, Pause, has_ended, hold_field, limit_field, pause_field
+from streamstop._core.controls import Controls, Limit, Pause, has_ended, hold_field, limit_field, pause_field, scope_has_account
 from streamstop._core.journal import EventKind
 from streamstop._core.lane import Lane
 from streamstop._redis.scripts import Script, load
@@ -112,4 +112,4 @@ def _limit_ending(lane: Lane, text: str) -> dict[str, str]:
 
 def _place(scope: str) -> Lane:
     """Return the account and the operation of a scope; each may be ''."""
-    return Lane("", "") if scope == ALL or ":" in scope else Lane.from_name(scope)
+    return Lane.from_name(scope) if scope_has_account(scope) else Lane("", "")

@@ -15,6 +15,7 @@ from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
+from streamstop.testing.controls import RecordedControls
 from streamstop.testing.letters import RecordedDeadLetters
 from streamstop.testing.rooms import RecordedRooms
 
@@ -30,6 +31,7 @@ class RecordedQueue:
         self.error: StreamstopError | None = None
         self.rooms = RecordedRooms()
         self.dead = RecordedDeadLetters(self._requeue)
+        self.controls = RecordedControls()
         self._accounts = dict(accounts)
         self._answers: list[Answer] = []
         self._commands: dict[str, tuple[Command, datetime]] = {}
