@@ -2,6 +2,7 @@
 
 from streamstop._core.commands import Command
 from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
@@ -43,6 +44,9 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Deferral",
+    "ErrorCount",
+    "Event",
+    "EventKind",
     "Hold",
     "InternalError",
     "InvalidCommand",

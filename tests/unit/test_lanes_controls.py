@@ -258,7 +258,7 @@ def test_the_version_changes_even_while_the_clock_stands_still(
     versions = []
     for scope in SCOPES:
         pause(store, lane, scope)
-        versions.append(int(redis.hget(CONTROLS, "version") or 0))  # type: ignore[arg-type]
+        versions.append(int(redis.hget(CONTROLS, "version") or 0))
     assert versions == sorted(set(versions))
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from streamstop._core.commands import Command
 from streamstop._core.controls import ControlBackend
+from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
@@ -59,6 +60,19 @@ class DeadLetterBackend(Protocol):
         """Delete a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
 
 
+class JournalBackend(Protocol):
+    """The events, and the counts of vendors' errors."""
+
+    def events(self, *, since: timedelta | None = None, after: str | None = None) -> Iterator[Event]:
+        """Yield the events that are younger than `since` and later than the event `after`, oldest first."""
+
+    def newest(self) -> str:
+        """Return the id of the newest event; before the first, an id that is older than any."""
+
+    def errors(self, *, since: timedelta) -> list[ErrorCount]:
+        """Return the error counts of the last `since`, rounded up to five minutes, the most first."""
+
+
 class Backend(Protocol):
     """A queue. Call its methods within :meth:`reaching` or :meth:`following`."""
 
@@ -73,6 +87,10 @@ class Backend(Protocol):
     @property
     def controls(self) -> ControlBackend:
         """Pauses, limits and holds."""
+
+    @property
+    def journal(self) -> JournalBackend:
+        """The events, and the counts of vendors' errors."""
 
     def close(self) -> None:
         """Close the connections. The next use opens new ones."""
@@ -148,6 +166,9 @@ class Backend(Protocol):
 
     def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[Pause | None]:
         """Yield at once, and after each change of a shutdown, until `timeout` is over."""
+
+    def new_events(self, timeout: timedelta | None) -> Iterator[Pause | None]:
+        """Yield at once, and after new events, until `timeout` is over."""
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks."""

@@ -24,8 +24,8 @@ from typing import Any, Protocol, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from streamstop._core.commands import check_account
-from streamstop._core.lane import Lane
 from streamstop._core.durations import positive_duration
+from streamstop._core.lane import Lane
 from streamstop._core.pace import HIGHEST_LIMIT, LOWEST_LIMIT, Pace
 from streamstop.errors import InvalidCommand, quoted
 from streamstop.operations import OPERATIONS, find
@@ -148,16 +148,13 @@ class Controls:
         limits: dict[Lane, Limit] = {}
         holds: dict[str, Hold] = {}
         for field, text in fields.items():
-            kind, _, name = field.partition(" ")
-            try:
-                if kind == "hold":
-                    holds[name] = Hold.model_validate_json(text)
-                elif kind == "pause" and not has_ended(pause := Pause.model_validate_json(text), now):
-                    pauses[name] = pause
-                elif kind == "limit" and not has_ended(limit := Limit.model_validate_json(text), now):
-                    limits[Lane.from_name(name)] = limit
-            except ValidationError:  # a newer version wrote it
-                continue
+            match read_control(field, text):
+                case Pause() as pause if not has_ended(pause, now):
+                    pauses[pause.scope] = pause
+                case Limit() as limit if not has_ended(limit, now):
+                    limits[limit.lane] = limit
+                case Hold() as hold:
+                    holds[hold.account] = hold
         return cls(pauses, limits, holds)
 
 
@@ -178,6 +175,16 @@ class ControlBackend(Protocol):
 
     def clear_limit(self, lane: Lane, by: str) -> bool:
         """End the override of a lane's limit; return whether there was one."""
+
+
+def read_control(field: str, text: str) -> Pause | Limit | Hold | None:
+    """Read one field of the hash; None: it is no control, or a newer version wrote it."""
+    kinds: dict[str, type[Pause | Limit | Hold]] = {"pause": Pause, "limit": Limit, "hold": Hold}
+    kind = kinds.get(field.partition(" ")[0])
+    try:
+        return None if kind is None else kind.model_validate_json(text)
+    except ValidationError:
+        return None
 
 
 def has_ended(control: Pause | Limit, now: datetime) -> bool:

@@ -7,12 +7,14 @@ from typing import Any
 
 from streamstop._core.backend import Pause
 from streamstop._core.commands import Command
+from streamstop._core.constants import EVENTS
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView, Queued
 from streamstop._core.progress import Progress, RoomView
 from streamstop._redis.connections import Connections
 from streamstop._redis.controls import ControlStore
 from streamstop._redis.dead import DeadLetterStore
+from streamstop._redis.journal import Journal
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import changes, wait
 from streamstop._wire.messages import celery_message
@@ -44,6 +46,11 @@ class RedisBackend:
     def controls(self) -> ControlStore:
         """Pauses, limits and holds."""
         return self.connections.controls
+
+    @property
+    def journal(self) -> Journal:
+        """The events, and the counts of vendors' errors."""
+        return self.connections.journal
 
     def close(self) -> None:
         """Close the connections. The next use opens new ones."""
@@ -131,6 +138,10 @@ class RedisBackend:
     def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[Pause | None]:
         """Yield at once, and after each change of a shutdown, at most ten times a second."""
         return changes(self.connections.news, shutdown_channel(shutdown), timeout)
+
+    def new_events(self, timeout: timedelta | None) -> Iterator[Pause | None]:
+        """Yield at once, and after new events, at most ten times a second."""
+        return changes(self.connections.news, EVENTS, timeout)
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks, read page by page."""

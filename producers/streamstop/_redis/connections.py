@@ -17,6 +17,7 @@ from streamstop._redis.controls import ControlStore
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.deadline import deadline, remaining
 from streamstop._redis.errors import ERRORS, failure
+from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.least_privilege import LeastPrivilegeLanes
 from streamstop._redis.news import News
@@ -40,6 +41,7 @@ class _Open:
     rooms: Rooms
     dead: DeadLetterStore
     controls: ControlStore
+    journal: Journal
     publisher: Publisher
     news: News
 
@@ -83,6 +85,11 @@ class Connections:
     def controls(self) -> ControlStore:
         """The pauses, limits and holds."""
         return self._opened().controls
+
+    @property
+    def journal(self) -> Journal:
+        """The events, and the counts of vendors' errors."""
+        return self._opened().journal
 
     @property
     def news(self) -> News:
@@ -181,10 +188,17 @@ class Connections:
                 lanes = LeastPrivilegeLanes(redis)
                 rooms = Rooms(redis, lanes, self._rooms)
                 publisher = Publisher(redis, self.settings.replicas, self._replica_timeout_ms)
-                dead = DeadLetterStore(redis, lanes)
-                controls = ControlStore(redis)
-                news = News(redis, self.settings.timeout)
-                self._open = _Open(redis, lanes, KnownAccounts(redis), rooms, dead, controls, publisher, news)
+                self._open = _Open(
+                    redis=redis,
+                    lanes=lanes,
+                    known_accounts=KnownAccounts(redis),
+                    rooms=rooms,
+                    dead=DeadLetterStore(redis, lanes),
+                    controls=ControlStore(redis),
+                    journal=Journal(redis),
+                    publisher=publisher,
+                    news=News(redis, self.settings.timeout),
+                )
             return self._open
 
 

@@ -8,7 +8,17 @@ from typing import Any
 from redis import Redis
 
 from streamstop._core.constants import CONTROLS
-from streamstop._core.controls import Controls, Limit, Pause, has_ended, hold_field, limit_field, pause_field, scope_has_account
+from streamstop._core.controls import (
+    Controls,
+    Limit,
+    Pause,
+    has_ended,
+    hold_field,
+    limit_field,
+    pause_field,
+    read_control,
+    scope_has_account,
+)
 from streamstop._core.journal import EventKind
 from streamstop._core.lane import Lane
 from streamstop._redis.scripts import Script, load
@@ -52,14 +62,13 @@ class ControlStore:
         fields, now = self._read()
         endings: list[Mapping[str, str]] = []
         for field, text in fields.items():
-            kind, _, name = field.partition(" ")
-            control = {"pause": Pause, "limit": Limit}.get(kind)
-            if control is None or not has_ended(control.model_validate_json(text), now):
-                continue
-            if kind == "pause":
-                ending = _ending(field, EventKind.RESUMED, f"the pause of {name} is over", _place(name))
-            else:
-                ending = _limit_ending(Lane.from_name(name), f"the limit that was set for {name} is over")
+            match read_control(field, text):
+                case Pause(scope=scope) as pause if has_ended(pause, now):
+                    ending = _ending(field, EventKind.RESUMED, f"the pause of {scope} is over", _place(scope))
+                case Limit(lane=lane) as limit if has_ended(limit, now):
+                    ending = _limit_ending(lane, f"the limit that was set for {lane.name} is over")
+                case _:
+                    continue
             endings.append({**ending, "value": text})
         if endings:
             self._clear(endings[:_MOST_EXPIRED], "")

@@ -16,6 +16,7 @@ from streamstop.errors import StreamstopError
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
 from streamstop.testing.controls import RecordedControls
+from streamstop.testing.journal import RecordedJournal
 from streamstop.testing.letters import RecordedDeadLetters
 from streamstop.testing.rooms import RecordedRooms
 
@@ -32,6 +33,7 @@ class RecordedQueue:
         self.rooms = RecordedRooms()
         self.dead = RecordedDeadLetters(self._requeue)
         self.controls = RecordedControls()
+        self.journal = RecordedJournal()
         self._accounts = dict(accounts)
         self._answers: list[Answer] = []
         self._commands: dict[str, tuple[Command, datetime]] = {}
@@ -52,6 +54,7 @@ class RecordedQueue:
                     outcome = outcome_of(command, job_id, enqueued_at, self._answer_for(command))
                     self._outcomes[job_id] = outcome
                     self.dead.keep(outcome, command)
+                    self.journal.count(outcome)
 
     def end_shutdowns(self) -> None:
         """End every open stream task of every shutdown."""
@@ -62,6 +65,7 @@ class RecordedQueue:
                 outcome = as_verified(outcome, command) if shutdown.verify else outcome
                 self.rooms.record_outcome(shutdown, member, outcome)
                 self.dead.keep(outcome, command, room=shutdown.room)
+                self.journal.count(outcome)
 
     def close(self) -> None:
         """Do nothing. The client can be used again."""
@@ -170,6 +174,10 @@ class RecordedQueue:
             return None if recorded is None else recorded.progress(shutdown)
 
     def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[None]:  # noqa: ARG002
+        """Yield once. The timeout is over then."""
+        yield
+
+    def new_events(self, timeout: timedelta | None) -> Iterator[None]:  # noqa: ARG002
         """Yield once. The timeout is over then."""
         yield
 

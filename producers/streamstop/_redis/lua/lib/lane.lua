@@ -20,6 +20,8 @@
 -- paused    the end of the lane's pause; 0: it is not paused
 -- limited   the end of the limit that a person has set for the lane; 0: there is none
 -- own_interval, own_places   interval and places under that limit
+-- error_code, error_at   the newest answer that was no success, and its moment: lib/errors
+-- told      the moment of the lane's last event about a throttled call
 -- window, faults   earlier versions' names of places and failed. They are 0, so that producers of those versions, which
 --                  give jobs to their own workers as they enqueue, take no job out of a lane
 
