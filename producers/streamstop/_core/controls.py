@@ -17,6 +17,7 @@ import os
 import socket
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self
@@ -34,7 +35,7 @@ from streamstop.operations import OPERATIONS, find
 ALL = "all"
 _VENDOR = "vendor:"
 #: The longest time after which a pause or a limit ends by itself, and the longest reason and name.
-_LONGEST = timedelta(days=366)
+LONGEST = timedelta(days=366)
 _LONGEST_TEXT = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -215,8 +216,9 @@ def check_scope(scope: object) -> str:
             return scope
         lane = Lane.from_name(scope)
         if ":" not in scope and ("." not in scope or lane.operation in OPERATIONS):
-            check_account(lane.account)
-            return scope
+            with suppress(InvalidCommand):
+                check_account(lane.account)
+                return scope
     raise InvalidCommand(
         f"scope {quoted(scope)} must be {ALL}, one of {', '.join(_VENDOR + vendor for vendor in vendors)}, an account, "
         "or a lane such as live-cn.live.StopMPUTask",
@@ -250,7 +252,7 @@ def check_limit(account: object, operation: str, limit: object, *, above_vendor:
 
 def check_lasting(lasting: float | timedelta | None) -> timedelta | None:
     """Return how long a control lasts; raise :class:`~streamstop.errors.InvalidCommand` if it cannot be that."""
-    return None if lasting is None else positive_duration(lasting, "lasting", _LONGEST)
+    return None if lasting is None else positive_duration(lasting, "lasting", LONGEST)
 
 
 def check_text(text: object, field: str) -> str:

@@ -7,7 +7,7 @@ validates all of its input before it enqueues anything.
 import click
 
 from streamstop import __version__
-from streamstop.cli import completion, dead, jobs, operations, rooms, stop_status
+from streamstop.cli import completion, controls, dead, jobs, operations, rooms, stop_status
 from streamstop.cli._shared.exit_codes import EXIT_CODES, FailingGroup
 
 __all__ = ["main"]
@@ -24,6 +24,7 @@ __all__ = ["main"]
             "streamstop room stop room-42 --watch",
             "streamstop job ID",
             "streamstop dead list",
+            "streamstop pause live-cn --for 30m",
         ],
         "Exit codes": EXIT_CODES,
     },
@@ -42,5 +43,8 @@ for command in (
     jobs.job,
     jobs.cancel,
     dead.dead,
+    controls.pause,
+    controls.resume,
+    controls.limit,
 ):
     main.add_command(command)
