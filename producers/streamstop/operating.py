@@ -24,6 +24,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._redis.accounts import check_vendor
 from streamstop.operations import find
+from streamstop.shutdowns import Shutdown
 
 
 class Operating:
@@ -139,6 +140,13 @@ class Operating:
         vendor = self._backend.vendor_of(lane.account)
         if lane.operation:
             check_vendor(lane.account, vendor, find(lane.operation).spec.product.vendor.name)
+
+    # ---- shutdowns
+
+    def recent_shutdowns(self, most: int = 100) -> list[Shutdown]:
+        """Return up to `most` shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""
+        with self._backend.reaching("the shutdowns could not be looked up"):
+            return [Shutdown(one, self._backend) for one in self._backend.recent_shutdowns(most)]
 
     # ---- drain
 

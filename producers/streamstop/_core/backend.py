@@ -19,7 +19,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
-from streamstop.outcomes import Deferral, Outcome
+from streamstop.outcomes import Deferral, Outcome, Result
 
 _T = TypeVar("_T")
 
@@ -46,6 +46,9 @@ class DeadLetterBackend(Protocol):
 
     def count(self) -> int:
         """Return how many letters there are."""
+
+    def count_by_result(self) -> Mapping[Result | None, int]:
+        """Return how many letters there are of each result; None: of messages that could not be read."""
 
     def letters(self, matching: Matching) -> Iterator[DeadLetter]:
         """Yield the letters that match, oldest first."""
@@ -172,6 +175,9 @@ class Backend(Protocol):
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks."""
+
+    def recent_shutdowns(self, most: int) -> Sequence[str]:
+        """Return the ids of shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""
 
     def cancel_shutdown(self, shutdown: str) -> bool:
         """Cancel the jobs that no worker has claimed; return False if the shutdown is not open."""

@@ -147,6 +147,10 @@ class RedisBackend:
         """Yield the outcomes of a shutdown's stream tasks, read page by page."""
         return self.connections.rooms.outcomes(shutdown)
 
+    def recent_shutdowns(self, most: int) -> Sequence[str]:
+        """See :meth:`streamstop._redis.rooms.Rooms.recent`."""
+        return self.connections.rooms.recent(most)
+
     def cancel_shutdown(self, shutdown: str) -> bool:
         """See :meth:`streamstop._redis.rooms.Rooms.cancel`."""
         return self.connections.rooms.cancel(shutdown)

@@ -186,6 +186,14 @@ class RecordedQueue:
         recorded = self.rooms.shutdowns.get(shutdown)
         return iter([] if recorded is None else recorded.outcomes)
 
+    def recent_shutdowns(self, most: int) -> Sequence[str]:
+        """Return the ids of shutdowns: the open ones, and then the ended ones, the latest first."""
+        with self._lock:
+            shutdowns = self.rooms.shutdowns
+            is_open = {one: recorded.status is ShutdownStatus.OPEN for one, recorded in shutdowns.items()}
+        ended = [one for one in reversed(shutdowns) if not is_open[one]]
+        return [*(one for one in shutdowns if is_open[one]), *ended][:most]
+
     def cancel_shutdown(self, shutdown: str) -> bool:
         """Cancel the open stream tasks, which stay registered; return False if the shutdown is not open."""
         with self._lock:
