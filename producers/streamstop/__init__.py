@@ -7,6 +7,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
+from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
 from streamstop.aio import AsyncClient, AsyncDeadLetters, AsyncJob, AsyncShutdown
 from streamstop.client import Client
 from streamstop.dead_letters import DeadLetters
@@ -58,6 +59,7 @@ __all__ = [
     "LaneProgress",
     "LaneView",
     "Limit",
+    "LimitDifference",
     "Matching",
     "NotCancellable",
     "NotRequeueable",
@@ -78,5 +80,7 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownOperation",
     "UnknownShutdown",
+    "WorkerState",
+    "WorkerView",
     "__version__",
 ]

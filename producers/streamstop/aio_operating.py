@@ -11,6 +11,7 @@ from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
+from streamstop._core.workers import WorkerView
 from streamstop.client import Client
 
 _T = TypeVar("_T")
@@ -110,3 +111,7 @@ class AsyncOperating:
         return await self.calling(partial(self.client.errors, since=since, account=account))
 
     # ---- workers
+
+    async def workers(self) -> list[WorkerView]:
+        """See :meth:`streamstop.client.Client.workers`."""
+        return await self.calling(self.client.workers)

@@ -88,6 +88,9 @@ def test_the_reference_shows_what_services_read() -> None:
         "streamstop.Outcome",
         "streamstop.Progress",
         "streamstop.DeadLetter",
+        "streamstop.Event",
+        "streamstop.ErrorCount",
+        "streamstop.WorkerView",
     ]
 
 

@@ -19,6 +19,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
+from streamstop._core.workers import WorkerView
 from streamstop.outcomes import Deferral, Outcome, Result
 
 _T = TypeVar("_T")
@@ -63,6 +64,13 @@ class DeadLetterBackend(Protocol):
         """Delete a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
 
 
+class FleetBackend(Protocol):
+    """The workers of a queue."""
+
+    def workers(self) -> list[WorkerView]:
+        """Return every worker that is alive, or was lost within the last hour, sorted by name."""
+
+
 class JournalBackend(Protocol):
     """The events, and the counts of vendors' errors."""
 
@@ -90,6 +98,10 @@ class Backend(Protocol):
     @property
     def controls(self) -> ControlBackend:
         """Pauses, limits and holds."""
+
+    @property
+    def fleet(self) -> FleetBackend:
+        """The workers."""
 
     @property
     def journal(self) -> JournalBackend:

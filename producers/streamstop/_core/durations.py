@@ -5,6 +5,14 @@ from datetime import timedelta
 from streamstop.errors import InvalidCommand, InvalidSettings, quoted
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration in the largest unit of which there are two, for people: ``45 s``, ``90 min``, ``5 d``."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
 def positive_duration(
     value: object, name: str, longest: timedelta, error: type[InvalidCommand | InvalidSettings] = InvalidCommand
 ) -> timedelta:

@@ -30,3 +30,8 @@ class Pace:
         With an interval of 1 / (limit x (1 - headroom)), any ``limit + 1`` calls span more than a second.
         """
         return cls(interval_us=math.ceil(1_000_000 / (limit * (1 - HEADROOM))), window=max(1, math.ceil(limit)))
+
+    @staticmethod
+    def limit_of(interval_us: int) -> float:
+        """Return the limit, in calls per second, that has this interval."""
+        return 1_000_000 / (interval_us * (1 - HEADROOM))

@@ -14,6 +14,7 @@ from streamstop._core.progress import Progress, RoomView
 from streamstop._redis.connections import Connections
 from streamstop._redis.controls import ControlStore
 from streamstop._redis.dead import DeadLetterStore
+from streamstop._redis.fleet import RedisFleet
 from streamstop._redis.journal import Journal
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import changes, wait
@@ -46,6 +47,11 @@ class RedisBackend:
     def controls(self) -> ControlStore:
         """Pauses, limits and holds."""
         return self.connections.controls
+
+    @property
+    def fleet(self) -> RedisFleet:
+        """The workers."""
+        return RedisFleet(self.connections)
 
     @property
     def journal(self) -> Journal:

@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from operator import itemgetter
 from typing import Any
 
 from redis import Redis
@@ -86,7 +85,7 @@ class Journal:
                         at_us = int(last["at"])
                     else:
                         counts[field] += int(value)
-                    newest[counted] = max(newest[counted], (at_us, last), key=itemgetter(0))
+                    newest[counted] = max(newest[counted], (at_us, last), key=_order)
         return sorted_counts(_count(field, count, *newest[field]) for field, count in counts.items())
 
     @cached_property
@@ -119,6 +118,11 @@ def _count(field: bytes, count: int, at_us: int, last: dict[str, Any]) -> ErrorC
         message=last.get("message"),
         request_id=last.get("request_id"),
     )
+
+
+def _order(newest: tuple[int, dict[str, Any]]) -> tuple[int, bool]:
+    at_us, last = newest
+    return at_us, bool(last)
 
 
 def _moment(us: int) -> datetime:

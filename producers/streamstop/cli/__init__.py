@@ -7,7 +7,18 @@ validates all of its input before it enqueues anything.
 import click
 
 from streamstop import __version__
-from streamstop.cli import completion, controls, dead, jobs, operations, rooms, stop_status
+from streamstop.cli import (
+    completion,
+    controls,
+    dead,
+    events,
+    jobs,
+    operations,
+    rooms,
+    stop_status,
+    vendor_errors,
+    workers,
+)
 from streamstop.cli._shared.exit_codes import EXIT_CODES, FailingGroup
 
 __all__ = ["main"]
@@ -25,6 +36,7 @@ __all__ = ["main"]
             "streamstop job ID",
             "streamstop dead list",
             "streamstop pause live-cn --for 30m",
+            "streamstop events --follow",
         ],
         "Exit codes": EXIT_CODES,
     },
@@ -46,5 +58,8 @@ for command in (
     controls.pause,
     controls.resume,
     controls.limit,
+    events.events,
+    vendor_errors.errors,
+    workers.workers,
 ):
     main.add_command(command)

@@ -16,6 +16,7 @@ from streamstop.errors import StreamstopError
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
 from streamstop.testing.controls import RecordedControls
+from streamstop.testing.fleet import RecordedFleet
 from streamstop.testing.journal import RecordedJournal
 from streamstop.testing.letters import RecordedDeadLetters
 from streamstop.testing.rooms import RecordedRooms
@@ -35,6 +36,7 @@ class RecordedQueue:
         self.controls = RecordedControls()
         self.journal = RecordedJournal()
         self._accounts = dict(accounts)
+        self.fleet = RecordedFleet(self._accounts)
         self._answers: list[Answer] = []
         self._commands: dict[str, tuple[Command, datetime]] = {}
         self._outcomes: dict[str, Outcome] = {}

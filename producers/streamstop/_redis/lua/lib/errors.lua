@@ -37,7 +37,7 @@ local function count_error(lane, answer)
             return
         end
         if answer.unknown then
-            add_lane_event('unknown_code', lane, answer.code .. ' is in no table: it is treated as transient')
+            add_lane_event('unknown_code', lane, answer.code .. ': in no table, so it is taken for a transient fault')
         end
     end
     local last = {at = integer(now), message = answer.message, request_id = answer.request_id}
@@ -49,13 +49,13 @@ local function tell_rest(lane, rest, code)
     local told = tonumber(redis.call('HGET', lane.pace_key, 'told') or 0)
     if math.abs(now - told) < QUIET then return end
     set(lane, 'told', now)
-    add_lane_event('resting', lane, string.format('throttled (%s): the lane rests %.3g s', code, rest / SECOND))
+    add_lane_event('resting', lane, string.format('%s: rests %.3g s', code, rest / SECOND))
 end
 
 -- Add an event for a lane that has begun to fail, and rests.
 local function tell_failing(lane, rest, code)
-    add_lane_event('failing', lane, string.format('%d faults in a row (%s): the lane rests %.3g s, then makes one call at '
-        .. 'a time', lane.failed, code, rest / SECOND))
+    local text = string.format('%s: %d faults in a row, rests %.3g s', code, lane.failed, rest / SECOND)
+    add_lane_event('failing', lane, text)
 end
 
 -- Add an event for the first good answer of a lane that was failing.
