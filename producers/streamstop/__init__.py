@@ -2,7 +2,7 @@
 
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import LaneError, LaneState, LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
 from streamstop.aio import AsyncClient, AsyncDeadLetters, AsyncJob, AsyncShutdown
@@ -49,7 +49,9 @@ __all__ = [
     "JobDeferred",
     "JobFailed",
     "Lane",
+    "LaneError",
     "LaneProgress",
+    "LaneState",
     "LaneView",
     "Matching",
     "NotCancellable",

@@ -19,10 +19,9 @@ from typing import Any, Final, TypeVar, cast
 
 from streamstop._core.backend import Pause
 from streamstop._core.commands import Command
-from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView, ShutdownStatus
+from streamstop.aio_operating import AsyncOperating
 from streamstop.client import Client
 from streamstop.dead_letters import DeadLetters
 from streamstop.errors import OutcomeTimeout, QueueUnavailable
@@ -145,7 +144,7 @@ class AsyncDeadLetters:
         return self._client.client.dead_letters
 
 
-class AsyncClient:
+class AsyncClient(AsyncOperating):
     """Enqueues commands, closes rooms, and reads outcomes, from asyncio.
 
     Arguments as :class:`~streamstop.client.Client`.
@@ -230,14 +229,6 @@ class AsyncClient:
     def shutdown(self, shutdown_id: str) -> AsyncShutdown:
         """See :meth:`streamstop.client.Client.shutdown`."""
         return AsyncShutdown(self.client.shutdown(shutdown_id), self)
-
-    async def accounts(self) -> Mapping[str, str]:
-        """See :meth:`streamstop.client.Client.accounts`."""
-        return await self.calling(self.client.accounts)
-
-    async def lanes(self, lanes: Iterable[Lane] | None = None) -> list[LaneView]:
-        """See :meth:`streamstop.client.Client.lanes`."""
-        return await self.calling(partial(self.client.lanes, None if lanes is None else list(lanes)))
 
     @property
     def dead_letters(self) -> AsyncDeadLetters:

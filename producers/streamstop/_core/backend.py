@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
 from streamstop.outcomes import Deferral, Outcome
@@ -69,6 +69,10 @@ class Backend(Protocol):
     def dead(self) -> DeadLetterBackend:
         """The dead letters."""
 
+    @property
+    def lanes(self) -> LaneBackend:
+        """The lanes."""
+
     def close(self) -> None:
         """Close the connections. The next use opens new ones."""
 
@@ -92,9 +96,6 @@ class Backend(Protocol):
 
         Raises :class:`~streamstop.errors.UnknownAccount` if workers have published accounts, but not this one.
         """
-
-    def lanes(self, lanes: Sequence[Lane] | None) -> list[LaneView]:
-        """Return the views of `lanes`; None: of every lane that holds a job."""
 
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> None:
         """Put jobs into their lanes: all of them, or none. Each is an id and its command.

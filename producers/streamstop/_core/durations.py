@@ -1,5 +1,6 @@
-"""Durations, as callers give them: a number of seconds, or a timedelta."""
+"""Durations, as callers give them, a number of seconds or a timedelta, and as people read them."""
 
+import math
 from datetime import timedelta
 
 from streamstop.errors import InvalidCommand, InvalidSettings, quoted
@@ -34,6 +35,15 @@ def wait_duration(timeout: object) -> timedelta | None:
     raise InvalidCommand(
         f"timeout must be a number of seconds, a timedelta or None, not {quoted(timeout)}", field="timeout"
     )
+
+
+def duration_text(duration: float | timedelta) -> str:
+    """Return a duration (seconds, or a timedelta) rounded up, as people read it: ``24 s``, ``18 min``, ``3 h``."""
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    for unit, size, most in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 100)):
+        if (number := math.ceil(seconds / size)) < most:
+            return f"{number} {unit}"
+    return f"{math.ceil(seconds / 86400)} days"
 
 
 def _as_timedelta(value: object) -> timedelta | None:

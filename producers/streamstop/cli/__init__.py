@@ -7,7 +7,7 @@ validates all of its input before it enqueues anything.
 import click
 
 from streamstop import __version__
-from streamstop.cli import completion, dead, jobs, operations, rooms, stop_status
+from streamstop.cli import completion, dead, jobs, lanes, operations, rooms, stop_status
 from streamstop.cli._shared.exit_codes import EXIT_CODES, FailingGroup
 
 __all__ = ["main"]
@@ -23,6 +23,7 @@ __all__ = ["main"]
             "streamstop stop --from tasks.jsonl --wait 600 --json",
             "streamstop room stop room-42 --watch",
             "streamstop job ID",
+            "streamstop lanes --watch",
             "streamstop dead list",
         ],
         "Exit codes": EXIT_CODES,
@@ -41,6 +42,7 @@ for command in (
     rooms.room,
     jobs.job,
     jobs.cancel,
+    lanes.lanes,
     dead.dead,
 ):
     main.add_command(command)

@@ -1,0 +1,53 @@
+"""Operating from asyncio: what people on call see and do, as methods of :class:`~streamstop.aio.AsyncClient`."""
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import TypeVar
+
+from streamstop._core.backend import Pause as Wait
+from streamstop._core.lane import Lane
+from streamstop._core.lane_view import LaneView
+from streamstop.client import Client
+
+_T = TypeVar("_T")
+
+
+class AsyncOperating:
+    """The methods of an asynchronous client for people on call; see :class:`~streamstop.operating.Operating`."""
+
+    client: Client
+
+    async def calling(self, call: Callable[[], _T]) -> _T:
+        """Run a call that is soon over."""
+        raise NotImplementedError
+
+    def stepping(self, steps: Iterator[_T | Wait]) -> AsyncGenerator[_T, None]:
+        """Yield what `steps` yields. Where one pauses, the event loop waits."""
+        raise NotImplementedError
+
+    async def accounts(self) -> Mapping[str, str]:
+        """See :meth:`streamstop.client.Client.accounts`."""
+        return await self.calling(self.client.accounts)
+
+    # ---- lanes
+
+    async def lanes(
+        self,
+        lanes: Iterable[Lane] | None = None,
+        *,
+        accounts: Iterable[str] | None = None,
+        recent: bool = False,
+        every: bool = False,
+    ) -> list[LaneView]:
+        """See :meth:`streamstop.client.Client.lanes`."""
+        return await self.calling(partial(self.client.lanes, lanes, accounts=accounts, recent=recent, every=every))
+
+    # ---- pauses, limits and holds
+
+    # ---- drain
+
+    # ---- find
+
+    # ---- events and errors
+
+    # ---- workers
