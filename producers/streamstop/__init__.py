@@ -1,6 +1,7 @@
 """streamstop stops stream tasks at cloud vendors: producers enqueue, workers call, at each account's own pace."""
 
 from streamstop._core.commands import Command
+from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneState, LaneView
 from streamstop._core.letters import DeadLetter, Matching
@@ -42,6 +43,9 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Deferral",
+    "ErrorCount",
+    "Event",
+    "EventKind",
     "InternalError",
     "InvalidCommand",
     "InvalidSettings",

@@ -1,10 +1,13 @@
 """Operating from asyncio: what people on call see and do, as methods of :class:`~streamstop.aio.AsyncClient`."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
 from streamstop._core.backend import Pause as Wait
+from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
 from streamstop.client import Client
@@ -49,5 +52,26 @@ class AsyncOperating:
     # ---- find
 
     # ---- events and errors
+
+    async def events(
+        self, *, since: float | timedelta | None = None, account: str | None = None, after: str | None = None
+    ) -> list[Event]:
+        """See :meth:`streamstop.client.Client.events`."""
+        return await self.calling(partial(self.client.events, since=since, account=account, after=after))
+
+    async def follow_events(
+        self, *, account: str | None = None, after: str | None = None, timeout: float | timedelta | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """See :meth:`streamstop.client.Client.follow_events`."""
+        steps = self.client._following_events(account, after, timeout)  # noqa: SLF001
+        async with aclosing(self.stepping(steps)) as events:
+            async for event in events:
+                yield event
+
+    async def errors(
+        self, *, since: float | timedelta = timedelta(minutes=30), account: str | None = None
+    ) -> list[ErrorCount]:
+        """See :meth:`streamstop.client.Client.errors`."""
+        return await self.calling(partial(self.client.errors, since=since, account=account))
 
     # ---- workers

@@ -1,10 +1,11 @@
 """Dead letters: the handle for the people on call."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from streamstop._core.backend import Backend
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop.jobs import Job
+from streamstop.outcomes import Result
 
 _ALL = Matching()
 
@@ -29,6 +30,11 @@ class DeadLetters:
         """Return how many letters there are."""
         with self._backend.reaching("the dead letters could not be counted"):
             return self._backend.dead.count()
+
+    def count_by_result(self) -> Mapping[Result | None, int]:
+        """Return how many letters there are of each result; None: of messages that could not be read."""
+        with self._backend.reaching("the dead letters could not be counted"):
+            return self._backend.dead.count_by_result()
 
     def letters(self, matching: Matching = _ALL) -> Iterator[DeadLetter]:
         """Yield the letters that match, oldest first. They can be requeued and dropped meanwhile."""

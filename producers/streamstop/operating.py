@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
-from streamstop._core.backend import Backend
+from streamstop._core.backend import Backend, blocking
+from streamstop._core.backend import Pause as Wait
 from streamstop._core.controls import Hold, Limit, Pause
-from streamstop._core.journal import ErrorCount, Event
+from streamstop._core.durations import positive_duration, wait_duration
+from streamstop._core.journal import ERRORS_KEPT, LONGEST_SINCE, ErrorCount, Event, EventFilter
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
 from streamstop.operations import OPERATIONS
+from streamstop.shutdowns import Shutdown
 
 #: How long a lane that holds nothing counts as one that lately held something.
 _RECENT = timedelta(minutes=15)
@@ -126,6 +129,13 @@ class Operating:
         """Return the overridden limits, oldest first."""
         raise NotImplementedError
 
+    # ---- shutdowns
+
+    def recent_shutdowns(self, most: int = 100) -> list[Shutdown]:
+        """Return up to `most` shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""
+        with self._backend.reaching("the shutdowns could not be looked up"):
+            return [Shutdown(one, self._backend) for one in self._backend.recent_shutdowns(most)]
+
     # ---- drain
 
     # ---- find
@@ -139,19 +149,43 @@ class Operating:
 
         `after` is the id of an event: only later ones are returned.
         """
-        raise NotImplementedError
+        age = None if since is None else positive_duration(since, "since", LONGEST_SINCE)
+        wanted = EventFilter(account, after)
+        with self._backend.reaching("the events could not be read"):
+            return list(filter(wanted.fits, self._backend.journal.events(since=age, after=after)))
 
     def follow_events(
         self, *, account: str | None = None, after: str | None = None, timeout: float | timedelta | None = None
     ) -> Iterator[Event]:
         """Yield events as they happen, from `after` on (an event's id; None: from now on), until `timeout` is over."""
-        raise NotImplementedError
+        yield from blocking(self._following_events(account, after, timeout))
+
+    def _following_events(
+        self, account: str | None, after: str | None, timeout: float | timedelta | None
+    ) -> Iterator[Event | Wait]:
+        wanted, limit, journal = EventFilter(account, after), wait_duration(timeout), self._backend.journal
+        with self._backend.following("follow the events again"):
+            last = journal.newest() if after is None else after
+            for change in self._backend.new_events(limit):
+                if change is not None:
+                    yield change
+                    continue
+                for event in journal.events(after=last):
+                    last = event.id
+                    if wanted.fits(event):
+                        yield event
 
     def errors(
         self, *, since: float | timedelta = timedelta(minutes=30), account: str | None = None
     ) -> list[ErrorCount]:
-        """Count vendors' errors of the last `since` (a day at most) by account, operation and code; the most first."""
-        raise NotImplementedError
+        """Count vendors' errors of the last `since` (a day at most) by account, operation and code; the most first.
+
+        Errors are counted in steps of five minutes: those of the step in which `since` begins are all counted.
+        """
+        age = positive_duration(since, "since", ERRORS_KEPT)
+        with self._backend.reaching("the errors could not be read"):
+            counts = self._backend.journal.errors(since=age)
+        return [count for count in counts if account in {None, count.account}]
 
     # ---- workers
 

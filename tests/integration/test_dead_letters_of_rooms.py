@@ -50,6 +50,21 @@ def test_a_shutdown_is_open_again_until_the_requeued_task_has_ended_and_calls_ba
     assert len(driver.messages(CALLBACKS)) == 2
 
 
+def test_shutdowns_are_listed_while_they_are_open_and_after_their_end(
+    driver: RoomDeadLetterDriver, client: Client, closed: Shutdown
+) -> None:
+    assert client.recent_shutdowns() == [closed]
+    other = client.stop_room("another room")
+    assert other.progress().status is ShutdownStatus.DONE
+    assert client.recent_shutdowns(1) == [other], "the latest of those that have ended"
+    driver.requeue()
+    assert client.recent_shutdowns() == [closed, other], "the open one comes first"
+    assert driver.rooms.count_open() == 1
+    driver.finish("bad", Result.STOPPED)
+    assert client.recent_shutdowns() == [closed, other], "the latest of those that have ended"
+    assert driver.rooms.count_open() == 0
+
+
 def test_a_requeued_task_that_fails_again_is_a_letter_again_any_number_of_times(
     driver: RoomDeadLetterDriver, closed: Shutdown
 ) -> None:

@@ -24,6 +24,8 @@ JUDGED_ONCE = AttemptHistory(attempts=1, calls=1)
 CALLED_ONCE = AttemptHistory(calls=1)
 CANCELLED = '{"status": "REVOKED", "result": null}'
 KEPT = timedelta(days=1)
+#: Fields of the lane's pace that are no numbers.
+_TEXTS = {b"book", b"error_code"}
 #: How many jobs an idle worker asks for.
 MANY = 50
 
@@ -194,7 +196,7 @@ class LaneDriver:
     def pacing(self) -> dict[str, int]:
         """Return the numbers of the lane's pace."""
         fields: Any = self.redis.hgetall(self.lane.pace)
-        return {name.decode(): int(value) for name, value in fields.items() if name != b"book"}
+        return {name.decode(): int(value) for name, value in fields.items() if name not in _TEXTS}
 
     def everything(self) -> dict[bytes, object]:
         """Return a dump of every key, for comparison."""

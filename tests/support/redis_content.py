@@ -9,10 +9,13 @@ from redis.exceptions import TimeoutError as NoAnswer
 
 #: The keys that are ours.
 _OURS = re.compile(rb"streamstop|celery-task-meta-")
-#: Those of them that stay while something uses them: the registry of accounts, dead letters, and jobs that have not
-#: ended, with the indexes of their lanes.
+#: Those of them that stay: the latest events, and while something uses them, the registry of accounts, dead letters,
+#: and jobs that have not ended, with the indexes of their lanes.
 _MAY_STAY = re.compile(
-    rb"streamstop\.(accounts|dead(:count|\..*)?|schedule|arrivals|wake|ready|batches|staged|batch\..*|lane\..*"
+    rb"streamstop\.(accounts"
+    rb"|events"
+    rb"|dead(:count|:results|\..*)?"
+    rb"|schedule|arrivals|wake|ready|batches|staged|batch\..*|lane\..*"
     rb"|work\.(leased|.*:(jobs|leases|due)))$"
 )
 

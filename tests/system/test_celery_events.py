@@ -45,7 +45,7 @@ def test_a_job_is_received_started_and_succeeds(celery_world: World, event_log: 
     succeeded = event_log.await_last(job.id, "task-succeeded")
     assert event_log.types_of(job.id) == ["task-received", "task-started", "task-succeeded"]
     received = event_log.of(job.id)[0]
-    assert received["name"] == "trtc.StopStreamIngest"
+    assert received["name"] == f"{TENCENT}.trtc.StopStreamIngest"
     assert received["args"] == f"('{TENCENT}',)"
     assert received["kwargs"] == repr(dict(stop.params))
     assert (received["retries"], received["hostname"]) == (0, "w1@test")
@@ -127,7 +127,7 @@ def test_celerys_command_line_dumps_events_and_results(celery_world: World, even
     try:
         eventually(lambda: "heartbeat" in log.read_text(), "the worker's heartbeat")
         job = celery_world.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="dumped"), account=TENCENT)
-        eventually(lambda: f"task succeeded: trtc.StopStreamIngest({job.id})" in log.read_text(), "its end")
+        eventually(lambda: f"task succeeded: {TENCENT}.trtc.StopStreamIngest({job.id})" in log.read_text(), "its end")
     finally:
         dumping.terminate()
         dumping.wait(TIMEOUT_S)

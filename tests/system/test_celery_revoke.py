@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from celery.result import AsyncResult
 
-from streamstop import Outcome, Result
+from streamstop import Deferral, Outcome, Result
 from streamstop._core.lane import Lane
 from streamstop.errors import JobFailed
 from streamstop.operations import StopEdgeTranscodeJob, StopMPUTask, StopStreamIngest
@@ -112,7 +112,8 @@ def test_a_command_that_does_not_apply_says_so(app: Celery, command: str, argume
 
 def test_the_command_line_shows_that_a_command_does_not_apply(celery_world: World) -> None:
     output = celery(celery_world, "control", "rate_limit", SLOW, "1/s", "-t", "5", code=None)
-    assert "streamstop: rate_limit does not apply: the accounts file sets" in output
+    assert "streamstop: rate_limit does not apply: " in output
+    assert "set it with streamstop limit set ACCOUNT OPERATION CALLS_PER_SECOND" in output
 
 
 def test_control_shutdown_lets_calls_end_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:
@@ -133,12 +134,40 @@ def test_control_shutdown_lets_calls_end_and_gives_the_rest_back_at_once(tmp_pat
         assert "Traceback" not in celery_world.workers[0].text()
 
 
+def test_a_job_that_is_revoked_while_it_is_deferred_ends_cancelled_whichever_worker_takes_it(tmp_path: Path) -> None:
+    """The vendor answers with faults. A job that is called again and again ends in `gave_up`."""
+    with world(tmp_path, workers=0) as celery_world, plain_app(celery_world) as app:
+        for _ in range(2):
+            celery_world.start_worker("-E")
+        stop = StopStreamIngest(sdk_app_id=1, task_id="deferred")
+        celery_world.simulator.add_fault("500", task=stop.params, times=100)
+        with monitor(app) as heard:
+            job = celery_world.client.enqueue(stop, account=TENCENT)
+
+            def is_deferred_for_a_while() -> bool:
+                found = job.peek()
+                return isinstance(found, Deferral) and found.due - datetime.now(UTC) > timedelta(seconds=1.5)
+
+            eventually(is_deferred_for_a_while, "a deferral")
+            calls = len(celery_world.simulator.calls(TENCENT))
+            for name in ("w1@test", "w2@test"):
+                assert job.id in answer(app, "revoke", name, task_id=[job.id])["ok"]
+            outcome = job.outcome(2 * TIMEOUT_S)
+            assert (outcome.result, outcome.calls) == (Result.CANCELLED, calls)
+            heard.await_last(job.id, "task-revoked")
+            assert heard.types_of(job.id).count("task-revoked") == 1
+        assert len(celery_world.simulator.calls(TENCENT)) == calls
+        shown: Any = AsyncResult(job.id, app=app)
+        assert shown.state == "REVOKED"
+
+
 def test_purge_and_call_say_that_they_do_not_apply(tmp_path: Path) -> None:
     with world(tmp_path, workers=0) as celery_world:
         job = celery_world.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT)
         for arguments in (("purge", "-f"), ("call", "streamstop.execute", "--args", json.dumps([{}]))):
             output = celery(celery_world, *arguments, code=1)
             assert "does not apply" in output.strip().splitlines()[-1]
+            assert ("streamstop drain ACCOUNT" in output) is (arguments[0] == "purge")
             assert "Traceback" not in output
         assert celery_world.redis.exists("streamstop") == 0
         assert job.cancel().result is Result.CANCELLED

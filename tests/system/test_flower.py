@@ -123,12 +123,12 @@ def test_flower_shows_how_jobs_end(flower_world: World, flower_api: Flower) -> N
     flower_world.simulator.start_tasks(TENCENT, [stop])
     job = flower_world.client.enqueue(stop, account=TENCENT)
     task = flower_api.task(job.id, "SUCCESS")
-    assert task["name"] == "trtc.StopStreamIngest"
+    assert task["name"] == f"{TENCENT}.trtc.StopStreamIngest"
     assert task["args"] == f"('{TENCENT}',)"
     assert task["kwargs"] == repr(dict(stop.params))
     assert task["worker"] == "w1@test"
     assert task["received"] <= task["started"] <= task["succeeded"]
-    assert job.id in flower_api.get("/api/tasks", taskname="trtc.StopStreamIngest")
+    assert job.id in flower_api.get("/api/tasks", taskname=f"{TENCENT}.trtc.StopStreamIngest")
 
     wrong = StopStreamIngest(sdk_app_id=1, task_id="wrong")
     flower_world.simulator.add_fault("code", code="AuthFailure.SignatureFailure", task=wrong.params)

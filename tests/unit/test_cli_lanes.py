@@ -107,7 +107,7 @@ def test_an_extreme_lane_fits() -> None:
     st.lists(
         st.builds(
             view,
-            st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True),
+            st.integers(1, 63).map("n".__mul__),
             st.sampled_from(sorted(OPERATIONS)),
             waiting=st.integers(0, 9_999_999),
             in_flight=st.integers(0, 2000),
@@ -119,7 +119,7 @@ def test_an_extreme_lane_fits() -> None:
             faults=st.integers(0, 6),
         ),
         min_size=1,
-        max_size=6,
+        max_size=4,
     ),
     st.integers(80, 200),
 )

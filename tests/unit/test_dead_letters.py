@@ -222,3 +222,25 @@ def test_unreadable_letters_are_found_apart(failing_lanes: FailingLanes) -> None
     assert len(failing_lanes.ids()) == 2
     assert failing_lanes.ids(readable=True) == ["a"]
     assert failing_lanes.ids(readable=False) == ["unreadable-1"]
+
+
+def test_letters_are_counted_by_result_as_they_come_and_go(failing_lanes: FailingLanes) -> None:
+    assert failing_lanes.dead.count_by_result() == {}
+    refused, requeued = failing_lanes.fail_job("a"), failing_lanes.fail_job("b")
+    failing_lanes.fail_job("c", result=Result.GAVE_UP)
+    failing_lanes.redis.lpush(LANE.queue, b"not JSON")
+    failing_lanes.take()
+    assert failing_lanes.dead.count_by_result() == {Result.REFUSED: 2, Result.GAVE_UP: 1, None: 1}
+    failing_lanes.dead.drop(refused)
+    failing_lanes.dead.requeue(requeued)
+    assert failing_lanes.dead.count_by_result() == {Result.GAVE_UP: 1, None: 1}
+
+
+def test_letters_that_an_earlier_version_kept_are_counted_too(failing_lanes: FailingLanes) -> None:
+    old = failing_lanes.fail_job("old")
+    failing_lanes.redis.hdel(f"{DEAD}.{old}", "result")
+    failing_lanes.redis.delete(f"{DEAD}:results")
+    failing_lanes.fail_job("new", result=Result.NOT_FOUND)
+    assert failing_lanes.dead.count_by_result() == {Result.REFUSED: 1, Result.NOT_FOUND: 1}
+    failing_lanes.dead.drop(old)
+    assert failing_lanes.dead.count_by_result() == {Result.NOT_FOUND: 1}

@@ -119,7 +119,8 @@ def test_a_view_counts_what_waits_is_in_flight_and_is_deferred(lane: LaneDriver)
     lane.retry("a", delay=3 * SECOND)
     view = lane.lanes.view(lane.lane)
     assert (view.waiting, view.in_flight, view.deferred, view.backlog) == (3, 1, 1, 5)
-    assert (view.pace, view.limit, view.faults) == (pytest.approx(9.65, rel=1e-3), 10, 1)
+    assert view.pace == pytest.approx(9.65, rel=1e-3)
+    assert (view.limit, view.faults) == (10, 1)
     assert view.next_deferred is not None
     assert 2 * SECOND < view.next_deferred <= 3 * SECOND
     assert view.last_call_at is not None

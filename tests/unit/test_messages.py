@@ -1,5 +1,6 @@
 """Messages: Celery and kombu read every job that we write."""
 
+import ast
 import json
 from typing import Any
 
@@ -22,7 +23,7 @@ ARGUMENTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("argument", ARGUMENTS)
-def test_a_message_is_what_celery_would_publish(argument: dict[str, Any]) -> None:
+def test_a_message_is_of_celerys_protocol_and_shows_its_account_and_operation(argument: dict[str, Any]) -> None:
     job_id = LANE.new_job_id()
     message = json.loads(celery_message(job_id, LANE, argument, priority=7))
     options = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -33,16 +34,13 @@ def test_a_message_is_what_celery_would_publish(argument: dict[str, Any]) -> Non
         "headers": {
             "lang": "py",
             "task": TASK,
+            "shadow": "live-cn.live.StopMPUTask",
             "id": job_id,
             "root_id": job_id,
             "parent_id": None,
             "group": None,
             "retries": 0,
-            "eta": None,
-            "expires": None,
-            "timelimit": [None, None],
-            "argsrepr": "",
-            "kwargsrepr": "",
+            "argsrepr": "('live-cn',)",
             "ignore_result": True,
         },
         "properties": {
@@ -65,6 +63,20 @@ def test_an_argument_survives_the_message_unchanged(argument: dict[str, Any]) ->
         channel: Any = connection.channel()
         message: Any = Message(json.loads(text), channel=channel, accept=["application/json"])
         assert message.decode()[0] == [argument]
+
+
+def test_a_message_takes_less_than_a_kilobyte() -> None:
+    task = {"AppId": "0123456789", "TaskId": "0a1b2c3d-0000-1111-2222-333344445555"}
+    argument = {"v": 1, "operation": LANE.operation, "account": LANE.account, "params": task, "enqueued_at": 1.7e9}
+    assert len(celery_message(LANE.new_job_id(), LANE, argument)) < 980
+
+
+@pytest.mark.parametrize("account", ["a", "it's", 'a"b', "ü"])
+def test_a_message_of_any_account_shows_it(account: str) -> None:
+    lane = Lane(account, "live.StopMPUTask")
+    headers = json.loads(celery_message("id", lane, {}))["headers"]
+    assert ast.literal_eval(headers["argsrepr"]) == (account,)
+    assert headers["shadow"] == lane.name
 
 
 def test_a_job_whose_id_needs_escapes_makes_a_message_all_the_same() -> None:

@@ -43,6 +43,7 @@ def test_registered_and_passed_tasks_are_each_stopped_once() -> None:
     assert client.room("room").shutdown == shutdown.id
     assert client.shutdown(shutdown.id) == shutdown
     assert [one.commands for one in client.shutdowns] == [[stop("a"), stop("b"), stop("d")]]
+    assert client.recent_shutdowns() == [shutdown]
     assert client.enqueued == []
 
 

@@ -30,6 +30,7 @@ from streamstop_worker.celery_parts import remote_control
 from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.celery_parts.not_applicable import leave, refuse_options
 from streamstop_worker.celery_parts.pool import EventLoopPool
+from streamstop_worker.observing import check_extras, observe
 from streamstop_worker.pipeline.bugs import log_broken_lanes
 from streamstop_worker.pipeline.cancelled import CancelledJobs
 from streamstop_worker.pipeline.deliveries import Delivery, deliveries
@@ -60,6 +61,7 @@ class WorkerParts(bootsteps.StartStopStep):
         remote_control.install()
         try:
             self.settings = WorkerSettings.from_environ()
+            check_extras(self.settings)
             self.accounts = Accounts(self.settings.accounts, os.environ)
         except InvalidSettings as error:
             leave(worker, str(error))
@@ -128,6 +130,7 @@ class WorkerParts(bootsteps.StartStopStep):
             record_ttl=self.settings.outcomes_kept,
             random=random.random,
             is_revoked=lambda job_id: job_id in state.revoked,
+            observer=observe(self.settings, self.slots),
         )
         self.steps = Steps(
             schedule=self.schedule,

@@ -44,6 +44,9 @@ class WorkerSettings:
     log_level: str
     #: The key that signs shutdowns' callbacks to a URL.
     callback_secret: str | None = field(repr=False)
+    #: Where the worker serves its metrics; None: nowhere.
+    metrics_port: int | None = None
+    metrics_host: str = "0.0.0.0"  # noqa: S104  # as other exporters: Prometheus scrapes from another machine
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -58,6 +61,8 @@ class WorkerSettings:
             log_format=_one_of(environ, "STREAMSTOP_LOG_FORMAT", "auto", "json", "text"),
             log_level=_one_of(environ, "STREAMSTOP_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
             callback_secret=environ.get("STREAMSTOP_CALLBACK_SECRET") or None,
+            metrics_port=_port(environ, "STREAMSTOP_METRICS_PORT"),
+            metrics_host=environ.get("STREAMSTOP_METRICS_HOST") or cls.metrics_host,
         )
 
     @property
@@ -110,6 +115,15 @@ def _whole_number(environ: Mapping[str, str], name: str, *, default: int) -> int
     text = environ.get(name) or str(default)
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MOST_CONCURRENCY:
         raise InvalidSettings(f"{name} must be a whole number from 1 to {MOST_CONCURRENCY}, not {text!r}")
+    return int(text)
+
+
+def _port(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise InvalidSettings(f"{name} must be a port from 1 to 65535, not {text!r}")
     return int(text)
 
 

@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from streamstop._core.commands import Command
+from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
-from streamstop.outcomes import Deferral, Outcome
+from streamstop.outcomes import Deferral, Outcome, Result
 
 _T = TypeVar("_T")
 
@@ -45,6 +46,9 @@ class DeadLetterBackend(Protocol):
     def count(self) -> int:
         """Return how many letters there are."""
 
+    def count_by_result(self) -> Mapping[Result | None, int]:
+        """Return how many letters there are of each result; None: of messages that could not be read."""
+
     def letters(self, matching: Matching) -> Iterator[DeadLetter]:
         """Yield the letters that match, oldest first."""
 
@@ -56,6 +60,19 @@ class DeadLetterBackend(Protocol):
 
     def drop(self, letter_id: str) -> None:
         """Delete a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
+
+
+class JournalBackend(Protocol):
+    """The events, and the counts of vendors' errors."""
+
+    def events(self, *, since: timedelta | None = None, after: str | None = None) -> Iterator[Event]:
+        """Yield the events that are younger than `since` and later than the event `after`, oldest first."""
+
+    def newest(self) -> str:
+        """Return the id of the newest event; before the first, an id that is older than any."""
+
+    def errors(self, *, since: timedelta) -> list[ErrorCount]:
+        """Return the error counts of the last `since`, rounded up to five minutes, the most first."""
 
 
 class Backend(Protocol):
@@ -72,6 +89,10 @@ class Backend(Protocol):
     @property
     def lanes(self) -> LaneBackend:
         """The lanes."""
+
+    @property
+    def journal(self) -> JournalBackend:
+        """The events, and the counts of vendors' errors."""
 
     def close(self) -> None:
         """Close the connections. The next use opens new ones."""
@@ -145,8 +166,14 @@ class Backend(Protocol):
     def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[Pause | None]:
         """Yield at once, and after each change of a shutdown, until `timeout` is over."""
 
+    def new_events(self, timeout: timedelta | None) -> Iterator[Pause | None]:
+        """Yield at once, and after new events, until `timeout` is over."""
+
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks."""
+
+    def recent_shutdowns(self, most: int) -> Sequence[str]:
+        """Return the ids of shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""
 
     def cancel_shutdown(self, shutdown: str) -> bool:
         """Cancel the jobs that no worker has claimed; return False if the shutdown is not open."""

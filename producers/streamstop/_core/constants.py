@@ -35,8 +35,11 @@ Key                                           Type        Contents              
 ``streamstop.room.<name>:state``              hash        the room's shutdown and batch: shutdown             30 days
 ``streamstop.shutdown.<id>``                  hash        a shutdown's counters and options: shutdown         7 days
 ``streamstop.shutdown.<id>:<part>``           various     its members, jobs and outcomes: shutdown            7 days
+``streamstop.shutdowns.open``                 sorted set  id of an open shutdown -> since when, µs            30 days
+``streamstop.shutdowns.ended``                sorted set  id of one of the latest ended shutdowns -> when, µs 30 days
 ``streamstop.dead``                           sorted set  id of a dead letter -> when it was kept, µs         never
 ``streamstop.dead.<id>``                      hash        a dead letter: dead                                 never
+``streamstop.dead:results``                   hash        result -> how many dead letters have it              never
 ``streamstop.dead:count``                     string      number of messages that were unreadable             never
 ``celery-task-meta-<job id>``                 string      a job's record in Celery's result backend           1 day
 ============================================  ==========  ==================================================  ==========
@@ -102,6 +105,9 @@ ROOM = "streamstop.room."
 #: Prefix of a shutdown's keys: ``<id>``, and ``<id>:tasks``, ``:jobs``, ``:todo``, ``:again``, ``:lanes``,
 #: ``:outcomes``. ``streamstop.shutdown.<id>`` is also the channel on which every change is published.
 SHUTDOWN = "streamstop.shutdown."
+#: Sorted sets: open shutdowns, and the latest ended ones, for people.
+SHUTDOWNS_OPEN = "streamstop.shutdowns.open"
+SHUTDOWNS_ENDED = "streamstop.shutdowns.ended"
 #: Lane of the jobs that fan out or cancel a shutdown. No account can have this name.
 CONTROL_LANE = "_control.room.Steps"
 #: Lane of the jobs that call a service back. A service that does not answer delays no shutdown.

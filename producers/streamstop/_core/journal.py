@@ -1,9 +1,21 @@
 """Journal: what happened to lanes, accounts and workers, and the vendors' errors, as people on call read them."""
 
-from datetime import datetime
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamstop.errors import InvalidCommand, quoted
+
+#: How long error counts are kept.
+ERRORS_KEPT = timedelta(days=1)
+#: The longest age that a caller can ask events of.
+LONGEST_SINCE = timedelta(days=365)
+
+_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 
 class EventKind(StrEnum):
@@ -48,7 +60,8 @@ class Event(BaseModel):
     id: str
     #: By Redis' clock.
     at: datetime
-    kind: EventKind
+    #: Text, if a newer version has written a kind that this one does not know.
+    kind: EventKind | str = Field(union_mode="left_to_right")
     account: str | None = None
     operation: str | None = None
     #: Who did it, for what a person did; the worker's name, for what happened to a worker.
@@ -57,8 +70,35 @@ class Event(BaseModel):
     text: str = ""
 
 
+@dataclass(frozen=True)
+class EventFilter:
+    """Which events a caller wants.
+
+    Raises :class:`~streamstop.errors.InvalidCommand` if `after` is no event's id.
+    """
+
+    account: str | None
+    after: str | None
+
+    def __post_init__(self) -> None:
+        if self.after is not None:
+            found = _ID.fullmatch(self.after) if isinstance(self.after, str) else None
+            if found is None or max(map(int, found.groups())) >= 2**64:
+                raise InvalidCommand(
+                    f"after {quoted(self.after)} must be an event's id, such as 1767225600123-0", field="after"
+                )
+
+    def fits(self, event: Event) -> bool:
+        """Whether the caller wants `event`."""
+        return self.account in {None, event.account}
+
+
 class ErrorCount(BaseModel):
-    """How often an operation of an account got one code, from its vendor or the network. Deferred attempts count."""
+    """How often an operation of an account got one code, from its vendor or the network. Deferred attempts count.
+
+    Of more than 500 kinds in five minutes, the further ones count together: their code is ``other``, and they have
+    neither account nor operation.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -70,3 +110,8 @@ class ErrorCount(BaseModel):
     at: datetime
     message: str | None = None
     request_id: str | None = None
+
+
+def sorted_counts(counts: Iterable[ErrorCount]) -> list[ErrorCount]:
+    """Return error counts in the order in which people read them: the most first."""
+    return sorted(counts, key=lambda each: (-each.count, each.account, each.operation, each.code))

@@ -8,6 +8,9 @@ from typing import Self
 
 from streamstop._core.lane import Lane
 
+#: How much of a vendor's message the journal keeps.
+_LONGEST_MESSAGE = 200
+
 
 @dataclass(frozen=True)
 class AttemptHistory:
@@ -63,6 +66,23 @@ class LastCall(enum.Enum):
     """A transient fault."""
     NONE = "none"
     """No call was made."""
+
+
+@dataclass(frozen=True)
+class CallError:
+    """An answer of a vendor that was no success, or a fault of the network: what the journal counts."""
+
+    code: str
+    message: str | None
+    request_id: str | None
+    #: Whether no table lists the code.
+    is_unknown: bool
+
+    @property
+    def fields(self) -> dict[str, str | bool]:
+        """As the scripts take it."""
+        texts = {"code": self.code, "message": (self.message or "")[:_LONGEST_MESSAGE], "request_id": self.request_id}
+        return {name: text for name, text in texts.items() if text} | ({"unknown": True} if self.is_unknown else {})
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ from typing import Any
 
 from streamstop._core.backend import Pause
 from streamstop._core.commands import Command
+from streamstop._core.constants import EVENTS
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
 from streamstop._core.progress import Progress, RoomView
 from streamstop._redis.connections import Connections
 from streamstop._redis.dead import DeadLetterStore
+from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import changes, wait
@@ -44,6 +46,11 @@ class RedisBackend:
     def lanes(self) -> Lanes:
         """The lanes."""
         return self.connections.lanes
+
+    @property
+    def journal(self) -> Journal:
+        """The events, and the counts of vendors' errors."""
+        return self.connections.journal
 
     def close(self) -> None:
         """Close the connections. The next use opens new ones."""
@@ -125,9 +132,17 @@ class RedisBackend:
         """Yield at once, and after each change of a shutdown, at most ten times a second."""
         return changes(self.connections.news, shutdown_channel(shutdown), timeout)
 
+    def new_events(self, timeout: timedelta | None) -> Iterator[Pause | None]:
+        """Yield at once, and after new events, at most ten times a second."""
+        return changes(self.connections.news, EVENTS, timeout)
+
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks, read page by page."""
         return self.connections.rooms.outcomes(shutdown)
+
+    def recent_shutdowns(self, most: int) -> Sequence[str]:
+        """See :meth:`streamstop._redis.rooms.Rooms.recent`."""
+        return self.connections.rooms.recent(most)
 
     def cancel_shutdown(self, shutdown: str) -> bool:
         """See :meth:`streamstop._redis.rooms.Rooms.cancel`."""

@@ -16,6 +16,7 @@ from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.deadline import deadline, remaining
 from streamstop._redis.errors import ERRORS, failure
+from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.news import News
 from streamstop._redis.pool import close_redis, open_redis
@@ -37,6 +38,7 @@ class _Open:
     known_accounts: KnownAccounts
     rooms: Rooms
     dead: DeadLetterStore
+    journal: Journal
     publisher: Publisher
     news: News
 
@@ -75,6 +77,11 @@ class Connections:
     def dead(self) -> DeadLetterStore:
         """The dead letters."""
         return self._opened().dead
+
+    @property
+    def journal(self) -> Journal:
+        """The events, and the counts of vendors' errors."""
+        return self._opened().journal
 
     @property
     def news(self) -> News:
@@ -173,9 +180,16 @@ class Connections:
                 lanes = Lanes(redis)
                 rooms = Rooms(redis, lanes, self._rooms)
                 publisher = Publisher(redis, self.settings.replicas, self._replica_timeout_ms)
-                dead = DeadLetterStore(redis, lanes)
-                news = News(redis, self.settings.timeout)
-                self._open = _Open(redis, lanes, KnownAccounts(redis), rooms, dead, publisher, news)
+                self._open = _Open(
+                    redis=redis,
+                    lanes=lanes,
+                    known_accounts=KnownAccounts(redis),
+                    rooms=rooms,
+                    dead=DeadLetterStore(redis, lanes),
+                    journal=Journal(redis),
+                    publisher=publisher,
+                    news=News(redis, self.settings.timeout),
+                )
             return self._open
 
 

@@ -1,5 +1,6 @@
 """Dead letter store: the typed wrapper of the dead letters in Redis. No other module reads or changes them."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -14,6 +15,7 @@ from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
 from streamstop._wire.messages import celery_message
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
+from streamstop.outcomes import Result
 
 #: Requeued jobs wait behind the jobs of producers, and before the rest of a big room.
 PRIORITY = 3
@@ -33,6 +35,18 @@ class DeadLetterStore:
     def count(self) -> int:
         """Return how many letters there are."""
         return self._lanes.dead()
+
+    def count_by_result(self) -> dict[Result | None, int]:
+        """Return how many letters there are of each result; None: of unreadable messages."""
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.zcard(DEAD)
+        pipeline.hgetall(f"{DEAD}:results")
+        total, counts = pipeline.execute()
+        found = {_result(name.decode()): int(count) for name, count in counts.items()}
+        if sum(found.values()) == total:
+            return found
+        # Earlier versions did not count the letters that they kept.
+        return dict(Counter(letter.result for letter in self.letters()))
 
     def letters(self, matching: Matching = _ALL) -> Iterator[DeadLetter]:
         """Yield the present letters that match, oldest first. They can be requeued and dropped meanwhile."""
@@ -125,6 +139,10 @@ class DeadLetterStore:
 
 def _key(letter_id: str) -> str:
     return f"{DEAD}.{letter_id}"
+
+
+def _result(name: str) -> Result | None:
+    return None if name == "unreadable" else Result(name)
 
 
 def _us(duration: timedelta) -> int:

@@ -13,7 +13,14 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from streamstop._core.commands import Command, ReceivedCommand
-from streamstop._core.constants import CALLBACKS_LANE, CONTROL_LANE, ROOM, SHUTDOWN
+from streamstop._core.constants import (
+    CALLBACKS_LANE,
+    CONTROL_LANE,
+    ROOM,
+    SHUTDOWN,
+    SHUTDOWNS_ENDED,
+    SHUTDOWNS_OPEN,
+)
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import MemberResult, Queued
 from streamstop._core.membership import task_of
@@ -146,6 +153,17 @@ class Rooms:
             counts.setdefault(Lane.from_name(lane), [0, 0])[part == "ended"] = int(count)
         by_lane = {lane: (total, ended) for lane, (total, ended) in sorted(counts.items())}
         return progress_of(shutdown, fields, by_lane, self._lanes.views(list(by_lane), Detail.STATE))
+
+    def recent(self, most: int) -> list[str]:
+        """Return the ids of the open shutdowns, the oldest first, and then of the ended ones, the latest first."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zrange(SHUTDOWNS_OPEN, 0, most - 1)
+        pipeline.zrange(SHUTDOWNS_ENDED, 0, most - 1, desc=True)
+        return [shutdown.decode() for shutdowns in pipeline.execute() for shutdown in shutdowns][:most]
+
+    def count_open(self) -> int:
+        """Return how many shutdowns are open."""
+        return int(self._redis.zcard(SHUTDOWNS_OPEN))
 
     def facts(self, shutdown: str) -> dict[str, str]:
         """Return the fields of a shutdown's hash."""

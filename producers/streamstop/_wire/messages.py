@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from streamstop._core.commands import TASK
@@ -23,16 +24,22 @@ def celery_message(job_id: str, lane: Lane, argument: Mapping[str, Any], *, prio
     """Return the message of the job `job_id`, as it waits in `lane`. `argument` is the task's one argument."""
     # One message is made for each job, and most of it is constant. So only the parts that differ are encoded.
     body = _encode(f"[[{_encode(argument)}],{{}},{_OPTIONS}]")
-    name, queue = _encode(job_id), _encode(lane.queue)
+    name, (shadow, account, queue) = _encode(job_id), _of_lane(lane)
     return (
         f'{{"body":{body},"content-encoding":"utf-8","content-type":"application/json",'
-        f'"headers":{{"lang":"py","task":{_TASK},"id":{name},"root_id":{name},"parent_id":null,"group":null,'
-        '"retries":0,"eta":null,"expires":null,"timelimit":[null,null],"argsrepr":"","kwargsrepr":"",'
-        f'"ignore_result":true}},"properties":{{"correlation_id":{name},"reply_to":"","delivery_mode":2,'
+        f'"headers":{{"lang":"py","task":{_TASK},"shadow":{shadow},"id":{name},"root_id":{name},"parent_id":null,'
+        f'"group":null,"retries":0,"argsrepr":{account},"ignore_result":true}},'
+        f'"properties":{{"correlation_id":{name},"reply_to":"","delivery_mode":2,'
         f'"delivery_info":{{"exchange":"","routing_key":{queue}}},"priority":{priority},'
         # Without base64, so that scripts can replace parts of the body.
         f'"body_encoding":null,"delivery_tag":{name}}}}}'
     )
+
+
+@lru_cache(maxsize=1024)
+def _of_lane(lane: Lane) -> tuple[str, str, str]:
+    """Return what every message of the lane has, encoded: the name that Celery's tools show, the account, the queue."""
+    return _encode(lane.name), _encode(repr((lane.account,))), _encode(lane.queue)
 
 
 def payload_of(fields: Mapping[str, Any]) -> object:

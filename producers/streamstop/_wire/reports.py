@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from streamstop._core.lane_types import (
     ON_TIME,
     AttemptHistory,
+    CallError,
     DeadLetterRecord,
     LastCall,
     MemberResult,
@@ -38,6 +39,8 @@ class Report(ABC):
     job: Taken
     call: LastCall = LastCall.NONE
     send_delay: SendDelay = ON_TIME
+    #: The answer of the last call, if it was no success.
+    error: CallError | None = None
 
     def text(self) -> str:
         """Return the report as JSON for the script."""
@@ -51,6 +54,7 @@ class Report(ABC):
             "call": self.call.value,
             "late": _us(self.send_delay.late),
             "moved": self.send_delay.slots_shifted_us,
+            **({} if self.error is None else {"error": self.error.fields}),
             **self._details(),
         }
         return json.dumps(fields, separators=(",", ":"))

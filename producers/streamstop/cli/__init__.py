@@ -7,7 +7,7 @@ validates all of its input before it enqueues anything.
 import click
 
 from streamstop import __version__
-from streamstop.cli import completion, dead, jobs, lanes, operations, rooms, stop_status
+from streamstop.cli import completion, dead, events, jobs, lanes, operations, rooms, stop_status, vendor_errors
 from streamstop.cli._shared.exit_codes import EXIT_CODES, FailingGroup
 
 __all__ = ["main"]
@@ -25,6 +25,7 @@ __all__ = ["main"]
             "streamstop job ID",
             "streamstop lanes --watch",
             "streamstop dead list",
+            "streamstop events --follow",
         ],
         "Exit codes": EXIT_CODES,
     },
@@ -44,5 +45,7 @@ for command in (
     jobs.cancel,
     lanes.lanes,
     dead.dead,
+    events.events,
+    vendor_errors.errors,
 ):
     main.add_command(command)

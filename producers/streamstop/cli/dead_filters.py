@@ -1,15 +1,13 @@
-"""Filters for dead letters: the options that select them, and durations such as ``2h``."""
+"""Filters for dead letters: the options that select them."""
 
-import re
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
 
 from streamstop._core.letters import Matching
 from streamstop.cli._shared.completers import complete_account, complete_any_operation
-from streamstop.cli._shared.options import combine
+from streamstop.cli._shared.options import Duration, combine
 from streamstop.outcomes import Result
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -17,29 +15,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 #: Stands for the result of a message that could not be read.
 UNREADABLE = "unreadable"
 _RESULTS = [*(result.value for result in Result if result.needs_person), UNREADABLE]
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd]?)")
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg]  # older clicks are not generic
-    """``90``, ``30s``, ``5m``, ``2h`` or ``7d``, as a timedelta."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Return the duration that `value` names."""
-        if isinstance(value, timedelta):
-            return value
-        match = _DURATION.fullmatch(value)
-        if match is None:
-            self.fail(
-                f"{value!r} is not a duration: give a number of seconds, or one with s, m, h or d "
-                "(90, 30s, 5m, 2h, 7d).",
-                param,
-                ctx,
-            )
-        number, unit = match.groups()
-        return timedelta(seconds=float(number) * _UNITS[unit])
 
 
 def filter_options(command: _F) -> _F:

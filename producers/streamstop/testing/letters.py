@@ -1,12 +1,13 @@
 """Recorded dead letters: the dead letters of a :class:`~streamstop.testing.RecordingClient`."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from streamstop._core.commands import Command
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop.errors import UnknownDeadLetter
-from streamstop.outcomes import Outcome
+from streamstop.outcomes import Outcome, Result
 
 
 class RecordedDeadLetters:
@@ -34,6 +35,10 @@ class RecordedDeadLetters:
     def count(self) -> int:
         """Return how many letters there are."""
         return len(self._letters)
+
+    def count_by_result(self) -> dict[Result | None, int]:
+        """Return how many letters there are of each result."""
+        return dict(Counter(letter.result for letter, _ in self._letters.values()))
 
     def letters(self, matching: Matching) -> Iterator[DeadLetter]:
         """Yield the letters that match, oldest first."""

@@ -13,6 +13,7 @@ from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
+from streamstop.testing.journal import RecordedJournal
 from streamstop.testing.lanes import RecordedLanes
 from streamstop.testing.letters import RecordedDeadLetters
 from streamstop.testing.rooms import RecordedRooms
@@ -30,6 +31,7 @@ class RecordedQueue:
         self.rooms = RecordedRooms()
         self.dead = RecordedDeadLetters(self._requeue)
         self.lanes = RecordedLanes(self.open_commands)
+        self.journal = RecordedJournal()
         self._accounts = dict(accounts)
         self._answers: list[Answer] = []
         self._commands: dict[str, tuple[Command, datetime]] = {}
@@ -50,6 +52,7 @@ class RecordedQueue:
                     outcome = outcome_of(command, job_id, enqueued_at, self._answer_for(command))
                     self._outcomes[job_id] = outcome
                     self.dead.keep(outcome, command)
+                    self.journal.count(outcome)
 
     def end_shutdowns(self) -> None:
         """End every open stream task of every shutdown."""
@@ -60,6 +63,7 @@ class RecordedQueue:
                 outcome = as_verified(outcome, command) if shutdown.verify else outcome
                 self.rooms.record_outcome(shutdown, member, outcome)
                 self.dead.keep(outcome, command, room=shutdown.room)
+                self.journal.count(outcome)
 
     def close(self) -> None:
         """Do nothing. The client can be used again."""
@@ -167,10 +171,22 @@ class RecordedQueue:
         """Yield once. The timeout is over then."""
         yield
 
+    def new_events(self, timeout: timedelta | None) -> Iterator[None]:  # noqa: ARG002
+        """Yield once. The timeout is over then."""
+        yield
+
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of the shutdown's stream tasks that have ended."""
         recorded = self.rooms.shutdowns.get(shutdown)
         return iter([] if recorded is None else recorded.outcomes)
+
+    def recent_shutdowns(self, most: int) -> Sequence[str]:
+        """Return the ids of shutdowns: the open ones, and then the ended ones, the latest first."""
+        with self._lock:
+            shutdowns = self.rooms.shutdowns
+            is_open = {one: recorded.status is ShutdownStatus.OPEN for one, recorded in shutdowns.items()}
+        ended = [one for one in reversed(shutdowns) if not is_open[one]]
+        return [*(one for one in shutdowns if is_open[one]), *ended][:most]
 
     def cancel_shutdown(self, shutdown: str) -> bool:
         """Cancel the open stream tasks, which stay registered; return False if the shutdown is not open."""

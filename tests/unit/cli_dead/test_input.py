@@ -7,7 +7,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from streamstop.cli import main
-from streamstop.cli.dead_filters import Duration
+from streamstop.cli._shared.options import Duration
 from streamstop.operations import OPERATIONS
 from tests.support.dead_cli import NOWHERE, run_dead
 

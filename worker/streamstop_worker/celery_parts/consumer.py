@@ -82,7 +82,7 @@ class Consumer(CeleryConsumer):
             **{header: None for header in _TEXTS if not isinstance(delivery.headers.get(header), str)},
             "id": taken.job_id,
             "task": name,
-            "shadow": None,
+            "shadow": taken.lane.name,
             "argsrepr": f"({taken.lane.account!r},)",
             "kwargsrepr": repr(params),
             "retries": taken.history.attempts,
@@ -110,7 +110,7 @@ class Consumer(CeleryConsumer):
         if self.event_dispatcher is not None and self.event_dispatcher.enabled:
             request.send_event(
                 "task-received",
-                name=name,
+                name=request.name,
                 args=request.argsrepr,
                 kwargs=request.kwargsrepr,
                 root_id=request.root_id,

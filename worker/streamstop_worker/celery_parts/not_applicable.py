@@ -21,6 +21,8 @@ CALL_TIMEOUT = "STREAMSTOP_CALL_TIMEOUT bounds each call"
 _SLOTS = "a worker takes a job shortly before its slot and holds no others"
 _BEAT = "streamstop has no periodic tasks; run celery beat from an app of your own"
 ALL_LANES = "a worker serves every lane of the accounts in its file"
+SERVED = f"{ALL_LANES}; streamstop pause stops an account or a lane in every worker"
+PURGE = "jobs wait in lanes; cancel them with streamstop drain ACCOUNT, or a room's with its shutdown"
 
 #: By parameter of ``celery worker``: the option as it is written, and why it does not apply.
 _OPTIONS: Mapping[str, tuple[str, str]] = {
@@ -37,7 +39,7 @@ _OPTIONS: Mapping[str, tuple[str, str]] = {
     "disable_prefetch": ("--disable-prefetch", _SLOTS),
     "queues": ("--queues", ALL_LANES),
     "exclude_queues": ("--exclude-queues", ALL_LANES),
-    "purge": ("--purge", "cancel waiting jobs one by one or with their room"),
+    "purge": ("--purge", PURGE),
     "beat": ("--beat", _BEAT),
     "schedule_filename": ("--schedule", _BEAT),
     "scheduler": ("--scheduler", _BEAT),

@@ -7,9 +7,9 @@ import structlog
 from celery.worker import state as worker_state
 from celery.worker.control import Panel, nok, ok  # type: ignore[attr-defined]  # its types lack two of them
 
-from streamstop_worker.celery_parts.not_applicable import ALL_LANES, CALL_TIMEOUT, not_applicable
+from streamstop_worker.celery_parts.not_applicable import CALL_TIMEOUT, SERVED, not_applicable
 
-_PACE = "the accounts file sets each lane's limit; send SIGHUP after a change"
+_PACE = "all workers share the limit of a lane; set it with streamstop limit set ACCOUNT OPERATION CALLS_PER_SECOND"
 _POOL = "restart the worker with another --concurrency, or start more workers"
 
 #: By command: why it does not apply.
@@ -20,8 +20,8 @@ _REFUSED: Mapping[str, str] = {
     "pool_shrink": _POOL,
     "pool_restart": _POOL,
     "autoscale": _POOL,
-    "add_consumer": ALL_LANES,
-    "cancel_consumer": ALL_LANES,
+    "add_consumer": SERVED,
+    "cancel_consumer": SERVED,
     "revoke_by_stamped_headers": "jobs have no stamps; revoke them by id",
 }
 

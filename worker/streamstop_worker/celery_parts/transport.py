@@ -15,7 +15,7 @@ from kombu.transport import redis
 
 from streamstop._core.constants import WAKE
 from streamstop._core.lane import QUEUE
-from streamstop_worker.celery_parts.not_applicable import not_applicable
+from streamstop_worker.celery_parts.not_applicable import PURGE, not_applicable
 
 
 class _LaneChannel:
@@ -84,8 +84,7 @@ class _LaneChannel:
 
     def queue_purge(self, queue: str, **_options: Any) -> int:
         """Refuse, because jobs wait in lanes. Celery's commands print the error as one line."""
-        why = "cancel waiting jobs one by one or with their room"
-        raise CeleryCommandException(f"streamstop: {not_applicable(f'a purge of {queue}', why)}", exit_code=1)
+        raise CeleryCommandException(f"streamstop: {not_applicable(f'a purge of {queue}', PURGE)}", exit_code=1)
 
     def _put(self, queue: str, message: Mapping[str, Any], **options: Any) -> None:
         if queue == QUEUE:  # no worker reads it

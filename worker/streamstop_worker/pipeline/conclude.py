@@ -8,7 +8,7 @@ from typing import Any, assert_never
 import structlog
 
 from streamstop._core.commands import ReceivedCommand
-from streamstop._core.lane_types import ON_TIME, AttemptHistory, SendDelay
+from streamstop._core.lane_types import ON_TIME, AttemptHistory, CallError, SendDelay
 from streamstop._core.letters import dead_letter_record
 from streamstop._core.membership import Membership
 from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
@@ -67,7 +67,8 @@ async def conclude(job: Handling, ending: Ending, report: Reporting, record_ttl:
         case Retry():
             return await _retry(job, ending, report, record_ttl)
         case Throttle(hint, history, answer):
-            rest = await report(Throttled(job=taken, hint=hint, history=history, send_delay=job.send_delay))
+            throttled = Throttled(job=taken, hint=hint, history=history, send_delay=job.send_delay)
+            rest = await report(replace(throttled, error=_call_error(answer)))
             log = log_with_answer(job, history, answer)
             log.warning("throttled: the lane rests", rest_s=rest and round(rest.total_seconds(), 3))
             return GivenBack()
@@ -82,7 +83,8 @@ async def conclude(job: Handling, ending: Ending, report: Reporting, record_ttl:
 async def _finish(job: Handling, finish: Finish, report: Reporting, record_ttl: timedelta) -> End:
     job.outcome = outcome = build_outcome(job, finish)
     ended = build_report(job, outcome, record_ttl)
-    rest = await report(replace(ended, call=finish.call))
+    error = None if outcome.ok else _call_error(finish.answer)
+    rest = await report(replace(ended, call=finish.call, error=error))
     log = log_with_answer(job, finish.history, outcome)
     if rest is None:
         log.warning("the outcome is not recorded: the lease had expired", result=outcome.result.value)
@@ -102,6 +104,7 @@ async def _retry(job: Handling, retry: Retry, report: Reporting, record_ttl: tim
             job=taken,
             call=retry.call,
             send_delay=job.send_delay,
+            error=None if answer is None else _call_error(answer),
             delay=retry.delay,
             history=retry.history,
             record=deferral_record(taken.job_id, deferral),
@@ -154,6 +157,13 @@ def build_outcome(job: Handling, finish: Finish) -> Outcome:
         ended_at=job.delivery.now(),
         **(_read_reply(command.operation, answer.reply) if command and finish.result is Result.STATUS else {}),
     )
+
+
+def _call_error(answer: Answer) -> CallError | None:
+    """Return the error in an answer; None if it has no code, because no call was made."""
+    if answer.code is None:
+        return None
+    return CallError(answer.code, answer.message, answer.request_id, is_unknown=not answer.known)
 
 
 def bind_log(delivery: Delivery) -> Any:

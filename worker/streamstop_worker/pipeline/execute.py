@@ -37,6 +37,7 @@ from streamstop_worker.pipeline.ends import (
     end_without_call,
     leave_to_another_worker,
 )
+from streamstop_worker.pipeline.observer import Call, Observer
 from streamstop_worker.pipeline.serving import AccountWithoutWorker, find_account
 from streamstop_worker.pipeline.slots import Once, Slots
 from streamstop_worker.pipeline.verdicts import judge
@@ -67,6 +68,7 @@ class Executor:
     #: Whether Celery's remote control has revoked the job.
     is_revoked: Callable[[str], bool]
     backoff: Backoff = field(default_factory=Backoff)
+    observer: Observer = field(default_factory=Observer)
 
     async def execute(self, delivery: Delivery, on_call: Callable[[], None]) -> End:
         """Run a job until its delivery ends. `on_call` is called right before the vendor.
@@ -76,7 +78,14 @@ class Executor:
         sent = Once(self.slots.send)
         try:
             job = Handling(delivery, bind_log(delivery), delivery.taken.history)
-            return await self._execute(_Execution(self, job, on_call, sent), job)
+            self.observer.took(job)
+            try:
+                end = await self._execute(_Execution(self, job, on_call, sent), job)
+            except Exception:
+                self.observer.left(job)
+                raise
+            self.observer.ended(job, end)
+            return end
         finally:
             sent()
 
@@ -155,15 +164,18 @@ class _Execution:
         self._sent()
         self._on_call()
         job.is_called, job.history = True, replace(job.history, calls=job.history.calls + 1, in_doubt=True)
+        began_at = time.monotonic()
         try:
             response = await self._worker.transport.send(request)
-            answer, sent_at = protocol.parse(command.operation, response), response.sent_at
+            answer, sent_at, sent = protocol.parse(command.operation, response), response.sent_at, True
         except TransportFault as fault:
-            answer, sent_at = replace(fault.answer, in_doubt=fault.sent_at is not None), fault.sent_at
+            sent_at, sent = fault.sent_at, fault.sent_at is not None
+            answer = replace(fault.answer, in_doubt=sent)
         if sent_at is not None:
             # Measured from before the take: the slot's exact moment inside that round trip is unknown.
             late = timedelta(seconds=sent_at - delivery.asked_at - delivery.wait_s)
             job.send_delay = SendDelay(max(late, timedelta(0)), delivery.taken.slots_shifted_us)
+        self._worker.observer.called(job, Call(answer, began_at, time.monotonic(), sent))
         return await self._judge(command, answer)
 
     async def _judge(self, command: ReceivedCommand, answer: Answer) -> Ending:

@@ -1,5 +1,6 @@
 """Options that several commands take."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ from streamstop.cli._shared.completers import complete_account, complete_operati
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _MAX_SECONDS = 1e9
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd]?)")
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # older clicks are not generic
@@ -29,6 +32,27 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # older clicks are no
         if not 0 <= seconds <= _MAX_SECONDS:  # float() also accepts nan and inf
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)
         return timedelta(seconds=seconds)
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # older clicks are not generic
+    """``90``, ``30s``, ``5m``, ``2h`` or ``7d``, as a timedelta."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the duration that `value` names."""
+        if isinstance(value, timedelta):
+            return value
+        match = _DURATION.fullmatch(value)
+        if match is None:
+            self.fail(
+                f"{value!r} is not a duration: give a number of seconds, or one with s, m, h or d "
+                "(90, 30s, 5m, 2h, 7d).",
+                param,
+                ctx,
+            )
+        number, unit = match.groups()
+        return timedelta(seconds=float(number) * _UNITS[unit])
 
 
 def combine(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:

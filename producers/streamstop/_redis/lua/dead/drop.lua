@@ -1,8 +1,7 @@
---! const DEAD
+--! include lib/dead
 --! args id
 -- Delete a dead letter.
 --
 -- id       of the dead letter
 -- Returns  1, or 0 if there is no such dead letter
-redis.call('DEL', DEAD .. '.' .. id)
-return redis.call('ZREM', DEAD, id)
+return remove_letter(id)

@@ -1,4 +1,4 @@
---! include lib/clock lib/shutdown lib/announce
+--! include lib/clock lib/shutdown lib/announce lib/dead
 --! const DEAD
 --! args letter_id lane list job_id message shutdown member member_message
 -- Put the command of a dead letter into its lane again. The same step deletes the letter, so this happens once.
@@ -43,7 +43,7 @@ local function reopen_member()
     if values[3] ~= 'open' then
         local state = redis.call('HMGET', room_key(values[1], 'state'), 'shutdown', 'closed_until')
         if state[1] ~= shutdown or (tonumber(state[2]) or 0) <= now_s then redis.call('HSET', key, 'room_open', 1) end
-        redis.call('HSET', key, 'status', 'open')
+        write_status(shutdown, 'open')
     end
     expire_shutdown(shutdown, SHUTDOWN_OPEN)
     publish_change(shutdown)
@@ -54,6 +54,5 @@ if not redis.call('ZSCORE', DEAD, letter_id) then return 0 end
 if shutdown ~= '' and reopen_member() then message = member_message end
 redis.call('LPUSH', list, message)
 announce(lane)
-redis.call('ZREM', DEAD, letter_id)    -- last, for Redis undoes nothing if a command fails
-redis.call('DEL', DEAD .. '.' .. letter_id)
+remove_letter(letter_id)    -- last, for Redis undoes nothing if a command fails
 return 1

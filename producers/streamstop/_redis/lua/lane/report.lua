@@ -1,4 +1,4 @@
---! include lib/clock lib/lane lib/schedule lib/jobs lib/record lib/dead lib/announce lib/shutdown lib/member_result lib/writing
+--! include lib/clock lib/lane lib/schedule lib/jobs lib/record lib/dead lib/announce lib/shutdown lib/member_result lib/writing lib/errors
 --! args wake_another:flag reports...
 -- Apply the reports of a worker on the jobs that it took. Each report is applied by itself. A report of a worker that does
 -- not own the job any more changes nothing.
@@ -12,6 +12,7 @@
 --           slot is free again
 --   late    how many µs after its slot the call left its worker
 --   moved   µs that slots had been shifted, as `take` returned it
+--   error   {code, message, request_id, unknown} of an answer that was no success, or nothing: see lib/errors
 --   end:      record, and its ttl (s); member_result (see lib/member_result), or nothing;
 --             next: {list, lane, message} of the job that follows, or nothing;
 --             dead: {id, text, quote} of a dead letter, or nothing; quote: keep the message too
@@ -24,6 +25,11 @@
 --          -1: the worker does not own the job any more;  else the µs for which this report lets the lane rest
 
 local LATE_COVERED = SECOND / 100   -- delay of a call that the headroom covers; the rest covers delays in the network
+
+-- Return the code of the answer that a report is about.
+local function code_of(job)
+    return job.error and job.error.code or 'without a code'
+end
 
 -- Free the slot of a job that made no call, if no later slot is given yet.
 local function refund(lane, slot)
@@ -55,12 +61,13 @@ local function compensate_late_send(lane, job)
 end
 
 -- Count a transient fault, and let a failing lane rest. Return the µs for which this fault lets it rest.
-local function count_fault(lane)
+local function count_fault(lane, code)
     if lane.rest > now then return 0 end    -- the call was in flight when the rest began: it says nothing new
     set(lane, 'failed', lane.failed + 1)
     if lane.failed < FAILING then return 0 end
     local rest = math.min(60, 2 ^ (lane.failed - FAILING)) * SECOND
     rest_for(lane, rest)
+    if lane.failed == FAILING then tell_failing(lane, rest, code) end
     return rest
 end
 
@@ -68,13 +75,14 @@ end
 local function judge_call(lane, job)
     local rest = 0
     if job.call == 'well' then
+        if lane.failed >= FAILING then tell_recovery(lane) end
         set(lane, 'failed', 0)
         if lane.rest <= now then    -- a call that was in flight when the rest began does not raise the pace
             set(lane, 'throttles', 0)
             set(lane, 'share', math.min(100, lane.share + 5))
         end
     elseif job.call == 'fault' then
-        rest = count_fault(lane)
+        rest = count_fault(lane, code_of(job))
     else
         refund(lane, job.slot)
     end
@@ -83,13 +91,14 @@ local function judge_call(lane, job)
 end
 
 -- Let a throttled lane rest. Return for how many µs from now.
-local function rest_throttled(lane, hint)
+local function rest_throttled(lane, hint, code)
     if lane.rest > now then     -- the call was in flight when the rest began: only a longer hint is new
         if hint > lane.rest - now then rest_for(lane, math.min(hint, FARTHEST)) end
     else
         set(lane, 'throttles', lane.throttles + 1)
         set(lane, 'share', math.max(5, math.floor(lane.share / 2)))
         rest_for(lane, math.min(hint > 0 and hint or math.min(30, 2 ^ (lane.throttles - 1)) * SECOND, FARTHEST))
+        tell_rest(lane, lane.span, code)
     end
     return lane.rest - now
 end
@@ -133,7 +142,7 @@ kinds['throttle'] = function(lane, job)
     begin_writing()
     if message then push_to_front(lane, message, job.history) end
     remove_job(lane, job.id)
-    local rest = rest_throttled(lane, job.hint)
+    local rest = rest_throttled(lane, job.hint, code_of(job))
     compensate_late_send(lane, job)
     lane.changes = true
     return rest
@@ -167,7 +176,9 @@ local function apply_report(text)
     local lane = open_lane(job.lane)
     clamp(lane)
     if redis.call('HGET', lane.jobs, job.id .. ':owner') ~= job.owner then return '-1' end
-    return integer(kinds[job.kind](lane, job))
+    local answer = kinds[job.kind](lane, job)
+    if job.error then count_error(lane, job.error) end
+    return integer(answer)
 end
 
 local answers, failure = {}, nil

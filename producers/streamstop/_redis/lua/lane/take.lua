@@ -78,7 +78,7 @@ local function keep_unreadable(lane, message)
     local number = redis.call('INCR', DEAD .. ':count')
     keep_dead_letter(lane, 'unreadable-' .. integer(number), '', message, '')
     local oldest = 'unreadable-' .. integer(number - MOST_UNREADABLE)
-    if redis.call('ZREM', DEAD, oldest) == 1 then redis.call('DEL', DEAD .. '.' .. oldest) end
+    remove_letter(oldest)
 end
 
 -- Pop up to `count` entries, and add to `selected` the jobs that can be given. Return whether the lane may hold more.

@@ -22,7 +22,8 @@ local function accept_batch(room, batch, kind, joins, ttl)
     redis.call('EXPIRE', state, math.max(ttl, SHUTDOWN_OPEN))
     redis.call('EXPIRE', batch_key(batch), math.max(ttl, SHUTDOWN_OPEN))
     if joins then
-        redis.call('HSET', shutdown_key(joins), 'joining', 1, 'status', 'open')
+        redis.call('HSET', shutdown_key(joins), 'joining', 1)
+        write_status(joins, 'open')
         expire_shutdown(joins, SHUTDOWN_OPEN)
         publish_change(joins)
     end

@@ -16,7 +16,8 @@ local function conclude(id)
     elseif tonumber(values[5]) > 0 then
         status = 'needs_attention'
     end
-    redis.call('HSET', key, 'status', status, 'done', now_s)
+    redis.call('HSET', key, 'done', now_s)
+    write_status(id, status)
     local state = room_key(values[7], 'state')
     if values[10] ~= '1' and redis.call('HGET', state, 'shutdown') == id then
         redis.call('HSET', state, 'closed_until', integer(now_s + values[8]))

@@ -33,7 +33,7 @@ local function join(id, entries, started)
     end
     if joined > 0 then
         redis.call('HINCRBY', key, 'total', joined)
-        redis.call('HSET', key, 'status', 'open')
+        write_status(id, 'open')
         expire_shutdown(id, SHUTDOWN_OPEN)
         publish_change(id)
     end

@@ -16,6 +16,8 @@
 -- interval  µs between two calls, headroom included
 -- places    how many jobs may be in flight
 -- book      the worker's book from which interval and places were read
+-- error_code, error_at   the newest answer that was no success, and its moment: lib/errors
+-- told      the moment of the lane's last event about a throttled call
 -- window, faults   earlier versions' names of places and failed. They are 0, so that producers of those versions, which
 --                  give jobs to their own workers as they enqueue, take no job out of a lane
 

@@ -35,8 +35,9 @@ local function save()
     for name, lane in pairs(opened) do
         local fields = {}
         for field in pairs(lane.changed) do
+            local value = lane[field]
             fields[#fields + 1] = field
-            fields[#fields + 1] = field == 'book' and lane.book or integer(lane[field])
+            fields[#fields + 1] = type(value) == 'string' and value or integer(value)
         end
         if #fields > 0 then
             begin_writing()

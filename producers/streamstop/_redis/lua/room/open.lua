@@ -22,8 +22,9 @@ local new = not current or not is_closing(current) or redis.call('HGET', shutdow
 if new then
     local message = string.gsub(callback, '@shutdown@', id)
     redis.call('HSET', shutdown_key(id), 'room', room, 'opened', now_s, 'total', 0, 'ended', 0, 'attention', 0,
-        'scanned', 0, 'status', 'open', 'verify', verify and 1 or 0, 'callback', message, 'closed_for', closed_for,
+        'scanned', 0, 'verify', verify and 1 or 0, 'callback', message, 'closed_for', closed_for,
         'expected', redis.call('HLEN', room_key(room, 'tasks')))
+    write_status(id, 'open')
     redis.call('EXPIRE', shutdown_key(id), SHUTDOWN_OPEN)
     redis.call('HSET', state, 'shutdown', id)
     redis.call('HDEL', state, 'closed_until')

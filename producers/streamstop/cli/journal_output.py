@@ -1,0 +1,63 @@
+"""What the command line prints about events and vendors' errors: lines, tables and JSON, without I/O."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from pydantic import BaseModel
+
+from streamstop._core.journal import ErrorCount, Event
+from streamstop.cli._shared.output import aligned, clip, counted, printable
+
+_ERRORS_HEADER = ("COUNT", "CODE", "ACCOUNT", "OPERATION", "LAST SEEN")
+_INDENT = 7
+_LONGEST_CODE = 40
+#: Longer kinds are rare; they shift the rest of their line.
+_KIND_WIDTH = 9
+
+
+def json_line(value: BaseModel) -> str:
+    """Return an event or an error count as one line of ASCII JSON."""
+    return json.dumps(value.model_dump(mode="json"))
+
+
+def event_line(event: Event, width: int | None = None) -> str:
+    """Return an event as one line, cut to `width`: when, what, where, and what happened."""
+    where = " ".join(filter(None, (event.account, event.operation)))
+    by = f"(by {event.by})" if where and event.by else ""
+    details = "  ".join(filter(None, (where or event.by, event.text, by)))
+    line = printable(f"{event.at:%m-%d %H:%M:%SZ}  {event.kind.ljust(_KIND_WIDTH)}  {details}")
+    return line if width is None else clip(line, width)
+
+
+def errors_table(counts: Sequence[ErrorCount], width: int | None = None) -> Iterator[str]:
+    """Yield two lines for each count, cut to `width`: the count, and below it the newest message and request id."""
+    rows = [
+        (
+            f"{count.count:5}",
+            clip(count.code, _LONGEST_CODE),
+            count.account or "-",
+            count.operation or "-",
+            f"{count.at:%H:%M:%SZ}",
+        )
+        for count in counts
+    ]
+    header, *lines = aligned([_ERRORS_HEADER, *rows])
+    yield _fit(header, width)
+    for count, line in zip(counts, lines, strict=True):
+        yield _fit(line, width)
+        request = f"(request {count.request_id})" if count.request_id else ""
+        # The request id is never cut: a vendor's support asks for it.
+        space = None if width is None else max(20, width - _INDENT - len(request) - 1)
+        message = printable(count.message or "")
+        newest = " ".join(filter(None, (message if space is None else clip(message, space), printable(request))))
+        if newest:
+            yield f"{'':{_INDENT}}{newest}"
+
+
+def errors_total(counts: Sequence[ErrorCount]) -> str:
+    """Return how many errors there are in all."""
+    return counted(sum(count.count for count in counts), "error")
+
+
+def _fit(line: str, width: int | None) -> str:
+    return line if width is None else clip(line, width)

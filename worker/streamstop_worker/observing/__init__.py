@@ -1,0 +1,37 @@
+"""What a worker shows of its work: metrics, traces and error reports, each an extra of its own."""
+
+from importlib.util import find_spec
+
+import structlog
+
+from streamstop.errors import InvalidSettings
+from streamstop_worker.pipeline.observer import Observer, Observers
+from streamstop_worker.pipeline.slots import Slots
+from streamstop_worker.settings import WorkerSettings
+
+_log = structlog.get_logger("streamstop")
+
+
+def check_extras(settings: WorkerSettings) -> None:
+    """Raise :class:`~streamstop.errors.InvalidSettings` if a setting needs an extra that is not installed."""
+    if settings.metrics_port is not None and find_spec("prometheus_client") is None:
+        raise InvalidSettings(
+            "STREAMSTOP_METRICS_PORT needs the extra metrics: pip install 'streamstop[worker,metrics]'"
+        )
+
+
+def observe(settings: WorkerSettings, slots: Slots) -> Observer:
+    """Return what the worker's settings ask for. Import nothing that they do not ask for."""
+    observers: list[Observer] = []
+    if settings.metrics_port is not None:
+        from streamstop_worker.observing.metrics import Metrics
+
+        metrics = Metrics(slots.concurrency, lambda: slots.under_way)
+        try:
+            metrics.serve(settings.metrics_host, settings.metrics_port)
+        except OSError as error:
+            _log.error("the metrics cannot be served", port=settings.metrics_port, reason=error.strerror)
+        else:
+            _log.info("metrics are served", host=settings.metrics_host, port=settings.metrics_port)
+        observers.append(metrics)
+    return Observers(observers) if observers else Observer()
