@@ -6,6 +6,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneState, LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
+from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
 from streamstop.aio import AsyncClient, AsyncDeadLetters, AsyncJob, AsyncShutdown
 from streamstop.client import Client
 from streamstop.dead_letters import DeadLetters
@@ -57,6 +58,7 @@ __all__ = [
     "LaneProgress",
     "LaneState",
     "LaneView",
+    "LimitDifference",
     "Matching",
     "NotCancellable",
     "NotRequeueable",
@@ -76,5 +78,7 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownOperation",
     "UnknownShutdown",
+    "WorkerState",
+    "WorkerView",
     "__version__",
 ]

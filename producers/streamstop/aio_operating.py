@@ -10,6 +10,7 @@ from streamstop._core.backend import Pause as Wait
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
+from streamstop._core.workers import WorkerView
 from streamstop.client import Client
 
 _T = TypeVar("_T")
@@ -75,3 +76,7 @@ class AsyncOperating:
         return await self.calling(partial(self.client.errors, since=since, account=account))
 
     # ---- workers
+
+    async def workers(self) -> list[WorkerView]:
+        """See :meth:`streamstop.client.Client.workers`."""
+        return await self.calling(self.client.workers)

@@ -10,6 +10,7 @@ from streamstop._core.durations import positive_duration, wait_duration
 from streamstop._core.journal import ERRORS_KEPT, LONGEST_SINCE, ErrorCount, Event, EventFilter
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
+from streamstop._core.workers import WorkerView
 from streamstop.operations import OPERATIONS
 from streamstop.shutdowns import Shutdown
 
@@ -188,6 +189,14 @@ class Operating:
         return [count for count in counts if account in {None, count.account}]
 
     # ---- workers
+
+    def workers(self) -> list[WorkerView]:
+        """Return every worker that is alive, or was lost within the last hour, sorted by name.
+
+        The Redis user must be allowed to read what workers write. A user that may only enqueue is not.
+        """
+        with self._backend.reaching("the workers could not be looked at"):
+            return self._backend.fleet.workers()
 
 
 def _is_recent(view: LaneView) -> bool:

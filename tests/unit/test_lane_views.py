@@ -106,7 +106,7 @@ def test_the_json_has_what_is_derived_and_seconds() -> None:
 
 @pytest.mark.parametrize("limit", [0.1, 0.5, 1, 2.5, 10, 50, 99.5, 500, 1234])
 def test_the_limit_is_the_one_that_made_the_pace(limit: float) -> None:
-    assert Pace.of_limit(limit).limit == limit
+    assert Pace.limit_of(Pace.of_limit(limit).interval_us) == limit
 
 
 def test_a_view_counts_what_waits_is_in_flight_and_is_deferred(lane: LaneDriver) -> None:

@@ -24,6 +24,7 @@ from streamstop._redis.deadline import install_deadline
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
 from streamstop._redis.schedule import BATCH, Schedule
+from streamstop._redis.workers import Workers
 from streamstop.errors import InvalidSettings
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.celery_parts import remote_control
@@ -43,6 +44,7 @@ from streamstop_worker.pipeline.steps import LEASE, Steps
 from streamstop_worker.settings import WorkerSettings
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
+from streamstop_worker.upkeep.heartbeat import Heartbeat, Ping, Vitals
 from streamstop_worker.upkeep.redis_check import check
 from streamstop_worker.upkeep.sweep import Sweeper
 
@@ -98,17 +100,32 @@ class WorkerParts(bootsteps.StartStopStep):
             on_unserved=self._take_unserved,
             finish_batches=Batches(redis).finish,
         )
+        self.heartbeat = Heartbeat(Workers(redis), worker.hostname, self._vitals())
         signals.worker_shutting_down.connect(self._drain, weak=False)
+        signals.worker_shutdown.connect(self._leave, weak=False)  # after the calls under way
         signals.worker_ready.connect(self._check_redis, weak=False)  # Redis answers by then
         signals.worker_ready.connect(_tune_garbage_collector, weak=False)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGHUP, self._reload_accounts)
         _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
         self.sweeper.start()
+        self.heartbeat.start()
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it
         """Stop the sweep. The pool stops later, when the calls under way have ended."""
         self.sweeper.stop()
+
+    def _vitals(self) -> Vitals:
+        return Vitals(
+            slots=self.slots,
+            book=lambda: self._book,
+            looked_at=lambda: self.intake.looked_at,
+            swept_at=lambda: self.sweeper.swept_at,
+            pings={
+                "Celery's thread": Ping(self.pool.run_in_celery_thread),
+                "the event loop": Ping(self.pool.loop.call_soon_threadsafe),
+            },
+        )
 
     async def _build_pipeline(self, app: Celery, step_lease: timedelta) -> None:
         """Build the parts that belong to the event loop, inside it."""
@@ -175,6 +192,9 @@ class WorkerParts(bootsteps.StartStopStep):
 
     def _drain(self, **_signal: Any) -> None:
         self.pool.loop.call_soon_threadsafe(self.slots.drain)
+
+    def _leave(self, **_signal: Any) -> None:
+        self.heartbeat.stop()
 
     def _check_redis(self, **_signal: Any) -> None:
         check(self._redis)

@@ -18,6 +18,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
+from streamstop._core.workers import WorkerView
 from streamstop.outcomes import Deferral, Outcome, Result
 
 _T = TypeVar("_T")
@@ -62,6 +63,13 @@ class DeadLetterBackend(Protocol):
         """Delete a letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
 
 
+class FleetBackend(Protocol):
+    """The workers of a queue."""
+
+    def workers(self) -> list[WorkerView]:
+        """Return every worker that is alive, or was lost within the last hour, sorted by name."""
+
+
 class JournalBackend(Protocol):
     """The events, and the counts of vendors' errors."""
 
@@ -89,6 +97,10 @@ class Backend(Protocol):
     @property
     def lanes(self) -> LaneBackend:
         """The lanes."""
+
+    @property
+    def fleet(self) -> FleetBackend:
+        """The workers."""
 
     @property
     def journal(self) -> JournalBackend:

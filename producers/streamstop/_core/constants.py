@@ -25,7 +25,7 @@ Key                                           Type        Contents              
 ``streamstop.work.errors.<n>``                hash        vendors' errors in five minutes: journal            1 day
 ``streamstop.work.task.<task id>``            list        the latest jobs of a stream task: stream_tasks      1 day
 ``streamstop.unique.<lane>.<digest>``         string      id of the open job of a unique command              1 day
-``streamstop.work.workers``                   hash        name of a worker -> its last sign of life: fleet    never
+``streamstop.work.workers``                   hash        id of a worker process -> its last sign of life     1 day
 ``streamstop.accounts``                       sorted set  ``<account> <vendor>`` -> when last published, s    1 minute
 ``streamstop.batch.<id>``                     list        a batch of messages                                 never
 ``streamstop.batch.<id>``                     hash        a batch of a room's stream tasks: batch             5 minutes
@@ -88,7 +88,7 @@ ERROR_COUNTS = "streamstop.work.errors."
 TASK_JOBS = "streamstop.work.task."
 #: Prefix of the id of a unique command's open job.
 UNIQUE = "streamstop.unique."
-#: Hash: name of a worker -> its last sign of life, as JSON.
+#: Hash: id of a worker's process -> its last sign of life, as JSON; see the script ``worker/beat``.
 WORKERS = "streamstop.work.workers"
 
 #: Prefix of a batch's entries: a list of messages, or a hash of a room's stream tasks.

@@ -6,6 +6,18 @@ from datetime import timedelta
 from streamstop.errors import InvalidCommand, InvalidSettings, quoted
 
 
+def duration_text(duration: float | timedelta) -> str:
+    """Return a duration (seconds, or a timedelta) for people, rounded up, in the largest unit of which there are two.
+
+    ``45 s``, ``90 min``, ``5 d``.
+    """
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{math.ceil(seconds / size)} {unit}"
+    return f"{max(0, math.ceil(seconds))} s"
+
+
 def positive_duration(
     value: object, name: str, longest: timedelta, error: type[InvalidCommand | InvalidSettings] = InvalidCommand
 ) -> timedelta:
@@ -35,15 +47,6 @@ def wait_duration(timeout: object) -> timedelta | None:
     raise InvalidCommand(
         f"timeout must be a number of seconds, a timedelta or None, not {quoted(timeout)}", field="timeout"
     )
-
-
-def duration_text(duration: float | timedelta) -> str:
-    """Return a duration (seconds, or a timedelta) rounded up, as people read it: ``24 s``, ``18 min``, ``3 h``."""
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-    for unit, size, most in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 100)):
-        if (number := math.ceil(seconds / size)) < most:
-            return f"{number} {unit}"
-    return f"{math.ceil(seconds / 86400)} days"
 
 
 def _as_timedelta(value: object) -> timedelta | None:

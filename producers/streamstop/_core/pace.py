@@ -29,9 +29,9 @@ class Pace:
         """
         return cls(interval_us=math.ceil(1_000_000 / (limit * (1 - HEADROOM))), window=max(1, math.ceil(limit)))
 
-    @property
-    def limit(self) -> float:
-        """The limit in calls per second; see :meth:`of_limit`. The shortest number that has this pace."""
-        limit = 1_000_000 / (self.interval_us * (1 - HEADROOM))
+    @staticmethod
+    def limit_of(interval_us: int) -> float:
+        """Return the limit, in calls per second, that has this interval: the shortest number that does."""
+        limit = 1_000_000 / (interval_us * (1 - HEADROOM))
         rounded = (float(f"{limit:.{digits}g}") for digits in range(1, 8))
-        return next((each for each in rounded if Pace.of_limit(each).interval_us == self.interval_us), limit)
+        return next((each for each in rounded if Pace.of_limit(each).interval_us == interval_us), limit)

@@ -13,6 +13,7 @@ from streamstop._core.lane_types import Queued
 from streamstop._core.progress import Progress, RoomView
 from streamstop._redis.connections import Connections
 from streamstop._redis.dead import DeadLetterStore
+from streamstop._redis.fleet import RedisFleet
 from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import shutdown_channel
@@ -46,6 +47,11 @@ class RedisBackend:
     def lanes(self) -> Lanes:
         """The lanes."""
         return self.connections.lanes
+
+    @property
+    def fleet(self) -> RedisFleet:
+        """The workers."""
+        return RedisFleet(self.connections)
 
     @property
     def journal(self) -> Journal:

@@ -22,7 +22,7 @@ from streamstop.operations import OPERATIONS
 
 _MICROSECOND = timedelta(microseconds=1)
 #: The fields of a lane's pace that are read, see lib/lane.
-_FIELDS = ("interval", "places", "share", "rest", "failed", "due", "tat", "own_interval", "own_places")
+_FIELDS = ("interval", "share", "rest", "failed", "due", "tat", "own_interval")
 _ERROR_FIELDS = ("error_code", "error_at")
 
 
@@ -112,7 +112,6 @@ def _pace_fields(values: Sequence[bytes | None], now: datetime, *, deferred: int
     numbers = {name: float(fields.get(name) or 0) for name in _FIELDS}
     code, error_at = (fields.get(name) for name in _ERROR_FIELDS)
     interval = numbers["own_interval"] or numbers["interval"]
-    places = numbers["own_places"] or numbers["places"]
     now_us = now.timestamp() * 1_000_000
     found: dict[str, Any] = {
         "rest": max(0.0, numbers["rest"] - now_us) * _MICROSECOND,
@@ -120,7 +119,7 @@ def _pace_fields(values: Sequence[bytes | None], now: datetime, *, deferred: int
     }
     if interval:
         found["pace"] = 10_000 * (numbers["share"] or 100) / interval
-        found["limit"] = Pace(int(interval), int(places)).limit
+        found["limit"] = Pace.limit_of(int(interval))
     if deferred and numbers["due"]:
         found["next_deferred"] = max(0.0, numbers["due"] - now_us) * _MICROSECOND
     if numbers["tat"]:

@@ -7,7 +7,18 @@ validates all of its input before it enqueues anything.
 import click
 
 from streamstop import __version__
-from streamstop.cli import completion, dead, events, jobs, lanes, operations, rooms, stop_status, vendor_errors
+from streamstop.cli import (
+    completion,
+    dead,
+    events,
+    jobs,
+    lanes,
+    operations,
+    rooms,
+    stop_status,
+    vendor_errors,
+    workers,
+)
 from streamstop.cli._shared.exit_codes import EXIT_CODES, FailingGroup
 
 __all__ = ["main"]
@@ -47,5 +58,6 @@ for command in (
     dead.dead,
     events.events,
     vendor_errors.errors,
+    workers.workers,
 ):
     main.add_command(command)

@@ -13,6 +13,7 @@ from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
+from streamstop.testing.fleet import RecordedFleet
 from streamstop.testing.journal import RecordedJournal
 from streamstop.testing.lanes import RecordedLanes
 from streamstop.testing.letters import RecordedDeadLetters
@@ -33,6 +34,7 @@ class RecordedQueue:
         self.lanes = RecordedLanes(self.open_commands)
         self.journal = RecordedJournal()
         self._accounts = dict(accounts)
+        self.fleet = RecordedFleet(self._accounts)
         self._answers: list[Answer] = []
         self._commands: dict[str, tuple[Command, datetime]] = {}
         self._outcomes: dict[str, Outcome] = {}

@@ -60,7 +60,7 @@ class Consumer(CeleryConsumer):
         """Return the handler of messages. Each message stands for a delivery that the intake has just read."""
         intake: Intake = self.pool.intake
         channel = self.task_consumer.channel
-        channel.on_wake = intake.on_wake
+        channel.on_wake, channel.on_wait = intake.on_wake, intake.on_wait
         intake.connect(channel, self.hub)
         self.pool.on_room = intake.on_room
 

@@ -4,6 +4,7 @@ There is no leader: any worker may do the next sweep. Its cost grows with the la
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -57,6 +58,8 @@ class Sweeper:
         self._turn = 0
         self._unserved: deque[Lane] = deque()  # one thread adds, another removes
         self._vendors: list[tuple[str, str]] = []
+        #: When the last sweep began, by the monotonic clock in s.
+        self.swept_at = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="streamstop-sweep", daemon=True)
 
@@ -135,6 +138,7 @@ class Sweeper:
     def _run(self) -> None:
         turn = 0
         while True:
+            self.swept_at = time.monotonic()
             if turn % PUBLISH_EVERY == 0:
                 _run_logged(self.publish)
             _run_logged(self.sweep)
