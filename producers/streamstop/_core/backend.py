@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from streamstop._core.commands import Command
+from streamstop._core.controls import ControlBackend
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
@@ -97,6 +98,10 @@ class Backend(Protocol):
     @property
     def lanes(self) -> LaneBackend:
         """The lanes."""
+
+    @property
+    def controls(self) -> ControlBackend:
+        """Pauses, limits and holds."""
 
     @property
     def fleet(self) -> FleetBackend:

@@ -22,7 +22,7 @@ from streamstop.operations import OPERATIONS
 
 _MICROSECOND = timedelta(microseconds=1)
 #: The fields of a lane's pace that are read, see lib/lane.
-_FIELDS = ("interval", "share", "rest", "failed", "due", "tat", "own_interval")
+_FIELDS = ("interval", "share", "rest", "failed", "due", "tat", "own_interval", "limited")
 _ERROR_FIELDS = ("error_code", "error_at")
 
 
@@ -111,8 +111,8 @@ def _pace_fields(values: Sequence[bytes | None], now: datetime, *, deferred: int
     fields = dict(zip((*_FIELDS, *_ERROR_FIELDS), values, strict=False))
     numbers = {name: float(fields.get(name) or 0) for name in _FIELDS}
     code, error_at = (fields.get(name) for name in _ERROR_FIELDS)
-    interval = numbers["own_interval"] or numbers["interval"]
     now_us = now.timestamp() * 1_000_000
+    interval = numbers["own_interval"] if numbers["limited"] > now_us else numbers["interval"]
     found: dict[str, Any] = {
         "rest": max(0.0, numbers["rest"] - now_us) * _MICROSECOND,
         "faults": int(numbers["failed"]),

@@ -42,17 +42,29 @@ def _of_lane(lane: Lane) -> tuple[str, str, str]:
     return _encode(lane.name), _encode(repr((lane.account,))), _encode(lane.queue)
 
 
-def payload_of(fields: Mapping[str, Any]) -> object:
-    """Return the payload of a message's JSON object: a list of arguments, keyword arguments and options.
-
-    Raises ValueError, TypeError or RecursionError if it cannot be decoded.
-    """
+def read_payload(fields: Mapping[str, Any]) -> object:
+    """Return the content of a message's body. Raises :class:`ValueError`, :class:`TypeError` or RecursionError."""
     body, properties = fields.get("body"), fields.get("properties")
     if not isinstance(body, str):
         raise TypeError("the body must be text")
     if isinstance(properties, dict) and properties.get("body_encoding") == "base64":
         return json.loads(base64.b64decode(body))
     return json.loads(body)
+
+
+def read_job(message: bytes | str) -> tuple[str, object]:
+    """Return the id of a message's job and the argument of its task: '' and None if they cannot be read."""
+    try:
+        fields = json.loads(message)
+        job_id = str(fields["headers"]["id"])
+        payload = read_payload(fields)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return "", None
+    match payload:
+        case [list() as args, dict() as kwargs, *_]:
+            return job_id, args[0] if args else kwargs.get("command")
+        case _:
+            return job_id, None
 
 
 @dataclass(frozen=True)
@@ -79,12 +91,5 @@ def read_waiting(entry: bytes) -> WaitingJob | None:
     """Return the job of an entry of a lane's list; None if it cannot be read."""
     if entry.startswith(b"\1"):  # the history of a job that a worker has returned
         entry = entry.partition(b"\n")[2]
-    try:
-        fields = json.loads(entry)
-        payload = payload_of(fields)
-        match fields["headers"]["id"], payload:
-            case str() as job_id, [[dict() as command, *_], *_] | [[], {"command": dict() as command}, *_]:
-                return WaitingJob(job_id, command)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        pass
-    return None
+    job_id, argument = read_job(entry)
+    return WaitingJob(job_id, argument) if job_id and isinstance(argument, dict) else None

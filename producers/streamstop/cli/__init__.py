@@ -9,6 +9,7 @@ import click
 from streamstop import __version__
 from streamstop.cli import (
     completion,
+    controls,
     dead,
     events,
     jobs,
@@ -36,6 +37,7 @@ __all__ = ["main"]
             "streamstop job ID",
             "streamstop lanes --watch",
             "streamstop dead list",
+            "streamstop pause live-cn --for 30m",
             "streamstop events --follow",
         ],
         "Exit codes": EXIT_CODES,
@@ -56,6 +58,9 @@ for command in (
     jobs.cancel,
     lanes.lanes,
     dead.dead,
+    controls.pause,
+    controls.resume,
+    controls.limit,
     events.events,
     vendor_errors.errors,
     workers.workers,

@@ -12,7 +12,7 @@ from typing import Any
 
 from streamstop._core.commands import TASK
 from streamstop._core.lane_types import Take, Taken
-from streamstop._wire.messages import payload_of
+from streamstop._wire.messages import read_payload
 
 #: Headers of Celery that lanes do not support, with the values that request nothing.
 _NOT_SUPPORTED: Mapping[str, tuple[object, ...]] = {
@@ -77,7 +77,7 @@ def _read(message: bytes) -> tuple[Mapping[str, Any], object, str | None]:  # no
     if fields.get("content-type") != "application/json":
         return headers, None, "its content type is not application/json"
     try:
-        payload = payload_of(fields)
+        payload = read_payload(fields)
     except (ValueError, TypeError, RecursionError) as error:
         return headers, None, f"its body cannot be decoded ({type(error).__name__})"
     match payload:
