@@ -45,12 +45,12 @@ def publish(client: Client, **vendors: str) -> None:
 def test_a_lane_that_lately_held_something_is_shown_and_with_every_all_of_the_accounts(
     client: Client, real_redis: Redis
 ) -> None:
-    client.enqueue_many([stop("live-cn"), stop("live-de"), stop("live-de", 2)])
-    publish(client, live_cn="aliyun")
     driver = LaneDriver(real_redis, ManualClock(), lane=RTC)
     driver.publish("x")
     assert driver.take() == ["x"]
     assert driver.finish("x")
+    client.enqueue_many([stop("live-cn"), stop("live-de"), stop("live-de", 2)])
+    publish(client, live_cn="aliyun")
     assert [view.lane for view in client.lanes()] == [LIVE, OTHER]
     assert [view.lane for view in client.lanes(recent=True)] == [LIVE, RTC, OTHER]
     assert [view.lane for view in client.lanes(accounts=["live-cn"], recent=True)] == [LIVE, RTC]

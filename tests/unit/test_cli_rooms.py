@@ -114,7 +114,8 @@ def test_before_the_first_job_the_time_left_is_not_guessed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(99, "99 s"), (100, "2 min"), (5940, "99 min"), (6000, "2 h"), (86400, "24 h")]
+    ("seconds", "text"),
+    [(119, "119 s"), (120, "2 min"), (7199, "120 min"), (7200, "2 h"), (86400, "24 h"), (172_800, "2 d")],
 )
 def test_the_time_left_is_told_in_the_unit_that_suits_it(seconds: int, text: str) -> None:
     assert progress_view(progress(lane("a", "live.StopMPUTask", seconds, 0, pace=1.0)))[-1] == f"about {text} left"
