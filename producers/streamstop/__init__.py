@@ -1,6 +1,7 @@
 """streamstop stops stream tasks at cloud vendors: producers enqueue, workers call, at each account's own pace."""
 
 from streamstop._core.commands import Command
+from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
@@ -47,6 +48,7 @@ __all__ = [
     "ErrorCount",
     "Event",
     "EventKind",
+    "Hold",
     "InternalError",
     "InvalidCommand",
     "InvalidSettings",
@@ -56,6 +58,7 @@ __all__ = [
     "Lane",
     "LaneProgress",
     "LaneView",
+    "Limit",
     "LimitDifference",
     "Matching",
     "NotCancellable",
@@ -63,6 +66,7 @@ __all__ = [
     "Operation",
     "Outcome",
     "OutcomeTimeout",
+    "Pause",
     "Progress",
     "QueueUnavailable",
     "Result",

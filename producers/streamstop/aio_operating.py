@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from streamstop._core.backend import Pause as Wait
+from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
@@ -40,6 +41,47 @@ class AsyncOperating:
         return await self.calling(partial(self.client.lanes, None if lanes is None else list(lanes)))
 
     # ---- pauses, limits and holds
+
+    async def pause(
+        self, scope: str, *, lasting: float | timedelta | None = None, reason: str = "", by: str | None = None
+    ) -> Pause:
+        """See :meth:`streamstop.client.Client.pause`."""
+        return await self.calling(partial(self.client.pause, scope, lasting=lasting, reason=reason, by=by))
+
+    async def resume(self, scope: str, *, by: str | None = None) -> bool:
+        """See :meth:`streamstop.client.Client.resume`."""
+        return await self.calling(partial(self.client.resume, scope, by=by))
+
+    async def pauses(self) -> list[Pause]:
+        """See :meth:`streamstop.client.Client.pauses`."""
+        return await self.calling(self.client.pauses)
+
+    async def holds(self) -> list[Hold]:
+        """See :meth:`streamstop.client.Client.holds`."""
+        return await self.calling(self.client.holds)
+
+    async def set_limit(
+        self,
+        account: str,
+        operation: str,
+        limit: float,
+        *,
+        lasting: float | timedelta | None = None,
+        reason: str = "",
+        above_vendor: bool = False,
+        by: str | None = None,
+    ) -> Limit:
+        """See :meth:`streamstop.client.Client.set_limit`."""
+        call = partial(self.client.set_limit, account, operation, limit, lasting=lasting, reason=reason)
+        return await self.calling(partial(call, above_vendor=above_vendor, by=by))
+
+    async def clear_limit(self, account: str, operation: str, *, by: str | None = None) -> bool:
+        """See :meth:`streamstop.client.Client.clear_limit`."""
+        return await self.calling(partial(self.client.clear_limit, account, operation, by=by))
+
+    async def limits(self) -> list[Limit]:
+        """See :meth:`streamstop.client.Client.limits`."""
+        return await self.calling(self.client.limits)
 
     # ---- drain
 

@@ -121,7 +121,7 @@ class LaneSteps:
     def _set_limit(self, limit: float) -> None:
         pace = Pace.of_limit(limit)
         self.limit = limit
-        self.books = [Book(accounts, {}, pace, {}) for accounts in WORKERS]
+        self.books = [Book(dict.fromkeys(accounts, "aliyun"), {}, pace, {}) for accounts in WORKERS]
         self.slots = {lane: Slots(limit) for lane in LANES}
         if not hasattr(self, "models"):
             self.models = {lane: PaceModel() for lane in LANES}

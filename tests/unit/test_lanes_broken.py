@@ -262,4 +262,4 @@ def test_a_job_whose_end_redis_fails_over_keeps_its_lease(lane: LaneDriver) -> N
 
 def test_a_worker_without_any_account_takes_nothing(lane: LaneDriver) -> None:
     lane.publish("a")
-    assert lane.look(book=Book(frozenset(), {}, lane.pace, {})).jobs == []
+    assert lane.look(book=Book({}, {}, lane.pace, {})).jobs == []

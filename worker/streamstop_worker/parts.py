@@ -20,11 +20,13 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Take
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.batches import Batches
+from streamstop._redis.controls import ControlStore
 from streamstop._redis.deadline import install_deadline
 from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
 from streamstop._redis.schedule import BATCH, Schedule
+from streamstop._redis.stream_tasks import StreamTasks
 from streamstop._redis.workers import Workers
 from streamstop.errors import InvalidSettings
 from streamstop_worker.account_changes import find_changes
@@ -98,6 +100,7 @@ class WorkerParts(bootsteps.StartStopStep):
             self.lanes,
             self.accounts,
             self.known_accounts,
+            ControlStore(redis),
             longest_lease=2 * step_lease,  # another worker may have longer leases
             on_unserved=self._take_unserved,
             finish_batches=Batches(redis).finish,
@@ -141,6 +144,7 @@ class WorkerParts(bootsteps.StartStopStep):
         )
         self.executor = Executor(
             shutdowns=self.shutdowns,
+            stream_tasks=StreamTasks(self._redis),
             accounts=self.accounts,
             known_accounts=self.known_accounts,
             transport=transport,

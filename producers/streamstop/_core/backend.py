@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from streamstop._core.commands import Command
+from streamstop._core.controls import ControlBackend
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
@@ -93,6 +94,10 @@ class Backend(Protocol):
     @property
     def dead(self) -> DeadLetterBackend:
         """The dead letters."""
+
+    @property
+    def controls(self) -> ControlBackend:
+        """Pauses, limits and holds."""
 
     @property
     def fleet(self) -> FleetBackend:

@@ -6,6 +6,8 @@ from typing import Self
 
 #: The share of a limit that is never used. It covers calls that arrive a little early or late.
 HEADROOM = 0.035
+#: The limits that an accounts file, or a person on call, can set.
+LOWEST_LIMIT, HIGHEST_LIMIT = 0.001, 100_000
 
 
 @dataclass(frozen=True)

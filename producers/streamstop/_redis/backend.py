@@ -12,6 +12,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView, Queued
 from streamstop._core.progress import Progress, RoomView
 from streamstop._redis.connections import Connections
+from streamstop._redis.controls import ControlStore
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.fleet import RedisFleet
 from streamstop._redis.journal import Journal
@@ -41,6 +42,11 @@ class RedisBackend:
     def dead(self) -> DeadLetterStore:
         """The dead letters."""
         return self.connections.dead
+
+    @property
+    def controls(self) -> ControlStore:
+        """Pauses, limits and holds."""
+        return self.connections.controls
 
     @property
     def fleet(self) -> RedisFleet:

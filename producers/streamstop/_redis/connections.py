@@ -13,6 +13,7 @@ from redis import Redis
 
 from streamstop._core.lane_types import Queued
 from streamstop._redis.accounts import KnownAccounts
+from streamstop._redis.controls import ControlStore
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.deadline import deadline, remaining
 from streamstop._redis.errors import ERRORS, failure
@@ -39,6 +40,7 @@ class _Open:
     known_accounts: KnownAccounts
     rooms: Rooms
     dead: DeadLetterStore
+    controls: ControlStore
     journal: Journal
     publisher: Publisher
     news: News
@@ -78,6 +80,11 @@ class Connections:
     def dead(self) -> DeadLetterStore:
         """The dead letters."""
         return self._opened().dead
+
+    @property
+    def controls(self) -> ControlStore:
+        """The pauses, limits and holds."""
+        return self._opened().controls
 
     @property
     def journal(self) -> Journal:
@@ -187,6 +194,7 @@ class Connections:
                     known_accounts=KnownAccounts(redis),
                     rooms=rooms,
                     dead=DeadLetterStore(redis, lanes),
+                    controls=ControlStore(redis),
                     journal=Journal(redis),
                     publisher=publisher,
                     news=News(redis, self.settings.timeout),

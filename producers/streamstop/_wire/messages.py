@@ -4,6 +4,7 @@ Clients and scripts push messages into lanes directly, without Celery. Source:
 https://docs.celeryq.dev/en/stable/internals/protocol.html
 """
 
+import base64
 import json
 from collections.abc import Mapping
 from functools import lru_cache
@@ -37,3 +38,28 @@ def celery_message(job_id: str, lane: Lane, argument: Mapping[str, Any], *, prio
 def _of_lane(lane: Lane) -> tuple[str, str, str]:
     """Return what every message of the lane has, encoded: the name that Celery's tools show, the account, the queue."""
     return _encode(lane.name), _encode(repr((lane.account,))), _encode(lane.queue)
+
+
+def read_payload(fields: Mapping[str, Any]) -> object:
+    """Return the content of a message's body. Raises :class:`ValueError`, :class:`TypeError` or RecursionError."""
+    body, properties = fields.get("body"), fields.get("properties")
+    if not isinstance(body, str):
+        raise TypeError("the body must be text")
+    if isinstance(properties, dict) and properties.get("body_encoding") == "base64":
+        return json.loads(base64.b64decode(body))
+    return json.loads(body)
+
+
+def read_job(message: bytes | str) -> tuple[str, object]:
+    """Return the id of a message's job and the argument of its task: '' and None if they cannot be read."""
+    try:
+        fields = json.loads(message)
+        job_id = str(fields["headers"]["id"])
+        payload = read_payload(fields)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return "", None
+    match payload:
+        case [list() as args, dict() as kwargs, *_]:
+            return job_id, args[0] if args else kwargs.get("command")
+        case _:
+            return job_id, None

@@ -7,7 +7,18 @@ validates all of its input before it enqueues anything.
 import click
 
 from streamstop import __version__
-from streamstop.cli import completion, dead, events, jobs, operations, rooms, stop_status, vendor_errors, workers
+from streamstop.cli import (
+    completion,
+    controls,
+    dead,
+    events,
+    jobs,
+    operations,
+    rooms,
+    stop_status,
+    vendor_errors,
+    workers,
+)
 from streamstop.cli._shared.exit_codes import EXIT_CODES, FailingGroup
 
 __all__ = ["main"]
@@ -24,6 +35,7 @@ __all__ = ["main"]
             "streamstop room stop room-42 --watch",
             "streamstop job ID",
             "streamstop dead list",
+            "streamstop pause live-cn --for 30m",
             "streamstop events --follow",
         ],
         "Exit codes": EXIT_CODES,
@@ -43,6 +55,9 @@ for command in (
     jobs.job,
     jobs.cancel,
     dead.dead,
+    controls.pause,
+    controls.resume,
+    controls.limit,
     events.events,
     vendor_errors.errors,
     workers.workers,

@@ -120,6 +120,8 @@ class Spec:
     status: StatusField | None = None
     #: For a stop: the id of the status operation that shows whether it took effect.
     status_twin: str | None = None
+    #: The parameter that names the stream task, under the vendor's name. A listing may have none.
+    task: str = "TaskId"
 
     @property
     def id(self) -> str:
@@ -186,6 +188,12 @@ class Operation(BaseModel):
     def params(self) -> dict[str, str | int]:
         """The parameters under the vendor's own names."""
         return self.model_dump(by_alias=True, exclude_none=True)
+
+    @property
+    def stream_task(self) -> str | None:
+        """The id of the stream task; None for a listing of many tasks. It may not be unique: other parameters count."""
+        task_id = self.params.get(self.spec.task)
+        return None if task_id is None else str(task_id)
 
     @classmethod
     def _invalid(cls, error: ValidationError) -> InvalidCommand:

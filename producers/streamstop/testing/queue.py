@@ -15,6 +15,7 @@ from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
+from streamstop.testing.controls import RecordedControls
 from streamstop.testing.fleet import RecordedFleet
 from streamstop.testing.journal import RecordedJournal
 from streamstop.testing.letters import RecordedDeadLetters
@@ -32,6 +33,7 @@ class RecordedQueue:
         self.error: StreamstopError | None = None
         self.rooms = RecordedRooms()
         self.dead = RecordedDeadLetters(self._requeue)
+        self.controls = RecordedControls()
         self.journal = RecordedJournal()
         self._accounts = dict(accounts)
         self.fleet = RecordedFleet(self._accounts)

@@ -14,6 +14,7 @@ import structlog
 from streamstop._core.constants import MOST_DEAD
 from streamstop._core.lane import Lane
 from streamstop._redis.accounts import KnownAccounts
+from streamstop._redis.controls import ControlStore
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.schedule import Schedule
 from streamstop.errors import UnknownAccount
@@ -42,6 +43,7 @@ class Sweeper:
         lanes: Lanes,
         accounts: Accounts,
         known_accounts: KnownAccounts,
+        controls: ControlStore,
         *,
         longest_lease: timedelta,
         on_unserved: Callable[[Sequence[Lane]], None],
@@ -52,6 +54,7 @@ class Sweeper:
         self._lanes = lanes
         self._accounts = accounts
         self._known_accounts = known_accounts
+        self._controls = controls
         self._longest_lease = longest_lease
         self._on_unserved = on_unserved
         self._finish_batches = finish_batches
@@ -110,6 +113,7 @@ class Sweeper:
             period = timedelta(0)
         if swept.batches:
             _run_logged(self._finish_batches)
+        _run_logged(self._controls.end_expired)
         _run_logged(self._find_unannounced_jobs)
 
     def _find_unannounced_jobs(self) -> None:
@@ -123,9 +127,12 @@ class Sweeper:
             self._schedule.find([name for name, at in part if at == vendor], operations)
 
     def _pass_on_unserved_lanes(self) -> None:
-        """Pass on the remembered lanes whose accounts no worker has."""
+        """Pass on the remembered lanes whose accounts no worker has, and that are not paused."""
         unserved_lanes = {self._unserved.popleft() for _ in range(len(self._unserved))}
         without_worker = [lane for lane in unserved_lanes if self._has_no_worker(lane)]
+        if without_worker:
+            controls = self._controls.read()
+            without_worker = [lane for lane in without_worker if controls.pause_of(lane) is None]
         if without_worker:
             self._on_unserved(without_worker)
 

@@ -11,6 +11,12 @@ local function schedule_at(lane, at)
     lane.scheduled = at and math.max(at, now)   -- due lanes take turns: a lane that was served goes behind
 end
 
+-- Return the moment of the next look at a lane that holds jobs. A pause may end at any time.
+local function next_look(lane)
+    if lane.paused > now then return math.min(lane.paused, now + SECOND) end
+    return next_slot(lane) - LEAD
+end
+
 -- Schedule the next look at the lane for when it can next give a job.
 local function reschedule(lane)
     local holds = redis.call('EXISTS', lane.waiting[1], lane.waiting[2], lane.waiting[3], lane.waiting[4]) > 0
@@ -23,9 +29,10 @@ local function reschedule(lane)
     set(lane, 'full', 0)
     set(lane, 'busy', holds and 1 or 0)
     if holds then
-        schedule_at(lane, next_slot(lane) - LEAD)
+        schedule_at(lane, next_look(lane))
     else
-        schedule_at(lane, lane.due > 0 and math.max(lane.due, lane.rest) or false)
+        local due = lane.due > 0 and math.max(lane.due, lane.rest)
+        schedule_at(lane, due and lane.paused > now and math.max(due, next_look(lane)) or due)
     end
 end
 
