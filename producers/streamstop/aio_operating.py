@@ -8,7 +8,7 @@ from functools import partial
 from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import LaneView
 from streamstop._core.runner import Runner
 from streamstop._core.workers import WorkerView
 from streamstop.client import Client
@@ -26,9 +26,16 @@ class AsyncOperating:
 
     # ---- lanes
 
-    async def lanes(self, lanes: Iterable[Lane] | None = None) -> list[LaneView]:
+    async def lanes(
+        self,
+        lanes: Iterable[Lane] | None = None,
+        *,
+        accounts: Iterable[str] | None = None,
+        recent: bool = False,
+        every: bool = False,
+    ) -> list[LaneView]:
         """See :meth:`streamstop.client.Client.lanes`."""
-        return await self._runner.call(partial(self.client.lanes, None if lanes is None else list(lanes)))
+        return await self._runner.call(partial(self.client.lanes, lanes, accounts=accounts, recent=recent, every=every))
 
     # ---- pauses, limits and holds
 
