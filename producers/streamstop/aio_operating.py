@@ -80,6 +80,12 @@ class AsyncOperating:
         """See :meth:`streamstop.client.Client.limits`."""
         return await self._runner.call(self.client.limits)
 
+    # ---- shutdowns
+
+    async def count_open_shutdowns(self) -> int:
+        """See :meth:`streamstop.client.Client.count_open_shutdowns`."""
+        return await self._runner.call(self.client.count_open_shutdowns)
+
     # ---- drain
 
     # ---- find

@@ -192,6 +192,11 @@ class Operating:
         with self._backend.reaching("the shutdowns could not be looked up"):
             return [Shutdown(one, self._backend) for one in self._backend.recent_shutdowns(most)]
 
+    def count_open_shutdowns(self) -> int:
+        """Return how many shutdowns are open."""
+        with self._backend.reaching("the shutdowns could not be counted"):
+            return self._backend.count_open_shutdowns()
+
     # ---- drain
 
     # ---- find

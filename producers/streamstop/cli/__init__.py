@@ -14,6 +14,7 @@ from streamstop.cli import (
     events,
     jobs,
     lanes,
+    metrics,
     operations,
     rooms,
     stop_status,
