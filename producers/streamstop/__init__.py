@@ -1,11 +1,13 @@
 """streamstop stops stream tasks at cloud vendors: producers enqueue, workers call, at each account's own pace."""
 
 from streamstop._core.commands import Command
+from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import LaneError, LaneState, LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
+from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
 from streamstop.aio import AsyncClient, AsyncDeadLetters, AsyncJob, AsyncShutdown
 from streamstop.client import Client
 from streamstop.dead_letters import DeadLetters
@@ -46,6 +48,7 @@ __all__ = [
     "ErrorCount",
     "Event",
     "EventKind",
+    "Hold",
     "InternalError",
     "InvalidCommand",
     "InvalidSettings",
@@ -53,14 +56,19 @@ __all__ = [
     "JobDeferred",
     "JobFailed",
     "Lane",
+    "LaneError",
     "LaneProgress",
+    "LaneState",
     "LaneView",
+    "Limit",
+    "LimitDifference",
     "Matching",
     "NotCancellable",
     "NotRequeueable",
     "Operation",
     "Outcome",
     "OutcomeTimeout",
+    "Pause",
     "Progress",
     "QueueUnavailable",
     "Result",
@@ -74,5 +82,7 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownOperation",
     "UnknownShutdown",
+    "WorkerState",
+    "WorkerView",
     "__version__",
 ]

@@ -1,16 +1,36 @@
 """Operating: what people on call see and do, as methods of :class:`~streamstop.client.Client`."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from streamstop._core.backend import Backend, blocking
 from streamstop._core.backend import Pause as Wait
-from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.commands import check_account
+from streamstop._core.controls import (
+    Controls,
+    Hold,
+    Limit,
+    Pause,
+    check_by,
+    check_lasting,
+    check_limit,
+    check_scope,
+    check_text,
+    scope_has_account,
+)
 from streamstop._core.durations import positive_duration, wait_duration
 from streamstop._core.journal import ERRORS_KEPT, LONGEST_SINCE, ErrorCount, Event, EventFilter
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import LaneView
+from streamstop._core.workers import WorkerView
+from streamstop._redis.accounts import check_vendor
+from streamstop.operations import OPERATIONS, find
 from streamstop.shutdowns import Shutdown
+
+#: How long a lane that holds nothing counts as one that lately held something.
+_RECENT = timedelta(minutes=15)
+#: How many lanes one round trip reads.
+_PAGE = 100
 
 
 class Operating:
@@ -25,14 +45,52 @@ class Operating:
 
     # ---- lanes
 
-    def lanes(self, lanes: Iterable[Lane] | None = None) -> list[LaneView]:
+    def lanes(
+        self,
+        lanes: Iterable[Lane] | None = None,
+        *,
+        accounts: Iterable[str] | None = None,
+        recent: bool = False,
+        every: bool = False,
+    ) -> list[LaneView]:
         """Return the views of `lanes`; None: of every lane that holds a job, sorted by account and operation.
 
-        The lanes of the steps of shutdowns are among them; their accounts begin with an underscore. Without `lanes`,
-        the Redis user must be allowed to read the workers' schedule. A user that may only enqueue is not.
+        With `recent`, lanes that were at work within the last quarter of an hour are among them; with `every`, all
+        lanes of the accounts of running workers. `accounts` leaves out the lanes of others. The lanes of the steps of
+        shutdowns are among the lanes; their accounts begin with an underscore.
+
+        Without `lanes`, the Redis user must be allowed to read the workers' schedule. A user that may only enqueue is
+        not. A view has what the user may read: at least how many jobs wait.
         """
-        with self._backend.reaching("the lanes could not be looked at"):
-            return self._backend.lanes(None if lanes is None else list(lanes))
+        consequence = "the lanes could not be looked at"
+        chosen: list[Lane] = []
+        if lanes is not None:
+            chosen = list(lanes)
+        else:
+            with self._backend.reaching(consequence):
+                chosen = sorted(self._lanes_to_look_at(recent=recent, every=every))
+        if accounts is not None:
+            wanted = set(accounts)
+            chosen = [lane for lane in chosen if lane.account in wanted]
+        views: list[LaneView] = []
+        for start in range(0, len(chosen), _PAGE):
+            with self._backend.reaching(consequence):
+                views += self._backend.lanes.views(chosen[start : start + _PAGE])
+        if lanes is not None or every:
+            return views
+        return [view for view in views if view.backlog or (recent and _is_recent(view))]
+
+    def _lanes_to_look_at(self, *, recent: bool, every: bool) -> set[Lane]:
+        found = set(self._backend.lanes.holding())
+        if recent:
+            found.update(self._backend.lanes.recent(_RECENT))
+        if every:
+            by_vendor: dict[str, list[str]] = {}
+            for operation, declared in OPERATIONS.items():
+                by_vendor.setdefault(declared.spec.product.vendor.name, []).append(operation)
+            for account, vendor in self._backend.accounts().items():
+                found.update(Lane(account, operation) for operation in by_vendor.get(vendor, ()))
+        return found
 
     # ---- pauses, limits and holds
 
@@ -44,20 +102,35 @@ class Operating:
         Within a second, no further call of the scope is sent by any worker. Jobs can still be enqueued. The pause ends
         after `lasting` (seconds, or a timedelta; None: not by itself), or by :meth:`resume`. A second pause of a scope
         replaces the first. `by` is who does it; None: the user and host of this process.
+
+        Raises :class:`~streamstop.errors.UnknownAccount` for an account that no running worker has.
         """
-        raise NotImplementedError
+        scope, lasting = check_scope(scope), check_lasting(lasting)
+        reason, by = check_text(reason, "reason"), check_by(by)
+        with self._backend.reaching(f"{scope} may or may not be paused; pause it again"):
+            if scope_has_account(scope):
+                self._check_account(Lane.from_name(scope))
+            now = self._backend.now()
+            pause = Pause(scope=scope, by=by, reason=reason, at=now, until=lasting and now + lasting)
+            self._backend.controls.pause(pause)
+        return pause
 
     def resume(self, scope: str, *, by: str | None = None) -> bool:
-        """End the pause of `scope`, and the hold of the account if `scope` is one; return whether there was any."""
-        raise NotImplementedError
+        """End the pause of `scope`, and the hold of the account if `scope` is one; return whether there was any.
+
+        A lane that several pauses hold, such as its own and its account's, goes on when none is left.
+        """
+        scope, by = check_scope(scope), check_by(by)
+        with self._backend.reaching(f"{scope} may or may not be resumed; resume it again"):
+            return self._backend.controls.resume(scope, by)
 
     def pauses(self) -> list[Pause]:
         """Return the pauses, oldest first."""
-        raise NotImplementedError
+        return sorted(self._controls().pauses.values(), key=_at)
 
     def holds(self) -> list[Hold]:
         """Return the accounts whose keys are refused, oldest first."""
-        raise NotImplementedError
+        return sorted(self._controls().holds.values(), key=_at)
 
     def set_limit(
         self,
@@ -72,18 +145,45 @@ class Operating:
     ) -> Limit:
         """Override the limit of a lane (calls per second) in every worker, from its next slot on.
 
-        It ends after `lasting`, or by :meth:`clear_limit`. A limit above the vendor's page is refused without
-        `above_vendor`.
+        It ends after `lasting` (seconds, or a timedelta; None: not by itself), or by :meth:`clear_limit`. A limit above
+        the vendor's page is refused without `above_vendor`. A second limit of a lane replaces the first.
         """
-        raise NotImplementedError
+        lane, lasting = check_limit(account, operation, limit, above_vendor=above_vendor), check_lasting(lasting)
+        reason, by = check_text(reason, "reason"), check_by(by)
+        with self._backend.reaching(f"the limit of {lane.name} may or may not be set; set it again"):
+            self._check_account(lane)
+            now = self._backend.now()
+            override = Limit(
+                account=account,
+                operation=operation,
+                limit=limit,
+                by=by,
+                reason=reason,
+                at=now,
+                until=lasting and now + lasting,
+            )
+            self._backend.controls.set_limit(override)
+        return override
 
     def clear_limit(self, account: str, operation: str, *, by: str | None = None) -> bool:
         """End the override of a lane's limit; return whether there was one."""
-        raise NotImplementedError
+        lane, by = Lane(check_account(account), find(operation).spec.id), check_by(by)
+        with self._backend.reaching(f"the limit of {lane.name} may or may not be cleared; clear it again"):
+            return self._backend.controls.clear_limit(lane, by)
 
     def limits(self) -> list[Limit]:
         """Return the overridden limits, oldest first."""
-        raise NotImplementedError
+        return sorted(self._controls().limits.values(), key=_at)
+
+    def _controls(self) -> Controls:
+        with self._backend.reaching("the pauses, limits and holds could not be read"):
+            return self._backend.controls.read()
+
+    def _check_account(self, lane: Lane) -> None:
+        """Refuse an account that no running worker has; `lane` may have no operation."""
+        vendor = self._backend.vendor_of(lane.account)
+        if lane.operation:
+            check_vendor(lane.account, vendor, find(lane.operation).spec.product.vendor.name)
 
     # ---- shutdowns
 
@@ -144,3 +244,19 @@ class Operating:
         return [count for count in counts if account in {None, count.account}]
 
     # ---- workers
+
+    def workers(self) -> list[WorkerView]:
+        """Return every worker that is alive, or was lost within the last hour, sorted by name.
+
+        The Redis user must be allowed to read what workers write. A user that may only enqueue is not.
+        """
+        with self._backend.reaching("the workers could not be looked at"):
+            return self._backend.fleet.workers()
+
+
+def _is_recent(view: LaneView) -> bool:
+    return view.last_call_at is not None and view.at - view.last_call_at <= _RECENT
+
+
+def _at(control: Pause | Limit | Hold) -> datetime:
+    return control.at

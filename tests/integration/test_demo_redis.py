@@ -73,7 +73,7 @@ def test_clearing_an_empty_redis_does_nothing(client: Client, real_redis: Redis,
 def test_fakeredis_runs_the_lanes_scripts(tmp_path: Path) -> None:
     with broker(tmp_path, Interrupt(), fake=True) as redis, Client(redis.url) as client:
         jobs = client.enqueue_many(Command(operation=STOP, account="live-cn") for _ in range(3))
-        book = Book(frozenset({"live-cn"}), {}, Pace.of_limit(10), {})
+        book = Book({"live-cn": "aliyun"}, {}, Pace.of_limit(10), {})
         take = Schedule(connections_of(client).redis).take(1, lease=timedelta(seconds=15), book=book)
         view = client.lanes([Lane("live-cn", "live.StopMPUTask")])[0]
         outcome = jobs[-1].cancel()

@@ -15,6 +15,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.batches import Batches
+from streamstop._redis.controls import ControlStore
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.schedule import Schedule
 from streamstop._redis.staging import entry_of
@@ -80,6 +81,7 @@ def sweeper(real_redis: Redis, tmp_path: Path) -> Sweeper:
         Lanes(real_redis),
         accounts,
         KnownAccounts(real_redis),
+        ControlStore(real_redis),
         longest_lease=2 * LEASE,
         on_unserved=lambda _lanes: None,
         finish_batches=Batches(real_redis).finish,

@@ -19,7 +19,7 @@ from streamstop._redis.assembly import Assembled, InvalidScript, Part, assemble,
 GLOBALS = frozenset(
     "ARGV cjson error ipairs math next pairs pcall redis select string table tonumber tostring type unpack".split()  # noqa: SIM905
 )
-FOLDERS = ("lane", "room", "dead", "batch", "journal")
+FOLDERS = ("lane", "room", "dead", "batch", "control", "journal", "worker")
 
 
 @dataclass(frozen=True, order=True)

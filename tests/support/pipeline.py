@@ -17,6 +17,7 @@ from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import Rooms
 from streamstop._redis.schedule import Schedule
+from streamstop._redis.stream_tasks import StreamTasks
 from streamstop._wire.messages import celery_message
 from streamstop._wire.results import read_record
 from streamstop.operations import Operation, RtcStopMPUTask
@@ -111,6 +112,7 @@ class Pipeline(Work):
         self.transport = Transport(timedelta(seconds=5), 1, httpx.MockTransport(self._answer))
         self.executor = Executor(
             shutdowns=Shutdowns(Rooms(self.redis, self.lanes), self.lanes),
+            stream_tasks=StreamTasks(self.redis),
             accounts=self.accounts,
             known_accounts=self.known,
             transport=self.transport,

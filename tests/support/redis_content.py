@@ -13,7 +13,7 @@ _OURS = re.compile(rb"streamstop|celery-task-meta-")
 #: and jobs that have not ended, with the indexes of their lanes.
 _MAY_STAY = re.compile(
     rb"streamstop\.(accounts"
-    rb"|events"
+    rb"|controls|events"
     rb"|dead(:count|:results|\..*)?"
     rb"|schedule|arrivals|wake|ready|batches|staged|batch\..*|lane\..*"
     rb"|work\.(leased|.*:(jobs|leases|due)))$"

@@ -1,107 +1,211 @@
-"""The container's health check for a worker that waits, works, hangs or is gone."""
+"""The health check and ``streamstop workers``, with workers that run, hang, stop, and are gone."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from redis import Redis
 
-from streamstop import Command
-from streamstop._core.constants import WAKE
-from streamstop.operations import StopStreamIngest
-from streamstop_worker.health import takes_jobs
+from streamstop import Client, WorkerState
+from streamstop._core.constants import EVENTS, WORKERS
+from streamstop.cli import main
+from streamstop_worker.health import find_problems
 from streamstop_worker.settings import client_name
+from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.polling import eventually
-from tests.support.world import TENCENT, world
-
-SOON = timedelta(seconds=2)
-HOURS = timedelta(hours=5)
+from tests.support.signs_of_life import worker_view
+from tests.support.world import ALIYUN, World, world
 
 
-def health(redis_url: str) -> subprocess.CompletedProcess[str]:
+def health(redis_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "STREAMSTOP_REDIS_URL": redis_url}
-    command = [sys.executable, "-m", "streamstop_worker.health"]
+    command = [sys.executable, "-m", "streamstop_worker.health", *arguments]
     return subprocess.run(command, check=False, env=environ, capture_output=True, text=True, timeout=30)
 
 
-def test_a_worker_is_healthy_while_it_waits_and_works_and_not_when_it_hangs_or_is_gone(tmp_path: Path) -> None:
-    with world(tmp_path) as made, made.server.client() as redis:
-        worker = made.workers[0]
-        eventually(lambda: takes_jobs(redis, SOON), "healthy", 20)
+def table(made: World) -> list[str]:
+    result = CliRunner().invoke(main, ["workers", "--redis", made.server.url])
+    assert result.exit_code == 0
+    assert max(map(len, result.output.splitlines())) <= 80
+    return result.output.splitlines()
+
+
+def state_of(client: Client, name: str) -> WorkerState | None:
+    return next((view.state for view in client.workers() if view.name == name), None)
+
+
+def events_of(redis: Redis) -> list[tuple[str, str]]:
+    """Return the kinds and workers of the events of workers."""
+    entries: Any = redis.xrange(EVENTS)  # redis-py types replies as bytes or text
+    pairs = [(fields[b"kind"].decode(), fields[b"by"].decode()) for _, fields in entries]
+    return [pair for pair in pairs if pair[0].startswith("worker_")]
+
+
+def silence(redis: Redis, name: str, seconds: int) -> None:
+    """Make the last sign of life of a worker that is stopped `seconds` older, in place of waiting."""
+    for run, text in redis.hgetall(WORKERS).items():
+        sign = json.loads(text)
+        if sign["name"] == name:
+            older = {**sign, "seen_us": sign["seen_us"] - seconds * 1_000_000}
+            redis.hset(WORKERS, run, json.dumps(older, separators=(",", ":")))
+
+
+def test_a_worker_is_well_while_it_runs_lost_while_it_is_suspended_and_gone_when_it_stops(tmp_path: Path) -> None:
+    with world(tmp_path, workers=2) as made:
+        client, first, second = made.client, made.workers[0], made.workers[1]
+        eventually(lambda: state_of(client, "w1@test") is WorkerState.RUNNING, "w1 runs", 20)
+        eventually(lambda: state_of(client, "w2@test") is WorkerState.RUNNING, "w2 runs", 20)
+        (view, _) = client.workers()
+        assert (view.host, view.pid, view.slots, view.busy) == (socket.gethostname(), first.process.pid, 256, 0)
+        assert list(view.accounts) == sorted(made.client.accounts())
+        assert abs(view.clock_ahead) < 2
+        assert (health(made.server.url).returncode, health(made.server.url, "w1").returncode) == (0, 0)
+        assert table(made)[1].split()[:2] == ["w1@test", socket.gethostname()[:24]]
+
+        first.signal(signal.SIGSTOP)
+        silence(made.redis, "w1@test", 31)
+        assert state_of(client, "w1@test") is WorkerState.LOST
+        unwell = health(made.server.url, "w1")
+        assert unwell.returncode == 1
+        assert unwell.stderr.startswith("streamstop: w1@test is lost: no sign of life for 3")
+        assert health(made.server.url, "w2").returncode == 0
+        assert health(made.server.url).returncode == 1
+        eventually(lambda: ("worker_lost", "w1@test") in events_of(made.redis), "w2 notes that w1 is lost", 20)
+        assert [line for line in table(made) if line.startswith("w1@test is lost: no sign of life for ")]
+
+        first.signal(signal.SIGCONT)
+        eventually(lambda: state_of(client, "w1@test") is WorkerState.RUNNING, "w1 is back", 20)
         assert health(made.server.url).returncode == 0
 
-        made.simulator.settings(auto_start=True, latency_ms=300)
-        stops = [StopStreamIngest(sdk_app_id=1, task_id=f"t{n}") for n in range(40)]
-        jobs = made.client.enqueue_many([Command(operation=stop, account=TENCENT) for stop in stops])
-        while len(list(made.client.outcomes(jobs, timeout=0))) < len(jobs):
-            assert takes_jobs(redis, SOON)
-
-        worker.signal(signal.SIGSTOP)
-        eventually(lambda: not takes_jobs(redis, SOON), "unhealthy", 20)
-        worker.signal(signal.SIGCONT)
-        eventually(lambda: takes_jobs(redis, SOON), "healthy", 20)
-
-        worker.kill()
-        eventually(lambda: not takes_jobs(redis, HOURS), "unhealthy", 20)
-        unhealthy = health(made.server.url)
-        assert unhealthy.returncode == 1
-        assert unhealthy.stderr.strip() == "streamstop: no worker on this machine takes jobs"
+        assert first.stop() == 0
+        assert state_of(client, "w1@test") is None
+        second.kill()
+        silence(made.redis, "w2@test", 31)
+        assert health(made.server.url).returncode == 1
+        began, lost, back = ("worker_started", "w1@test"), ("worker_lost", "w1@test"), ("worker_started", "w1@test")
+        noted = [event for event in events_of(made.redis) if event[1] == "w1@test"]
+        assert noted == [began, lost, back, ("worker_stopped", "w1@test")]
 
 
-@contextmanager
-def waiter(url: str, name: str | None) -> Iterator[None]:
-    """Wait in BLPOP for a wake, as a worker does, with the name `name`."""
-    with (
-        Redis.from_url(url, client_name=name) as waiting,
-        Redis.from_url(url) as other,
-        ThreadPoolExecutor(1) as thread,
-    ):
-        blocked = thread.submit(waiting.blpop, [WAKE], 60)
-        try:
-            while not any(one["cmd"] == "blpop" for one in other.client_list()):
-                assert not blocked.done()
-            yield
-        finally:
-            other.lpush(WAKE, 1)
-        assert blocked.result(30)
+def test_workers_whose_files_differ_are_named_until_one_reads_the_file_again(tmp_path: Path) -> None:
+    with world(tmp_path, limits={"live.StopMPUTask": 8}) as made:
+        made.write_accounts(DEFAULT_ACCOUNTS[:1], {"live.StopMPUTask": 4})
+        made.start_worker()
+        limits = {"w1@test": 8.0, "w2@test": 4.0}
+        expected = [(ALIYUN, "live.StopMPUTask", limits)]
+
+        def differences() -> list[tuple[str, str, Mapping[str, float]]]:
+            return [(d.account, d.operation, d.limits) for d in made.client.workers()[0].differences]
+
+        eventually(lambda: differences() == expected, lambda: f"the difference: {differences()}", 20)
+        assert f"  {ALIYUN} live.StopMPUTask: 8 in w1@test, 4 in w2@test" in table(made)
+        for running in made.workers:
+            running.await_line("workers disagree about limits")
+            (line,) = [line for line in running.lines() if line["event"] == "workers disagree about limits"]
+            assert line["limits"] == [f"{ALIYUN}.live.StopMPUTask: w1@test: 8, w2@test: 4"]
+        made.workers[0].signal(signal.SIGHUP)
+        eventually(lambda: differences() == [], lambda: f"no difference: {differences()}", 20)
 
 
-@pytest.mark.parametrize(
-    ("database", "name"),
-    [
-        ("0", None),
-        ("0", "streamstop-worker"),
-        ("0", f"{client_name()}.other"),
-        ("1", client_name()),
-        ("1", None),
-    ],
-)
-def test_a_client_that_waits_in_another_database_or_under_another_name_is_not_this_worker(
-    real_redis: Redis, redis_url: str, database: str, name: str | None
+@pytest.mark.parametrize("suspended", ["streamstop-loop", "celery", "streamstop-sweep"])
+def test_a_worker_of_which_one_thread_hangs_is_stuck(suspended: str, tmp_path: Path) -> None:
+    """A debugger stops one thread only; here the thread itself waits, by a module that the worker loads."""
+    hanging = tmp_path / "hanging.py"
+    hanging.write_text(_HANGS)
+    parts = {
+        "streamstop-loop": "the event loop has not answered",
+        "celery": "Celery's thread has not answered",
+        "streamstop-sweep": "the sweep has not answered",
+    }
+    environ = {"HANG": suspended, "HANG_WHEN": str(tmp_path / "now"), "PYTHONPATH": _with(tmp_path)}
+    with world(tmp_path, workers=0, environ=environ) as made:
+        made.start_worker("--include", "hanging")
+        eventually(lambda: state_of(made.client, "w1@test") is WorkerState.RUNNING, "w1 runs", 20)
+        (tmp_path / "now").touch()
+        eventually(lambda: state_of(made.client, "w1@test") is WorkerState.STUCK, "w1 is stuck", 30)
+        (view,) = made.client.workers()
+        assert (view.problem or "").startswith(parts[suspended])
+        unwell = health(made.server.url)
+        assert (unwell.returncode, parts[suspended] in unwell.stderr) == (1, True)
+        made.workers[0].kill()
+
+
+#: Patience is 2 s there, so that the test need not wait for half a minute: ages are multiplied.
+_HANGS = """
+import os, threading, time
+from pathlib import Path
+from typing import Any
+from streamstop_worker.upkeep import heartbeat, sweep
+from streamstop_worker.celery_parts.pool import EventLoopPool
+
+when = Path(os.environ["HANG_WHEN"])
+sign = heartbeat.Heartbeat._sign
+
+def hang():
+    while when.exists():
+        time.sleep(0.1)
+
+def faster(self):
+    found = sign(self)
+    if when.exists():
+        pings = self._vitals.pings
+        if os.environ["HANG"] == "streamstop-loop":
+            pings["the event loop"]._run_there(hang)
+        elif os.environ["HANG"] == "celery":
+            pings["Celery's thread"]._run_there(hang)
+        found = found.model_copy(update={"answered": {part: age * 6 for part, age in found.answered.items()}})
+    return found
+
+publish = sweep.Sweeper.sweep
+def sweeping(self):
+    if os.environ["HANG"] == "streamstop-sweep":
+        hang()
+    publish(self)
+
+sweep.Sweeper.sweep = sweeping
+heartbeat.Heartbeat._sign = faster
+"""
+
+
+def _with(folder: Path) -> str:
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+
+
+def test_a_worker_of_another_database_or_another_machine_is_none_of_this_one(
+    redis_url: str,
 ) -> None:
-    with waiter(f"{redis_url.removesuffix('/0')}/{database}", name):
-        assert not takes_jobs(real_redis, HOURS)
-        assert health(redis_url).returncode == 1
+    view = worker_view("w1@h")
+    missing = f"no worker of this machine ({socket.gethostname()}) shows signs of life in this database"
+    unwell = health(redis_url)
+    assert (unwell.returncode, unwell.stderr.strip()) == (1, f"streamstop: {missing}")
+    assert list(find_problems([view], "another")) == [missing.replace(socket.gethostname(), "another")]
+    assert list(find_problems([view], view.host)) == []
 
 
-def test_a_worker_is_known_by_its_machine_and_its_database(real_redis: Redis, redis_url: str) -> None:
-    with waiter(redis_url, client_name()):
-        assert takes_jobs(real_redis, HOURS)
-    eventually(lambda: not takes_jobs(real_redis, HOURS), "unhealthy", 20)
+def test_a_node_is_named_with_or_without_its_host() -> None:
+    workers = [worker_view("w1@h"), worker_view("w2@h", state=WorkerState.STARTING)]
+    assert list(find_problems(workers, "h", "w1")) == []
+    assert list(find_problems(workers, "h", "w1@h")) == []
+    assert list(find_problems(workers, "h", "w2@h")) == ["w2@h has not looked for jobs yet"]
+    assert list(find_problems(workers, "h")) == ["w2@h has not looked for jobs yet"]
+    assert list(find_problems(workers, "h", "w3")) == [
+        "no worker 'w3' of this machine (h) shows signs of life in this database"
+    ]
 
 
 @pytest.mark.parametrize("host", ["worker-7f9c", "a host\nwith spaces", "höst"])
 def test_any_name_of_a_machine_is_a_name_that_redis_takes(
     host: str, real_redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Workers give their connections this name, for people who read CLIENT LIST."""
     monkeypatch.setattr(socket, "gethostname", lambda: host)
     assert real_redis.client_setname(client_name())
     assert real_redis.client_getname() == client_name()
@@ -113,3 +217,9 @@ def test_without_redis_a_worker_is_not_healthy_and_the_reason_is_one_line_withou
     assert "Redis did not answer" in unhealthy.stderr
     assert len(unhealthy.stderr.splitlines()) == 1
     assert "s3cret" not in unhealthy.stderr
+
+
+@pytest.mark.parametrize("arguments", [["w1", "w2"], ["--help"]])
+def test_other_arguments_are_answered_by_the_usage(arguments: list[str], redis_url: str) -> None:
+    unhealthy = health(redis_url, *arguments)
+    assert (unhealthy.returncode, unhealthy.stderr.strip()) == (1, "usage: python -m streamstop_worker.health [NODE]")

@@ -72,4 +72,4 @@ def test_scripts_find_moments_and_paces_beside_the_value() -> None:
 def test_a_scope_that_does_not_exist_is_refused_with_those_that_do(scope: object) -> None:
     with pytest.raises(InvalidCommand) as caught:
         check_scope(scope)
-    assert caught.value.field in {"scope", "account"}
+    assert caught.value.field == "scope"

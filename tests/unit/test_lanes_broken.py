@@ -121,7 +121,7 @@ def test_a_name_that_is_no_lanes_is_not_noted(lane: LaneDriver, name: bytes) -> 
     lane.redis.sadd(ARRIVALS, name)
     lane.publish("a")
     assert lane.take() == ["a"]
-    assert lane.lanes.active_lanes() == {lane.lane}
+    assert lane.lanes.holding() == {lane.lane}
 
 
 def test_an_operation_that_is_called_as_an_account_is_an_unknown_one(lane: LaneDriver) -> None:
@@ -262,4 +262,4 @@ def test_a_job_whose_end_redis_fails_over_keeps_its_lease(lane: LaneDriver) -> N
 
 def test_a_worker_without_any_account_takes_nothing(lane: LaneDriver) -> None:
     lane.publish("a")
-    assert lane.look(book=Book(frozenset(), {}, lane.pace, {})).jobs == []
+    assert lane.look(book=Book({}, {}, lane.pace, {})).jobs == []

@@ -27,7 +27,7 @@ SECOND = timedelta(seconds=1)
 WAITS_AGAIN = '{"status": "RETRY"}'
 LEASE_OF_A_CALL = timedelta(seconds=8)
 BOOK = Book(
-    accounts=frozenset({LANE.account, CONTROL.account}),
+    accounts={LANE.account: "aliyun", CONTROL.account: ""},
     operations={CONTROL.operation: CONTROL_PACE},
     otherwise=Pace.of_limit(10),
     lanes={},

@@ -12,7 +12,7 @@ from streamstop._core import constants
 from streamstop._redis.assembly import InvalidScript, assemble, assemble_from, names
 from streamstop._redis.scripts import Script, load
 
-FOLDERS = ("lane", "room", "dead", "batch", "journal")
+FOLDERS = ("lane", "room", "dead", "batch", "control", "journal", "worker")
 NAMES = [name for folder in FOLDERS for name in names(folder)]
 
 

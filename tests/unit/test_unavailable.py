@@ -162,7 +162,7 @@ def test_health(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setenv("STREAMSTOP_REDIS_URL", at(port))
     with pytest.raises(SystemExit) as exited:
-        health.main()
+        health.main([])
     assert exited.value.code == (
         f"streamstop: Redis did not answer (connection refused at 127.0.0.1:{port}, database 3): "
         "whether the worker takes jobs is not known"

@@ -59,6 +59,11 @@ class Accounts:
         self._current = load_accounts(path, environ)
 
     @property
+    def all(self) -> Mapping[str, Account]:
+        """The accounts by name, in the order of the file. A later read does not change the mapping."""
+        return self._current
+
+    @property
     def names(self) -> Collection[str]:
         """The names of all accounts, in the order of the file."""
         return self._current.keys()

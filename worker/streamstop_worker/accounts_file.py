@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from streamstop._core.pace import HIGHEST_LIMIT, LOWEST_LIMIT
 from streamstop.operations import OPERATIONS, find
 from streamstop_worker.credentials import ALLOWED as _CREDENTIAL
 from streamstop_worker.credentials import Credential
@@ -29,13 +30,12 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _VENDORS = tuple(dict.fromkeys(cls.spec.product.vendor.name for cls in OPERATIONS.values()))
 _ENDPOINT = re.compile(r"(https?)://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
 _HOST = re.compile(r"(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.|$))+")
-_LOWEST_LIMIT, _HIGHEST_LIMIT = 0.001, 100_000
 
 # What is allowed, as messages say it after "must be" and "is required:".
 _NAME = "named with 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or a digit"
 _ACCOUNT = 'table such as [accounts.live-cn] with vendor = "aliyun"'
 _ORIGIN = '"https://<host>" or "https://<host>:<port>", without user, path, query and fragment'
-_LIMIT = f"a number of calls per second from {_LOWEST_LIMIT} to {_HIGHEST_LIMIT}"
+_LIMIT = f"a number of calls per second from {LOWEST_LIMIT} to {HIGHEST_LIMIT}"
 
 
 def _check_endpoint(value: str) -> str:
@@ -79,7 +79,7 @@ def _check_quoted(limit: object) -> object:
 #: The name contains no dots, since it is a part of its lanes' names.
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 _OperationId = Annotated[str, AfterValidator(_check_operation)]
-_Limit = Annotated[float, Field(ge=_LOWEST_LIMIT, le=_HIGHEST_LIMIT), BeforeValidator(_check_quoted)]
+_Limit = Annotated[float, Field(ge=LOWEST_LIMIT, le=HIGHEST_LIMIT), BeforeValidator(_check_quoted)]
 
 
 class AccountTable(BaseModel):

@@ -20,13 +20,18 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Take
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.batches import Batches
+from streamstop._redis.controls import ControlStore
 from streamstop._redis.deadline import install_deadline
+from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
 from streamstop._redis.schedule import BATCH, Schedule
+from streamstop._redis.stream_tasks import StreamTasks
+from streamstop._redis.workers import Workers
 from streamstop.errors import InvalidSettings
+from streamstop_worker.account_changes import find_changes
 from streamstop_worker.accounts import Accounts
-from streamstop_worker.celery_parts import remote_control
+from streamstop_worker.celery_parts import cold_shutdown, remote_control
 from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.celery_parts.not_applicable import leave, refuse_options
 from streamstop_worker.celery_parts.pool import EventLoopPool
@@ -43,6 +48,7 @@ from streamstop_worker.pipeline.steps import LEASE, Steps
 from streamstop_worker.settings import WorkerSettings
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
+from streamstop_worker.upkeep.heartbeat import Heartbeat, Ping, Vitals
 from streamstop_worker.upkeep.redis_check import check
 from streamstop_worker.upkeep.sweep import Sweeper
 
@@ -67,7 +73,7 @@ class WorkerParts(bootsteps.StartStopStep):
             leave(worker, str(error))
 
     def start(self, worker: Any) -> None:
-        """Build the parts, start the sweep, and handle SIGHUP."""
+        """Build the parts, start the sweep, and handle SIGHUP, SIGINT and SIGQUIT."""
         pool: EventLoopPool = worker.pool
         settings, app = self.settings, worker.app
         step_lease = max(LEASE, settings.lease)
@@ -94,21 +100,42 @@ class WorkerParts(bootsteps.StartStopStep):
             self.lanes,
             self.accounts,
             self.known_accounts,
+            ControlStore(redis),
             longest_lease=2 * step_lease,  # another worker may have longer leases
             on_unserved=self._take_unserved,
             finish_batches=Batches(redis).finish,
         )
+        self.heartbeat = Heartbeat(Workers(redis), Journal(redis), worker.hostname, self._vitals())
         signals.worker_shutting_down.connect(self._drain, weak=False)
+        signals.worker_shutdown.connect(self._leave, weak=False)  # after the calls under way
         signals.worker_ready.connect(self._check_redis, weak=False)  # Redis answers by then
         signals.worker_ready.connect(_tune_garbage_collector, weak=False)
         if threading.current_thread() is threading.main_thread():
+            cold_shutdown.install_handlers(worker)
             signal.signal(signal.SIGHUP, self._reload_accounts)
         _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
         self.sweeper.start()
+        self.heartbeat.start()
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it
         """Stop the sweep. The pool stops later, when the calls under way have ended."""
         self.sweeper.stop()
+
+    def terminate(self, worker: Any) -> None:
+        """Stop the sweep in a cold shutdown too: it would take jobs of accounts that no worker has."""
+        self.stop(worker)
+
+    def _vitals(self) -> Vitals:
+        return Vitals(
+            slots=self.slots,
+            book=lambda: self._book,
+            looked_at=lambda: self.intake.looked_at,
+            swept_at=lambda: self.sweeper.swept_at,
+            pings={
+                "Celery's thread": Ping(self.pool.run_in_celery_thread),
+                "the event loop": Ping(self.pool.loop.call_soon_threadsafe),
+            },
+        )
 
     async def _build_pipeline(self, app: Celery, step_lease: timedelta) -> None:
         """Build the parts that belong to the event loop, inside it."""
@@ -122,6 +149,7 @@ class WorkerParts(bootsteps.StartStopStep):
         )
         self.executor = Executor(
             shutdowns=self.shutdowns,
+            stream_tasks=StreamTasks(self._redis),
             accounts=self.accounts,
             known_accounts=self.known_accounts,
             transport=transport,
@@ -175,6 +203,10 @@ class WorkerParts(bootsteps.StartStopStep):
 
     def _drain(self, **_signal: Any) -> None:
         self.pool.loop.call_soon_threadsafe(self.slots.drain)
+        self.pool.wake()
+
+    def _leave(self, **_signal: Any) -> None:
+        self.heartbeat.stop()
 
     def _check_redis(self, **_signal: Any) -> None:
         check(self._redis)
@@ -186,14 +218,18 @@ class WorkerParts(bootsteps.StartStopStep):
     def _read_accounts_again(self) -> None:
         """Reload the accounts file and publish the accounts at once. A file with an error changes nothing."""
         with self._reload_lock:  # the last read must also be the last to be applied
+            before = self.accounts.all
             try:
                 self.accounts.reload()
             except InvalidSettings as error:
                 _log.error("the accounts file has an error and is not loaded", error=str(error))
                 return
             self._book = book_of(self.accounts)
-            _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
+            changes = find_changes(before, self.accounts.all)
+            _log.info("accounts are loaded", accounts=sorted(self.accounts.names), **changes.fields)
             self.sweeper.publish_now()
+            if changes.text:
+                self.heartbeat.note_account_changes(changes.text)
 
 
 def _tune_garbage_collector(**_signal: Any) -> None:

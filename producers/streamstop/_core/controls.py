@@ -11,23 +11,32 @@ The hash does not exist while there is no control. Beside the fields of the valu
 ``until_us``, and for a limit ``interval`` and ``places``.
 """
 
+import getpass
 import json
+import os
+import socket
+import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from streamstop._core.commands import check_account
+from streamstop._core.durations import positive_duration
 from streamstop._core.lane import Lane
-from streamstop._core.pace import Pace
+from streamstop._core.pace import HIGHEST_LIMIT, LOWEST_LIMIT, Pace
 from streamstop.errors import InvalidCommand, quoted
-from streamstop.operations import OPERATIONS
+from streamstop.operations import OPERATIONS, find
 
 #: The scope of every account. The steps of shutdowns and their callbacks go on: they call no vendor.
 ALL = "all"
 _VENDOR = "vendor:"
+#: The longest time after which a pause or a limit ends by itself, and the longest reason and name.
+LONGEST = timedelta(days=366)
+_LONGEST_TEXT = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -140,17 +149,43 @@ class Controls:
         limits: dict[Lane, Limit] = {}
         holds: dict[str, Hold] = {}
         for field, text in fields.items():
-            kind, _, name = field.partition(" ")
-            try:
-                if kind == "hold":
-                    holds[name] = Hold.model_validate_json(text)
-                elif kind == "pause" and not has_ended(pause := Pause.model_validate_json(text), now):
-                    pauses[name] = pause
-                elif kind == "limit" and not has_ended(limit := Limit.model_validate_json(text), now):
-                    limits[Lane.from_name(name)] = limit
-            except ValidationError:  # a newer version wrote it
-                continue
+            match read_control(field, text):
+                case Pause() as pause if not has_ended(pause, now):
+                    pauses[pause.scope] = pause
+                case Limit() as limit if not has_ended(limit, now):
+                    limits[limit.lane] = limit
+                case Hold() as hold:
+                    holds[hold.account] = hold
         return cls(pauses, limits, holds)
+
+
+class ControlBackend(Protocol):
+    """The controls of a queue. Each change is an event that names `by`."""
+
+    def read(self) -> Controls:
+        """Return every control."""
+
+    def pause(self, pause: Pause) -> None:
+        """Pause a scope. A pause of the same scope is replaced."""
+
+    def resume(self, scope: str, by: str) -> bool:
+        """End the pause of `scope`, and the hold of the account of that name; return whether there was any."""
+
+    def set_limit(self, limit: Limit) -> None:
+        """Override the limit of a lane. An older override is replaced."""
+
+    def clear_limit(self, lane: Lane, by: str) -> bool:
+        """End the override of a lane's limit; return whether there was one."""
+
+
+def read_control(field: str, text: str) -> Pause | Limit | Hold | None:
+    """Read one field of the hash; None: it is no control, or a newer version wrote it."""
+    kinds: dict[str, type[Pause | Limit | Hold]] = {"pause": Pause, "limit": Limit, "hold": Hold}
+    kind = kinds.get(field.partition(" ")[0])
+    try:
+        return None if kind is None else kind.model_validate_json(text)
+    except ValidationError:
+        return None
 
 
 def has_ended(control: Pause | Limit, now: datetime) -> bool:
@@ -181,10 +216,65 @@ def check_scope(scope: object) -> str:
             return scope
         lane = Lane.from_name(scope)
         if ":" not in scope and ("." not in scope or lane.operation in OPERATIONS):
-            check_account(lane.account)
-            return scope
+            with suppress(InvalidCommand):
+                check_account(lane.account)
+                return scope
     raise InvalidCommand(
         f"scope {quoted(scope)} must be {ALL}, one of {', '.join(_VENDOR + vendor for vendor in vendors)}, an account, "
         "or a lane such as live-cn.live.StopMPUTask",
         field="scope",
     )
+
+
+def scope_has_account(scope: str) -> bool:
+    """Return whether a scope is an account or a lane."""
+    return scope != ALL and ":" not in scope
+
+
+def check_limit(account: object, operation: str, limit: object, *, above_vendor: bool) -> Lane:
+    """Return the lane whose limit is set; raise :class:`~streamstop.errors.InvalidCommand` if it cannot be that."""
+    lane = Lane(check_account(account), find(operation).spec.id)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not LOWEST_LIMIT <= limit <= HIGHEST_LIMIT:
+        raise InvalidCommand(
+            f"limit {quoted(limit)} must be a number of calls per second from {LOWEST_LIMIT} to {HIGHEST_LIMIT}; "
+            "to make no call, pause the lane",
+            field="limit",
+        )
+    page = find(operation).spec.limit
+    if limit > page and not above_vendor:
+        raise InvalidCommand(
+            f"limit {limit:g} is above the vendor's page, {page:g} calls per second for {operation}: "
+            "lower it, or confirm with above_vendor (--above-vendor)",
+            field="limit",
+        )
+    return lane
+
+
+def check_lasting(lasting: float | timedelta | None) -> timedelta | None:
+    """Return how long a control lasts; raise :class:`~streamstop.errors.InvalidCommand` if it cannot be that."""
+    return None if lasting is None else positive_duration(lasting, "lasting", LONGEST)
+
+
+def check_text(text: object, field: str) -> str:
+    """Return a reason or a name; raise :class:`~streamstop.errors.InvalidCommand` if it cannot be one."""
+    if not isinstance(text, str) or len(text) > _LONGEST_TEXT or any(map(_is_control, text)):
+        raise InvalidCommand(
+            f"{field} must be a text of at most {_LONGEST_TEXT} characters, without control characters", field=field
+        )
+    return text
+
+
+def check_by(by: str | None) -> str:
+    """Return who does it; None: the user and host of this process."""
+    return check_text(by, "by") if by is not None else f"{_user()}@{socket.gethostname()}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"uid-{os.getuid()}"
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in {"Cc", "Cs"}

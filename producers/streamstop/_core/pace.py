@@ -6,6 +6,8 @@ from typing import Self
 
 #: The share of a limit that is never used. It covers calls that arrive a little early or late.
 HEADROOM = 0.035
+#: The limits that an accounts file, or a person on call, can set.
+LOWEST_LIMIT, HIGHEST_LIMIT = 0.001, 100_000
 
 
 @dataclass(frozen=True)
@@ -28,3 +30,10 @@ class Pace:
         With an interval of 1 / (limit x (1 - headroom)), any ``limit + 1`` calls span more than a second.
         """
         return cls(interval_us=math.ceil(1_000_000 / (limit * (1 - HEADROOM))), window=max(1, math.ceil(limit)))
+
+    @staticmethod
+    def limit_of(interval_us: int) -> float:
+        """Return the limit, in calls per second, that has this interval: the shortest number that does."""
+        limit = 1_000_000 / (interval_us * (1 - HEADROOM))
+        rounded = (float(f"{limit:.{digits}g}") for digits in range(1, 8))
+        return next((each for each in rounded if Pace.of_limit(each).interval_us == interval_us), limit)

@@ -1,25 +1,124 @@
 """Controls: reads and writes pauses, limits and holds in Redis."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from redis import Redis
 
 from streamstop._core.constants import CONTROLS
-from streamstop._core.controls import Controls
+from streamstop._core.controls import (
+    Controls,
+    Limit,
+    Pause,
+    has_ended,
+    hold_field,
+    limit_field,
+    pause_field,
+    read_control,
+    scope_has_account,
+)
+from streamstop._core.journal import EventKind
+from streamstop._core.lane import Lane
+from streamstop._redis.scripts import Script, load
+
+#: How many controls whose time is over one script removes.
+_MOST_EXPIRED = 100
 
 
 class ControlStore:
-    """The hash of controls. Raises redis-py's errors."""
+    """The hash of controls: see :class:`~streamstop._core.controls.ControlBackend`. Raises redis-py's errors."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
 
     def read(self) -> Controls:
         """Return every control, in one round trip."""
+        fields, now = self._read()
+        return Controls.parse(fields, now)
+
+    def pause(self, pause: Pause) -> None:
+        """Pause a scope. A pause of the same scope is replaced."""
+        self._set(pause, EventKind.PAUSED, f"{pause.scope} is paused", _place(pause.scope))
+
+    def resume(self, scope: str, by: str) -> bool:
+        """End the pause of `scope`, and the hold of the account of that name; return whether there was any."""
+        resumed = _ending(pause_field(scope), EventKind.RESUMED, f"{scope} is resumed", _place(scope))
+        released = _ending(hold_field(scope), EventKind.RELEASED, f"the hold of {scope} is ended", _place(scope))
+        return any(self._clear([resumed, released], by))
+
+    def set_limit(self, limit: Limit) -> None:
+        """Override the limit of a lane. An older override is replaced."""
+        text = f"the limit of {limit.lane.name} is {limit.limit:g} calls/s"
+        self._set(limit, EventKind.LIMIT_SET, text, limit.lane, look=limit.lane.name)
+
+    def clear_limit(self, lane: Lane, by: str) -> bool:
+        """End the override of a lane's limit; return whether there was one."""
+        return any(self._clear([_limit_ending(lane, f"the limit of {lane.name} is cleared")], by))
+
+    def end_expired(self) -> None:
+        """Remove what has ended by itself. Workers have ceased to obey it at its moment."""
+        fields, now = self._read()
+        endings: list[Mapping[str, str]] = []
+        for field, text in fields.items():
+            match read_control(field, text):
+                case Pause(scope=scope) as pause if has_ended(pause, now):
+                    ending = _ending(field, EventKind.RESUMED, f"the pause of {scope} is over", _place(scope))
+                case Limit(lane=lane) as limit if has_ended(limit, now):
+                    ending = _limit_ending(lane, f"the limit that was set for {lane.name} is over")
+                case _:
+                    continue
+            endings.append({**ending, "value": text})
+        if endings:
+            self._clear(endings[:_MOST_EXPIRED], "")
+
+    def _read(self) -> tuple[dict[str, str], datetime]:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.time()
         pipeline.hgetall(CONTROLS)
         (seconds, microseconds), fields = pipeline.execute()
         now = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
-        return Controls.parse({field.decode(): text.decode() for field, text in fields.items()}, now)
+        return {field.decode(): text.decode() for field, text in fields.items()}, now
+
+    def _set(self, control: Pause | Limit, kind: EventKind, text: str, place: Lane, *, look: str = "") -> None:
+        until = "" if control.until is None else f" until {control.until:%Y-%m-%dT%H:%M:%SZ}"
+        self._scripts["set"](
+            field=control.field,
+            value=control.text,
+            kind=kind,
+            account=place.account,
+            operation=place.operation,
+            by=control.by,
+            text=f"{text}{until}{control.reason and f': {control.reason}'}",
+            lane=look,
+        )
+
+    def _clear(self, endings: Sequence[Mapping[str, str]], by: str) -> list[int]:
+        return list(self._scripts["clear"](by=by, endings=endings))
+
+    @cached_property
+    def _scripts(self) -> dict[str, Script]:
+        return load(self._redis, "control")
+
+
+def _ending(field: str, kind: EventKind, text: str, place: Lane, *, look: str = "") -> dict[str, str]:
+    """Return one of the endings of the script ``clear``."""
+    return {
+        "field": field,
+        "value": "",
+        "kind": kind,
+        "account": place.account,
+        "operation": place.operation,
+        "text": text,
+        "lane": look,
+    }
+
+
+def _limit_ending(lane: Lane, text: str) -> dict[str, str]:
+    return _ending(limit_field(lane), EventKind.LIMIT_CLEARED, text, lane, look=lane.name)
+
+
+def _place(scope: str) -> Lane:
+    """Return the account and the operation of a scope; each may be ''."""
+    return Lane.from_name(scope) if scope_has_account(scope) else Lane("", "")

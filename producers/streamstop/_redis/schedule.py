@@ -37,7 +37,8 @@ _MICROSECOND = timedelta(microseconds=1)
 class Book:
     """The accounts of a worker, and the paces of their lanes."""
 
-    accounts: frozenset[str]
+    #: Names to vendors.
+    accounts: Mapping[str, str]
     #: By operation, for accounts that configure no other pace.
     operations: Mapping[str, Pace]
     #: For operations that are unknown to the worker.
@@ -50,7 +51,7 @@ class Book:
         """The fields of the book's hash, as ``take`` reads them."""
         return {
             "*": str(self.otherwise),
-            **dict.fromkeys(sorted(self.accounts), "1"),
+            **dict(sorted(self.accounts.items())),
             **{operation: str(pace) for operation, pace in sorted(self.operations.items())},
             **{lane.name: str(pace) for lane, pace in sorted(self.lanes.items())},
         }

@@ -4,8 +4,11 @@ Clients and scripts push messages into lanes directly, without Celery. Source:
 https://docs.celeryq.dev/en/stable/internals/protocol.html
 """
 
+import base64
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -37,3 +40,56 @@ def celery_message(job_id: str, lane: Lane, argument: Mapping[str, Any], *, prio
 def _of_lane(lane: Lane) -> tuple[str, str, str]:
     """Return what every message of the lane has, encoded: the name that Celery's tools show, the account, the queue."""
     return _encode(lane.name), _encode(repr((lane.account,))), _encode(lane.queue)
+
+
+def read_payload(fields: Mapping[str, Any]) -> object:
+    """Return the content of a message's body. Raises :class:`ValueError`, :class:`TypeError` or RecursionError."""
+    body, properties = fields.get("body"), fields.get("properties")
+    if not isinstance(body, str):
+        raise TypeError("the body must be text")
+    if isinstance(properties, dict) and properties.get("body_encoding") == "base64":
+        return json.loads(base64.b64decode(body))
+    return json.loads(body)
+
+
+def read_job(message: bytes | str) -> tuple[str, object]:
+    """Return the id of a message's job and the argument of its task: '' and None if they cannot be read."""
+    try:
+        fields = json.loads(message)
+        job_id = str(fields["headers"]["id"])
+        payload = read_payload(fields)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return "", None
+    match payload:
+        case [list() as args, dict() as kwargs, *_]:
+            return job_id, args[0] if args else kwargs.get("command")
+        case _:
+            return job_id, None
+
+
+@dataclass(frozen=True)
+class WaitingJob:
+    """A job as its message in a lane describes it. Nothing of it has been checked."""
+
+    id: str
+    #: The command's JSON data.
+    command: Mapping[str, Any]
+
+    @property
+    def enqueued_at(self) -> datetime | None:
+        """When it was enqueued; None if its message does not say."""
+        seconds = self.command.get("enqueued_at")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            return None
+        try:
+            return datetime.fromtimestamp(seconds, UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
+
+
+def read_waiting(entry: bytes) -> WaitingJob | None:
+    """Return the job of an entry of a lane's list; None if it cannot be read."""
+    if entry.startswith(b"\1"):  # the history of a job that a worker has returned
+        entry = entry.partition(b"\n")[2]
+    job_id, argument = read_job(entry)
+    return WaitingJob(job_id, argument) if job_id and isinstance(argument, dict) else None

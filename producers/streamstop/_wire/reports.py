@@ -28,6 +28,7 @@ from streamstop._core.lane_types import (
     SendDelay,
     Taken,
 )
+from streamstop._core.stream_tasks import TaskNote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,9 @@ class Ended(Report):
     #: The job that follows this one. The same step puts it into its lane.
     then: Queued | None = None
     letter: DeadLetterRecord | None = None
+    note: TaskNote | None = None
+    #: The key of the job's unique command, which the same step deletes.
+    unique: str | None = None
 
     def _details(self) -> Mapping[str, Any]:
         details: dict[str, Any] = {"record": self.record, "ttl": int(self.kept.total_seconds())}
@@ -87,7 +91,9 @@ class Ended(Report):
             details["next"] = {"list": then.list, "lane": then.lane.name, "message": then.message}
         if self.letter is not None:
             details["dead"] = self.letter.fields
-        return details
+        if self.unique is not None:
+            details["unique"] = self.unique
+        return details | _noted(self.note)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +106,7 @@ class Retried(Report):
     history: AttemptHistory
     record: str
     kept: timedelta
+    note: TaskNote | None = None
 
     def _details(self) -> Mapping[str, Any]:
         return {
@@ -107,6 +114,7 @@ class Retried(Report):
             "history": str(self.history),
             "record": self.record,
             "ttl": int(self.kept.total_seconds()),
+            **_noted(self.note),
         }
 
 
@@ -156,6 +164,10 @@ class Renewed(Report):
 
     def _details(self) -> Mapping[str, Any]:
         return {"lease": _us(self.lease)}
+
+
+def _noted(note: TaskNote | None) -> dict[str, Any]:
+    return {} if note is None else {"note": {"key": note.key, "text": str(note)}}
 
 
 def _us(duration: timedelta) -> int:

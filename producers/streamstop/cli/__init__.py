@@ -7,7 +7,19 @@ validates all of its input before it enqueues anything.
 import click
 
 from streamstop import __version__
-from streamstop.cli import completion, dead, events, jobs, operations, rooms, stop_status, vendor_errors
+from streamstop.cli import (
+    completion,
+    controls,
+    dead,
+    events,
+    jobs,
+    lanes,
+    operations,
+    rooms,
+    stop_status,
+    vendor_errors,
+    workers,
+)
 from streamstop.cli._shared.exit_codes import EXIT_CODES, FailingGroup
 
 __all__ = ["main"]
@@ -23,7 +35,9 @@ __all__ = ["main"]
             "streamstop stop --from tasks.jsonl --wait 600 --json",
             "streamstop room stop room-42 --watch",
             "streamstop job ID",
+            "streamstop lanes --watch",
             "streamstop dead list",
+            "streamstop pause live-cn --for 30m",
             "streamstop events --follow",
         ],
         "Exit codes": EXIT_CODES,
@@ -42,8 +56,13 @@ for command in (
     rooms.room,
     jobs.job,
     jobs.cancel,
+    lanes.lanes,
     dead.dead,
+    controls.pause,
+    controls.resume,
+    controls.limit,
     events.events,
     vendor_errors.errors,
+    workers.workers,
 ):
     main.add_command(command)

@@ -179,6 +179,7 @@ class StopEdgeTranscodeJob(
     kind=Kind.STOP,
     limit=100,
     status_twin="live.GetEdgeTranscodeJob",
+    task="JobId",
 ):
     """Stop an edge transcoding task. The documented limit is 6,000 calls per minute.
 
@@ -194,6 +195,7 @@ class GetEdgeTranscodeJob(
     product=LIVE,
     kind=Kind.STATUS,
     limit=100,
+    task="JobId",
     status=StatusField(
         "Job.Status",
         {"0": State.WAITING, "1": State.RUNNING, 0: State.WAITING, 1: State.RUNNING},

@@ -11,6 +11,7 @@ class arguments say how the action is called, how often it may be called, and wh
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -120,6 +121,8 @@ class Spec:
     status: StatusField | None = None
     #: For a stop: the id of the status operation that shows whether it took effect.
     status_twin: str | None = None
+    #: The parameter that names the stream task, under the vendor's name. A listing may have none.
+    task: str = "TaskId"
 
     @property
     def id(self) -> str:
@@ -187,6 +190,12 @@ class Operation(BaseModel):
         """The parameters under the vendor's own names."""
         return self.model_dump(by_alias=True, exclude_none=True)
 
+    @property
+    def stream_task(self) -> str | None:
+        """The id of the stream task; None for a listing of many tasks. It may not be unique: other parameters count."""
+        task_id = self.params.get(self.spec.task)
+        return None if task_id is None else str(task_id)
+
     @classmethod
     def _invalid(cls, error: ValidationError) -> InvalidCommand:
         """Return an error that names one parameter and what is allowed.
@@ -220,7 +229,8 @@ class Operation(BaseModel):
             case "value_error":
                 return f"{wire} {error['ctx']['error']}"
             case _:
-                return f"{wire}: {error['msg'][0].lower()}{error['msg'][1:]}"
+                # pydantic: "Input should be a valid integer", "String should have at most 255 characters"
+                return f"{wire} {re.sub(r'^(Input|String|Value) should', 'must', error['msg'])}"
 
 
 def _name_of(error: ErrorDetails) -> str | None:

@@ -1,9 +1,10 @@
 """The recording client: the real client over a queue in memory, with methods for tests."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from streamstop._core.commands import Command
+from streamstop._core.workers import WorkerView
 from streamstop.client import Client
 from streamstop.errors import StreamstopError
 from streamstop.jobs import Job
@@ -64,6 +65,10 @@ class RecordingClient(Client):
     def fail_with(self, error: StreamstopError | None) -> None:
         """Make every call raise `error` from now on, such as ``QueueUnavailable("…")``; None: raise nothing."""
         self._queue.error = error
+
+    def set_workers(self, workers: Iterable[WorkerView]) -> None:
+        """Set the workers. Without this there is one worker, which has all accounts."""
+        self._queue.fleet.set_workers(workers)
 
     def end(self, *jobs: Job) -> None:
         """End open jobs by the current answers. Without arguments, end all open jobs and shutdowns."""

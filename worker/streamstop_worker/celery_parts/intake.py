@@ -72,11 +72,17 @@ class Intake:
         self._timer: Any = None
         #: When the next lane is due, by the monotonic clock in s.
         self._due_at = 0.0
+        #: When this worker last took jobs, or began to wait for a wake token, by the monotonic clock in s; None: never.
+        self.looked_at: float | None = None
 
     def connect(self, channel: Channel, hub: Any) -> None:
         """Deliver to a consumer that has just connected, and take jobs at once."""
         self._channel, self._hub = channel, hub
         self._take_at(time.monotonic())
+
+    def on_wait(self) -> None:
+        """Note that the worker waits for a wake token. It repeats that every second while Redis answers."""
+        self.looked_at = time.monotonic()
 
     def on_wake(self) -> None:
         """Take jobs: a producer has put some into lanes, or another worker has no room for more."""
@@ -119,7 +125,7 @@ class Intake:
         arrivals, asked_at = self._may_have_arrivals, time.monotonic()
         take = self._schedule.take(room, lease=self._lease, book=self._book(), arrivals=arrivals, full=room <= BATCH)
         self._may_have_arrivals = False
-        taken_at = time.monotonic()
+        taken_at = self.looked_at = time.monotonic()
         log_broken_lanes(_log, take.broken)
         for delivery in deliveries(take, asked_at=asked_at, taken_at=taken_at):
             self._slots.take()

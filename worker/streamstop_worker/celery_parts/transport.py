@@ -36,6 +36,8 @@ class _LaneChannel:
     do_restore = False
     #: Called when a wake token arrives.
     on_wake: Callable[[], None] | None = None
+    #: Called when the channel begins to wait for one.
+    on_wait: Callable[[], None] | None = None
     _in_poll: Any = None
     _brpop_sent_at: float | None = None
     #: Whether the pending read waits for a wake token. The queue may be cancelled in the meantime.
@@ -64,6 +66,8 @@ class _LaneChannel:
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()
         self.client.connection.send_command("BLPOP", WAKE, timeout or self.brpop_timeout)
+        if self.on_wait is not None:
+            self.on_wait()
 
     def _brpop_read(self, **options: Any) -> bool:
         if not self._waits_for_wake:

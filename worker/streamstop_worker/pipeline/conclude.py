@@ -11,6 +11,8 @@ from streamstop._core.commands import ReceivedCommand
 from streamstop._core.lane_types import ON_TIME, AttemptHistory, CallError, SendDelay
 from streamstop._core.letters import dead_letter_record
 from streamstop._core.membership import Membership
+from streamstop._core.stream_tasks import DEFERRED, TaskNote
+from streamstop._core.unique import unique_key
 from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
 from streamstop._wire.results import deferral_record, outcome_record, step_record
 from streamstop.operations import Operation
@@ -82,6 +84,7 @@ async def conclude(job: Handling, ending: Ending, report: Reporting, record_ttl:
 
 async def _finish(job: Handling, finish: Finish, report: Reporting, record_ttl: timedelta) -> End:
     job.outcome = outcome = build_outcome(job, finish)
+    job.history = finish.history
     ended = build_report(job, outcome, record_ttl)
     error = None if outcome.ok else _call_error(finish.answer)
     rest = await report(replace(ended, call=finish.call, error=error))
@@ -109,6 +112,7 @@ async def _retry(job: Handling, retry: Retry, report: Reporting, record_ttl: tim
             history=retry.history,
             record=deferral_record(taken.job_id, deferral),
             kept=record_ttl,
+            note=_note(job, DEFERRED, retry.history),
         )
     )
     if answer is not None:
@@ -136,6 +140,27 @@ def build_report(job: Handling, outcome: Outcome, record_ttl: timedelta) -> Ende
         member_result=next_step.member_result,
         then=next_step.then,
         letter=letter,
+        note=_note(job, outcome.result.value, job.history),
+        unique=unique_key(job.delivery.taken.lane, job.delivery.argument),
+    )
+
+
+def _note(job: Handling, state: str, history: AttemptHistory) -> TaskNote | None:
+    """Return what is noted of the job's stream task; None if its command could not be read or names no task."""
+    task_id = None if job.command is None else job.command.operation.stream_task
+    if job.command is None or task_id is None:
+        return None
+    operation = job.command.operation
+    return TaskNote(
+        task_id=task_id,
+        job_id=job.delivery.taken.job_id,
+        lane=job.command.lane,
+        params=operation.params,
+        kind=operation.spec.kind,
+        state=state,
+        in_doubt=history.in_doubt or history.lost_deliveries > 0,
+        at=job.delivery.now(),
+        shutdown=None if job.membership is None else job.membership.shutdown,
     )
 
 

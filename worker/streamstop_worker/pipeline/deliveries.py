@@ -3,7 +3,6 @@
 Celery and kombu receive only these, so no message can raise an error inside them.
 """
 
-import base64
 import json
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from streamstop._core.commands import TASK
 from streamstop._core.lane_types import Take, Taken
+from streamstop._wire.messages import read_payload
 
 #: Headers of Celery that lanes do not support, with the values that request nothing.
 _NOT_SUPPORTED: Mapping[str, tuple[object, ...]] = {
@@ -77,7 +77,7 @@ def _read(message: bytes) -> tuple[Mapping[str, Any], object, str | None]:  # no
     if fields.get("content-type") != "application/json":
         return headers, None, "its content type is not application/json"
     try:
-        payload = _payload(fields)
+        payload = read_payload(fields)
     except (ValueError, TypeError, RecursionError) as error:
         return headers, None, f"its body cannot be decoded ({type(error).__name__})"
     match payload:
@@ -85,15 +85,6 @@ def _read(message: bytes) -> tuple[Mapping[str, Any], object, str | None]:  # no
             return headers, args[0] if args else kwargs.get("command"), None
         case _:
             return headers, None, "its body is not a list of arguments, keyword arguments and options"
-
-
-def _payload(fields: Mapping[str, Any]) -> object:
-    body, properties = fields.get("body"), fields.get("properties")
-    if not isinstance(body, str):
-        raise TypeError("the body must be text")
-    if isinstance(properties, dict) and properties.get("body_encoding") == "base64":
-        return json.loads(base64.b64decode(body))
-    return json.loads(body)
 
 
 def read_argument(message: bytes) -> object:

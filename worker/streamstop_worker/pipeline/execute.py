@@ -20,6 +20,7 @@ from streamstop._core.membership import Membership
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.errors import is_unreachable
 from streamstop._redis.schedule import MOST_LOST_DELIVERIES
+from streamstop._redis.stream_tasks import StreamTasks
 from streamstop.errors import InvalidCommand, NewerMessage, UnknownOperation
 from streamstop.outcomes import Result
 from streamstop_worker.accounts import Account, Accounts
@@ -27,6 +28,7 @@ from streamstop_worker.pipeline.backoff import Backoff
 from streamstop_worker.pipeline.bugs import handle_bug
 from streamstop_worker.pipeline.conclude import Handling, Reporting, bind_log, build_outcome, conclude, log_with_answer
 from streamstop_worker.pipeline.deliveries import Delivery
+from streamstop_worker.pipeline.earlier_stops import explain, is_unexplained
 from streamstop_worker.pipeline.ends import (
     OTHER_ACCOUNT_DELAY,
     End,
@@ -57,6 +59,7 @@ class Executor:
     """Runs the deliveries of a worker."""
 
     shutdowns: Shutdowns
+    stream_tasks: StreamTasks
     accounts: Accounts
     known_accounts: KnownAccounts
     transport: Transport
@@ -181,13 +184,18 @@ class _Execution:
     async def _judge(self, command: ReceivedCommand, answer: Answer) -> Ending:
         """Return how the delivery ends after the vendor's answer."""
         job, kind = self._job, command.operation.spec.kind
-        ending = judge(answer, kind, job.delivery.taken.history, self._worker.backoff, self._worker.random)
+        backoff, random = self._worker.backoff, self._worker.random
+        ending = judge(answer, kind, job.delivery.taken.history, backoff, random)
+        if isinstance(ending, Finish) and is_unexplained(job, command, ending):
+            tasks = self._worker.stream_tasks
+            ending = await asyncio.to_thread(explain, tasks, job, command, ending, backoff=backoff, random=random)
         job.history = ending.history
         if not answer.known:
             log_with_answer(job, ending.history, answer).error("unknown code: treated as transient")
         if not isinstance(ending, Finish):
             if await self._was_cancelled():
-                return Finish(Result.CANCELLED, ending.history, LastCall.FAULT, answer)
+                call = ending.call if isinstance(ending, Retry) else LastCall.FAULT
+                return Finish(Result.CANCELLED, ending.history, call, answer)
         elif ending.result is Result.STATUS and job.membership is not None:
             outcome = build_outcome(job, ending)
             if still_running(job.membership, outcome, job.delivery.now()):

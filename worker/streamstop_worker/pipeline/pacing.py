@@ -15,7 +15,7 @@ def book_of(accounts: Accounts) -> Book:
     """Return the accounts, operations and paces that a worker with `accounts` knows."""
     known = [account for name in accounts.names if (account := accounts.get(name)) is not None]
     return Book(
-        accounts=frozenset(account.name for account in known) | {CONTROL.account},
+        accounts={account.name: account.vendor for account in known} | {CONTROL.account: ""},
         operations={
             CONTROL.operation: CONTROL_PACE,
             CALLBACKS.operation: CONTROL_PACE,

@@ -4,6 +4,7 @@ There is no leader: any worker may do the next sweep. Its cost grows with the la
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -13,6 +14,7 @@ import structlog
 from streamstop._core.constants import MOST_DEAD
 from streamstop._core.lane import Lane
 from streamstop._redis.accounts import KnownAccounts
+from streamstop._redis.controls import ControlStore
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.schedule import Schedule
 from streamstop.errors import UnknownAccount
@@ -41,6 +43,7 @@ class Sweeper:
         lanes: Lanes,
         accounts: Accounts,
         known_accounts: KnownAccounts,
+        controls: ControlStore,
         *,
         longest_lease: timedelta,
         on_unserved: Callable[[Sequence[Lane]], None],
@@ -51,12 +54,15 @@ class Sweeper:
         self._lanes = lanes
         self._accounts = accounts
         self._known_accounts = known_accounts
+        self._controls = controls
         self._longest_lease = longest_lease
         self._on_unserved = on_unserved
         self._finish_batches = finish_batches
         self._turn = 0
         self._unserved: deque[Lane] = deque()  # one thread adds, another removes
         self._vendors: list[tuple[str, str]] = []
+        #: When the last sweep began, by the monotonic clock in s.
+        self.swept_at = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="streamstop-sweep", daemon=True)
 
@@ -107,6 +113,7 @@ class Sweeper:
             period = timedelta(0)
         if swept.batches:
             _run_logged(self._finish_batches)
+        _run_logged(self._controls.end_expired)
         _run_logged(self._find_unannounced_jobs)
 
     def _find_unannounced_jobs(self) -> None:
@@ -120,9 +127,12 @@ class Sweeper:
             self._schedule.find([name for name, at in part if at == vendor], operations)
 
     def _pass_on_unserved_lanes(self) -> None:
-        """Pass on the remembered lanes whose accounts no worker has."""
+        """Pass on the remembered lanes whose accounts no worker has, and that are not paused."""
         unserved_lanes = {self._unserved.popleft() for _ in range(len(self._unserved))}
         without_worker = [lane for lane in unserved_lanes if self._has_no_worker(lane)]
+        if without_worker:
+            controls = self._controls.read()
+            without_worker = [lane for lane in without_worker if controls.pause_of(lane) is None]
         if without_worker:
             self._on_unserved(without_worker)
 
@@ -135,6 +145,7 @@ class Sweeper:
     def _run(self) -> None:
         turn = 0
         while True:
+            self.swept_at = time.monotonic()
             if turn % PUBLISH_EVERY == 0:
                 _run_logged(self.publish)
             _run_logged(self.sweep)

@@ -1,4 +1,4 @@
---! include lib/clock lib/lane lib/schedule lib/jobs lib/record lib/dead lib/announce lib/shutdown lib/member_result lib/writing lib/errors
+--! include lib/clock lib/lane lib/schedule lib/jobs lib/record lib/dead lib/announce lib/shutdown lib/member_result lib/task_note lib/writing lib/errors
 --! args wake_another:flag reports...
 -- Apply the reports of a worker on the jobs that it took. Each report is applied by itself. A report of a worker that does
 -- not own the job any more changes nothing.
@@ -16,7 +16,9 @@
 --   end:      record, and its ttl (s); member_result (see lib/member_result), or nothing;
 --             next: {list, lane, message} of the job that follows, or nothing;
 --             dead: {id, text, quote} of a dead letter, or nothing; quote: keep the message too
---   retry:    delay (µs), history (of attempts), record, ttl
+--             note: {key, text} (see lib/task_note), or nothing
+--             unique: the key of the job's unique command, or nothing
+--   retry:    delay (µs), history (of attempts), record, ttl; note, or nothing
 --   throttle: hint (µs that the vendor asks for; 0: it gave none), history
 --   release:  history, if it changed
 --   drop:     nothing; the job had ended before it was taken
@@ -119,6 +121,9 @@ kinds['end'] = function(lane, job)
         redis.call('LPUSH', following.list, following.message)
         announce(following.lane)
     end
+    if job.note then note_task(job.note, job.ttl) end
+    -- A key of another type must not keep a job from ending.
+    if job.unique and redis.pcall('HGET', job.unique, 'id') == job.id then redis.call('DEL', job.unique) end
     remove_job(lane, job.id)    -- last: if a step above fails in Redis, the job comes back when its lease ends
     return judge_call(lane, job)
 end
@@ -132,6 +137,7 @@ kinds['retry'] = function(lane, job)
     redis.call('ZREM', lane.leases, job.id)
     if lane.due == 0 or due < lane.due then set(lane, 'due', due) end
     write_record(job.id, job.record, job.ttl)
+    if job.note then note_task(job.note, job.ttl) end
     local rest = judge_call(lane, job)
     lane.changes = true
     return rest

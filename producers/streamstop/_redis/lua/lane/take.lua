@@ -1,4 +1,4 @@
---! include lib/clock lib/lane lib/schedule lib/jobs lib/envelope lib/arrivals lib/announce lib/record lib/dead lib/writing
+--! include lib/clock lib/lane lib/schedule lib/jobs lib/envelope lib/arrivals lib/announce lib/record lib/dead lib/writing lib/controls
 --! const WAKE SCHEDULE LEASED DEAD RESULT BOOK
 --! args owner most:int lease:int book arrivals:flag full:flag lanes...
 -- Give a worker jobs whose slots are near: a few of each due lane in turn. The slot, the lease and the owner are written in
@@ -7,7 +7,7 @@
 -- owner     the token of this run: a report must name it
 -- most      how many jobs at most
 -- lease     µs after its slot at which a job's lease ends
--- book      digest of the worker's book, a hash: <account> -> 1;  <lane>, else <operation>, else * ->
+-- book      digest of the worker's book, a hash: <account> -> its vendor;  <lane>, else <operation>, else * ->
 --           "<interval µs> <window>"
 -- arrivals  look at the lanes that producers have announced, too
 -- full      the worker can hold no more than `most`, so wake another one for the jobs that are left
@@ -32,6 +32,7 @@ local MOST_UNREADABLE = 1000        -- dead letters of unreadable messages, so t
 
 local jobs, already_ended, unserved, broken = {}, {}, {}, {}
 local leased = {}
+local version = #lanes == 0 and controls_version()
 local dropped, returned = 0, 0
 
 -- Return whether this run has reached one of its limits. The next run goes on.
@@ -137,7 +138,9 @@ end
 
 -- Give up to `share` jobs of a lane. With `slots`, each job gets a slot of its own, no farther ahead than HORIZON.
 local function serve_lane(lane, share, slots)
+    if slots then read_controls(lane, version, book) end
     clamp(lane)
+    if slots and lane.paused > now then return reschedule(lane) end
     if lane.due > 0 and lane.due <= now then return_due_jobs(lane) end
     local in_flight = redis.call('ZCARD', lane.leases)
     local room = window_of(lane) - in_flight
@@ -187,7 +190,7 @@ local function serve_lane(lane, share, slots)
     if more and lane.busy == 1 and window_of(lane) > in_flight + #selected then
         -- A busy lane is scheduled without a check that it holds more: the next look shows it, and costs less.
         set(lane, 'full', 0)
-        schedule_at(lane, next_slot(lane) - LEAD)
+        schedule_at(lane, next_look(lane))
     else
         reschedule(lane)
     end

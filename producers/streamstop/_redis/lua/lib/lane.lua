@@ -16,6 +16,10 @@
 -- interval  µs between two calls, headroom included
 -- places    how many jobs may be in flight
 -- book      the worker's book from which interval and places were read
+-- controls  the version of the controls from which the next four were read: see lib/controls
+-- paused    the end of the lane's pause; 0: it is not paused
+-- limited   the end of the limit that a person has set for the lane; 0: there is none
+-- own_interval, own_places   interval and places under that limit
 -- error_code, error_at   the newest answer that was no success, and its moment: lib/errors
 -- told      the moment of the lane's last event about a throttled call
 -- window, faults   earlier versions' names of places and failed. They are 0, so that producers of those versions, which
@@ -26,7 +30,7 @@ local FARTHEST = 600 * SECOND       -- no moment that is written is farther ahea
 local FAILING = 5                   -- transient faults in a row that make a lane rest
 
 local NUMBERS = {'tat', 'rest', 'span', 'share', 'failed', 'throttles', 'turn', 'moved', 'due', 'full', 'busy',
-    'interval', 'places'}
+    'interval', 'places', 'controls', 'paused', 'limited', 'own_interval', 'own_places'}
 
 local opened = {}                   -- the lanes that this run has read, by name
 
@@ -60,7 +64,7 @@ local function open_lane(name)
 end
 
 local function interval_of(lane)
-    return lane.interval * 100 / lane.share
+    return (lane.limited > now and lane.own_interval or lane.interval) * 100 / lane.share
 end
 
 -- Clamp moments that lie too far ahead: the clock was set back since they were written.
@@ -85,5 +89,5 @@ end
 -- Return how many jobs may be in flight. A failing lane makes one call at a time, as a probe. A lane whose pace no worker
 -- has written yet has a window of 1: with 0 it would be full for ever.
 local function window_of(lane)
-    return lane.failed >= FAILING and 1 or math.max(1, lane.places)
+    return lane.failed >= FAILING and 1 or math.max(1, lane.limited > now and lane.own_places or lane.places)
 end

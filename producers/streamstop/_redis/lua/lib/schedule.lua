@@ -1,5 +1,5 @@
 --! include lib/clock lib/lane lib/writing
---! const SCHEDULE
+--! const SCHEDULE RECENT
 -- Schedules the next look at each lane, and saves the lanes that a run has changed.
 
 local LEAD = SECOND * 0.03          -- how far ahead of the lane's next slot a worker looks at it
@@ -9,6 +9,12 @@ local HOUR = 3600 * SECOND
 -- Schedule the next look at the lane at `at`; false: at no time, until something changes.
 local function schedule_at(lane, at)
     lane.scheduled = at and math.max(at, now)   -- due lanes take turns: a lane that was served goes behind
+end
+
+-- Return the moment of the next look at a lane that holds jobs. A pause may end at any time.
+local function next_look(lane)
+    if lane.paused > now then return math.min(lane.paused, now + SECOND) end
+    return next_slot(lane) - LEAD
 end
 
 -- Schedule the next look at the lane for when it can next give a job.
@@ -23,9 +29,10 @@ local function reschedule(lane)
     set(lane, 'full', 0)
     set(lane, 'busy', holds and 1 or 0)
     if holds then
-        schedule_at(lane, next_slot(lane) - LEAD)
+        schedule_at(lane, next_look(lane))
     else
-        schedule_at(lane, lane.due > 0 and math.max(lane.due, lane.rest) or false)
+        local due = lane.due > 0 and math.max(lane.due, lane.rest)
+        schedule_at(lane, due and lane.paused > now and math.max(due, next_look(lane)) or due)
     end
 end
 
@@ -45,6 +52,9 @@ local function save()
             -- Each call advances tat. It is enough to renew the day's TTL when tat enters another hour.
             if lane.is_new or math.floor(lane.tat / HOUR) ~= math.floor(lane.tat_before / HOUR) then
                 redis.call('EXPIRE', lane.pace_key, PACE_TTL)
+                redis.call('ZADD', RECENT, integer(now), name)
+                redis.call('ZREMRANGEBYSCORE', RECENT, '-inf', integer(now - PACE_TTL * SECOND))
+                redis.call('EXPIRE', RECENT, PACE_TTL)
             end
         end
         if lane.scheduled then

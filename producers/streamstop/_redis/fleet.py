@@ -1,0 +1,16 @@
+"""Fleet: the workers of a queue in Redis, for a client."""
+
+from streamstop._core.workers import WorkerView
+from streamstop._redis.connections import Connections
+from streamstop._redis.workers import Workers
+
+
+class RedisFleet:
+    """See :class:`~streamstop._core.backend.FleetBackend`."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def workers(self) -> list[WorkerView]:
+        """See :meth:`streamstop._redis.workers.Workers.views`."""
+        return Workers(self._connections.redis).views()

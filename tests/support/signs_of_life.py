@@ -1,0 +1,44 @@
+"""Signs of life of workers, and workers as people on call see them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from streamstop import WorkerState, WorkerView
+from streamstop._core.workers import SignOfLife
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def sign_of_life(name: str = "w1@h", **fields: Any) -> SignOfLife:
+    """Return the sign of life of a worker that is well."""
+    usual: dict[str, Any] = {
+        "host": name.partition("@")[2],
+        "pid": 7,
+        "version": "1.2.3",
+        "book": "00",
+        "slots": 256,
+        "busy": 3,
+        "stopping": False,
+        "up": 3600.0,
+        "looked": 0.2,
+        "answered": {"the event loop": 0.001},
+        "clock": NOW.timestamp(),
+    }
+    return SignOfLife(name=name, **usual | fields)
+
+
+def worker_view(name: str = "w1@h", **fields: Any) -> WorkerView:
+    """Return a worker that is well."""
+    usual: dict[str, Any] = {
+        "host": name.partition("@")[2],
+        "pid": 7,
+        "version": "1.2.3",
+        "state": WorkerState.RUNNING,
+        "accounts": ["live-cn"],
+        "slots": 256,
+        "busy": 3,
+        "since": NOW - timedelta(hours=1),
+        "seen": NOW,
+        "silent": 1.0,
+    }
+    return WorkerView(name=name, **usual | fields)
