@@ -7,6 +7,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
+from streamstop._core.sightings import Sighting, Where
 from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
 from streamstop.aio import AsyncClient, AsyncDeadLetters, AsyncJob, AsyncShutdown
 from streamstop.client import Client
@@ -73,6 +74,7 @@ __all__ = [
     "RoomView",
     "Shutdown",
     "ShutdownStatus",
+    "Sighting",
     "State",
     "Status",
     "StreamstopError",
@@ -80,6 +82,7 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownOperation",
     "UnknownShutdown",
+    "Where",
     "WorkerState",
     "WorkerView",
     "__version__",

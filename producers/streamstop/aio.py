@@ -58,6 +58,10 @@ class AsyncJob:
                 return outcome
         raise OutcomeTimeout(f"job {self.id} is still open")
 
+    async def exists(self) -> bool:
+        """See :meth:`streamstop.client.Job.exists`."""
+        return await self._client.calling(self.job.exists)
+
     async def peek(self) -> Outcome | Deferral | None:
         """See :meth:`streamstop.client.Job.peek`."""
         return await self._client.calling(self.job.peek)

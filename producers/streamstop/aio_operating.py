@@ -11,6 +11,7 @@ from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
+from streamstop._core.sightings import Sighting
 from streamstop._core.workers import WorkerView
 from streamstop.client import Client
 
@@ -86,6 +87,14 @@ class AsyncOperating:
     # ---- drain
 
     # ---- find
+
+    async def find(
+        self, params: Mapping[str, str | int], *, account: str | None = None, operation: str | None = None
+    ) -> AsyncGenerator[Sighting, None]:
+        """See :meth:`streamstop.client.Client.find`."""
+        found = self.client.find(params, account=account, operation=operation)
+        while (sighting := await self.calling(partial(next, found, None))) is not None:
+            yield sighting
 
     # ---- events and errors
 
