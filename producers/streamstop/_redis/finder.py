@@ -22,7 +22,7 @@ from streamstop._redis.errors import ERRORS, is_forbidden
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
 from streamstop._redis.stream_tasks import StreamTasks
-from streamstop._wire.messages import read_job
+from streamstop._wire.messages import read_job, read_waiting
 from streamstop._wire.results import read_record
 from streamstop.outcomes import Outcome
 
@@ -69,7 +69,7 @@ class Finder:
         if self._lanes.record_of(job_id) is not None:
             return True
         lane = Lane.of_job(job_id)
-        lanes = sorted(self._lanes.active_lanes()) if lane is None else [lane]  # of a producer with other ids
+        lanes = sorted(self._lanes.holding()) if lane is None else [lane]  # of a producer with other ids
         if any(self._redis.hexists(one.jobs, job_id) for one in lanes):
             return True
         entries = self._entries(lanes, fragment_of(job_id))
@@ -120,54 +120,53 @@ class Finder:
                 for job_id, message in fields.items():
                     if fragment not in message and b'"base64"' not in message:
                         continue
-                    own_id, params, shutdown = _read(message)
-                    if own_id.encode() != job_id or not wanted.fits(lane, params):
+                    job = read_waiting(message)
+                    if job is None or job.id.encode() != job_id or not wanted.fits(lane, job.command.get("params")):
                         continue
                     due = self._redis.zscore(lane.due, job_id)
                     where = Where.IN_FLIGHT if due is None else Where.DEFERRED
-                    at = None if due is None else _moment(due)
-                    yield _sighting(where, lane, params, job_id=own_id, at=at, shutdown=shutdown)
+                    at, shutdown = None if due is None else _moment(due), _shutdown_of(job.command)
+                    yield _sighting(where, lane, job.command["params"], job_id=job.id, at=at, shutdown=shutdown)
 
     def _waiting(self, wanted: Wanted) -> Iterator[Sighting]:
         """Yield the jobs that wait, and those of accepted batches that are not in their lanes yet."""
         for lane, message, place in self._entries(self._active(wanted), fragment_of(wanted.task_id)):
-            job_id, params, shutdown = _read(message)
-            if not job_id or not wanted.fits(lane, params):
+            job = read_waiting(message)
+            if job is None or not wanted.fits(lane, params := job.command.get("params")):
                 continue
-            record = self._lanes.record_of(job_id)
+            record = self._lanes.record_of(job.id)
             ended = None if record is None else read_record(record)
+            fields: dict[str, Any] = {"job_id": job.id, "shutdown": _shutdown_of(job.command)}
             if isinstance(ended, Outcome):  # such as cancelled: the message is dropped when it comes up
-                fields = {"result": ended.result, "at": ended.ended_at}
-                yield _sighting(Where.ENDED, lane, params, job_id=job_id, shutdown=shutdown, **fields)
+                yield _sighting(Where.ENDED, lane, params, result=ended.result, at=ended.ended_at, **fields)
             else:
-                at = _enqueued_at(message)
-                yield _sighting(Where.WAITING, lane, params, job_id=job_id, at=at, place=place, shutdown=shutdown)
+                yield _sighting(Where.WAITING, lane, params, at=job.enqueued_at, place=place, **fields)
 
-    def _entries(self, lanes: Sequence[Lane], fragment: str) -> Iterator[tuple[Lane, str, int | None]]:
+    def _entries(self, lanes: Sequence[Lane], fragment: str) -> Iterator[tuple[Lane, bytes, int | None]]:
         """Yield the messages in lanes and in accepted batches that contain `fragment`: lane, message and place."""
         for lane in lanes:
             before = 0
             for name in lane.waiting:
                 length = 0
                 for length, position, entry in self._page_through(name, fragment):
-                    message = entry.partition("\n")[2] if entry.startswith("\1") else entry
+                    message = entry.partition(b"\n")[2] if entry.startswith(b"\1") else entry
                     yield lane, message, before + length - position
                 before += length or int(self._redis.llen(name))
         wanted = set(lanes)
         for batch in self._redis.lrange(BATCHES, 0, _MOST_BATCHES - 1):
             for _length, _position, entry in self._page_through(f"{BATCH}{_text(batch)}", fragment):
-                head, _, message = entry.partition("\n")
-                lane = Lane.from_name(head.partition(" ")[2])
+                head, _, message = entry.partition(b"\n")
+                lane = _lane(head.partition(b" ")[2])
                 if lane in wanted:
                     yield lane, message, None
 
-    def _page_through(self, name: str, fragment: str) -> Iterator[tuple[int, int, str]]:
-        """Yield the entries of a list that contain `fragment`: the list's length, and each one's position and text."""
+    def _page_through(self, name: str, fragment: str) -> Iterator[tuple[int, int, bytes]]:
+        """Yield the entries of a list that contain `fragment`: the list's length, and each one's position and bytes."""
         first, length = 0, 1
         while first < length:
             length, found = self._scripts["waiting"](list=name, first=first, most=PAGE, fragment=fragment)
             for position, entry in found:
-                yield length, position, _text(entry)
+                yield length, position, entry
             first += PAGE
 
     def _registered(self, wanted: Wanted) -> Iterator[Sighting]:
@@ -182,7 +181,7 @@ class Finder:
                     yield _sighting(Where.REGISTERED, lane, params, room=room)
 
     def _active(self, wanted: Wanted) -> list[Lane]:
-        lanes = {lane for lane in self._lanes.active_lanes() if wanted.fits_lane(lane)}
+        lanes = {lane for lane in self._lanes.holding() if wanted.fits_lane(lane)}
         if wanted.account is not None and wanted.operation is not None:
             lanes.add(Lane(wanted.account, wanted.operation))
         return sorted(lanes)
@@ -203,23 +202,11 @@ def _pages(lanes: Sequence[Lane], size: int) -> Iterator[Sequence[Lane]]:
         yield lanes[first : first + size]
 
 
-def _read(message: bytes | str) -> tuple[str, object, str | None]:
-    """Return a message's job id, parameters and shutdown; '' and None where they cannot be read."""
-    job_id, argument = read_job(message)
-    if not isinstance(argument, Mapping):
-        return job_id, None, None
-    shutdown = argument.get("shutdown")
-    shutdown_id = shutdown.get("shutdown") if isinstance(shutdown, Mapping) else None
-    return job_id, argument.get("params"), shutdown_id if isinstance(shutdown_id, str) else None
-
-
-def _enqueued_at(message: str) -> datetime | None:
-    argument = read_job(message)[1]
-    seconds = argument.get("enqueued_at") if isinstance(argument, Mapping) else None
-    try:
-        return None if seconds is None else datetime.fromtimestamp(float(seconds), UTC)
-    except (TypeError, ValueError, OverflowError, OSError):
-        return None
+def _shutdown_of(command: Mapping[str, Any]) -> str | None:
+    """Return the shutdown that a command's JSON data names."""
+    membership = command.get("shutdown")
+    shutdown = membership.get("shutdown") if isinstance(membership, Mapping) else None
+    return shutdown if isinstance(shutdown, str) else None
 
 
 def _identity(task: bytes) -> tuple[str, str, object]:
