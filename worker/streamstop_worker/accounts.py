@@ -6,7 +6,7 @@ sentence that names the file, the key and what is allowed: ``accounts.toml: acco
 
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -67,12 +67,18 @@ class Accounts:
         """Return the account, or None if the file has none of this name."""
         return self._current.get(name)
 
-    def reload(self) -> None:
+    def reload(self) -> list[str]:
         """Read the file, the secret files and the environment again, and replace all accounts at once.
 
-        Raises :class:`~streamstop.errors.InvalidSettings` for a mistake; the accounts then stay as they were.
+        Return the accounts that call their vendor otherwise than before, as with another key. Raises
+        :class:`~streamstop.errors.InvalidSettings` for a mistake; the accounts then stay as they were.
         """
-        self._current = load_accounts(self._path, self._environ)
+        before, self._current = self._current, load_accounts(self._path, self._environ)
+        return [
+            name
+            for name, account in self._current.items()
+            if name in before and replace(account, limits={}) != replace(before[name], limits={})
+        ]
 
 
 def load_accounts(path: Path, environ: Mapping[str, str]) -> Mapping[str, Account]:

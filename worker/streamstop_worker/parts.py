@@ -211,13 +211,14 @@ class WorkerParts(bootsteps.StartStopStep):
         """Reload the accounts file and publish the accounts at once. A file with an error changes nothing."""
         with self._reload_lock:  # the last read must also be the last to be applied
             try:
-                self.accounts.reload()
+                changed = self.accounts.reload()
             except InvalidSettings as error:
                 _log.error("the accounts file has an error and is not loaded", error=str(error))
                 return
             self._book = book_of(self.accounts)
             _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
             self.sweeper.publish_now()
+            self.sweeper.release_now(changed)
 
 
 def _tune_garbage_collector(**_signal: Any) -> None:
