@@ -170,15 +170,22 @@ class AsyncClient(AsyncOperating):
         self._waits.shutdown(wait=False, cancel_futures=True)
 
     async def enqueue(
-        self, operation: Operation, *, account: str, priority: int = 0, expires_in: float | timedelta | None = None
+        self,
+        operation: Operation,
+        *,
+        account: str,
+        priority: int = 0,
+        expires_in: float | timedelta | None = None,
+        unique: bool = False,
     ) -> AsyncJob:
         """See :meth:`streamstop.client.Client.enqueue`."""
-        call = partial(self.client.enqueue, operation, account=account, priority=priority, expires_in=expires_in)
+        enqueue = self.client.enqueue
+        call = partial(enqueue, operation, account=account, priority=priority, expires_in=expires_in, unique=unique)
         return AsyncJob(await self.calling(call), self)
 
-    async def enqueue_many(self, commands: Iterable[Command]) -> list[AsyncJob]:
+    async def enqueue_many(self, commands: Iterable[Command], *, unique: bool = False) -> list[AsyncJob]:
         """See :meth:`streamstop.client.Client.enqueue_many`."""
-        jobs = await self.calling(partial(self.client.enqueue_many, list(commands)))
+        jobs = await self.calling(partial(self.client.enqueue_many, list(commands), unique=unique))
         return [AsyncJob(job, self) for job in jobs]
 
     def job(self, job_id: str) -> AsyncJob:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from streamstop._core.constants import EVENTS, WORKERS
 from streamstop.cli import main
 from streamstop_worker.health import find_problems
 from streamstop_worker.settings import client_name
+from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.polling import eventually
 from tests.support.signs_of_life import worker_view
-from tests.support.world import World, world
+from tests.support.world import ALIYUN, World, world
 
 
 def health(redis_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -91,6 +93,26 @@ def test_a_worker_is_well_while_it_runs_lost_while_it_is_suspended_and_gone_when
         began, lost, back = ("worker_started", "w1@test"), ("worker_lost", "w1@test"), ("worker_started", "w1@test")
         noted = [event for event in events_of(made.redis) if event[1] == "w1@test"]
         assert noted == [began, lost, back, ("worker_stopped", "w1@test")]
+
+
+def test_workers_whose_files_differ_are_named_until_one_reads_the_file_again(tmp_path: Path) -> None:
+    with world(tmp_path, limits={"live.StopMPUTask": 8}) as made:
+        made.write_accounts(DEFAULT_ACCOUNTS[:1], {"live.StopMPUTask": 4})
+        made.start_worker()
+        limits = {"w1@test": 8.0, "w2@test": 4.0}
+        expected = [(ALIYUN, "live.StopMPUTask", limits)]
+
+        def differences() -> list[tuple[str, str, Mapping[str, float]]]:
+            return [(d.account, d.operation, d.limits) for d in made.client.workers()[0].differences]
+
+        eventually(lambda: differences() == expected, lambda: f"the difference: {differences()}", 20)
+        assert f"  {ALIYUN} live.StopMPUTask: 8 in w1@test, 4 in w2@test" in table(made)
+        for running in made.workers:
+            running.await_line("workers disagree about limits")
+            (line,) = [line for line in running.lines() if line["event"] == "workers disagree about limits"]
+            assert line["limits"] == [f"{ALIYUN}.live.StopMPUTask: w1@test: 8, w2@test: 4"]
+        made.workers[0].signal(signal.SIGHUP)
+        eventually(lambda: differences() == [], lambda: f"no difference: {differences()}", 20)
 
 
 @pytest.mark.parametrize("suspended", ["streamstop-loop", "celery", "streamstop-sweep"])

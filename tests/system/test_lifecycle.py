@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from streamstop import (
     Client,
     Command,
     Deferral,
+    EventKind,
     NotCancellable,
     Outcome,
     OutcomeTimeout,
@@ -75,9 +77,21 @@ def test_sighup_takes_over_a_changed_accounts_file_and_keeps_the_old_one_for_a_m
         running.await_line("the accounts file has an error and is not loaded")
         assert made.client.enqueue(stop, account=ALIYUN).outcome(30).ok
 
-        made.write_accounts([*DEFAULT_ACCOUNTS, new])
+        slower = [replace(account, limits={"live.StopMPUTask": 4.0}) for account in DEFAULT_ACCOUNTS[:1]]
+        made.write_accounts([*slower, *DEFAULT_ACCOUNTS[1:], new])
         running.signal(signal.SIGHUP)
-        running.await_line('"brand-new"')
+        running.await_line('"added": ["brand-new"]')
+        (line,) = [line for line in running.lines() if "added" in line]
+        limit = f"{ALIYUN} live.StopMPUTask: 10 -> 4"
+        assert (line["event"], line["limits"], line.keys() & {"removed", "changed"}) == (
+            "accounts are loaded",
+            [limit],
+            set(),
+        )
+        changed = EventKind.ACCOUNTS_CHANGED
+        eventually(lambda: [one for one in made.client.events() if one.kind is changed], "the event is written")
+        (event,) = [one for one in made.client.events() if one.kind is changed]
+        assert (event.by, event.text) == ("w1@test", f"added: brand-new; {limit}")
         made.await_account("brand-new")
         assert made.client.enqueue(stop, account="brand-new").outcome(30).result is Result.STOPPED
         assert running.process.poll() is None

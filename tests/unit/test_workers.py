@@ -18,6 +18,7 @@ from streamstop._core.constants import EVENTS, WORKERS
 from streamstop._core.lane import Lane
 from streamstop._core.pace import Pace
 from streamstop._core.workers import LimitDifference, judge
+from streamstop._redis.journal import Journal
 from streamstop._redis.schedule import Book, Schedule
 from streamstop._redis.workers import Workers
 from streamstop.cli import main
@@ -261,7 +262,7 @@ def test_a_heartbeat_writes_what_its_parts_say(redis: Redis, workers: Workers, c
     loop = Ping(loop_calls.append)
     loop._answered_at -= 40
     vitals = Vitals(slots, lambda: book, lambda: None, lambda: 0.0, {"the event loop": loop})
-    heart = Heartbeat(workers, "w1@h", vitals, clock=lambda: clock.seconds() - 5)
+    heart = Heartbeat(workers, Journal(redis), "w1@h", vitals, clock=lambda: clock.seconds() - 5)
     heart.beat()
     (view,) = workers.views()
     assert (view.state, view.slots, view.busy, view.accounts) == (WorkerState.STUCK, 8, 1, ("live-cn",))
@@ -273,8 +274,10 @@ def test_a_heartbeat_writes_what_its_parts_say(redis: Redis, workers: Workers, c
     heart.beat()
     (view,) = workers.views()
     assert (view.state, view.problem) == (WorkerState.STOPPING, None)
+    heart.note_account_changes("added: live-sg")
     heart.stop()
     assert workers.views() == []
+    assert events(redis)[1:] == [("accounts_changed", "w1@h", "added: live-sg"), ("worker_stopped", "w1@h", "")]
 
 
 def test_the_page_of_workers_fits_and_names_what_is_wrong() -> None:

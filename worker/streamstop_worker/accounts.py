@@ -6,7 +6,7 @@ sentence that names the file, the key and what is allowed: ``accounts.toml: acco
 
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -59,6 +59,11 @@ class Accounts:
         self._current = load_accounts(path, environ)
 
     @property
+    def all(self) -> Mapping[str, Account]:
+        """The accounts by name, in the order of the file. A later read does not change the mapping."""
+        return self._current
+
+    @property
     def names(self) -> Collection[str]:
         """The names of all accounts, in the order of the file."""
         return self._current.keys()
@@ -67,18 +72,12 @@ class Accounts:
         """Return the account, or None if the file has none of this name."""
         return self._current.get(name)
 
-    def reload(self) -> list[str]:
+    def reload(self) -> None:
         """Read the file, the secret files and the environment again, and replace all accounts at once.
 
-        Return the accounts that call their vendor otherwise than before, as with another key. Raises
-        :class:`~streamstop.errors.InvalidSettings` for a mistake; the accounts then stay as they were.
+        Raises :class:`~streamstop.errors.InvalidSettings` for a mistake; the accounts then stay as they were.
         """
-        before, self._current = self._current, load_accounts(self._path, self._environ)
-        return [
-            name
-            for name, account in self._current.items()
-            if name in before and replace(account, limits={}) != replace(before[name], limits={})
-        ]
+        self._current = load_accounts(self._path, self._environ)
 
 
 def load_accounts(path: Path, environ: Mapping[str, str]) -> Mapping[str, Account]:

@@ -22,12 +22,14 @@ from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.batches import Batches
 from streamstop._redis.controls import ControlStore
 from streamstop._redis.deadline import install_deadline
+from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
 from streamstop._redis.schedule import BATCH, Schedule
 from streamstop._redis.stream_tasks import StreamTasks
 from streamstop._redis.workers import Workers
 from streamstop.errors import InvalidSettings
+from streamstop_worker.account_changes import find_changes
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.celery_parts import remote_control
 from streamstop_worker.celery_parts.intake import Intake
@@ -103,7 +105,7 @@ class WorkerParts(bootsteps.StartStopStep):
             on_unserved=self._take_unserved,
             finish_batches=Batches(redis).finish,
         )
-        self.heartbeat = Heartbeat(Workers(redis), worker.hostname, self._vitals())
+        self.heartbeat = Heartbeat(Workers(redis), Journal(redis), worker.hostname, self._vitals())
         signals.worker_shutting_down.connect(self._drain, weak=False)
         signals.worker_shutdown.connect(self._leave, weak=False)  # after the calls under way
         signals.worker_ready.connect(self._check_redis, weak=False)  # Redis answers by then
@@ -210,15 +212,19 @@ class WorkerParts(bootsteps.StartStopStep):
     def _read_accounts_again(self) -> None:
         """Reload the accounts file and publish the accounts at once. A file with an error changes nothing."""
         with self._reload_lock:  # the last read must also be the last to be applied
+            before = self.accounts.all
             try:
-                changed = self.accounts.reload()
+                self.accounts.reload()
             except InvalidSettings as error:
                 _log.error("the accounts file has an error and is not loaded", error=str(error))
                 return
             self._book = book_of(self.accounts)
-            _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
+            changes = find_changes(before, self.accounts.all)
+            _log.info("accounts are loaded", accounts=sorted(self.accounts.names), **changes.fields)
             self.sweeper.publish_now()
-            self.sweeper.release_now(changed)
+            self.sweeper.release_now(changes.changed)
+            if changes.text:
+                self.heartbeat.note_account_changes(changes.text)
 
 
 def _tune_garbage_collector(**_signal: Any) -> None:

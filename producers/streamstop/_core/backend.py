@@ -140,6 +140,12 @@ class Backend(Protocol):
         `perhaps` is the consequence to report if the queue does not say whether it has accepted them.
         """
 
+    def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> list[str]:
+        """Put jobs into their lanes, except where a job of the same command is open: all of them, or none.
+
+        Return the id of each command's open job. `perhaps` as in :meth:`enqueue`.
+        """
+
     def record(self, job_id: str) -> Outcome | Deferral | None:
         """Return a job's outcome, or why it waits for another call, or None."""
 

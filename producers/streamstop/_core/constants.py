@@ -24,7 +24,7 @@ Key                                           Type        Contents              
 ``streamstop.work.refused``                   hash        refusals of accounts' keys, and their next probe: holds  1 day
 ``streamstop.work.errors.<n>``                hash        vendors' errors in five minutes: journal            1 day
 ``streamstop.work.task.<task id>``            list        the latest jobs of a stream task: stream_tasks      1 day
-``streamstop.unique.<lane>.<digest>``         string      id of the open job of a unique command              1 day
+``streamstop.unique.<lane>.<digest>``         hash        the open job of a unique command: unique            1 day
 ``streamstop.work.workers``                   hash        id of a worker process -> its last sign of life     1 day
 ``streamstop.accounts``                       sorted set  ``<account> <vendor>`` -> when last published, s    1 minute
 ``streamstop.batch.<id>``                     list        a batch of messages                                 never
@@ -86,7 +86,7 @@ REFUSED = "streamstop.work.refused"
 ERROR_COUNTS = "streamstop.work.errors."
 #: Prefix of a stream task's latest jobs.
 TASK_JOBS = "streamstop.work.task."
-#: Prefix of the id of a unique command's open job.
+#: Prefix of the open job of a unique command.
 UNIQUE = "streamstop.unique."
 #: Hash: id of a worker's process -> its last sign of life, as JSON; see the script ``worker/beat``.
 WORKERS = "streamstop.work.workers"

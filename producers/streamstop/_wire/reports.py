@@ -82,6 +82,8 @@ class Ended(Report):
     #: history.
     if_held: AttemptHistory | None = None
     note: TaskNote | None = None
+    #: The key of the job's unique command, which the same step deletes.
+    unique: str | None = None
 
     def _details(self) -> Mapping[str, Any]:
         details: dict[str, Any] = {"record": self.record, "ttl": int(self.kept.total_seconds())}
@@ -94,6 +96,8 @@ class Ended(Report):
             details["dead"] = self.letter.fields
         if self.if_held is not None:
             details["if_held"] = str(self.if_held)
+        if self.unique is not None:
+            details["unique"] = self.unique
         return details | _noted(self.note)
 
 

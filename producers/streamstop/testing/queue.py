@@ -13,6 +13,7 @@ from streamstop._core.lane_types import LaneView
 from streamstop._core.progress import Progress, RoomView, ShutdownStatus
 from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
+from streamstop.operations import Operation
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
 from streamstop.testing.controls import RecordedControls
@@ -40,6 +41,7 @@ class RecordedQueue:
         self._answers: list[Answer] = []
         self._commands: dict[str, tuple[Command, datetime]] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._unique: dict[tuple[str, Operation], str] = {}
         self._lock = threading.RLock()
 
     def answer(self, answer: Answer) -> None:
@@ -114,6 +116,18 @@ class RecordedQueue:
                 self._commands[job_id] = (command, now)
         if not self.leave_open:
             self.end_jobs(job_id for job_id, _ in jobs)
+
+    def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str = "") -> list[str]:
+        """Record jobs, except where a job of the same command is open; return the id of each command's open job."""
+        with self._lock:
+            ids = []
+            for job_id, command in jobs:
+                found = self._unique.get((command.account, command.operation))
+                if found is None or found in self._outcomes or not self._lasts(found, command, now):
+                    self.enqueue([(job_id, command)], now=now, perhaps=perhaps)
+                    found = self._unique[command.account, command.operation] = job_id
+                ids.append(found)
+        return ids
 
     def record(self, job_id: str) -> Outcome | None:
         """Return a job's outcome, or None."""
@@ -213,6 +227,13 @@ class RecordedQueue:
         job_id = command.lane.new_job_id()
         self.enqueue([(job_id, command)], now=self.now())
         return job_id
+
+    def _lasts(self, job_id: str, command: Command, now: datetime) -> bool:
+        """Return whether a job expires no earlier than `command` would."""
+        open_command, enqueued_at = self._commands[job_id]
+        if open_command.expires_in is None or command.expires_in is None:
+            return open_command.expires_in is None
+        return enqueued_at + open_command.expires_in >= now + command.expires_in
 
     def _answer_for(self, command: Command) -> Answer | None:
         return next((answer for answer in self._answers if answer.fits(command)), None)

@@ -17,9 +17,11 @@ from uuid import uuid4
 import structlog
 
 from streamstop import __version__
+from streamstop._core.journal import EventKind
 from streamstop._core.workers import BEAT, LimitDifference, SignOfLife
 from streamstop._redis.deadline import deadline
 from streamstop._redis.errors import ERRORS
+from streamstop._redis.journal import Journal
 from streamstop._redis.schedule import Book
 from streamstop._redis.workers import Workers
 from streamstop_worker.pipeline.bugs import log_error
@@ -81,9 +83,18 @@ class Vitals:
 class Heartbeat:
     """Writes the signs of life of this process."""
 
-    def __init__(self, workers: Workers, name: str, vitals: Vitals, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        workers: Workers,
+        journal: Journal,
+        name: str,
+        vitals: Vitals,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """`name` is Celery's node name. `clock` is this machine's, in seconds since the epoch."""
         self._workers = workers
+        self._journal = journal
         self._name = name
         self._vitals = vitals
         self._clock = clock
@@ -111,6 +122,13 @@ class Heartbeat:
         accounts = len(self._vitals.book().accounts) - 1  # without streamstop's own
         text = f"version {sign.version}, accounts: {accounts}, slots: {sign.slots}"
         self._disagreement.note_books(self._workers.beat(self._run_id, sign, text=text))
+
+    def note_account_changes(self, text: str) -> None:
+        """Add the event that the worker has loaded other accounts. Any thread may call this."""
+        try:
+            self._journal.add(EventKind.ACCOUNTS_CHANGED, text, by=self._name)
+        except ERRORS as error:
+            log_error(_log, error, unreachable="the event of changed accounts is not written", became="not written")
 
     def _sign(self) -> SignOfLife:
         vitals = self._vitals
