@@ -16,7 +16,7 @@ from streamstop._core.commands import Command
 from streamstop._core.controls import ControlBackend
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
 from streamstop._core.workers import WorkerView
@@ -96,6 +96,10 @@ class Backend(Protocol):
         """The dead letters."""
 
     @property
+    def lanes(self) -> LaneBackend:
+        """The lanes."""
+
+    @property
     def controls(self) -> ControlBackend:
         """Pauses, limits and holds."""
 
@@ -130,9 +134,6 @@ class Backend(Protocol):
 
         Raises :class:`~streamstop.errors.UnknownAccount` if workers have published accounts, but not this one.
         """
-
-    def lanes(self, lanes: Sequence[Lane] | None) -> list[LaneView]:
-        """Return the views of `lanes`; None: of every lane that holds a job."""
 
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> None:
         """Put jobs into their lanes: all of them, or none. Each is an id and its command.

@@ -16,6 +16,7 @@ Key                                           Type        Contents              
 ``streamstop.work.<lane>:due``                sorted set  id of a deferred job -> when it waits again, µs     never
 ``streamstop.work.<lane>:pace``               hash        pace and in-flight limit of the lane: lane          1 day
 ``streamstop.work.leased``                    sorted set  lane -> when the sweep looks at its leases, µs      never
+``streamstop.work.recent``                    sorted set  lane -> when it was at work, µs, to the hour        1 day
 ``streamstop.work.swept``                     string      moment of the last sweep, µs                        1 day
 ``streamstop.work.staged``                    hash        id of a staged batch -> when it was first seen, s   never
 ``streamstop.work.book.<digest>``             hash        accounts of a worker, and the paces of their lanes  1 day
@@ -63,6 +64,8 @@ ARRIVALS = "streamstop.arrivals"
 WAKE = "streamstop.wake"
 #: Sorted set: lane with jobs in flight -> a moment (µs) no later than the end of its first lease.
 LEASED = "streamstop.work.leased"
+#: Sorted set: lane -> a moment (µs) no more than an hour before its last call, for lanes that made one within a day.
+RECENT = "streamstop.work.recent"
 #: String: the moment (µs) of the last sweep.
 SWEPT = "streamstop.work.swept"
 #: Prefix of the books. A book is a hash of the accounts that a worker has, and of the paces of their lanes.

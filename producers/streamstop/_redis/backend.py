@@ -9,7 +9,7 @@ from streamstop._core.backend import Pause
 from streamstop._core.commands import Command
 from streamstop._core.constants import EVENTS
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView, Queued
+from streamstop._core.lane_types import Queued
 from streamstop._core.progress import Progress, RoomView
 from streamstop._core.unique import digest_of
 from streamstop._redis.connections import Connections
@@ -17,6 +17,7 @@ from streamstop._redis.controls import ControlStore
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.fleet import RedisFleet
 from streamstop._redis.journal import Journal
+from streamstop._redis.lanes import Lanes
 from streamstop._redis.publishing import UniqueJob
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import changes, wait
@@ -44,6 +45,11 @@ class RedisBackend:
     def dead(self) -> DeadLetterStore:
         """The dead letters."""
         return self.connections.dead
+
+    @property
+    def lanes(self) -> Lanes:
+        """The lanes."""
+        return self.connections.lanes
 
     @property
     def controls(self) -> ControlStore:
@@ -83,13 +89,6 @@ class RedisBackend:
     def vendor_of(self, account: str) -> str | None:
         """See :meth:`streamstop._redis.accounts.KnownAccounts.vendor_of`."""
         return self.connections.known_accounts.vendor_of(account)
-
-    def lanes(self, lanes: Sequence[Lane] | None) -> list[LaneView]:
-        """Return the views of `lanes`; None: of every lane that holds a job."""
-        if lanes is not None:
-            return self.connections.lanes.views(lanes)
-        views = self.connections.lanes.views(sorted(self.connections.lanes.active_lanes()))
-        return [view for view in views if view.waiting or view.in_flight or view.deferred]
 
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> None:
         """Put jobs into their lanes: all of them, or none."""

@@ -19,7 +19,6 @@ from streamstop._redis.deadline import deadline, remaining
 from streamstop._redis.errors import ERRORS, failure
 from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
-from streamstop._redis.least_privilege import LeastPrivilegeLanes
 from streamstop._redis.news import News
 from streamstop._redis.pool import close_redis, open_redis
 from streamstop._redis.publishing import AT_ONCE, Publisher, UniqueJob
@@ -203,7 +202,7 @@ class Connections:
         with self._lock:
             if self._open is None:
                 redis = open_redis(self.settings)
-                lanes = LeastPrivilegeLanes(redis)
+                lanes = Lanes(redis)
                 rooms = Rooms(redis, lanes, self._rooms)
                 publisher = Publisher(redis, self.settings.replicas, self._replica_timeout_ms)
                 self._open = _Open(

@@ -27,6 +27,7 @@ from streamstop._core.membership import task_of
 from streamstop._core.pace import Pace
 from streamstop._core.progress import Progress, RoomView, progress_of
 from streamstop._redis.errors import ERRORS, StagingLost
+from streamstop._redis.lane_views import Detail
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
 from streamstop._redis.staging import STAGING_LOST, pieces, stage_pairs
@@ -151,7 +152,7 @@ class Rooms:
             lane, _, part = name.rpartition(":")
             counts.setdefault(Lane.from_name(lane), [0, 0])[part == "ended"] = int(count)
         by_lane = {lane: (total, ended) for lane, (total, ended) in sorted(counts.items())}
-        return progress_of(shutdown, fields, by_lane, self._lanes.views(list(by_lane)))
+        return progress_of(shutdown, fields, by_lane, self._lanes.views(list(by_lane), Detail.STATE))
 
     def recent(self, most: int) -> list[str]:
         """Return the ids of the open shutdowns, the oldest first, and then of the ended ones, the latest first."""

@@ -1,7 +1,6 @@
 """Recorded queue: the queue in memory that a :class:`~streamstop.testing.RecordingClient` uses instead of Redis."""
 
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,7 +8,6 @@ from typing import Any
 
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
 from streamstop._core.progress import Progress, RoomView, ShutdownStatus
 from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
@@ -19,6 +17,7 @@ from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, o
 from streamstop.testing.controls import RecordedControls
 from streamstop.testing.fleet import RecordedFleet
 from streamstop.testing.journal import RecordedJournal
+from streamstop.testing.lanes import RecordedLanes
 from streamstop.testing.letters import RecordedDeadLetters
 from streamstop.testing.rooms import RecordedRooms
 
@@ -34,6 +33,7 @@ class RecordedQueue:
         self.error: StreamstopError | None = None
         self.rooms = RecordedRooms()
         self.dead = RecordedDeadLetters(self._requeue)
+        self.lanes = RecordedLanes(self.open_commands)
         self.controls = RecordedControls()
         self.journal = RecordedJournal()
         self._accounts = dict(accounts)
@@ -95,18 +95,14 @@ class RecordedQueue:
         """Return the vendor of `account`; None if the test has set no accounts."""
         return vendor_among(self._accounts, account)
 
-    def lanes(self, lanes: Sequence[Lane] | None) -> list[LaneView]:
-        """Return the views of `lanes`, with their open jobs; None: of every lane that holds one."""
+    def open_commands(self) -> list[tuple[str, Command, datetime]]:
+        """Return the open jobs: id, command, and when it was enqueued. Those of shutdowns are among them."""
         with self._lock:
-            waiting = Counter(
-                command.lane for job_id, (command, _) in self._commands.items() if job_id not in self._outcomes
-            )
-            waiting.update(member.command.lane for _, member in self.rooms.open_members())
-        nothing = timedelta(0)
-        return [
-            LaneView(lane=lane, waiting=waiting[lane], in_flight=0, deferred=0, rest=nothing, pace=None)
-            for lane in (sorted(waiting) if lanes is None else lanes)
-        ]
+            alone = [(job_id, *found) for job_id, found in self._commands.items() if job_id not in self._outcomes]
+            members = [
+                (member.job_id, member.command, opened.opened_at) for opened, member in self.rooms.open_members()
+            ]
+        return alone + members
 
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str = "") -> None:  # noqa: ARG002
         """Record jobs, and end them at once unless they are left open."""
