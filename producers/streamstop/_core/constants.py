@@ -36,7 +36,7 @@ Key                                           Type        Contents              
 ``streamstop.room.<name>:state``              hash        the room's shutdown and batch: shutdown             30 days
 ``streamstop.shutdown.<id>``                  hash        a shutdown's counters and options: shutdown         7 days
 ``streamstop.shutdown.<id>:<part>``           various     its members, jobs and outcomes: shutdown            7 days
-``streamstop.shutdowns.open``                 sorted set  id of an open shutdown -> since when, µs            30 days
+``streamstop.shutdowns.open``                 hash        id of an open shutdown -> since when, µs            30 days
 ``streamstop.shutdowns.ended``                sorted set  id of one of the latest ended shutdowns -> when, µs 30 days
 ``streamstop.dead``                           sorted set  id of a dead letter -> when it was kept, µs         never
 ``streamstop.dead.<id>``                      hash        a dead letter: dead                                 never
