@@ -213,7 +213,8 @@ def test_a_redis_that_loads_its_data_for_a_while(scene: Scene) -> None:
             eventually(lambda: _is_loading(redis), "it loads")
             eventually(lambda: "is loading its data" in _refusal(scene.client), "a producer is told")
             eventually(lambda: _answers(redis), "it has loaded")
-        assert scene.all_end(jobs)
+        # The snapshot has no end of a job that ended between it and the kill: the vendor no longer knows that task.
+        assert scene.all_end(jobs, but=Result.NOT_FOUND)
         assert scene.serves("after")
     finally:
         process.kill()
