@@ -1,18 +1,28 @@
 """Exporter: the facts of Redis as Prometheus metrics, from one target, so that sums over targets are right.
 
-It needs the extra ``metrics``. Workers count their own calls and jobs, on ports of their own.
+It needs the extra ``metrics``. Workers count their own calls and jobs, on ports of their own. The facts are read every
+few seconds, and each scrape gets the last ones. So a scrape takes milliseconds with any number of lanes, and several
+scrapers read Redis no more often than one.
 """
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streamstop._core.lane_view import LaneView
 from streamstop.client import Client
-from streamstop.errors import QueueUnavailable
+from streamstop.errors import StreamstopError
+
+#: How often the facts are read, in s.
+EVERY_S = 5.0
 
 _LANE = ("account", "operation")
 #: Of each lane: name, HELP text, and value; None: the lane has no such value.
@@ -57,12 +67,15 @@ class Exporter(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
+        started_at = time.perf_counter()
         try:
             families = [*self._lanes(), *self._rest()]
             up = 1.0
-        except QueueUnavailable:
+        except StreamstopError:
             families, up = [], 0.0
         yield GaugeMetricFamily("streamstop_redis_up", "1 if Redis answers.", up)
+        duration = time.perf_counter() - started_at
+        yield GaugeMetricFamily("streamstop_exporter_read_seconds", "Time to read the facts from Redis.", duration)
         yield from families
 
     def _lanes(self) -> Iterator[Metric]:
@@ -82,18 +95,54 @@ class Exporter(Collector):
             letters.add_metric(("unreadable" if result is None else result.value,), count)
         yield letters
         yield GaugeMetricFamily(
-            "streamstop_shutdowns_open", "Shutdowns whose stream tasks have not all ended.", client.count_open_shutdowns()
+            "streamstop_shutdowns_open",
+            "Shutdowns whose stream tasks have not all ended.",
+            client.count_open_shutdowns(),
         )
-        workers = GaugeMetricFamily("streamstop_workers", "Workers with a sign of life, by version.", labels=("version",))
+        workers = GaugeMetricFamily(
+            "streamstop_workers", "Workers with a sign of life, by version.", labels=("version",)
+        )
         alive = Counter(worker.version for worker in client.workers() if worker.is_well)
         for version, number in alive.items():
             workers.add_metric((version,), number)
         yield workers
-        usage = client.redis_usage()
-        yield GaugeMetricFamily("streamstop_redis_memory_used_bytes", "Memory that Redis uses.", usage.memory_used)
-        yield GaugeMetricFamily(
-            "streamstop_redis_memory_max_bytes", "Memory that Redis may use; 0: no limit.", usage.memory_max
-        )
-        yield CounterMetricFamily(
-            "streamstop_redis_evicted_keys", "Keys that Redis deleted for want of memory.", usage.evicted_keys
-        )
+
+
+@contextmanager
+def serving(exporter: Exporter, host: str, port: int, every_s: float = EVERY_S) -> Iterator[int]:
+    """Serve the metrics over HTTP until the block ends; yield the port. Port 0 selects a free one.
+
+    Raises :class:`OSError` if the port cannot be bound.
+    """
+    over = threading.Event()
+    text = exporter.text().encode()
+
+    def read() -> None:
+        nonlocal text
+        while not over.wait(every_s):
+            text = exporter.text().encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path.partition("?")[0] in {"/", "/metrics"}
+            body = text if found else b"not found: the metrics are at /metrics\n"
+            self.send_response(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
+            self.send_header("Content-Type", CONTENT_TYPE_LATEST if found else "text/plain; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing: a line for each scrape tells nobody anything."""
+
+    with ThreadingHTTPServer((host, port), Handler) as server:
+        threads = [threading.Thread(target=target, daemon=True) for target in (read, server.serve_forever)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            over.set()
+            server.shutdown()
+            for thread in threads:
+                thread.join()

@@ -57,9 +57,15 @@ def test_the_schema_would_find_a_mistake_in_the_compose_file(mistake: tuple[str,
     assert check_schema(wrong).returncode == 1
 
 
-def test_without_a_profile_there_are_redis_and_a_worker_and_demo_adds_the_simulator_and_its_worker() -> None:
+def test_without_a_profile_there_are_redis_and_a_worker_and_profiles_add_the_rest() -> None:
     profiles = {name: service.get("profiles", []) for name, service in SERVICES.items()}
-    assert profiles == {"redis": [], "worker": [], "simulator": ["demo"], "rehearsal": ["demo"]}
+    assert profiles == {
+        "redis": [],
+        "worker": [],
+        "simulator": ["demo"],
+        "rehearsal": ["demo"],
+        **dict.fromkeys(("metrics", "prometheus", "grafana"), ["monitoring"]),
+    }
 
 
 @pytest.mark.parametrize("name", SERVICES)

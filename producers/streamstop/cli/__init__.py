@@ -60,6 +60,7 @@ for command in (
     jobs.cancel,
     find.find,
     lanes.lanes,
+    metrics.metrics,
     dead.dead,
     controls.pause,
     controls.resume,

@@ -30,16 +30,15 @@ _MISSING = "streamstop metrics needs the extra metrics: pip install 'streamstop[
 @click.option("--host", metavar="ADDRESS", default="0.0.0.0", show_default=True, help="Serve on this address.")  # noqa: S104
 @redis_option
 def metrics(*, port: int | None, host: str, redis: str | None) -> None:
-    """Print metrics of lanes, workers, dead letters, shutdowns and Redis, once or at each scrape.
+    """Print metrics of lanes, workers, dead letters, shutdowns and Redis once, or serve them.
 
-    One target must serve them, because each target would say the same. With --port, a Redis that does not answer is
-    the metric streamstop_redis_up 0. Workers serve metrics of their calls themselves, on STREAMSTOP_METRICS_PORT.
+    Serve them from one target only, because every target would say the same. They are read every 5 s. A Redis that
+    does not answer is the metric streamstop_redis_up 0. Workers serve metrics of their calls themselves, on
+    STREAMSTOP_METRICS_PORT.
     """
     if find_spec("prometheus_client") is None:
         raise Failure(_MISSING, Exit.BAD_INPUT)
-    from prometheus_client import start_http_server
-
-    from streamstop.exporter import Exporter
+    from streamstop.exporter import Exporter, serving
 
     with Client(redis) as client:
         exporter = Exporter(client)
@@ -48,8 +47,8 @@ def metrics(*, port: int | None, host: str, redis: str | None) -> None:
             click.echo(exporter.text(), nl=False)
             return
         try:
-            start_http_server(port, host, exporter.registry)
+            with serving(exporter, host, port):
+                click.echo(f"metrics are served on http://{host}:{port}/metrics", err=True)
+                threading.Event().wait()
         except OSError as error:
             raise Failure(f"{host}:{port} cannot be bound: {error.strerror}", Exit.BAD_INPUT) from error
-        click.echo(f"metrics are served on http://{host}:{port}/metrics", err=True)
-        threading.Event().wait()
