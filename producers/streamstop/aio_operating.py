@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from streamstop._core.backend import Pause as Wait
 from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.findings import DIAGNOSIS_TIMEOUT, Diagnosis
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LaneView
@@ -115,3 +116,11 @@ class AsyncOperating:
     async def workers(self) -> list[WorkerView]:
         """See :meth:`streamstop.client.Client.workers`."""
         return await self.calling(self.client.workers)
+
+    async def diagnose(
+        self, account: str | None = None, *, timeout: float | timedelta = DIAGNOSIS_TIMEOUT
+    ) -> Diagnosis:
+        """See :meth:`streamstop.client.Client.diagnose`."""
+        steps = self.client._examining(account, timeout)  # noqa: SLF001
+        async with aclosing(self.stepping(steps)) as findings:
+            return Diagnosis(findings=tuple([finding async for finding in findings]))
