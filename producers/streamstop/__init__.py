@@ -5,7 +5,7 @@ from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.findings import Diagnosis, Finding, Severity
 from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import LaneError, LaneState, LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
 from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
@@ -59,7 +59,9 @@ __all__ = [
     "JobDeferred",
     "JobFailed",
     "Lane",
+    "LaneError",
     "LaneProgress",
+    "LaneState",
     "LaneView",
     "Limit",
     "LimitDifference",

@@ -26,6 +26,8 @@ from streamstop.shutdowns import Shutdown
 
 #: The longest that one call may wait for Redis.
 LONGEST_TIMEOUT = timedelta(days=1)
+#: How many commands of one call can be unique: one script checks and enqueues them.
+MOST_UNIQUE = 500
 
 
 class Client(Operating):
@@ -73,32 +75,51 @@ class Client(Operating):
         self._backend.close()
 
     def enqueue(
-        self, operation: Operation, *, account: str, priority: int = 0, expires_in: float | timedelta | None = None
+        self,
+        operation: Operation,
+        *,
+        account: str,
+        priority: int = 0,
+        expires_in: float | timedelta | None = None,
+        unique: bool = False,
     ) -> Job:
         """Put one operation into its lane, and return its job at once.
 
         A command is never sent after `expires_in` (seconds, or a timedelta). Vendors let callers reuse a task id, so a
-        very late stop can hit a later task. `priority` (0 first, to 9) orders jobs within the lane.
+        very late stop can hit a later task. `priority` (0 first, to 9) orders jobs within the lane. `unique` as in
+        :meth:`enqueue_many`.
         """
         command = Command(operation=operation, account=account, priority=priority, expires_in=expires_in)
-        return self.enqueue_many([command])[0]
+        return self.enqueue_many([command], unique=unique)[0]
 
-    def enqueue_many(self, commands: Iterable[Command]) -> list[Job]:
+    def enqueue_many(self, commands: Iterable[Command], *, unique: bool = False) -> list[Job]:
         """Put commands into their lanes, all of them or none; return their jobs in the same order.
 
         All commands are checked before any is sent. Up to 500 are sent in one round trip. More are sent in pieces that
         block Redis for a few milliseconds each, and one small step after the last accepts all of them.
+
+        With `unique`, a command becomes no second job while a job of the same account, operation and parameters is
+        open, which was enqueued with `unique` within the last day and does not expire earlier: that job is returned.
+        It keeps its priority. At most 500 commands can be unique in one call.
         """
         commands = checked_commands(commands)
         if not commands:
             return []
-        nothing, perhaps = "nothing was enqueued", "the commands may or may not have been enqueued"
-        with self._backend.reaching(nothing, commands=len(commands)):
+        if unique and len(commands) > MOST_UNIQUE:
+            raise InvalidCommand(
+                f"at most {MOST_UNIQUE} commands can be unique in one call, not {len(commands)}", field="commands"
+            )
+        with self._backend.reaching("nothing was enqueued", commands=len(commands)):
             now = self._check_accounts(commands)
-            jobs = [Job(command.lane.new_job_id(), self._backend) for command in commands]
-            queued = [(job.id, command) for command, job in zip(commands, jobs, strict=True)]
-            self._backend.enqueue(queued, now=now, perhaps=f"{perhaps}; stopping twice is harmless")
-        return jobs
+            job_ids = [command.lane.new_job_id() for command in commands]
+            named = f" as job {job_ids[0]}" if len(job_ids) == 1 else ""
+            perhaps = f"the commands may or may not have been enqueued{named}; stopping twice is harmless"
+            queued = list(zip(job_ids, commands, strict=True))
+            if unique:
+                job_ids = self._backend.enqueue_unique(queued, now=now, perhaps=perhaps)
+            else:
+                self._backend.enqueue(queued, now=now, perhaps=perhaps)
+        return [Job(job_id, self._backend) for job_id in job_ids]
 
     def job(self, job_id: str) -> Job:
         """Return the job with this id, without checking that it exists."""

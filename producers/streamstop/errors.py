@@ -19,6 +19,7 @@
     └── JobDeferred                    why a job is waiting to be called again, as Celery's ``RETRY`` shows it
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 _LONGEST_QUOTED = 100
@@ -66,11 +67,13 @@ class QueueUnavailable(StreamstopError):
 
     So is a Redis that refuses the user name, the password or the command (ACL): the message says which, and names
     the host, the port and the database. ``reason`` is that part of the message, without what became of the command.
+    If the jobs of a call may have been enqueued, ``job_ids`` has their ids, in the order of the commands.
     """
 
-    def __init__(self, message: str, *, reason: str | None = None) -> None:
+    def __init__(self, message: str, *, reason: str | None = None, job_ids: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.reason = reason
+        self.job_ids = tuple(job_ids)
 
 
 class InternalError(StreamstopError):

@@ -120,6 +120,7 @@ class LaneStateMachine(LaneSteps, RuleBasedStateMachine):
         """The sweeper takes the jobs of accounts that no worker serves."""
         take = self.schedule.take_unserved([LANES[2]], 5, lease=LEASE)
         assert all(job.slot_us == 0 for job in take.jobs)
+        self._check_paces()
         self.owning += take.jobs
 
     @precondition(lambda self: self.owning)

@@ -68,8 +68,7 @@ class LaneSteps:
             if lane.account in WORKERS[worker]:
                 given = [job for job in take.jobs if job.lane == lane]
                 assert not given or len(one.leases) + len(given) <= max(self.models[lane].window, 1)
-        for content in self._everything():
-            self.models[content.lane].check(content, now_us=self.clock.now_us)
+        self._check_paces()
         self.owning += take.jobs
         return list(take.jobs)
 
@@ -80,6 +79,8 @@ class LaneSteps:
         for report in order:
             job = report.job
             if owned.get(job.job_id) != job.owner:
+                # Redis does so for every report: this one may follow one that changed the share of the pace.
+                self.models[job.lane].clamp_moments_ahead(self.clock.now_us)
                 expected[id(report)] = None
                 continue
             rest = self.models[job.lane].apply_report(report, now_us=self.clock.now_us)
@@ -96,6 +97,12 @@ class LaneSteps:
             if not isinstance(report, Renewed) and report.job in self.owning:
                 self.owning.remove(report.job)
                 self.through.append(report.job)
+        self._check_paces()
+
+    def _check_paces(self) -> None:
+        """Compare each lane's pace with its model, at the moment at which Redis wrote it."""
+        for content in self._everything():
+            self.models[content.lane].check(content, now_us=self.clock.now_us)
 
     def _sweep(self) -> None:
         for _ in range(100):
@@ -105,7 +112,7 @@ class LaneSteps:
                 break
         for content in self._everything():
             assert all(self.clock.now_us < end for end in content.leases.values()), "a lease has run out, and is there"
-            self.models[content.lane].check(content, now_us=self.clock.now_us)
+        self._check_paces()
 
     def _send(self, job_id: str, level: int) -> None:
         self.sent[job_id] += 1

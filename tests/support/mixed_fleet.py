@@ -14,7 +14,7 @@ from pathlib import Path
 
 from streamstop import Outcome, Result
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import LaneView
 from streamstop.operations import StopMPUTask
 from streamstop.shutdowns import Shutdown
 from tests.support.accounts import DEFAULT_ACCOUNTS

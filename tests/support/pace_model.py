@@ -58,7 +58,7 @@ class PaceModel:
     def give_slot(self, job: Taken, *, now_us: int) -> None:
         """Check that a job got the next slot, and take that slot."""
         self.interval = self.pace.interval_us
-        self._clamp_moments_ahead(now_us)
+        self.clamp_moments_ahead(now_us)
         slot = max(now_us, self.free_from, self.rests_until)
         assert abs(job.slot_us - slot) <= _ROUNDING, f"the slot is {job.slot_us - slot} µs off"
         assert slot <= now_us + HORIZON + _ROUNDING
@@ -67,7 +67,7 @@ class PaceModel:
 
     def apply_report(self, report: Report, *, now_us: int) -> int:
         """Apply an owner's report; return how long the lane rests because of it."""
-        self._clamp_moments_ahead(now_us)
+        self.clamp_moments_ahead(now_us)
         rest = 0
         match report:
             case Renewed():
@@ -101,7 +101,7 @@ class PaceModel:
         assert found.interval in {0, self.interval, self.pace.interval_us, SECOND}
         before = self.free_from, self.rests_until
         self.interval = found.interval
-        self._clamp_moments_ahead(now_us)
+        self.clamp_moments_ahead(now_us)
         if found.rests_until != before[1]:
             assert found.rests_until == self.rests_until, f"the rest of {content.lane.name}"
         if abs(found.free_from - before[0]) > _ROUNDING:
@@ -164,7 +164,7 @@ class PaceModel:
             self.free_from = free_from + move
             self.moved += move
 
-    def _clamp_moments_ahead(self, now_us: int) -> None:
-        """Clamp moments that lie too far ahead: the clock was set back."""
+    def clamp_moments_ahead(self, now_us: int) -> None:
+        """Clamp moments that lie too far ahead: the clock was set back. The share of the pace at that time counts."""
         self.free_from = min(self.free_from, now_us + PATIENCE + self.spacing)
         self.rests_until = min(self.rests_until, now_us + self.span) if self.rests_until > now_us else 0

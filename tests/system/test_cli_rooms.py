@@ -89,7 +89,14 @@ def test_a_room_with_nothing_in_it_is_done_at_once(url: str) -> None:
     assert (printed["status"], printed["total"]) == ("done", 0)
 
 
+def test_a_mistyped_room_is_not_taken_for_one_that_was_stopped(url: str) -> None:
+    assert run(url, "room", "stop", "mistyped").stderr == "no task was registered in mistyped: nothing was stopped\n"
+    waited = run(url, "room", "stop", "mistyped", "--wait", "60")
+    assert waited.stdout.startswith("mistyped: done, 0 of 0 tasks ended, no task was registered, took ")
+
+
 def test_without_waiting_the_shutdowns_id_is_printed(served_world: World, url: str) -> None:
+    slow_room(served_world, "at-once", 1)
     done = run(url, "room", "stop", "at-once")
     assert (done.returncode, done.stdout) == (0, f"{served_world.client.room('at-once').shutdown}\n")
     assert "watch it with `streamstop room show at-once --watch`" in done.stderr

@@ -108,7 +108,10 @@ def test_a_lane_without_a_worker_and_workers_that_disagree(tmp_path: Path) -> No
         code, found = doctor(made.server.url)
         assert (code, list(found)) == (1, ["workers.running", "lanes.served"])
         (finding,) = found["lanes.served"]
-        assert "lane elsewhere.live.StopMPUTask holds 1 jobs" in finding["text"]
+        assert (
+            "lane elsewhere.live.StopMPUTask holds 1 job, and no running worker has account elsewhere"
+            in finding["text"]
+        )
 
         made.start_worker()
         made.write_accounts(DEFAULT_ACCOUNTS[:1], {"live.StopMPUTask": 4})

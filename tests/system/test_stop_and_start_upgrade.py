@@ -13,7 +13,7 @@ import pytest
 from streamstop import Result
 from streamstop._core.constants import READY
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import LaneView
 from streamstop.operations import StopMPUTask
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.mixed_fleet import Fleet, ends_told, mixed_fleet

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop import Command, Deferral, Operation, Outcome, Result, State, Status
-from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import LaneError, LaneView
 from streamstop.cli._shared.exit_codes import Exit
 from streamstop.cli._shared.output import printable
 from streamstop.cli.job_output import JobRow, job_json, job_page, job_table, results_summary
@@ -139,14 +138,23 @@ def test_the_page_of_an_ended_job_has_everything() -> None:
 
 
 def test_the_page_of_a_deferred_job_says_why_until_when_and_how_its_lane_is() -> None:
-    lane = Lane("live-cn", "live.StopMPUTask")
-    view = LaneView(lane, waiting=3, in_flight=2, deferred=1, rest=timedelta(seconds=1.5), pace=9.7)
+    view = LaneView(
+        account="live-cn",
+        operation="live.StopMPUTask",
+        at=AT,
+        waiting=3,
+        in_flight=2,
+        deferred=1,
+        rest=timedelta(seconds=1.5),
+        pace=9.7,
+        last_error=LaneError(code="Throttling.User", at=AT),
+    )
     assert list(job_page("live-cn.live.StopMPUTask.1", Deferral("ServiceUnavailable", AT), view)) == [
         "job     live-cn.live.StopMPUTask.1",
         "state   deferred",
         "reason  ServiceUnavailable",
         "due     2026-01-02T03:04:05+00:00",
-        "lane    3 waiting, 2 in flight, 1 deferred, 9.7 calls/s, rests for 1.5 s",
+        "lane    3 waiting, 2 in flight, 1 deferred, 9.70 calls/s, resting 2 s: Throttling.User",
     ]
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamstop import Command, LaneProgress, Outcome, Progress, Result, RoomView, ShutdownStatus
+from streamstop import Command, LaneProgress, LaneState, Outcome, Progress, Result, RoomView, ShutdownStatus
 from streamstop.cli._shared.exit_codes import Exit, Failure
+from streamstop.cli._shared.screen import Screen
 from streamstop.cli.room_output import (
     outcome_lines,
     progress_json,
@@ -54,10 +55,11 @@ def plain(lines: list[str]) -> list[str]:
     return [click.unstyle(one).rstrip() for one in lines]
 
 
+RESTS = {"state": LaneState.RESTING, "state_text": "resting 3 s: LimitExceeded"}
 HALF = progress(
     lane("live-cn", "live.StopMPUTask", 500, 123),
     lane("live-cn", "rtc.StopMPUTask", 20, 20),
-    lane("trtc-sg", "trtc.StopStreamIngest", 80, 40, pace=4.85, rests=2.4),
+    lane("trtc-sg", "trtc.StopStreamIngest", 80, 40, pace=4.85, rests=2.4, **RESTS),
     lane("trtc-sg", "trtc.StopPublishCdnStream", 7, 0, pace=None),
     results={Result.STOPPED: 180, Result.ALREADY_STOPPED: 1, Result.NOT_FOUND: 2},
 )
@@ -70,9 +72,10 @@ def test_the_view_has_a_bar_a_lane_and_one_for_the_whole() -> None:
         "live-cn       live.StopMPUTask          ██▏░░░░░░     123/500 9.70/s running",
         "live-cn       rtc.StopMPUTask           █████████       20/20 9.70/s done",
         "trtc-sg       trtc.StopPublishCdnStream ░░░░░░░░░         0/7      - waiting",
-        "trtc-sg       trtc.StopStreamIngest     ████▌░░░░       40/80 4.85/s rests 3 s",
+        "trtc-sg       trtc.StopStreamIngest     ████▌░░░░       40/80 resting 3 s",
         "the whole room                          ██▋░░░░░░     183/607",
         "180 stopped, 1 already_stopped, 2 not_found",
+        "trtc-sg trtc.StopStreamIngest resting 3 s: LimitExceeded",
         "about 39 s left",
     ]
 
@@ -80,7 +83,7 @@ def test_the_view_has_a_bar_a_lane_and_one_for_the_whole() -> None:
 def test_the_plain_line_tells_the_same() -> None:
     assert progress_line(HALF) == (
         "room-42: closing, 183 of 607 tasks ended, 180 stopped, 1 already_stopped, 2 not_found, "
-        "trtc-sg trtc.StopStreamIngest rests 3 s, about 39 s left"
+        "trtc-sg trtc.StopStreamIngest resting 3 s: LimitExceeded, about 39 s left"
     )
 
 
@@ -102,6 +105,7 @@ def test_an_ended_shutdown_says_how_it_ended_and_how_long_it_took(status: Shutdo
 def test_a_room_with_nothing_in_it_is_all_done() -> None:
     lines = plain(progress_view(progress(status=ShutdownStatus.DONE)))
     assert lines[2].split() == ["the", "whole", "room", "█████████", "0/0"]
+    assert lines[3] == "no task was registered"
 
 
 def test_before_the_first_job_the_time_left_is_not_guessed() -> None:
@@ -111,7 +115,8 @@ def test_before_the_first_job_the_time_left_is_not_guessed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(99, "99 s"), (100, "2 min"), (5940, "99 min"), (6000, "2 h"), (86400, "24 h")]
+    ("seconds", "text"),
+    [(119, "119 s"), (120, "2 min"), (7199, "120 min"), (7200, "2 h"), (86400, "24 h"), (172_800, "2 d")],
 )
 def test_the_time_left_is_told_in_the_unit_that_suits_it(seconds: int, text: str) -> None:
     assert progress_view(progress(lane("a", "live.StopMPUTask", seconds, 0, pace=1.0)))[-1] == f"about {text} left"
@@ -193,7 +198,7 @@ def test_outcomes_that_need_a_person_are_listed_last() -> None:
 
 def test_a_terminal_is_redrawn_and_surplus_lines_are_cleared() -> None:
     out = io.StringIO()
-    display = TerminalDisplay(out, colours=False)
+    display = TerminalDisplay(Screen(out, colours=False))
     display.show(HALF)
     first = out.getvalue()
     assert first.count("\n") == len(progress_view(HALF))

@@ -28,6 +28,7 @@ from streamstop import (
 )
 from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.findings import ServerFacts, SlowCommand, note, ok, problem
+from streamstop._core.lane_view import LaneError, LaneView
 from streamstop._doctor import controls, fleet
 from streamstop._doctor.account import judge_answer
 from streamstop._doctor.durability import DURABILITY
@@ -200,6 +201,22 @@ def test_a_pause_is_a_problem_once_it_is_older_than_a_day_and_a_hold_at_once() -
     limit = Limit(account="live-cn", operation=STOP, limit=2, by="ann@desk", at=NOW - timedelta(days=3))
     (limited,) = controls.check_limits([limit], NOW)
     assert (limited.severity, limited.do) == (Severity.NOTE, f"streamstop limit clear live-cn {STOP}")
+
+
+def test_a_lane_without_a_worker_is_a_problem_and_a_failing_one_is_a_note() -> None:
+    served = LaneView(account="live-cn", operation=STOP, at=NOW, waiting=3, served=True)
+    unserved = served.model_copy(update={"account": "elsewhere", "served": False, "deferred": 2})
+    failing = served.model_copy(
+        update={"faults": 5, "rest": timedelta(seconds=8), "last_error": LaneError(code="ConnectTimeout", at=NOW)}
+    )
+    found = list(fleet.check_lanes([served, unserved, failing]))
+    assert [(finding.check, finding.severity) for finding in found] == [
+        ("lanes.served", Severity.PROBLEM),
+        ("lanes.failing", Severity.NOTE),
+    ]
+    assert found[0].text == f"lane elsewhere.{STOP} holds 5 jobs, and no running worker has account elsewhere"
+    assert found[1].text == f"lane live-cn.{STOP} is failing: probe in 8 s, ConnectTimeout"
+    assert [finding.severity for finding in fleet.check_lanes([served])] == [Severity.OK]
 
 
 def test_dead_letters_are_counted_by_result() -> None:

@@ -87,6 +87,7 @@ def test_the_reference_shows_what_services_read() -> None:
     assert [snippet.comment[1] for snippet in MODELS if snippet.comment] == [
         "streamstop.Outcome",
         "streamstop.Progress",
+        "streamstop.LaneView",
         "streamstop.DeadLetter",
         "streamstop.Event",
         "streamstop.ErrorCount",

@@ -121,7 +121,7 @@ def test_a_name_that_is_no_lanes_is_not_noted(lane: LaneDriver, name: bytes) -> 
     lane.redis.sadd(ARRIVALS, name)
     lane.publish("a")
     assert lane.take() == ["a"]
-    assert lane.lanes.active_lanes() == {lane.lane}
+    assert lane.lanes.holding() == {lane.lane}
 
 
 def test_an_operation_that_is_called_as_an_account_is_an_unknown_one(lane: LaneDriver) -> None:

@@ -107,7 +107,7 @@ def test_the_job_that_follows_is_in_its_lane_in_the_step_that_ends_the_one_befor
     then = Queued(other, 9, celery_message(other, "other.live.DescribeTask.1", priority=9).decode())
     lane.report(Ended(job=lane.taken_jobs["a"], call=LastCall.WELL, record=ENDED, kept=KEPT, then=then))
     assert lane.redis.lrange(other.waiting[3], 0, -1) == [then.message.encode()]
-    assert other in lane.lanes.active_lanes()
+    assert other in lane.lanes.holding()
 
 
 # Retried jobs

@@ -210,10 +210,10 @@ def test_jobs_of_accounts_that_nobody_has_are_taken_without_slots_all_at_once(la
 
 def test_an_unannounced_job_is_found_by_its_lanes_name(lane: LaneDriver) -> None:
     lane.push(celery_message(lane.lane, lane.job_id("a")))
-    assert lane.lanes.active_lanes() == set()
+    assert lane.lanes.holding() == set()
     assert lane.take() == []
     assert lane.schedule.find(["other", lane.lane.account], ["live.Other", lane.lane.operation]) == 1
-    assert lane.lanes.active_lanes() == {lane.lane}
+    assert lane.lanes.holding() == {lane.lane}
     assert lane.take() == ["a"]
 
 
@@ -222,7 +222,7 @@ def test_a_crowd_of_lanes_that_nobody_has_announced_is_found_at_once(lane: LaneD
     for one in lanes:
         lane.redis.lpush(one.queue, celery_message(one, f"{one.name}.a"))
     assert lane.schedule.find([one.account for one in lanes], [lane.lane.operation]) == 90
-    assert lane.lanes.active_lanes() == set(lanes)
+    assert lane.lanes.holding() == set(lanes)
 
 
 def test_a_lane_can_be_viewed(lane: LaneDriver) -> None:

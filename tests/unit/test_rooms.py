@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from streamstop._core.commands import Command, ReceivedCommand
+from streamstop._core.controls import Pause
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import LaneState, LaneView
 from streamstop._core.membership import Membership, check_callback, check_room, task_of
 from streamstop._core.progress import LaneProgress, Progress, ShutdownStatus, progress_of
 from streamstop.errors import InvalidCommand
@@ -111,8 +112,16 @@ def held(**changed: str) -> dict[str, str]:
     } | changed
 
 
-def view(*, waiting: int = 0, pace: float | None = 10.0, rest_s: float = 0) -> LaneView:
-    return LaneView(LANE, waiting=waiting, in_flight=0, deferred=0, rest=timedelta(seconds=rest_s), pace=pace)
+def view(*, waiting: int = 0, pace: float | None = 10.0, rest_s: float = 0, **more: Any) -> LaneView:
+    return LaneView(
+        account=LANE.account,
+        operation=LANE.operation,
+        at=NOW,
+        waiting=waiting,
+        rest=timedelta(seconds=rest_s),
+        pace=pace,
+        **more,
+    )
 
 
 def progress(facts: dict[str, str], **lane: Any) -> Progress:
@@ -146,6 +155,14 @@ def test_the_time_left_is_the_backlogs_at_the_lanes_pace_and_its_rest() -> None:
 def test_the_time_left_is_unknown_before_a_lanes_first_job_and_none_after_the_end() -> None:
     assert progress(held(), pace=None).seconds_left is None
     assert progress(held(status="done", done="1767225700")).seconds_left == 0
+
+
+def test_the_time_left_is_unknown_while_an_unfinished_lane_waits_for_a_person() -> None:
+    pause = Pause(by="ann@ops", at=NOW, scope="all")
+    seen = progress(held(), waiting=100, paused=pause)
+    assert (seen.seconds_left, seen.lanes[0].seconds_left) == (None, None)
+    assert (seen.lanes[0].state, seen.lanes[0].state_text) == (LaneState.PAUSED, "paused by ann@ops")
+    assert progress(held(ended="10"), waiting=100, paused=pause).seconds_left == 0, "nothing of the room waits there"
 
 
 def test_a_lane_without_pending_tasks_of_the_shutdown_has_no_time_left() -> None:

@@ -17,7 +17,7 @@ from streamstop._core.controls import ControlBackend
 from streamstop._core.findings import ServerFacts
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
 from streamstop._core.workers import WorkerView
@@ -100,6 +100,10 @@ class Backend(Protocol):
         """The dead letters."""
 
     @property
+    def lanes(self) -> LaneBackend:
+        """The lanes."""
+
+    @property
     def controls(self) -> ControlBackend:
         """Pauses, limits and holds."""
 
@@ -135,13 +139,16 @@ class Backend(Protocol):
         Raises :class:`~streamstop.errors.UnknownAccount` if workers have published accounts, but not this one.
         """
 
-    def lanes(self, lanes: Sequence[Lane] | None) -> list[LaneView]:
-        """Return the views of `lanes`; None: of every lane that holds a job."""
-
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> None:
         """Put jobs into their lanes: all of them, or none. Each is an id and its command.
 
         `perhaps` is the consequence to report if the queue does not say whether it has accepted them.
+        """
+
+    def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> list[str]:
+        """Put jobs into their lanes, except where a job of the same command is open: all of them, or none.
+
+        Return the id of each command's open job. `perhaps` as in :meth:`enqueue`.
         """
 
     def record(self, job_id: str) -> Outcome | Deferral | None:

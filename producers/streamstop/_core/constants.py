@@ -16,6 +16,7 @@ Key                                           Type        Contents              
 ``streamstop.work.<lane>:due``                sorted set  id of a deferred job -> when it waits again, µs     never
 ``streamstop.work.<lane>:pace``               hash        pace and in-flight limit of the lane: lane          1 day
 ``streamstop.work.leased``                    sorted set  lane -> when the sweep looks at its leases, µs      never
+``streamstop.work.recent``                    sorted set  lane -> when it was at work, µs, to the hour        1 day
 ``streamstop.work.swept``                     string      moment of the last sweep, µs                        1 day
 ``streamstop.work.staged``                    hash        id of a staged batch -> when it was first seen, s   never
 ``streamstop.work.book.<digest>``             hash        accounts of a worker, and the paces of their lanes  1 day
@@ -23,7 +24,7 @@ Key                                           Type        Contents              
 ``streamstop.events``                         stream      the latest events: _core.journal                    never
 ``streamstop.work.errors.<n>``                hash        vendors' errors in five minutes: journal            1 day
 ``streamstop.work.task.<task id>``            list        the latest jobs of a stream task: stream_tasks      1 day
-``streamstop.unique.<lane>.<digest>``         string      id of the open job of a unique command              1 day
+``streamstop.unique.<lane>.<digest>``         hash        the open job of a unique command: unique            1 day
 ``streamstop.work.workers``                   hash        id of a worker process -> its last sign of life     1 day
 ``streamstop.accounts``                       sorted set  ``<account> <vendor>`` -> when last published, s    1 minute
 ``streamstop.batch.<id>``                     list        a batch of messages                                 never
@@ -34,7 +35,7 @@ Key                                           Type        Contents              
 ``streamstop.room.<name>:state``              hash        the room's shutdown and batch: shutdown             30 days
 ``streamstop.shutdown.<id>``                  hash        a shutdown's counters and options: shutdown         7 days
 ``streamstop.shutdown.<id>:<part>``           various     its members, jobs and outcomes: shutdown            7 days
-``streamstop.shutdowns.open``                 sorted set  id of an open shutdown -> since when, µs            30 days
+``streamstop.shutdowns.open``                 hash        id of an open shutdown -> since when, µs            30 days
 ``streamstop.shutdowns.ended``                sorted set  id of one of the latest ended shutdowns -> when, µs 30 days
 ``streamstop.dead``                           sorted set  id of a dead letter -> when it was kept, µs         never
 ``streamstop.dead.<id>``                      hash        a dead letter: dead                                 never
@@ -62,6 +63,8 @@ ARRIVALS = "streamstop.arrivals"
 WAKE = "streamstop.wake"
 #: Sorted set: lane with jobs in flight -> a moment (µs) no later than the end of its first lease.
 LEASED = "streamstop.work.leased"
+#: Sorted set: lane -> a moment (µs) no more than an hour before its last call, for lanes that made one within a day.
+RECENT = "streamstop.work.recent"
 #: String: the moment (µs) of the last sweep.
 SWEPT = "streamstop.work.swept"
 #: Prefix of the books. A book is a hash of the accounts that a worker has, and of the paces of their lanes.
@@ -83,7 +86,7 @@ EVENTS = "streamstop.events"
 ERROR_COUNTS = "streamstop.work.errors."
 #: Prefix of a stream task's latest jobs.
 TASK_JOBS = "streamstop.work.task."
-#: Prefix of the id of a unique command's open job.
+#: Prefix of the open job of a unique command.
 UNIQUE = "streamstop.unique."
 #: Hash: id of a worker's process -> its last sign of life, as JSON; see the script ``worker/beat``.
 WORKERS = "streamstop.work.workers"

@@ -1,16 +1,21 @@
-"""Durations, as callers give them: a number of seconds, or a timedelta."""
+"""Durations, as callers give them, a number of seconds or a timedelta, and as people read them."""
 
+import math
 from datetime import timedelta
 
 from streamstop.errors import InvalidCommand, InvalidSettings, quoted
 
 
-def duration_text(seconds: float) -> str:
-    """Return a duration in the largest unit of which there are two, for people: ``45 s``, ``90 min``, ``5 d``."""
+def duration_text(duration: float | timedelta) -> str:
+    """Return a duration (seconds, or a timedelta) for people, rounded up, in the largest unit of which there are two.
+
+    ``45 s``, ``90 min``, ``5 d``.
+    """
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
+            return f"{math.ceil(seconds / size)} {unit}"
+    return f"{max(0, math.ceil(seconds))} s"
 
 
 def positive_duration(

@@ -199,17 +199,3 @@ class Swept:
     expired_leases: Mapping[Lane, int]
     #: Lanes with a key that fails in Redis, and the error.
     broken: Mapping[Lane, str]
-
-
-@dataclass(frozen=True)
-class LaneView:
-    """The contents of a lane, for people and progress bars."""
-
-    lane: Lane
-    waiting: int
-    in_flight: int
-    deferred: int
-    #: How long the lane still rests after throttling or faults.
-    rest: timedelta
-    #: Calls per second at which the lane runs now; None before its first job.
-    pace: float | None

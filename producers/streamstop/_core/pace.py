@@ -33,5 +33,7 @@ class Pace:
 
     @staticmethod
     def limit_of(interval_us: int) -> float:
-        """Return the limit, in calls per second, that has this interval."""
-        return 1_000_000 / (interval_us * (1 - HEADROOM))
+        """Return the limit, in calls per second, that has this interval: the shortest number that does."""
+        limit = 1_000_000 / (interval_us * (1 - HEADROOM))
+        rounded = (float(f"{limit:.{digits}g}") for digits in range(1, 8))
+        return next((each for each in rounded if Pace.of_limit(each).interval_us == interval_us), limit)

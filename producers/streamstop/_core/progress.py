@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import NO_ESTIMATE, LaneState, LaneView
 from streamstop._core.membership import moment
 from streamstop.outcomes import Result
 
@@ -41,14 +41,22 @@ class LaneProgress(BaseModel):
     rests: float
     #: All jobs in the lane, including those of other producers.
     backlog: int
+    #: What the lane does, and the same in words; see :class:`~streamstop.LaneView`.
+    state: LaneState = LaneState.RUNNING
+    state_text: str = LaneState.RUNNING.value
 
     @property
     def seconds_left(self) -> float | None:
-        """The expected seconds until the shutdown's jobs in the lane have ended, from its pace and backlog."""
+        """The expected seconds until the shutdown's jobs in the lane have ended, from its pace and backlog.
+
+        None: unknown, as before the lane's first job, or while it is paused.
+        """
         remaining = self.total - self.ended
         if remaining <= 0:
             return 0.0
-        return None if not self.pace else self.rests + max(self.backlog, remaining) / self.pace
+        if not self.pace or self.state in NO_ESTIMATE:
+            return None
+        return self.rests + max(self.backlog, remaining) / self.pace
 
 
 class Progress(BaseModel):
@@ -79,9 +87,14 @@ class Progress(BaseModel):
 
     @property
     def seconds_left(self) -> float | None:
-        """The expected seconds until the last stream task has ended; None if no lane has a pace yet."""
+        """The expected seconds until the last stream task has ended.
+
+        None: unknown. No lane has a pace yet, or an unfinished lane is paused, held, failing or without a worker.
+        """
         if self.status is not ShutdownStatus.OPEN:
             return 0.0
+        if any(lane.ended < lane.total and lane.state in NO_ESTIMATE for lane in self.lanes):
+            return None
         expected = [lane.seconds_left for lane in self.lanes]
         return max((seconds for seconds in expected if seconds is not None), default=None)
 
@@ -107,7 +120,9 @@ def progress_of(
                 ended=counts[view.lane][1],
                 pace=view.pace,
                 rests=view.rest.total_seconds(),
-                backlog=view.waiting + view.in_flight + view.deferred,
+                backlog=view.backlog,
+                state=view.state,
+                state_text=view.state_text,
             )
             for view in views
         ],

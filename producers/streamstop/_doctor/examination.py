@@ -1,13 +1,14 @@
 """Examination: reads the facts, part by part, and runs the checks. A part that cannot be read is a finding too."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import chain
 
 from streamstop._core.backend import Backend, Pause
 from streamstop._core.commands import check_account as check_account_name
 from streamstop._core.findings import REACHABLE, Finding, ServerFacts, note, problem
+from streamstop._core.lane_view import LaneView
 from streamstop._doctor import controls, fleet, settings
 from streamstop._doctor.account import check_account
 from streamstop._doctor.durability import DURABILITY
@@ -27,11 +28,15 @@ _START = "start Redis, or correct STREAMSTOP_REDIS_URL"
 
 
 def examine(
-    backend: Backend, account: str | None, timeout: timedelta, environ: Mapping[str, str] = os.environ
+    backend: Backend,
+    lanes: Callable[[], Sequence[LaneView]],
+    account: str | None,
+    timeout: timedelta,
+    environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Finding | Pause]:
     """Yield the findings, those about Redis first. If Redis does not answer, that is the only one about the queue.
 
-    With `account`, its key is checked too, which takes `timeout` at most.
+    `lanes` returns the lanes that hold jobs. With `account`, its key is checked too, which takes `timeout` at most.
     """
     if account is not None:
         check_account_name(account)
@@ -46,7 +51,7 @@ def examine(
     yield from _about_server(facts)
     for part, check in (
         ("workers", _about_workers),
-        ("lanes.served", _about_lanes),
+        ("lanes.served", lambda _backend: fleet.check_lanes(lanes())),
         ("controls", _about_controls),
         ("dead_letters", _about_dead_letters),
     ):
@@ -67,10 +72,6 @@ def _about_server(facts: ServerFacts) -> Iterator[Finding]:
 def _about_workers(backend: Backend) -> Iterator[Finding]:
     workers = backend.fleet.workers()
     yield from chain.from_iterable(check(workers) for check in fleet.WORKERS)
-
-
-def _about_lanes(backend: Backend) -> Iterator[Finding]:
-    yield from fleet.check_served(backend.lanes(None), backend.accounts())
 
 
 def _about_controls(backend: Backend) -> Iterator[Finding]:

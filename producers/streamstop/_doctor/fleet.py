@@ -1,11 +1,11 @@
 """Checks of the workers, and of the lanes that they serve."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 from streamstop._core.findings import Finding, note, ok, problem
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import LaneView
 from streamstop._core.workers import WorkerState, WorkerView, distinct_differences
 from streamstop._doctor.server import CLOCK_TOLERANCE, clock_text
 
@@ -83,17 +83,17 @@ WORKERS: tuple[Callable[[Sequence[WorkerView]], Iterator[Finding]], ...] = (
 )
 
 
-def check_served(lanes: Sequence[LaneView], accounts: Collection[str]) -> Iterator[Finding]:
-    """Check that every lane that holds jobs has a worker; `accounts` are those of running workers."""
-    served = {
-        *accounts,
-        *({lane.lane.account for lane in lanes if lane.lane.account.startswith("_")} if accounts else ()),
-    }
-    unserved = [lane for lane in lanes if lane.lane.account not in served]
+def check_lanes(lanes: Sequence[LaneView]) -> Iterator[Finding]:
+    """Check that every lane that holds jobs has a worker, and show the lanes that are failing."""
+    unserved = [lane for lane in lanes if lane.served is False]
     for lane in unserved:
-        jobs = lane.waiting + lane.in_flight + lane.deferred
-        text = f"lane {lane.lane.name} holds {jobs} jobs, and no running worker has account {lane.lane.account}"
+        jobs = "1 job" if lane.backlog == 1 else f"{lane.backlog} jobs"
+        text = f"lane {lane.lane.name} holds {jobs}, and no running worker has account {lane.account}"
         do = "start a worker whose accounts file has the account, or cancel the jobs"
-        yield problem("lanes.served", text, do, account=lane.lane.account, operation=lane.lane.operation, jobs=jobs)
+        yield problem("lanes.served", text, do, account=lane.account, operation=lane.operation, jobs=lane.backlog)
+    for lane in lanes:
+        if lane.failing:
+            text = f"lane {lane.lane.name} is {lane.state_text}"
+            yield note("lanes.failing", text, account=lane.account, operation=lane.operation, jobs=lane.backlog)
     if not unserved:
         yield ok("lanes.served", f"lanes with jobs: {len(lanes)}; each has a worker" if lanes else "no lane has jobs")

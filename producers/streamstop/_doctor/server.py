@@ -55,7 +55,7 @@ def check_clock(facts: ServerFacts) -> Iterator[Finding]:
 
 def clock_text(ahead: timedelta) -> str:
     """Return how a clock stands to another: ``60 s ahead of``."""
-    return f"{duration_text(abs(ahead).total_seconds())} {'ahead of' if ahead > timedelta(0) else 'behind'}"
+    return f"{duration_text(round(abs(ahead).total_seconds()))} {'ahead of' if ahead > timedelta(0) else 'behind'}"
 
 
 def check_slow_commands(facts: ServerFacts) -> Iterator[Finding]:

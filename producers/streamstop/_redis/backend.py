@@ -9,13 +9,16 @@ from streamstop._core.backend import Pause
 from streamstop._core.commands import Command
 from streamstop._core.constants import EVENTS
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView, Queued
+from streamstop._core.lane_types import Queued
 from streamstop._core.progress import Progress, RoomView
+from streamstop._core.unique import digest_of
 from streamstop._redis.connections import Connections
 from streamstop._redis.controls import ControlStore
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.fleet import RedisFleet
 from streamstop._redis.journal import Journal
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.publishing import UniqueJob
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import changes, wait
 from streamstop._wire.messages import celery_message
@@ -42,6 +45,11 @@ class RedisBackend:
     def dead(self) -> DeadLetterStore:
         """The dead letters."""
         return self.connections.dead
+
+    @property
+    def lanes(self) -> Lanes:
+        """The lanes."""
+        return self.connections.lanes
 
     @property
     def controls(self) -> ControlStore:
@@ -82,16 +90,19 @@ class RedisBackend:
         """See :meth:`streamstop._redis.accounts.KnownAccounts.vendor_of`."""
         return self.connections.known_accounts.vendor_of(account)
 
-    def lanes(self, lanes: Sequence[Lane] | None) -> list[LaneView]:
-        """Return the views of `lanes`; None: of every lane that holds a job."""
-        if lanes is not None:
-            return self.connections.lanes.views(lanes)
-        views = self.connections.lanes.views(sorted(self.connections.lanes.active_lanes()))
-        return [view for view in views if view.waiting or view.in_flight or view.deferred]
-
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> None:
         """Put jobs into their lanes: all of them, or none."""
-        self.connections.publish([_queued(job_id, command, now) for job_id, command in jobs], perhaps=perhaps)
+        queued = [_queued(job_id, command, command.to_message(now=now)) for job_id, command in jobs]
+        self.connections.publish(queued, [job_id for job_id, _ in jobs], perhaps=perhaps)
+
+    def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> list[str]:
+        """Put jobs into their lanes, except where a job of the same command is open."""
+        unique = []
+        for job_id, command in jobs:
+            queued = _queued(job_id, command, {**command.to_message(now=now), "unique": digest_of(command)})
+            expires_at = None if command.expires_in is None else now + command.expires_in
+            unique.append(UniqueJob(job_id, command, queued, expires_at))
+        return self.connections.publish_unique(unique, perhaps=perhaps)
 
     def record(self, job_id: str) -> Outcome | Deferral | None:
         """Return a job's outcome, or why it waits for another call, or None."""
@@ -162,6 +173,6 @@ class RedisBackend:
         return self.connections.rooms.cancel(shutdown)
 
 
-def _queued(job_id: str, command: Command, now: datetime) -> Queued:
-    message = celery_message(job_id, command.lane, command.to_message(now=now), priority=command.priority)
+def _queued(job_id: str, command: Command, argument: Mapping[str, Any]) -> Queued:
+    message = celery_message(job_id, command.lane, argument, priority=command.priority)
     return Queued(command.lane, command.priority, message)

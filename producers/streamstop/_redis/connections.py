@@ -19,10 +19,9 @@ from streamstop._redis.deadline import deadline, remaining
 from streamstop._redis.errors import ERRORS, failure
 from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
-from streamstop._redis.least_privilege import LeastPrivilegeLanes
 from streamstop._redis.news import News
 from streamstop._redis.pool import close_redis, open_redis
-from streamstop._redis.publishing import AT_ONCE, Publisher
+from streamstop._redis.publishing import AT_ONCE, Publisher, UniqueJob
 from streamstop._redis.rooms import Rooms
 from streamstop.errors import QueueUnavailable
 from streamstop.settings import RedisSettings, RoomSettings
@@ -120,32 +119,42 @@ class Connections:
             yield
 
     @contextmanager
-    def following(self, consequence: str) -> Iterator[None]:
+    def following(self, consequence: str, *, job_ids: Sequence[str] = ()) -> Iterator[None]:
         """Turn errors of Redis into streamstop's own, for a block that may wait longer than the timeout.
 
         They become :class:`~streamstop.errors.QueueUnavailable`, or :class:`~streamstop.errors.InternalError` for a
-        bug. The timeout in the settings applies to each round trip.
+        bug. `job_ids` are the jobs that the block enqueues. The timeout in the settings applies to each round trip.
         """
         try:
             yield
         except ERRORS as error:
-            raise failure(error, consequence=consequence, refused="nothing was changed") from error
+            raise failure(error, consequence=consequence, refused="nothing was changed", job_ids=job_ids) from error
 
-    def publish(self, queued: Sequence[Queued], *, perhaps: str) -> None:
-        """Put messages into their lanes, all of them or none, and wait until the replicas have them.
+    def publish(self, queued: Sequence[Queued], job_ids: Sequence[str], *, perhaps: str) -> None:
+        """Put the messages of jobs into their lanes, all of them or none, and wait until the replicas have them.
 
         `perhaps` is the consequence to report if Redis does not say whether it has accepted them.
         """
         publisher = self._opened().publisher
         if len(queued) <= AT_ONCE:
-            with self.following(perhaps):
+            with self.following(perhaps, job_ids=job_ids):
                 confirmations = publisher.put(queued)
         else:
             batch = publisher.stage(queued)
-            with self.following(perhaps):
+            with self.following(perhaps, job_ids=job_ids):
                 confirmations = publisher.accept(batch, len(queued))
             publisher.spread(batch)
-        self._check_confirmed(confirmations, "it was enqueued", "enqueueing again is harmless")
+        self._check_enqueued(confirmations, job_ids)
+
+    def publish_unique(self, jobs: Sequence[UniqueJob], *, perhaps: str) -> list[str]:
+        """Put the jobs of unique commands into their lanes; return the id of each command's open job.
+
+        All of them are accepted, or none. Wait until the replicas have them. `perhaps` as in :meth:`publish`.
+        """
+        with self.following(perhaps, job_ids=[job.id for job in jobs]):
+            job_ids, confirmations = self._opened().publisher.put_unique(jobs)
+        self._check_enqueued(confirmations, job_ids)
+        return job_ids
 
     @contextmanager
     def confirmed(self, done: str, again: str) -> Iterator[Rooms]:
@@ -171,6 +180,14 @@ class Connections:
         """Return how long Redis may wait for replicas and still answer before the call's deadline."""
         return max(1, int(remaining(self.settings.timeout) / timedelta(milliseconds=1) * 0.7))
 
+    def _check_enqueued(self, replicas: int | Exception, job_ids: Sequence[str]) -> None:
+        """Raise if too few replicas have the jobs, or if Redis did not say how many."""
+        try:
+            self._check_confirmed(replicas, "it was enqueued", "enqueueing again is harmless")
+        except QueueUnavailable as unconfirmed:
+            unconfirmed.job_ids = tuple(job_ids)
+            raise
+
     def _check_confirmed(self, replicas: int | Exception, done: str, again: str) -> None:
         """Raise if fewer replicas have confirmed than the settings ask for, or if Redis did not say how many."""
         if isinstance(replicas, Exception):
@@ -185,7 +202,7 @@ class Connections:
         with self._lock:
             if self._open is None:
                 redis = open_redis(self.settings)
-                lanes = LeastPrivilegeLanes(redis)
+                lanes = Lanes(redis)
                 rooms = Rooms(redis, lanes, self._rooms)
                 publisher = Publisher(redis, self.settings.replicas, self._replica_timeout_ms)
                 self._open = _Open(

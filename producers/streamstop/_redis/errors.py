@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import ssl
+from collections.abc import Sequence
 
 from redis.exceptions import (
     AuthenticationError,
@@ -163,16 +164,19 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(error, (*_UNREACHABLE, StagingLost)) or error_code(error) is not None or is_forbidden(error)
 
 
-def failure(error: BaseException, *, consequence: str, refused: str) -> StreamstopError:
+def failure(error: BaseException, *, consequence: str, refused: str, job_ids: Sequence[str] = ()) -> StreamstopError:
     """Return what a caller of the client gets for `error`.
 
     `refused` is the consequence where Redis did nothing of what it was asked, `consequence` that of any other error.
+    `job_ids` are the jobs that may then have been enqueued.
     """
     if is_unreachable(error):
         is_lost = isinstance(error, StagingLost)
         why = str(error) if is_lost else reason(error)
         nothing_was_done = is_lost or error_code(error) is not None
-        return QueueUnavailable(f"{why}: {refused if nothing_was_done else consequence}", reason=why)
+        if nothing_was_done:
+            return QueueUnavailable(f"{why}: {refused}", reason=why)
+        return QueueUnavailable(f"{why}: {consequence}", reason=why, job_ids=job_ids)
     return InternalError(f"this is a bug in streamstop ({bug(error)}): {consequence}")
 
 

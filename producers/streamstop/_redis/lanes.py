@@ -7,11 +7,15 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop._core.constants import ARRIVALS, DEAD, LEASED, SCHEDULE
+from streamstop._core.constants import ARRIVALS, DEAD, LEASED, RECENT, SCHEDULE
 from streamstop._core.lane import Lane, result_key
-from streamstop._core.lane_types import LaneView, MemberResult
+from streamstop._core.lane_types import MemberResult
+from streamstop._core.lane_view import LaneView
+from streamstop._redis.lane_views import Detail, LaneViews
 from streamstop._redis.scripts import Script, load
 from streamstop.settings import CANCELLED_KEPT
+
+_HOUR_S = 3600
 
 
 class Lanes:
@@ -19,6 +23,7 @@ class Lanes:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._views = LaneViews(redis)
 
     def cancel(self, lane: Lane, job_id: str, *, record: str, member_result: MemberResult | None = None) -> str:
         """Cancel a job that no worker has claimed; return ``cancelled``, ``claimed`` or ``ended``."""
@@ -47,33 +52,28 @@ class Lanes:
         """Return how many dead letters there are."""
         return int(self._redis.zcard(DEAD))
 
-    def active_lanes(self) -> frozenset[Lane]:
-        """Return the lanes that hold jobs or recently held some, from the schedule, which may lag."""
+    def holding(self) -> frozenset[Lane]:
+        """Return the lanes that hold jobs or just held some, from the schedule, which may lag."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.zrange(SCHEDULE, 0, -1)
         pipeline.zrange(LEASED, 0, -1)
         pipeline.smembers(ARRIVALS)
         return frozenset(Lane.from_name(name.decode()) for names in pipeline.execute() for name in names)
 
+    def recent(self, within: timedelta) -> frozenset[Lane]:
+        """Return the lanes that were at work within `within`, a day at most, and perhaps some of the hour before."""
+        reply: Any = self._redis.time()
+        since = (reply[0] - int(within.total_seconds()) - _HOUR_S) * 1_000_000
+        names: Any = self._redis.zrange(RECENT, since, "+inf", byscore=True)
+        return frozenset(Lane.from_name(name.decode()) for name in names)
+
     def view(self, lane: Lane) -> LaneView:
         """Return the view of `lane`."""
         return self.views([lane])[0]
 
-    def views(self, lanes: Sequence[Lane]) -> list[LaneView]:
-        """Return the views of `lanes`, in one round trip."""
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.time()
-        for lane in lanes:
-            for waiting in lane.waiting:
-                pipeline.llen(waiting)
-            pipeline.zcard(lane.leases)
-            pipeline.zcard(lane.due)
-            pipeline.hmget(lane.pace, "interval", "share", "rest")
-        (seconds, microseconds), *replies = pipeline.execute()
-        now_us = seconds * 1_000_000 + microseconds
-        size = len(replies) // len(lanes) if lanes else 1
-        parts = (replies[start : start + size] for start in range(0, len(replies), size))
-        return [_view(lane, part, now_us) for lane, part in zip(lanes, parts, strict=True)]
+    def views(self, lanes: Sequence[Lane], detail: Detail = Detail.ALL) -> list[LaneView]:
+        """Return the views of `lanes`; see :meth:`streamstop._redis.lane_views.LaneViews.read`."""
+        return self._views.read(lanes, detail)
 
     @cached_property
     def _scripts(self) -> dict[str, Script]:
@@ -89,15 +89,3 @@ def _cancel_arguments(lane: Lane, job_id: str, record: str, member_result: Membe
         "ttl": int(CANCELLED_KEPT.total_seconds()),
         "member_results": [member_result.fields] if member_result else [],
     }
-
-
-def _view(lane: Lane, part: Sequence[Any], now_us: int) -> LaneView:
-    *waiting, in_flight, deferred, (interval, share, rest) = part
-    return LaneView(
-        lane=lane,
-        waiting=sum(waiting),
-        in_flight=in_flight,
-        deferred=deferred,
-        rest=timedelta(microseconds=max(0.0, float(rest or 0) - now_us)),
-        pace=10_000 * float(share or 100) / float(interval) if interval else None,
-    )

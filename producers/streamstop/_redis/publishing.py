@@ -2,19 +2,39 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from streamstop._core.commands import Command
 from streamstop._core.constants import ARRIVALS, WAKE
 from streamstop._core.lane_types import Queued
+from streamstop._core.unique import digest_of
 from streamstop._redis.batches import Batches
 from streamstop._redis.errors import ERRORS, is_forbidden
+from streamstop._redis.scripts import Script, load
 from streamstop._redis.staging import entry_of
+from streamstop.settings import OUTCOMES_KEPT
 
 #: How many messages are sent at once. More are staged as a batch, so that no command blocks Redis for long.
 AT_ONCE = 500
+#: How long a unique command's open job is recognised, in s. The worker that ends the job ends this sooner.
+_UNIQUE_S = int(OUTCOMES_KEPT.total_seconds())
+
+
+@dataclass(frozen=True)
+class UniqueJob:
+    """The job of a unique command, to be put into its lane unless a job of the same command is open."""
+
+    id: str
+    command: Command
+    queued: Queued
+    #: When the command expires; None: never.
+    expires_at: datetime | None
 
 
 class Publisher:
@@ -55,22 +75,36 @@ class Publisher:
         self._remember_forbidden(announcements, replies[decisive:])
         return replies[-1] if self._replicas else 0
 
+    def put_unique(self, jobs: Sequence[UniqueJob]) -> tuple[list[str], int | Exception]:
+        """Put the jobs of unique commands into their lanes; return the id of each command's open job.
+
+        Return the same as :meth:`put`, too. The Redis user must be allowed to run scripts.
+        """
+        entries = [
+            {
+                "lane": job.queued.lane.name,
+                "digest": digest_of(job.command),
+                "id": job.id,
+                "expires_at": "" if job.expires_at is None else int(job.expires_at.timestamp() * 1_000_000),
+                "list": job.queued.list,
+                "message": job.queued.message,
+            }
+            for job in jobs
+        ]
+        with self._redis.client() as connection:  # WAIT counts what its own connection has written
+            reply = self._scripts["enqueue_unique"](client=connection, ttl=_UNIQUE_S, jobs=entries)
+            ids = [raw.decode() for raw in reply]
+            return ids, self._await_replicas(connection)
+
     def stage(self, queued: Sequence[Queued]) -> str:
         """Stage messages as a batch; return its id. Nothing is accepted yet."""
         return Batches(self._redis).stage([entry_of(one) for one in queued])
 
     def accept(self, batch: str, messages: int) -> int | Exception:
         """Accept a staged batch of `messages` messages; return the same as :meth:`put`."""
-        if not self._replicas:
-            Batches(self._redis).accept(batch, messages)
-            return 0
         with self._redis.client() as connection:  # WAIT counts what its own connection has written
             Batches(connection).accept(batch, messages)
-            try:
-                confirmed: int = connection.execute_command("WAIT", self._replicas, self._replica_timeout_ms())
-            except ERRORS as error:
-                return error
-            return confirmed
+            return self._await_replicas(connection)
 
     def spread(self, batch: str) -> None:
         """Move an accepted batch into its lanes, until it is empty or Redis returns an error.
@@ -87,6 +121,19 @@ class Publisher:
         except ERRORS as error:
             if is_forbidden(error):
                 self._forbidden.add("spread")
+
+    @cached_property
+    def _scripts(self) -> dict[str, Script]:
+        return load(self._redis, "lane")
+
+    def _await_replicas(self, connection: Any) -> int | Exception:
+        """Return how many replicas have what `connection` wrote, or the error of asking; 0 if none is asked for."""
+        if not self._replicas:
+            return 0
+        try:
+            return int(connection.execute_command("WAIT", self._replicas, self._replica_timeout_ms()))
+        except ERRORS as error:
+            return error
 
     def _announce(self, pipeline: Any, lanes: set[str]) -> list[str]:
         """Add to `pipeline` the commands that announce `lanes` to workers; return their names."""

@@ -7,6 +7,8 @@ https://docs.celeryq.dev/en/stable/internals/protocol.html
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -63,3 +65,31 @@ def read_job(message: bytes | str) -> tuple[str, object]:
             return job_id, args[0] if args else kwargs.get("command")
         case _:
             return job_id, None
+
+
+@dataclass(frozen=True)
+class WaitingJob:
+    """A job as its message in a lane describes it. Nothing of it has been checked."""
+
+    id: str
+    #: The command's JSON data.
+    command: Mapping[str, Any]
+
+    @property
+    def enqueued_at(self) -> datetime | None:
+        """When it was enqueued; None if its message does not say."""
+        seconds = self.command.get("enqueued_at")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            return None
+        try:
+            return datetime.fromtimestamp(seconds, UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
+
+
+def read_waiting(entry: bytes) -> WaitingJob | None:
+    """Return the job of an entry of a lane's list; None if it cannot be read."""
+    if entry.startswith(b"\1"):  # the history of a job that a worker has returned
+        entry = entry.partition(b"\n")[2]
+    job_id, argument = read_job(entry)
+    return WaitingJob(job_id, argument) if job_id and isinstance(argument, dict) else None

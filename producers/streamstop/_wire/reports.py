@@ -79,6 +79,8 @@ class Ended(Report):
     then: Queued | None = None
     letter: DeadLetterRecord | None = None
     note: TaskNote | None = None
+    #: The key of the job's unique command, which the same step deletes.
+    unique: str | None = None
 
     def _details(self) -> Mapping[str, Any]:
         details: dict[str, Any] = {"record": self.record, "ttl": int(self.kept.total_seconds())}
@@ -89,6 +91,8 @@ class Ended(Report):
             details["next"] = {"list": then.list, "lane": then.lane.name, "message": then.message}
         if self.letter is not None:
             details["dead"] = self.letter.fields
+        if self.unique is not None:
+            details["unique"] = self.unique
         return details | _noted(self.note)
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
+from streamstop._core.lane_view import LaneState, LaneView
+from streamstop.cli._shared.lane_text import lane_notes, pace_text
 from streamstop.cli._shared.output import (
     aligned_facts,
     counted,
@@ -93,6 +94,9 @@ def _outcome_facts(outcome: Outcome) -> dict[str, str]:
 
 
 def _lane_text(lane: LaneView) -> str:
-    rest = f", rests for {lane.rest.total_seconds():.1f} s" if lane.rest else ""
-    pace = "" if lane.pace is None else f", {lane.pace:.3g} calls/s"
-    return f"{lane.waiting} waiting, {lane.in_flight} in flight, {lane.deferred} deferred{pace}{rest}"
+    parts = [f"{lane.waiting} waiting", f"{lane.in_flight} in flight", f"{lane.deferred} deferred"]
+    if lane.pace is not None:
+        parts.append(f"{pace_text(lane.pace)} calls/s")
+    if lane.state not in {LaneState.IDLE, LaneState.RUNNING}:
+        parts.append(lane.state_text)
+    return "; ".join([", ".join(parts), *lane_notes(lane)])

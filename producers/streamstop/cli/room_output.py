@@ -4,18 +4,23 @@ The lines fit 80 columns. The columns have fixed widths, so that they do not mov
 """
 
 import json
-import math
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
+from streamstop._core.durations import duration_text
+from streamstop._core.lane_view import LaneState
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
+from streamstop.cli._shared.lane_text import STATE_COLOURS, pace_text, short_state
 from streamstop.cli._shared.output import clip, counted, outcome_detail, params_text, printable
 from streamstop.outcomes import Outcome, Result
 
 _WIDTH = 80
-_ACCOUNT, _OPERATION, _BAR, _COUNT, _PACE = 13, 25, 9, 11, 6
+_ACCOUNT, _OPERATION, _BAR, _COUNT, _PACE, _STATE = 13, 25, 9, 11, 6, 11
+#: How many lanes the view says why they do not run.
+_MOST_REASONS = 3
+_UNDISTURBED = frozenset({LaneState.IDLE, LaneState.RUNNING})
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _STATUS = {
     ShutdownStatus.OPEN: ("closing", "cyan"),
@@ -41,20 +46,18 @@ def progress_view(progress: Progress, *, max_lanes: int = 1000) -> list[str]:
         lines.append(click.style(f"… and {counted(len(lanes) - len(listed), 'more lane')}", dim=True))
     bar = click.style(_bar(progress.ended, progress.total), fg=colour)
     total = f"{'the whole room':{_ACCOUNT + 1 + _OPERATION}} {bar} {_count_text(progress.ended, progress.total)}"
-    return [*lines, total, *_wrap(_results_text(progress)), _time_text(progress)]
+    reasons = [clip(_lane_text(lane), _WIDTH) for lane in _hindered(progress)[:_MOST_REASONS]]
+    return [*lines, total, *_wrap(_results_text(progress)), *reasons, _time_text(progress)]
 
 
 def progress_line(progress: Progress) -> str:
     """Return the progress in one line, for logs."""
     word, _ = _STATUS[progress.status]
-    resting = [
-        f"{lane.account} {lane.operation} rests {_duration_text(lane.rests)}" for lane in progress.lanes if lane.rests
-    ]
     parts = [
         f"{printable(progress.room)}: {word}",
         f"{progress.ended} of {counted(progress.total, 'task')} ended",
         _results_text(progress),
-        *(resting if progress.status is ShutdownStatus.OPEN else ()),
+        *(_lane_text(lane) for lane in _hindered(progress)),
         _time_text(progress),
     ]
     return ", ".join(part for part in parts if part)
@@ -105,7 +108,9 @@ def _outcome_key(outcome: Outcome) -> tuple[bool, str, str, str]:
 
 
 def _results_text(progress: Progress) -> str:
-    """Return the number of tasks for each result: ``1230 stopped, 4 not_found``."""
+    """Return the number of tasks for each result: ``1230 stopped, 4 not_found``; empty if none has ended."""
+    if progress.status is not ShutdownStatus.OPEN and progress.total == 0:
+        return "no task was registered"
     return ", ".join(f"{progress.results[result]} {result.value}" for result in Result if progress.results.get(result))
 
 
@@ -113,27 +118,40 @@ def _time_text(progress: Progress) -> str:
     """Return the estimated time left, or the time that the shutdown took."""
     if progress.status is ShutdownStatus.OPEN:
         seconds = progress.seconds_left
-        return "the time left is not known yet" if seconds is None else f"about {_duration_text(seconds)} left"
+        return "the time left is not known yet" if seconds is None else f"about {duration_text(seconds)} left"
     if progress.done_at is None or progress.opened_at is None:
         return ""
-    return f"took {_duration_text((progress.done_at - progress.opened_at).total_seconds())}"
+    return f"took {duration_text((progress.done_at - progress.opened_at).total_seconds())}"
 
 
 def _lane_key(lane: LaneProgress) -> tuple[str, str]:
     return lane.account, lane.operation
 
 
+def _hindered(progress: Progress) -> list[LaneProgress]:
+    """Return the unfinished lanes of an open shutdown that rest, fail, or wait for a person."""
+    if progress.status is not ShutdownStatus.OPEN:
+        return []
+    return [lane for lane in progress.lanes if lane.ended < lane.total and lane.state not in _UNDISTURBED]
+
+
+def _lane_text(lane: LaneProgress) -> str:
+    return printable(f"{lane.account} {lane.operation} {lane.state_text}")
+
+
 def _lane_line(lane: LaneProgress) -> str:
+    pace = f"{pace_text(lane.pace)}/s" if lane.pace else "-"
+    colour: str | None
     if lane.ended >= lane.total:
-        state, colour = "done", "green"
-    elif lane.rests:
-        state, colour = f"rests {_duration_text(lane.rests)}", "yellow"
-    else:
-        state, colour = ("running", "cyan") if lane.pace else ("waiting", "cyan")
-    pace = _pace_text(lane.pace) if lane.pace else "-"
+        state, colour = f"{pace:>{_PACE}} done", "green"
+    elif lane.state in _UNDISTURBED:
+        state, colour = f"{pace:>{_PACE}} {'running' if lane.pace else 'waiting'}", "cyan"
+    else:  # it has no pace now
+        rest = f" {duration_text(lane.rests)}" if lane.state is LaneState.RESTING else ""
+        state, colour = clip(f"{short_state(lane.state)}{rest}", _PACE + 1 + _STATE), STATE_COLOURS[lane.state]
     name = f"{clip(lane.account, _ACCOUNT):{_ACCOUNT}} {clip(lane.operation, _OPERATION):{_OPERATION}}"
     bar = click.style(_bar(lane.ended, lane.total), fg=colour)
-    return f"{name} {bar} {_count_text(lane.ended, lane.total)} {pace:>{_PACE}} {click.style(state, fg=colour)}"
+    return f"{name} {bar} {_count_text(lane.ended, lane.total)} {click.style(state, fg=colour)}"
 
 
 def _bar(done: int, total: int) -> str:
@@ -146,20 +164,6 @@ def _count_text(done: int, total: int) -> str:
     """Return ``123/500``, or thousands (``123k/500k``) where that would be too wide."""
     parts = [str(count) if total < 100_000 else f"{count // 1000}k" for count in (done, total)]
     return f"{'/'.join(parts):>{_COUNT}}"
-
-
-def _pace_text(pace: float) -> str:
-    if pace < 10:
-        return f"{pace:.2f}/s"
-    return f"{pace:.1f}/s" if pace < 100 else f"{pace:.0f}/s"
-
-
-def _duration_text(seconds: float) -> str:
-    whole = math.ceil(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{math.ceil(seconds / 3600)} h"
 
 
 def _wrap(text: str) -> Sequence[str]:

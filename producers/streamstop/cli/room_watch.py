@@ -3,9 +3,7 @@
 The shutdown continues whatever ends the watching.
 """
 
-import os
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,14 +15,14 @@ import click
 
 from streamstop._core.progress import Progress, ShutdownStatus
 from streamstop.cli._shared.exit_codes import Exit, Failure
+from streamstop.cli._shared.screen import Screen, open_screen
 from streamstop.cli.room_output import progress_line, progress_view
 from streamstop.errors import QueueUnavailable
 from streamstop.shutdowns import Shutdown
 
 _LINE_INTERVAL = timedelta(seconds=2)
 #: Lines of the view that are not lanes, and the prompt below the view.
-_OTHER_LINES = 8
-_HIDE_CURSOR_NO_WRAP, _SHOW_CURSOR_WRAP = "\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h"
+_OTHER_LINES = 11
 
 #: Displays a progress; called for each new one.
 Show = Callable[[Progress], None]
@@ -75,36 +73,22 @@ def raise_unless_done(last: Progress) -> None:
 def open_display(out: TextIO | None = None) -> Iterator[Show]:
     """Provide the display for `out` (stdout); restore the terminal afterwards."""
     out = out or sys.stdout
-    if not (out.isatty() and os.environ.get("TERM", "dumb") != "dumb"):
-        yield LogDisplay(out, time.monotonic).show
-        return
-    out.write(_HIDE_CURSOR_NO_WRAP)
-    try:
-        yield TerminalDisplay(out, colours="NO_COLOR" not in os.environ).show
-    finally:
-        out.write(_SHOW_CURSOR_WRAP)
-        out.flush()
+    with open_screen(out) as screen:
+        yield LogDisplay(out, time.monotonic).show if screen is None else TerminalDisplay(screen).show
 
 
 class TerminalDisplay:
     """Redraws the view in place."""
 
-    def __init__(self, out: TextIO, *, colours: bool) -> None:
-        self._out = out
-        self._colours = colours
-        self._drawn_lines = 0
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
 
     def show(self, progress: Progress) -> None:
         """Redraw all lines."""
-        rows = shutil.get_terminal_size().lines
-        lines = progress_view(progress, max_lanes=max(1, rows - _OTHER_LINES))
+        lines = progress_view(progress, max_lanes=max(1, self._screen.rows - _OTHER_LINES))
         if progress.status is ShutdownStatus.OPEN:
             lines[-1] += click.style("   (Ctrl-C stops the watching, not the shutdown)", dim=True)
-        up = f"\x1b[{self._drawn_lines}A" if self._drawn_lines else ""
-        visible = (line if self._colours else click.unstyle(line) for line in lines)
-        self._out.write(up + "".join(f"\r{line}\x1b[K\n" for line in visible) + "\x1b[J")
-        self._out.flush()
-        self._drawn_lines = len(lines)
+        self._screen.draw(lines)
 
 
 class LogDisplay:

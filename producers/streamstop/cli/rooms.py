@@ -3,14 +3,14 @@
 import json
 import shlex
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 
 import click
 
 from streamstop._core.membership import check_callback, check_room
-from streamstop._core.progress import Progress
+from streamstop._core.progress import Progress, ShutdownStatus
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page, PageGroup
 from streamstop.cli._shared.options import Seconds, json_option, redis_option
@@ -28,7 +28,7 @@ from streamstop.cli.room_tasks import (
 )
 from streamstop.cli.room_watch import continues_message, open_display, raise_unless_done, watch_hint, watch_shutdown
 from streamstop.client import Client
-from streamstop.errors import UnknownShutdown
+from streamstop.errors import QueueUnavailable, UnknownShutdown
 from streamstop.shutdowns import Shutdown
 
 _STOP_EXIT_CODES = (
@@ -112,7 +112,7 @@ def stop(
         if not watch and wait is None:
             click.echo(json.dumps({"room": name, "shutdown": shutdown.id}) if as_json else shutdown.id)
             if not as_json:
-                click.echo(printable(f"{name} is closing; {watch_hint(name)}"), err=True)
+                click.echo(printable(_stop_hint(shutdown, name)), err=True)
             return
         _watch_or_wait(shutdown, name, wait, watch=watch, as_json=as_json)
 
@@ -126,7 +126,11 @@ def stop(
             "streamstop room show room-42 --watch",
             "streamstop room show room-42 --outcomes --json > outcomes.jsonl",
         ],
-        "Exit codes": ["0    shown; with --watch, the exit codes of `streamstop room stop`"],
+        "Exit codes": [
+            "0    shown; with --watch, the exit codes of `streamstop room stop`",
+            "2    bad input",
+            "4    Redis did not answer",
+        ],
     },
 )
 @room_argument
@@ -199,6 +203,15 @@ def _watch_or_wait(shutdown: Shutdown, name: str, timeout: timedelta | None, *, 
     if not watch:
         click.echo(progress_json(last) if as_json else progress_line(last))
     raise_unless_done(last)
+
+
+def _stop_hint(shutdown: Shutdown, name: str) -> str:
+    """Return how to watch the shutdown. A mistyped room has no tasks; then return that nothing was stopped."""
+    with suppress(QueueUnavailable):  # the room is closing whatever this look finds
+        progress = _find_progress(shutdown)
+        if progress is not None and progress.status is ShutdownStatus.DONE and progress.total == 0:
+            return f"no task was registered in {name}: nothing was stopped"
+    return f"{name} is closing; {watch_hint(name)}"
 
 
 def _print_json(progress: Progress) -> None:

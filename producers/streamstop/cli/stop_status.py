@@ -42,6 +42,7 @@ class _Request:
     words: Sequence[str]
     source: BinaryIO | None
     defaults: Defaults
+    unique: bool
     wait: timedelta | None
     as_json: bool
     redis: str | None
@@ -67,6 +68,11 @@ def _enqueueing_command(kind: Kind, *examples: str, line: str) -> Callable[[Call
             help="Order among the account's jobs of the operation; 0 goes first.",
         ),
         click.option("--expires-in", metavar="SECONDS", type=Seconds(), help="Do not call the vendor after this time."),
+        click.option(
+            "--unique",
+            is_flag=True,
+            help="Enqueue no second job of a command while one that was given with --unique is open.",
+        ),
         any_region_option,
         json_option,
         redis_option,
@@ -136,7 +142,7 @@ def _run(request: _Request) -> None:
         if request.source is not None:
             check_accounts(client, lines, request.source, nothing=_NOTHING)
         try:
-            jobs = client.enqueue_many(commands)
+            jobs = client.enqueue_many(commands, unique=request.unique)
         except KeyboardInterrupt:
             raise Failure(
                 "interrupted: the commands may or may not have been enqueued; stopping twice is harmless",

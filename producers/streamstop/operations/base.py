@@ -11,6 +11,7 @@ class arguments say how the action is called, how often it may be called, and wh
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -228,7 +229,8 @@ class Operation(BaseModel):
             case "value_error":
                 return f"{wire} {error['ctx']['error']}"
             case _:
-                return f"{wire}: {error['msg'][0].lower()}{error['msg'][1:]}"
+                # pydantic: "Input should be a valid integer", "String should have at most 255 characters"
+                return f"{wire} {re.sub(r'^(Input|String|Value) should', 'must', error['msg'])}"
 
 
 def _name_of(error: ErrorDetails) -> str | None:

@@ -1,7 +1,6 @@
 """Recorded queue: the queue in memory that a :class:`~streamstop.testing.RecordingClient` uses instead of Redis."""
 
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,15 +8,16 @@ from typing import Any
 
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import LaneView
 from streamstop._core.progress import Progress, RoomView, ShutdownStatus
 from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
+from streamstop.operations import Operation
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
 from streamstop.testing.controls import RecordedControls
 from streamstop.testing.fleet import RecordedFleet
 from streamstop.testing.journal import RecordedJournal
+from streamstop.testing.lanes import RecordedLanes
 from streamstop.testing.letters import RecordedDeadLetters
 from streamstop.testing.rooms import RecordedRooms
 
@@ -33,6 +33,7 @@ class RecordedQueue:
         self.error: StreamstopError | None = None
         self.rooms = RecordedRooms()
         self.dead = RecordedDeadLetters(self._requeue)
+        self.lanes = RecordedLanes(self.open_commands)
         self.controls = RecordedControls()
         self.journal = RecordedJournal()
         self._accounts = dict(accounts)
@@ -40,6 +41,7 @@ class RecordedQueue:
         self._answers: list[Answer] = []
         self._commands: dict[str, tuple[Command, datetime]] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._unique: dict[tuple[str, Operation], str] = {}
         self._lock = threading.RLock()
 
     def answer(self, answer: Answer) -> None:
@@ -93,18 +95,14 @@ class RecordedQueue:
         """Return the vendor of `account`; None if the test has set no accounts."""
         return vendor_among(self._accounts, account)
 
-    def lanes(self, lanes: Sequence[Lane] | None) -> list[LaneView]:
-        """Return the views of `lanes`, with their open jobs; None: of every lane that holds one."""
+    def open_commands(self) -> list[tuple[str, Command, datetime]]:
+        """Return the open jobs: id, command, and when it was enqueued. Those of shutdowns are among them."""
         with self._lock:
-            waiting = Counter(
-                command.lane for job_id, (command, _) in self._commands.items() if job_id not in self._outcomes
-            )
-            waiting.update(member.command.lane for _, member in self.rooms.open_members())
-        nothing = timedelta(0)
-        return [
-            LaneView(lane=lane, waiting=waiting[lane], in_flight=0, deferred=0, rest=nothing, pace=None)
-            for lane in (sorted(waiting) if lanes is None else lanes)
-        ]
+            alone = [(job_id, *found) for job_id, found in self._commands.items() if job_id not in self._outcomes]
+            members = [
+                (member.job_id, member.command, opened.opened_at) for opened, member in self.rooms.open_members()
+            ]
+        return alone + members
 
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str = "") -> None:  # noqa: ARG002
         """Record jobs, and end them at once unless they are left open."""
@@ -114,6 +112,18 @@ class RecordedQueue:
                 self._commands[job_id] = (command, now)
         if not self.leave_open:
             self.end_jobs(job_id for job_id, _ in jobs)
+
+    def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str = "") -> list[str]:
+        """Record jobs, except where a job of the same command is open; return the id of each command's open job."""
+        with self._lock:
+            ids = []
+            for job_id, command in jobs:
+                found = self._unique.get((command.account, command.operation))
+                if found is None or found in self._outcomes or not self._lasts(found, command, now):
+                    self.enqueue([(job_id, command)], now=now, perhaps=perhaps)
+                    found = self._unique[command.account, command.operation] = job_id
+                ids.append(found)
+        return ids
 
     def record(self, job_id: str) -> Outcome | None:
         """Return a job's outcome, or None."""
@@ -213,6 +223,13 @@ class RecordedQueue:
         job_id = command.lane.new_job_id()
         self.enqueue([(job_id, command)], now=self.now())
         return job_id
+
+    def _lasts(self, job_id: str, command: Command, now: datetime) -> bool:
+        """Return whether a job expires no earlier than `command` would."""
+        open_command, enqueued_at = self._commands[job_id]
+        if open_command.expires_in is None or command.expires_in is None:
+            return open_command.expires_in is None
+        return enqueued_at + open_command.expires_in >= now + command.expires_in
 
     def _answer_for(self, command: Command) -> Answer | None:
         return next((answer for answer in self._answers if answer.fits(command)), None)

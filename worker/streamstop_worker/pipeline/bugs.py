@@ -13,6 +13,7 @@ from typing import Any
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import DeadLetterRecord
 from streamstop._core.letters import dead_letter_record
+from streamstop._core.unique import unique_key
 from streamstop._redis.errors import bug, is_unreachable, reason
 from streamstop._wire.reports import Ended, Released, Report
 from streamstop._wire.results import outcome_record
@@ -80,7 +81,8 @@ def _fallbacks(job: Handling, error: Exception, record_ttl: timedelta) -> Iterat
     message = f"{EVENT}: {bug(error)}"
 
     def minimal_report(outcome: Outcome) -> Ended:
-        return Ended(job=taken, send_delay=job.send_delay, record=outcome_record(outcome), kept=record_ttl)
+        record, unique = outcome_record(outcome), unique_key(taken.lane, job.delivery.argument)
+        return Ended(job=taken, send_delay=job.send_delay, record=record, kept=record_ttl, unique=unique)
 
     if job.outcome is not None:
         decided = job.outcome

@@ -12,6 +12,7 @@ from streamstop._core.lane_types import ON_TIME, AttemptHistory, CallError, Send
 from streamstop._core.letters import dead_letter_record
 from streamstop._core.membership import Membership
 from streamstop._core.stream_tasks import DEFERRED, TaskNote
+from streamstop._core.unique import unique_key
 from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
 from streamstop._wire.results import deferral_record, outcome_record, step_record
 from streamstop.operations import Operation
@@ -140,6 +141,7 @@ def build_report(job: Handling, outcome: Outcome, record_ttl: timedelta) -> Ende
         then=next_step.then,
         letter=letter,
         note=_note(job, outcome.result.value, job.history),
+        unique=unique_key(job.delivery.taken.lane, job.delivery.argument),
     )
 
 

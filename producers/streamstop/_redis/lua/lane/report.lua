@@ -17,6 +17,7 @@
 --             next: {list, lane, message} of the job that follows, or nothing;
 --             dead: {id, text, quote} of a dead letter, or nothing; quote: keep the message too
 --             note: {key, text} (see lib/task_note), or nothing
+--             unique: the key of the job's unique command, or nothing
 --   retry:    delay (µs), history (of attempts), record, ttl; note, or nothing
 --   throttle: hint (µs that the vendor asks for; 0: it gave none), history
 --   release:  history, if it changed
@@ -121,6 +122,8 @@ kinds['end'] = function(lane, job)
         announce(following.lane)
     end
     if job.note then note_task(job.note, job.ttl) end
+    -- A key of another type must not keep a job from ending.
+    if job.unique and redis.pcall('HGET', job.unique, 'id') == job.id then redis.call('DEL', job.unique) end
     remove_job(lane, job.id)    -- last: if a step above fails in Redis, the job comes back when its lease ends
     return judge_call(lane, job)
 end

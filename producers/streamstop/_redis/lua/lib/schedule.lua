@@ -1,5 +1,5 @@
 --! include lib/clock lib/lane lib/writing
---! const SCHEDULE
+--! const SCHEDULE RECENT
 -- Schedules the next look at each lane, and saves the lanes that a run has changed.
 
 local LEAD = SECOND * 0.03          -- how far ahead of the lane's next slot a worker looks at it
@@ -52,6 +52,9 @@ local function save()
             -- Each call advances tat. It is enough to renew the day's TTL when tat enters another hour.
             if lane.is_new or math.floor(lane.tat / HOUR) ~= math.floor(lane.tat_before / HOUR) then
                 redis.call('EXPIRE', lane.pace_key, PACE_TTL)
+                redis.call('ZADD', RECENT, integer(now), name)
+                redis.call('ZREMRANGEBYSCORE', RECENT, '-inf', integer(now - PACE_TTL * SECOND))
+                redis.call('EXPIRE', RECENT, PACE_TTL)
             end
         end
         if lane.scheduled then

@@ -1,0 +1,21 @@
+"""Lane backend: what a client reads of lanes in a queue."""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from streamstop._core.lane import Lane
+from streamstop._core.lane_view import LaneView
+
+
+class LaneBackend(Protocol):
+    """The lanes of a queue; see :class:`~streamstop.operating.Operating`."""
+
+    def holding(self) -> Collection[Lane]:
+        """Return the lanes that hold jobs, and perhaps others."""
+
+    def recent(self, within: timedelta) -> Collection[Lane]:
+        """Return the lanes that were at work within `within`, and perhaps others."""
+
+    def views(self, lanes: Sequence[Lane]) -> list[LaneView]:
+        """Return the views of `lanes`."""
