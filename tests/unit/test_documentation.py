@@ -92,6 +92,7 @@ def test_the_reference_shows_what_services_read() -> None:
         "streamstop.Event",
         "streamstop.ErrorCount",
         "streamstop.WorkerView",
+        "streamstop.Finding",
     ]
 
 
