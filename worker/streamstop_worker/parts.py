@@ -228,6 +228,7 @@ class WorkerParts(bootsteps.StartStopStep):
             changes = find_changes(before, self.accounts.all)
             _log.info("accounts are loaded", accounts=sorted(self.accounts.names), **changes.fields)
             self.sweeper.publish_now()
+            self.sweeper.release_now(changes.changed)
             if changes.text:
                 self.heartbeat.note_account_changes(changes.text)
 

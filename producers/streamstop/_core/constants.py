@@ -22,6 +22,7 @@ Key                                           Type        Contents              
 ``streamstop.work.book.<digest>``             hash        accounts of a worker, and the paces of their lanes  1 day
 ``streamstop.controls``                       hash        pauses, limits and holds: _core.controls             never
 ``streamstop.events``                         stream      the latest events: _core.journal                    never
+``streamstop.work.refused``                   hash        refusals of accounts' keys, and their next probe: holds  1 day
 ``streamstop.work.errors.<n>``                hash        vendors' errors in five minutes: journal            1 day
 ``streamstop.work.task.<task id>``            list        the latest jobs of a stream task: stream_tasks      1 day
 ``streamstop.unique.<lane>.<digest>``         hash        the open job of a unique command: unique            1 day
@@ -82,6 +83,8 @@ LANES = "streamstop.lanes"
 CONTROLS = "streamstop.controls"
 #: Stream: what happened to lanes, accounts and workers; see :mod:`streamstop._core.journal`.
 EVENTS = "streamstop.events"
+#: Hash: accounts whose keys a vendor refuses; see ``lib/holds.lua``.
+REFUSED = "streamstop.work.refused"
 #: Prefix of the counts of vendors' errors, one hash for every five minutes.
 ERROR_COUNTS = "streamstop.work.errors."
 #: Prefix of a stream task's latest jobs.

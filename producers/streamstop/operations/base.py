@@ -48,6 +48,8 @@ class Meaning(StrEnum):
     ALREADY_STOPPED = "already_stopped"
     NOT_FOUND = "not_found"
     REFUSED = "refused"
+    KEY_REFUSED = "key_refused"
+    """The account's key or signature is refused. After five in a row the account is held, and its jobs wait."""
 
 
 #: Maps codes to meanings. A key that ends in ``*`` matches every code with that prefix. An exact key takes precedence
