@@ -28,10 +28,11 @@ def _message(stream: BinaryIO) -> bytes:
     """Read one value of Redis' protocol; empty at the end."""
     line = stream.readline()
     match line[:1]:
-        case b"$" if not line.startswith(b"$-1"):
+        case b"$" | b"=" if line[1:2] != b"-":
             return line + stream.read(int(line[1:]) + 2)
-        case b"*" if not line.startswith(b"*-1"):
-            return line + b"".join(_message(stream) for _ in range(int(line[1:])))
+        case b"*" | b"~" | b"%" if line[1:2] != b"-":
+            count = int(line[1:]) * (2 if line.startswith(b"%") else 1)
+            return line + b"".join(_message(stream) for _ in range(count))
         case _:
             return line
 

@@ -69,7 +69,8 @@ def test_a_redis_that_is_down_is_a_finding_and_exit_4() -> None:
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{}/0", "redis://:wrong@127.0.0.1:{}/0"])
 def test_a_wrong_or_missing_password_is_told(url: str) -> None:
-    with redis_server("--requirepass", PASSWORD) as server:
+    with redis_server() as server, server.client() as admin:
+        admin.config_set("requirepass", PASSWORD)
         code, found = doctor(url.format(server.port))
     assert (code, list(found)) == (4, ["redis.reachable"])
     assert found["redis.reachable"][0]["do"] == "put Redis' user name and password into STREAMSTOP_REDIS_URL"
