@@ -8,13 +8,14 @@ scrapers read Redis no more often than one.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streamstop._core.lane_view import LaneView
@@ -106,6 +107,20 @@ class Exporter(Collector):
         for version, number in alive.items():
             workers.add_metric((version,), number)
         yield workers
+        yield from _redis_metrics(client.redis_info())
+
+
+def _redis_metrics(info: Mapping[str, Any]) -> Iterator[Metric]:
+    """Yield what INFO says. A Redis user that may not run it gets no such metrics."""
+    for name, text, field in (
+        ("memory_used_bytes", "Memory that Redis uses.", "used_memory"),
+        ("memory_max_bytes", "Memory that Redis may use; 0: no limit.", "maxmemory"),
+    ):
+        if field in info:
+            yield GaugeMetricFamily(f"streamstop_redis_{name}", text, info[field])
+    if "evicted_keys" in info:
+        text = "Keys that Redis deleted for want of memory."
+        yield CounterMetricFamily("streamstop_redis_evicted_keys", text, info["evicted_keys"])
 
 
 @contextmanager

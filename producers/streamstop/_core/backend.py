@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from streamstop._core.commands import Command
 from streamstop._core.controls import ControlBackend
+from streamstop._core.findings import ServerFacts
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
@@ -75,6 +76,9 @@ class FleetBackend(Protocol):
 
     def workers(self) -> list[WorkerView]:
         """Return every worker that is alive, or was lost within the last hour, sorted by name."""
+
+    def server_facts(self) -> ServerFacts:
+        """Return what the server of the queue says about itself."""
 
 
 class JournalBackend(Protocol):

@@ -11,6 +11,7 @@ from streamstop.cli import (
     completion,
     controls,
     dead,
+    doctor,
     events,
     find,
     jobs,
@@ -41,6 +42,7 @@ __all__ = ["main"]
             "streamstop dead list",
             "streamstop pause live-cn --for 30m",
             "streamstop events --follow",
+            "streamstop doctor",
         ],
         "Exit codes": EXIT_CODES,
     },
@@ -68,5 +70,6 @@ for command in (
     events.events,
     vendor_errors.errors,
     workers.workers,
+    doctor.doctor,
 ):
     main.add_command(command)
