@@ -51,6 +51,10 @@ class AsyncJob:
                 return outcome
         raise OutcomeTimeout(f"job {self.id} is still open")
 
+    async def exists(self) -> bool:
+        """See :meth:`streamstop.client.Job.exists`."""
+        return await self._runner.call(self.job.exists)
+
     async def peek(self) -> Outcome | Deferral | None:
         """See :meth:`streamstop.client.Job.peek`."""
         return await self._runner.call(self.job.peek)

@@ -10,6 +10,7 @@ from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
 from streamstop._core.runner import Runner
+from streamstop._core.sightings import Sighting
 from streamstop._core.workers import WorkerView
 from streamstop.client import Client
 
@@ -83,6 +84,15 @@ class AsyncOperating:
     # ---- drain
 
     # ---- find
+
+    async def find(
+        self, params: Mapping[str, str | int], *, account: str | None = None, operation: str | None = None
+    ) -> AsyncGenerator[Sighting, None]:
+        """See :meth:`streamstop.client.Client.find`."""
+        found = self.client.find(params, account=account, operation=operation)
+        async with aclosing(self._runner.iterate(found)) as sightings:
+            async for sighting in sightings:
+                yield sighting
 
     # ---- events and errors
 

@@ -41,6 +41,14 @@ class Job:
         with self._backend.following("the job goes on; ask for its outcome again"):
             yield from self._backend.outcomes([self.id], wait_duration(timeout))
 
+    def exists(self) -> bool:
+        """Return whether there is such a job: one that has not ended, or whose outcome can still be read.
+
+        This can search the job's whole lane, page by page. A Redis user that may only enqueue is told True.
+        """
+        with self._backend.following("the job could not be looked up"):
+            return self._backend.exists(self.id)
+
     def peek(self) -> Outcome | Deferral | None:
         """Return the outcome, or why the job waits for another call, or None while there is neither."""
         with self._backend.reaching("the job could not be looked up"):

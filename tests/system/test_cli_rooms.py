@@ -83,8 +83,15 @@ def test_a_room_is_registered_stopped_and_shown(served_world: World, url: str, t
 
 
 def test_a_room_with_nothing_in_it_is_done_at_once(url: str) -> None:
-    done = run(url, "room", "stop", "nobody's", "--wait", "0", "--json")
+    misspelt = run(url, "room", "stop", "nobody's", "--wait", "0", "--json")
+    assert (misspelt.returncode, misspelt.stdout) == (2, "")
+    assert misspelt.stderr.endswith(
+        "nothing was stopped: nothing is registered in nobody's; to close it anyway, give --allow-empty\n"
+    )
+    assert run(url, "room", "show", "nobody's", "--watch").returncode == 1, "it has no shutdown"
+    done = run(url, "room", "stop", "nobody's", "--allow-empty", "--wait", "0", "--json")
     assert done.returncode == 0
+    assert run(url, "room", "stop", "nobody's").returncode == 0, "a room that had a shutdown is known"
     (printed,) = objects(done.stdout)
     assert (printed["status"], printed["total"]) == ("done", 0)
 

@@ -19,6 +19,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
+from streamstop._core.sightings import Sighting, Wanted
 from streamstop._core.workers import WorkerView
 from streamstop.outcomes import Deferral, Outcome, Result
 
@@ -146,6 +147,12 @@ class Backend(Protocol):
 
         Return the id of each command's open job. `perhaps` as in :meth:`enqueue`.
         """
+
+    def exists(self, job_id: str) -> bool:
+        """Return whether a job with this id has a record, or waits, is deferred or in flight."""
+
+    def find(self, wanted: Wanted) -> Iterator[Sighting]:
+        """Yield the jobs of a stream task, each once, and its registrations in rooms."""
 
     def record(self, job_id: str) -> Outcome | Deferral | None:
         """Return a job's outcome, or why it waits for another call, or None."""

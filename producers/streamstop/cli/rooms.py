@@ -79,6 +79,11 @@ def room() -> None:
 @click.option(
     "--wait", metavar="SECONDS", type=Seconds(), help="Wait, or watch, up to this long for everything to end."
 )
+@click.option(
+    "--allow-empty",
+    is_flag=True,
+    help="Close the room also if nothing was ever registered in it and FILE has no tasks.",
+)
 @source_options
 @json_option
 @redis_option
@@ -89,6 +94,7 @@ def stop(
     callback: str | None,
     watch: bool,
     wait: timedelta | None,
+    allow_empty: bool,
     as_json: bool,
     redis: str | None,
     **arguments: Any,
@@ -103,6 +109,8 @@ def stop(
     with Client(redis) as client:
         try:
             stops = read_stops(client, nothing="nothing was stopped", required=False, **arguments)
+            if not stops and not allow_empty:
+                _check_known(client, name)
             shutdown = client.stop_room(name, stops, verify=verify, callback=callback)
         except KeyboardInterrupt:
             command = f"streamstop room show {shlex.quote(name)}"
@@ -193,6 +201,16 @@ def cancel(name: str, *, redis: str | None) -> None:
         if shutdown_id is None or not client.shutdown(shutdown_id).cancel():
             raise Failure(f"not cancelled: {name} has no open shutdown", Exit.ENDED_OTHERWISE)
     click.echo(f"cancelling the shutdown of {printable(name)}; tasks whose stops were not sent stay registered")
+
+
+def _check_known(client: Client, name: str) -> None:
+    """Exit with 2 if nothing is registered in the room and it never had a shutdown: its name is probably misspelt."""
+    view = client.room(name)
+    if not view.tasks and view.shutdown is None:
+        raise Failure(
+            f"nothing was stopped: nothing is registered in {name}; to close it anyway, give --allow-empty",
+            Exit.BAD_INPUT,
+        )
 
 
 def _watch_or_wait(shutdown: Shutdown, name: str, timeout: timedelta | None, *, watch: bool, as_json: bool) -> None:
