@@ -37,7 +37,7 @@ Key                                           Type        Contents              
 ``streamstop.shutdown.<id>``                  hash        a shutdown's counters and options: shutdown         7 days
 ``streamstop.shutdown.<id>:<part>``           various     its members, jobs and outcomes: shutdown            7 days
 ``streamstop.shutdowns.open``                 hash        id of an open shutdown -> since when, µs            30 days
-``streamstop.shutdowns.ended``                sorted set  id of one of the latest ended shutdowns -> when, µs 30 days
+``streamstop.shutdowns.ended``                sorted set  id of a shutdown that ended -> when, µs             30 days
 ``streamstop.dead``                           sorted set  id of a dead letter -> when it was kept, µs         never
 ``streamstop.dead.<id>``                      hash        a dead letter: dead                                 never
 ``streamstop.dead:results``                   hash        result -> how many dead letters have it              never
