@@ -1,6 +1,6 @@
 """Operating: what people on call see and do, as methods of :class:`~streamstop.client.Client`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from streamstop._core.backend import Backend, blocking
@@ -228,7 +228,7 @@ class Operating:
 
     def follow_events(
         self, *, account: str | None = None, after: str | None = None, timeout: float | timedelta | None = None
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Yield events as they happen, from `after` on (an event's id; None: from now on), until `timeout` is over."""
         yield from blocking(self._following_events(account, after, timeout))
 

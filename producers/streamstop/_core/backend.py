@@ -4,13 +4,13 @@ In production Redis implements it, in a service's tests a queue in memory. The c
 consequences of errors. A backend stores, reads and waits.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from streamstop._core.commands import Command
 from streamstop._core.controls import ControlBackend
@@ -36,12 +36,17 @@ class Pause:
 
 
 def blocking(steps: Iterator[_T | Pause]) -> Iterator[_T]:
-    """Yield what `steps` yields, and wait in this thread where it pauses."""
-    for step in steps:
-        if isinstance(step, Pause):
-            wait_for_futures([step.news], step.seconds)
-        else:
-            yield step
+    """Yield what `steps` yields, and wait in this thread where it pauses.
+
+    `steps` are closed as soon as this ends. An exception such as Ctrl-C can keep them alive until the interpreter ends,
+    and what they hold can no longer be let go of then.
+    """
+    with closing(cast("Generator[object, None, None]", steps)):
+        for step in steps:
+            if isinstance(step, Pause):
+                wait_for_futures([step.news], step.seconds)
+            else:
+                yield step
 
 
 class DeadLetterBackend(Protocol):
