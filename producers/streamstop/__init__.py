@@ -2,6 +2,7 @@
 
 from streamstop._core.commands import Command
 from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.drained import Drained, DrainedJob
 from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneState, LaneView
@@ -45,6 +46,8 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Deferral",
+    "Drained",
+    "DrainedJob",
     "ErrorCount",
     "Event",
     "EventKind",

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from streamstop._core.backend import Pause as Wait
 from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.drained import Drained
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
@@ -91,6 +92,27 @@ class AsyncOperating:
         return await self.calling(self.client.limits)
 
     # ---- drain
+
+    async def drain(
+        self,
+        account: str,
+        operation: str | None = None,
+        *,
+        older_than: float | timedelta | None = None,
+        room: str | None = None,
+        dry_run: bool = False,
+        by: str | None = None,
+        progress: Callable[[Drained], None] | None = None,
+    ) -> Drained:
+        """See :meth:`streamstop.client.Client.drain`. Where the caller is cancelled, the drain ends after its step."""
+        steps = self.client._draining(  # noqa: SLF001
+            account, operation, older_than=older_than, room=room, dry_run=dry_run, by=by
+        )
+        async with aclosing(self.stepping(steps)) as draining:
+            async for drained in draining:
+                if progress is not None:
+                    progress(drained)
+        return drained
 
     # ---- find
 
