@@ -8,6 +8,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneState, LaneView
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
+from streamstop._core.sightings import Sighting, Where
 from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
 from streamstop.aio import AsyncClient, AsyncDeadLetters, AsyncJob, AsyncShutdown
 from streamstop.client import Client
@@ -78,6 +79,7 @@ __all__ = [
     "RoomView",
     "Shutdown",
     "ShutdownStatus",
+    "Sighting",
     "State",
     "Status",
     "StreamstopError",
@@ -85,6 +87,7 @@ __all__ = [
     "UnknownDeadLetter",
     "UnknownOperation",
     "UnknownShutdown",
+    "Where",
     "WorkerState",
     "WorkerView",
     "__version__",

@@ -1,39 +1,30 @@
 """Operating from asyncio: what people on call see and do, as methods of :class:`~streamstop.aio.AsyncClient`."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
 
-from streamstop._core.backend import Pause as Wait
 from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.drained import Drained
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
+from streamstop._core.runner import Runner
+from streamstop._core.sightings import Sighting
 from streamstop._core.workers import WorkerView
 from streamstop.client import Client
-
-_T = TypeVar("_T")
 
 
 class AsyncOperating:
     """The methods of an asynchronous client for people on call; see :class:`~streamstop.operating.Operating`."""
 
     client: Client
-
-    async def calling(self, call: Callable[[], _T]) -> _T:
-        """Run a call that is soon over."""
-        raise NotImplementedError
-
-    def stepping(self, steps: Iterator[_T | Wait]) -> AsyncGenerator[_T, None]:
-        """Yield what `steps` yields. Where one pauses, the event loop waits."""
-        raise NotImplementedError
+    _runner: Runner
 
     async def accounts(self) -> Mapping[str, str]:
         """See :meth:`streamstop.client.Client.accounts`."""
-        return await self.calling(self.client.accounts)
+        return await self._runner.call(self.client.accounts)
 
     # ---- lanes
 
@@ -46,7 +37,7 @@ class AsyncOperating:
         every: bool = False,
     ) -> list[LaneView]:
         """See :meth:`streamstop.client.Client.lanes`."""
-        return await self.calling(partial(self.client.lanes, lanes, accounts=accounts, recent=recent, every=every))
+        return await self._runner.call(partial(self.client.lanes, lanes, accounts=accounts, recent=recent, every=every))
 
     # ---- pauses, limits and holds
 
@@ -54,19 +45,19 @@ class AsyncOperating:
         self, scope: str, *, lasting: float | timedelta | None = None, reason: str = "", by: str | None = None
     ) -> Pause:
         """See :meth:`streamstop.client.Client.pause`."""
-        return await self.calling(partial(self.client.pause, scope, lasting=lasting, reason=reason, by=by))
+        return await self._runner.call(partial(self.client.pause, scope, lasting=lasting, reason=reason, by=by))
 
     async def resume(self, scope: str, *, by: str | None = None) -> bool:
         """See :meth:`streamstop.client.Client.resume`."""
-        return await self.calling(partial(self.client.resume, scope, by=by))
+        return await self._runner.call(partial(self.client.resume, scope, by=by))
 
     async def pauses(self) -> list[Pause]:
         """See :meth:`streamstop.client.Client.pauses`."""
-        return await self.calling(self.client.pauses)
+        return await self._runner.call(self.client.pauses)
 
     async def holds(self) -> list[Hold]:
         """See :meth:`streamstop.client.Client.holds`."""
-        return await self.calling(self.client.holds)
+        return await self._runner.call(self.client.holds)
 
     async def set_limit(
         self,
@@ -81,15 +72,15 @@ class AsyncOperating:
     ) -> Limit:
         """See :meth:`streamstop.client.Client.set_limit`."""
         call = partial(self.client.set_limit, account, operation, limit, lasting=lasting, reason=reason)
-        return await self.calling(partial(call, above_vendor=above_vendor, by=by))
+        return await self._runner.call(partial(call, above_vendor=above_vendor, by=by))
 
     async def clear_limit(self, account: str, operation: str, *, by: str | None = None) -> bool:
         """See :meth:`streamstop.client.Client.clear_limit`."""
-        return await self.calling(partial(self.client.clear_limit, account, operation, by=by))
+        return await self._runner.call(partial(self.client.clear_limit, account, operation, by=by))
 
     async def limits(self) -> list[Limit]:
         """See :meth:`streamstop.client.Client.limits`."""
-        return await self.calling(self.client.limits)
+        return await self._runner.call(self.client.limits)
 
     # ---- drain
 
@@ -108,7 +99,7 @@ class AsyncOperating:
         steps = self.client._draining(  # noqa: SLF001
             account, operation, older_than=older_than, room=room, dry_run=dry_run, by=by
         )
-        async with aclosing(self.stepping(steps)) as draining:
+        async with aclosing(self._runner.iterate(steps)) as draining:
             async for drained in draining:
                 if progress is not None:
                     progress(drained)
@@ -116,20 +107,29 @@ class AsyncOperating:
 
     # ---- find
 
+    async def find(
+        self, params: Mapping[str, str | int], *, account: str | None = None, operation: str | None = None
+    ) -> AsyncGenerator[Sighting, None]:
+        """See :meth:`streamstop.client.Client.find`."""
+        found = self.client.find(params, account=account, operation=operation)
+        async with aclosing(self._runner.iterate(found)) as sightings:
+            async for sighting in sightings:
+                yield sighting
+
     # ---- events and errors
 
     async def events(
         self, *, since: float | timedelta | None = None, account: str | None = None, after: str | None = None
     ) -> list[Event]:
         """See :meth:`streamstop.client.Client.events`."""
-        return await self.calling(partial(self.client.events, since=since, account=account, after=after))
+        return await self._runner.call(partial(self.client.events, since=since, account=account, after=after))
 
     async def follow_events(
         self, *, account: str | None = None, after: str | None = None, timeout: float | timedelta | None = None
     ) -> AsyncGenerator[Event, None]:
         """See :meth:`streamstop.client.Client.follow_events`."""
         steps = self.client._following_events(account, after, timeout)  # noqa: SLF001
-        async with aclosing(self.stepping(steps)) as events:
+        async with aclosing(self._runner.iterate(steps)) as events:
             async for event in events:
                 yield event
 
@@ -137,10 +137,10 @@ class AsyncOperating:
         self, *, since: float | timedelta = timedelta(minutes=30), account: str | None = None
     ) -> list[ErrorCount]:
         """See :meth:`streamstop.client.Client.errors`."""
-        return await self.calling(partial(self.client.errors, since=since, account=account))
+        return await self._runner.call(partial(self.client.errors, since=since, account=account))
 
     # ---- workers
 
     async def workers(self) -> list[WorkerView]:
         """See :meth:`streamstop.client.Client.workers`."""
-        return await self.calling(self.client.workers)
+        return await self._runner.call(self.client.workers)

@@ -1,9 +1,10 @@
 """Job: a producer's handle of a command in the queue."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from streamstop._core.backend import Backend, blocking
+from streamstop._core.backend import Backend, Pause, blocking
 from streamstop._core.durations import wait_duration
 from streamstop._core.lane import Lane
 from streamstop.errors import NotCancellable, OutcomeTimeout
@@ -32,10 +33,21 @@ class Job:
         Raises :class:`~streamstop.errors.OutcomeTimeout` if the job is still open after `timeout`, and
         :class:`~streamstop.errors.QueueUnavailable`. A job that failed raises nothing: see ``outcome.result``.
         """
-        with self._backend.following("the job goes on; ask for its outcome again"):
-            for outcome in blocking(self._backend.outcomes([self.id], wait_duration(timeout))):
-                return outcome
+        for outcome in blocking(self._waiting(timeout)):
+            return outcome
         raise OutcomeTimeout(f"job {self.id} is still open")
+
+    def _waiting(self, timeout: float | timedelta | None) -> Iterator[Outcome | Pause]:
+        with self._backend.following("the job goes on; ask for its outcome again"):
+            yield from self._backend.outcomes([self.id], wait_duration(timeout))
+
+    def exists(self) -> bool:
+        """Return whether there is such a job: one that has not ended, or whose outcome can still be read.
+
+        This can search the job's whole lane, page by page. A Redis user that may only enqueue is told True.
+        """
+        with self._backend.following("the job could not be looked up"):
+            return self._backend.exists(self.id)
 
     def peek(self) -> Outcome | Deferral | None:
         """Return the outcome, or why the job waits for another call, or None while there is neither."""

@@ -1,6 +1,6 @@
 """Operating: what people on call see and do, as methods of :class:`~streamstop.client.Client`."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from streamstop._core.backend import Pause as Wait
@@ -21,6 +21,7 @@ from streamstop._core.controls import (
 from streamstop._core.durations import positive_duration, wait_duration
 from streamstop._core.journal import ERRORS_KEPT, LONGEST_SINCE, ErrorCount, Event, EventFilter
 from streamstop._core.lane import Lane
+from streamstop._core.sightings import Sighting, Wanted
 from streamstop._core.workers import WorkerView
 from streamstop._redis.accounts import check_vendor
 from streamstop.lane_operating import LaneOperating
@@ -133,6 +134,19 @@ class Operating(LaneOperating):
 
     # ---- find
 
+    def find(
+        self, params: Mapping[str, str | int], *, account: str | None = None, operation: str | None = None
+    ) -> Iterator[Sighting]:
+        """Yield every job of a stream task that is known, each once, and the rooms in which the task is registered.
+
+        `params` are parameters under the vendor's names, such as ``{"TaskId": "t-1"}``. They must name the task, by
+        ``TaskId`` or ``JobId``. Jobs that workers have taken come first, from an index of the latest 100 jobs of each
+        task, which is kept for as long as outcomes. Then all dead letters, lanes and rooms are searched, page by page.
+        """
+        wanted = Wanted.checked(params, account, operation)
+        with self._backend.following("the search did not end; search again"):
+            yield from self._backend.find(wanted)
+
     # ---- events and errors
 
     def events(
@@ -149,7 +163,7 @@ class Operating(LaneOperating):
 
     def follow_events(
         self, *, account: str | None = None, after: str | None = None, timeout: float | timedelta | None = None
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Yield events as they happen, from `after` on (an event's id; None: from now on), until `timeout` is over."""
         yield from blocking(self._following_events(account, after, timeout))
 

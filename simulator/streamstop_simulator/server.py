@@ -1,21 +1,25 @@
-"""Serves the simulation over HTTP, with h11 and asyncio streams: some faults need access to the socket.
+"""Serves the simulation over HTTP, with h11 and plain sockets: some faults need access to the socket.
 
-Each connection has a task. An answer is written in one piece, unless a fault cuts it.
+Each connection has a task. The server records both when it accepts, so that close() leaves neither. asyncio's own
+servers start tasks that nobody can await, and its streams close their sockets in a later turn of the loop, which may
+never come. An answer is written in one piece, unless a fault cuts it.
 """
 
 import asyncio
 import socket
-import struct
+from contextlib import suppress
 
 import h11
 
 from streamstop_simulator.control import PREFIX, Control
 from streamstop_simulator.messages import Answer, ReceivedRequest, TransportFault
 from streamstop_simulator.simulation import Simulation
-from streamstop_simulator.sockets import Listener
+from streamstop_simulator.sockets import Connection, Listener
 
 _CHUNK = 64 * 1024
 _LARGEST_BODY = 64 * 1024 * 1024
+#: How long no connection is accepted after the system refused one, for lack of file descriptors for example, in s.
+_ACCEPT_AGAIN_AFTER = 1.0
 
 
 class _ConnectionEnded(Exception):
@@ -31,8 +35,7 @@ class Server:
         self._host = host
         self._port = port
         self._listener: Listener | None = None
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], Connection] = {}
 
     @property
     def url(self) -> str:
@@ -44,63 +47,75 @@ class Server:
         """Listen. Raises :class:`OSError` if the port is taken."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._listener = Listener(family, (self._host, self._port), backlog=1024)
-        self._server = await asyncio.start_server(self._connected, sock=self._listener, backlog=1024)
         self._port = self._listener.getsockname()[1]
+        self._accept_from(self._listener)
 
     async def close(self) -> None:
         """Stop listening, and close every connection."""
-        if self._server is not None:
-            self._server.close()
-        await asyncio.sleep(0)  # a task that has not started would leave its connection open
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        if self._server is not None:
-            await self._server.wait_closed()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("asyncio runs this in a task")
-        self._connections.add(task)
+    def _accept_from(self, listener: Listener) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _accept(self, listener: Listener) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            await self._serve(reader, writer)
-        except (_ConnectionEnded, ConnectionError, asyncio.CancelledError):
-            pass  # the caller closed the connection, or close() cancelled the task
-        finally:
-            self._connections.discard(task)
-            writer.close()
+            while True:
+                connection = listener.next_connection()
+                task = loop.create_task(self._serve(connection))
+                self._connections[task] = connection
+                # Not `finally` in the task: one that is cancelled before its first step runs none of its code.
+                task.add_done_callback(self._ended)
+        except (BlockingIOError, ConnectionAbortedError):
+            pass
+        except OSError as error:
+            loop.call_exception_handler({"message": "the simulator cannot accept a connection", "exception": error})
+            loop.remove_reader(listener)
+            loop.call_later(_ACCEPT_AGAIN_AFTER, self._accept_from, listener)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._connections.pop(task).close()
+        if not task.cancelled() and (error := task.exception()):
+            message = "a connection of the simulator ended with an error"
+            task.get_loop().call_exception_handler({"message": message, "exception": error})
+
+    async def _serve(self, connection: Connection) -> None:
+        with suppress(_ConnectionEnded, ConnectionError, TimeoutError):
+            await self._converse(connection)
+
+    async def _converse(self, connection: Connection) -> None:
         http = h11.Connection(h11.SERVER)
         while True:
             try:
-                request = await self._receive(http, reader, writer)
+                request = await self._receive(http, connection)
             except h11.RemoteProtocolError as error:
                 if http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
                     answer = Answer(error.error_status_hint, "text/plain", f"{error}\n".encode())
-                    writer.write(_bytes(http, answer))
+                    await _write(connection, _bytes(http, answer))
                 return
-            await self._send(http, reader, writer, await self._answer(request))
+            await self._send(http, connection, await self._answer(request))
             if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                 return
             http.start_next_cycle()
 
-    async def _receive(
-        self, http: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> ReceivedRequest:
-        head = await _next_event(http, reader)
+    async def _receive(self, http: h11.Connection, connection: Connection) -> ReceivedRequest:
+        head = await _next_event(http, connection)
         if not isinstance(head, h11.Request):
             raise _ConnectionEnded
         clock = self.simulation.clock
-        connection = writer.get_extra_info("socket")
-        age = self._listener.age(connection.fileno()) if self._listener and connection else 0.0
+        age = connection.age()
         epoch, at = clock.epoch() - age, clock.monotonic() - age
         if http.they_are_waiting_for_100_continue:
             interim = http.send(h11.InformationalResponse(status_code=100, headers=[]))
-            writer.write(interim or b"")
+            await _write(connection, interim or b"")
         body = b""
-        while isinstance(event := await _next_event(http, reader), h11.Data):
+        while isinstance(event := await _next_event(http, connection), h11.Data):
             body += event.data
             if len(body) > _LARGEST_BODY:
                 raise h11.RemoteProtocolError("the body is too large", error_status_hint=413)
@@ -121,34 +136,36 @@ class Server:
             return Answer(404, "application/json", b'{"error": "neither a call to a vendor nor a control path"}')
         return answer
 
-    async def _send(
-        self, http: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer
-    ) -> None:
+    async def _send(self, http: h11.Connection, connection: Connection, answer: Answer) -> None:
         if answer.delay_ms:
             await asyncio.sleep(answer.delay_ms / 1000)
         match answer.transport_fault:
             case None:
-                writer.write(_bytes(http, answer))
-                await writer.drain()
+                await _write(connection, _bytes(http, answer))
             case TransportFault.HALF_BODY:
-                writer.write(_bytes(http, answer)[: -len(answer.body) // 2])
-                await writer.drain()
+                await _write(connection, _bytes(http, answer)[: -len(answer.body) // 2])
                 raise _ConnectionEnded
             case TransportFault.RESET:
-                connection = writer.get_extra_info("socket")
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                writer.transport.abort()
+                connection.reset_on_close()
                 raise _ConnectionEnded
             case TransportFault.HANG:
-                while await reader.read(_CHUNK):
+                while await _read(connection):
                     pass
                 raise _ConnectionEnded
 
 
-async def _next_event(http: h11.Connection, reader: asyncio.StreamReader) -> object:
+async def _next_event(http: h11.Connection, connection: Connection) -> object:
     while (event := http.next_event()) is h11.NEED_DATA:
-        http.receive_data(await reader.read(_CHUNK))
+        http.receive_data(await _read(connection))
     return event
+
+
+async def _read(connection: Connection) -> bytes:
+    return await asyncio.get_running_loop().sock_recv(connection, _CHUNK)
+
+
+async def _write(connection: Connection, data: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(connection, data)
 
 
 def _bytes(http: h11.Connection, answer: Answer) -> bytes:

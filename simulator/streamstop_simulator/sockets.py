@@ -19,12 +19,10 @@ _MAX_AGE = 10.0
 
 
 class Listener(socket.socket):
-    """A listening TCP socket whose connections record when the kernel received their data."""
+    """A listening TCP socket that does not block, and neither do its connections."""
 
     def __init__(self, family: int, address: tuple[str, int], backlog: int) -> None:
         super().__init__(family, socket.SOCK_STREAM)
-        #: File descriptor of a connection to the time when its latest bytes arrived, in s since the epoch.
-        self.received: dict[int, float] = {}
         self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.setblocking(False)
         try:
@@ -34,32 +32,37 @@ class Listener(socket.socket):
             raise
         self.listen(backlog)
 
-    def accept(self) -> tuple[socket.socket, object]:
-        """Accept a connection, as ``socket.accept`` does."""
-        accepted, address = super().accept()
-        connection = _Connection(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
-        connection.received = self.received
+    def next_connection(self) -> "Connection":
+        """Accept a connection. Raises :class:`BlockingIOError` if there is none."""
+        accepted, _ = self.accept()
+        connection = Connection(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if _SO_TIMESTAMPNS is not None:
             connection.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        return connection, address
-
-    def age(self, connection: int, now: Callable[[], float] = time.time) -> float:
-        """Return how many s ago the latest bytes of `connection`, a file descriptor, arrived."""
-        age = now() - self.received.get(connection, now())
-        return age if 0 <= age <= _MAX_AGE else 0.0
+        return connection
 
 
-class _Connection(socket.socket):
-    received: dict[int, float]
+class Connection(socket.socket):
+    """A connection that records when the kernel received its latest bytes."""
+
+    #: In s since the epoch; None while the kernel has not said.
+    received: float | None = None
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Receive, as ``socket.recv`` does."""
         data, ancillary, _, _ = self.recvmsg(size, socket.CMSG_SPACE(_TIMESTAMP.size), flags)
         for level, kind, value in ancillary:
             if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(value) >= _TIMESTAMP.size:
                 seconds, nanoseconds = _TIMESTAMP.unpack(value[: _TIMESTAMP.size])
-                self.received[self.fileno()] = seconds + nanoseconds / 1e9
+                self.received = seconds + nanoseconds / 1e9
         return data
 
-    def close(self) -> None:
-        self.received.pop(self.fileno(), None)
-        super().close()
+    def age(self, now: Callable[[], float] = time.time) -> float:
+        """Return how many s ago the latest bytes arrived."""
+        age = 0.0 if self.received is None else now() - self.received
+        return age if 0 <= age <= _MAX_AGE else 0.0
+
+    def reset_on_close(self) -> None:
+        """Make the caller meet a reset when the connection closes."""
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,1 +1,1 @@
-"""The benchmark: what the documentation's figures are measured with. ``python -m tests.bench``; it is not a test."""
+"""The benchmark, which measures the documentation's figures: ``python -m tests.bench``. It is not a test."""

@@ -1,6 +1,6 @@
 """``python -m tests.bench NAMES…``: measure, print tables and targets, and write them as JSON and Markdown.
 
-It passes no judgement by its exit code: a busy machine is not a fault.
+A missed target does not change the exit code, because a busy machine is not a bug.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from tests.bench.scenario import Scenario
 from tests.bench.stage import OURS, PLAIN, Engine
 
 _WAYS = (LanesWay(), PlainCeleryWay())
-#: Every scenario but the soak runs where none is named.
+#: Without names, every scenario but the soak runs.
 _SCENARIOS = ("pacing", "enqueue", "rooms", "throughput", "high", "crowd", "idle", "growth", "growing-rooms", "soak")
 
 _WAITING, _TASKS = (1_000, 10_000, 100_000, 1_000_000), (100, 1_000, 10_000, 100_000)
@@ -61,7 +61,7 @@ def main(
     vendor: str,
     out: Path | None,
 ) -> None:
-    """Measure streamstop; without NAMES, every scenario but the soak.
+    """Measure streamstop. Without NAMES, run every scenario but the soak.
 
     pacing: one account with a backlog at its limit, another that sends a stop now and then. enqueue: 10,000 jobs at
     once. rooms: a room of 10,000 is stopped and watched. throughput: one worker process beside one of plain Celery,

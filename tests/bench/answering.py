@@ -1,6 +1,6 @@
-"""A vendor that only answers: an HTTP/1.1 server in a process of its own, which notes when each lane was called.
+"""A vendor that only answers: an HTTP/1.1 server in its own process, which notes the time of each call.
 
-It checks no signature and drops no call, so that it costs about a tenth of what the simulator costs.
+It checks no signature and rejects no call, so it needs about a tenth of the simulator's CPU.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _ANSWERS = {
     b"x-tc-": b'{"Response":{"RequestId":"00000000-0000-0000-0000-000000000000"}}',
 }
 _KEY, _LENGTH = b"credential=key-", b"content-length:"
-#: A task's name as the bench's producers make it: a number, and when it was sent.
+#: A task's name as the bench's producers make it: a number, and the moment of sending.
 _SENT_AT = re.compile(rb'[="][0-9]+-([0-9]+\.[0-9]{6})')
 _START_TIMEOUT_S = 30
 
@@ -31,23 +31,23 @@ _START_TIMEOUT_S = 30
 class Arrival:
     """A call."""
 
-    #: By the monotonic clock of the machine.
+    #: The machine's monotonic clock.
     at: float
     #: Seconds since the epoch.
     epoch: float
     account: str
     operation: str
-    #: When its job was enqueued, as its task's name tells, in seconds since the epoch; 0: it does not tell.
+    #: When its job was enqueued, from its task's name, in seconds since the epoch; 0 if the name does not say.
     sent_at: float
 
     @property
     def latency_ms(self) -> float:
-        """From the moment before the enqueueing to the arrival."""
+        """The time from before the enqueueing to the arrival."""
         return (self.epoch - self.sent_at) * 1000
 
 
 class Answering:
-    """The running vendor, as the harness holds it. Accounts are known by keys named ``key-<account>``."""
+    """The harness' handle of the running vendor. The key id ``key-<account>`` identifies an account."""
 
     def __init__(self, connection: "Connection[Any, Any]", pid: int) -> None:
         self._connection = connection
@@ -57,7 +57,7 @@ class Answering:
         self.url = f"http://127.0.0.1:{connection.recv()}"
 
     def set_latency(self, milliseconds: float) -> None:
-        """Answer each call so long after its arrival."""
+        """Set the delay between the arrival of a call and its answer."""
         self._ask("latency", milliseconds / 1000)
 
     def counts(self) -> Counter[str]:
@@ -65,7 +65,7 @@ class Answering:
         return Counter({account.decode(): count for account, count in self._ask("counts").items()})
 
     def take(self) -> list[Arrival]:
-        """Return the calls that came since the last time, in their order, and forget them."""
+        """Return the calls since the last time, in order, and forget them."""
         names = {(spec.product.version, spec.action): spec.id for spec in (kind.spec for kind in OPERATIONS.values())}
         return [
             Arrival(at, epoch, account.decode(), names[version.decode(), action.decode()], float(sent_at))
@@ -108,7 +108,7 @@ def answering(latency_ms: float = 0.0) -> Iterator[Answering]:
 
 
 class _Vendor:
-    """What all connections share."""
+    """The state that all connections share."""
 
     def __init__(self, control: "Connection[Any, Any]") -> None:
         self._control = control
@@ -134,7 +134,7 @@ class _Vendor:
         )
 
     def control(self) -> None:
-        """Do what the harness asks for."""
+        """Handle a request of the harness."""
         match self._control.recv():
             case "latency", seconds:
                 self.latency_s = seconds
@@ -147,7 +147,7 @@ class _Vendor:
 
 
 class _Connection(asyncio.Protocol):
-    """One kept connection. It parses no more of HTTP than the workers' requests need."""
+    """One persistent connection. It parses only the part of HTTP that workers use."""
 
     def __init__(self, vendor: _Vendor) -> None:
         self._vendor = vendor

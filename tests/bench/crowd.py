@@ -1,4 +1,4 @@
-"""A crowd: many accounts with a backlog each, and one other that enqueues a stop now and then."""
+"""A crowd: many accounts with a backlog each, and one account that enqueues a stop at intervals."""
 
 import time
 from collections.abc import Sequence
@@ -24,19 +24,19 @@ class Figures:
     engine: str
     busy_accounts: int
     jobs: int
-    #: Of the accounts' limits together, from the first call to the last.
+    #: The share of all accounts' limits, from the first call to the last.
     share: float
     most_in_a_second: int
     latency_median_ms: float
     latency_p99_ms: float
     commands_per_job: float
     worker_cpu: float
-    #: Of all the machine's cores, by whatever runs on it.
+    #: The share of the machine's cores that all processes used.
     cpu_used: float
 
 
 def measure(busy: Sequence[int], backlog: int, engines: Sequence[Engine]) -> Section:
-    """Work off `backlog` stops of each of so many accounts."""
+    """Process `backlog` stops of each of so many accounts."""
     runs = [_run(engine, number, backlog) for number in busy for engine in engines]
     return Section(
         name="crowd",

@@ -1,6 +1,7 @@
-"""Enqueueing: ``enqueue_many`` of many commands beside as many ``apply_async`` of a plain Celery task.
+"""Enqueueing: one ``enqueue_many`` of many commands, and as many ``apply_async`` of a plain Celery task.
 
-No worker runs. The two take turns, each on an empty Redis, and the ratio is of the medians. Then ``enqueue`` alone.
+No worker runs. The two take turns, each on an empty Redis. The ratio is that of the medians. Then ``enqueue`` alone is
+measured.
 """
 
 import time
@@ -23,19 +24,19 @@ _SINGLE = 500
 
 @dataclass(frozen=True)
 class EnqueueFigures:
-    """What was measured, in seconds, one entry a turn."""
+    """The figures, in seconds. Lists have one entry for each turn."""
 
     machine: str
     jobs: int
-    #: ``enqueue_many`` alone, its commands already made.
+    #: ``enqueue_many`` alone, of commands that exist already.
     ours_s: list[float]
-    #: Making the operations and the commands.
+    #: The creation of the operations and the commands.
     making_s: list[float]
     #: A loop of ``apply_async``.
     plain_s: list[float]
-    #: One ``enqueue`` each.
+    #: One ``enqueue`` for each entry.
     single_s: list[float]
-    #: What one of them costs.
+    #: Round trips to Redis of one ``enqueue``.
     single_round_trips: float
 
     @property
@@ -45,7 +46,7 @@ class EnqueueFigures:
 
     @property
     def ratio_with_making(self) -> float:
-        """The same, with the making of the commands counted against us."""
+        """The same, with the creation of the commands included on streamstop's side."""
         return median(self.plain_s) / (median(self.ours_s) + median(self.making_s))
 
 
@@ -78,7 +79,7 @@ def _single(redis: Redis, client: Client) -> tuple[list[float], float]:
 
 
 def _reads(redis: Redis) -> int:
-    """Return how often Redis has read from a connection; what a pipeline sends, it reads at once."""
+    """Return how often Redis has read from a connection. It reads a pipeline at once."""
     stats: Any = redis.info("stats")
     return int(stats["total_reads_processed"])
 

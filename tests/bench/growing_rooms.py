@@ -1,6 +1,6 @@
-"""Growing rooms: registering, stopping, watching and cancelling rooms of a hundred to a hundred thousand tasks.
+"""Growing rooms: register, stop, watch and cancel rooms of a hundred to a hundred thousand tasks.
 
-Another lane without a limit is probed all the time.
+Stops through another lane, without a limit, probe the latency meanwhile.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from tests.bench.stage import OURS, UNLIMITED, Engine, Stage, account, percentil
 _ROOM, _PROBED = "room", "probed"
 _WORKERS, _EVERY_S = 2, 0.02
 _READS = 100
-#: Of a room's tasks, how many need not wait in their lane for its fan-out to be over: they are under way.
+#: How many of a room's tasks may be in flight, and not in their lane, when its fan-out counts as complete.
 _UNDER_WAY = 20
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured, of one room."""
+    """The figures of one room."""
 
     engine: str
     tasks: int
@@ -33,7 +33,7 @@ class Figures:
     #: Until ``cancel`` has returned, and until the shutdown has ended.
     cancel_ms: float
     cancelled_s: float | None
-    #: Of the probed lane, meanwhile.
+    #: The latency of the probed lane meanwhile.
     p99_ms: float
     longest_ms: float
     longest: str

@@ -1,6 +1,6 @@
-"""Growth: a backlog of a thousand to a million in one lane, and what it costs the others.
+"""Growth: a backlog of a thousand to a million jobs in one lane, and its effect on other lanes.
 
-The backlog's lane is called at its own pace meanwhile; another lane without a limit is probed all the time.
+Workers call the backlog's lane at its pace meanwhile. Stops through another lane, without a limit, probe the latency.
 """
 
 import time
@@ -16,31 +16,31 @@ from tests.bench.stage import OURS, UNLIMITED, Engine, Stage, account, percentil
 
 _BACKLOG, _PROBED = "backlog", "probed"
 _WORKERS, _LATENCY_MS, _EVERY_S = 2, 0, 0.02
-#: Jobs of one ``enqueue_many``.
+#: Jobs in one ``enqueue_many``.
 _BATCH = 50_000
-#: Of the lane itself, while its backlog is filled: called, and so no longer waiting.
+#: The backlog lane's limit. Jobs that are called while the backlog is filled no longer wait.
 _CALLED_A_SECOND = 10
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured while the backlog grew to `waiting`, and for some seconds after."""
+    """The figures while the backlog grew to `waiting`, and for some seconds after."""
 
     engine: str
     waiting: int
     bytes_per_job: float
     enqueued_per_s: float
-    #: Of the probed lane, from before ``enqueue`` to the call's arrival: while the backlog was filled, and after.
+    #: The probed lane's latency, from before ``enqueue`` to the call's arrival, while the backlog was filled and after.
     filling_p99_ms: float
     standing_p99_ms: float
     longest_ms: float
     longest: str
-    #: Commands that held Redis for more than 5 ms.
+    #: Commands that took Redis more than 5 ms.
     too_long: int
 
 
 def measure(sizes: Sequence[int], seconds: float, engines: Sequence[Engine]) -> Section:
-    """Fill the backlog to each size, and stay there for so many seconds."""
+    """Fill the backlog to each size, and keep measuring for so many seconds."""
     runs = [run for engine in engines for run in _runs(engine, sizes, seconds)]
     runs.sort(key=lambda run: run.waiting)
     return Section(
@@ -99,7 +99,7 @@ def _run(engine: Engine, parts: Stage, size: int, more: int, seconds: float) -> 
                 jobs = min(_BATCH, more - start)
                 sent = parts.producer.order("send", accounts=[_BACKLOG], operations=[STOP], jobs=jobs)
                 took_s += sent["took_s"]
-            # What was called since the beginning does not wait any more.
+            # Jobs that were called since the start no longer wait.
             called = (time.time() - began + 10) * _CALLED_A_SECOND * 2
             parts.await_waiting(_BACKLOG, STOP, round(max(size - called, 0) * 0.99), patience_s=120)
             filled, grown = time.time(), parts.used_memory() - used_before
@@ -119,7 +119,7 @@ def _run(engine: Engine, parts: Stage, size: int, more: int, seconds: float) -> 
 
 
 def _p99(arrivals: Sequence[Arrival]) -> float:
-    """Return the percentile; 0 where the time was too short for a probe."""
+    """Return the percentile; 0 if the time was too short for a probe."""
     return percentile((one.latency_ms for one in arrivals), 99) if arrivals else 0.0
 
 

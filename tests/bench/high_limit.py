@@ -1,4 +1,4 @@
-"""High limits: how much of one lane's limit is used while a backlog is worked off, and whether it is ever exceeded."""
+"""High limits: the share of one lane's limit that is used during a backlog, and whether it is ever exceeded."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ class Figures:
     limit: int
     workers: int
     jobs: int
-    #: Of the limit, from the first call to the last.
+    #: The share of the limit, from the first call to the last.
     share: float
     most_in_a_second: int
     worker_cpu: float
@@ -34,7 +34,7 @@ class Figures:
 
 
 def measure(seconds: float, workers: Sequence[int], engines: Sequence[Engine]) -> Section:
-    """Work off a backlog of so many seconds, for each limit and number of workers."""
+    """Process a backlog of so many seconds, for each limit and number of workers."""
     runs = [
         _run(engine, limit, number, round(limit * seconds))
         for limit in _LIMITS

@@ -1,4 +1,4 @@
-"""Idle: what workers and Redis cost without a job, and how soon a single job is called then."""
+"""Idle: the cost of workers and Redis without a job, and the latency of a single job then."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from tests.bench.results import Section, Target
 from tests.bench.stage import OURS, Engine, account, stage
 
 _WORKERS = 2
-#: Until the workers have settled after their start.
+#: How long workers take to settle after their start.
 _SETTLE_S = 3
 _PROBES, _EVERY_S = 100, 0.05
 
@@ -20,17 +20,17 @@ class Figures:
 
     engine: str
     accounts: int
-    #: Shares of one core: of the workers together, and of Redis.
+    #: Shares of one core: all workers together, and Redis.
     workers_cpu: float
     redis_cpu: float
-    #: Redis commands a second and worker.
+    #: Redis commands per second and worker.
     commands: float
     #: From before ``enqueue`` to the call's arrival.
     latency_median_ms: float
 
 
 def measure(accounts: Sequence[int], seconds: float, engines: Sequence[Engine]) -> Section:
-    """Watch idle workers for so long, with each number of accounts."""
+    """Measure idle workers for so long, with each number of accounts."""
     runs = [_run(engine, number, seconds) for number in accounts for engine in engines]
     return Section(
         name="idle",

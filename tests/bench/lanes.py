@@ -1,4 +1,4 @@
-"""Our way: streamstop's client and workers, started as a person would."""
+"""The way of streamstop: its client, and workers with their usual start command."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager

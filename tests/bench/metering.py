@@ -1,4 +1,4 @@
-"""Meters: what a stretch of time costs Redis and the workers' processes."""
+"""Meters: the cost of an interval for Redis and the workers' processes."""
 
 import os
 import platform
@@ -11,25 +11,25 @@ from typing import Any, Self
 
 from redis import Redis
 
-#: Whose versions decide over the figures, where they are installed.
+#: Packages whose versions affect the figures, if they are installed.
 _PACKAGES = ("celery", "kombu", "redis", "httpx", "aiohttp", "uvloop", "hiredis")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What has been counted up to a moment, or within a stretch of time."""
+    """What was counted up to a moment, or within an interval."""
 
-    #: Redis' own count: those that run inside scripts are in it.
+    #: Redis' own count of commands, those inside scripts included.
     commands: int
-    #: The same by the commands' names.
+    #: The same, by the command's name.
     by_command: Mapping[str, int]
-    #: Of all worker processes together; None where there is no /proc.
+    #: The CPU seconds of all worker processes; None without /proc.
     cpu_s: float | None
-    #: Of Redis itself.
+    #: The CPU seconds of Redis.
     redis_cpu_s: float
 
     def since(self, earlier: Self) -> "Reading":
-        """Return what came after `earlier`."""
+        """Return the difference from `earlier`."""
         return Reading(
             commands=self.commands - earlier.commands,
             by_command={
@@ -56,25 +56,25 @@ def read(redis: Redis, worker_pids: Iterable[int]) -> Reading:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float | None:
-    """Return the CPU time that running processes have used, all their threads together."""
+    """Return the CPU time that all threads of running processes have used."""
     ticks = 0
     for pid in pids:
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except FileNotFoundError:
             return None
-        fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces
+        fields = stat.rpartition(")")[2].split()  # the process name before it may contain spaces
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def busy_share(idle_s: float, past_s: float) -> float:
-    """Return the share of the machine's cores that was used in `past_s`, in which :func:`idle_seconds` grew so much."""
+    """Return the share of the machine's cores that was used in `past_s`, from the growth of :func:`idle_seconds`."""
     return 1 - idle_s / past_s / (os.cpu_count() or 1)
 
 
 def idle_seconds() -> float:
-    """Return the CPU time that no process has used, of all cores together; 0 where there is no /proc."""
+    """Return the idle CPU time of all cores together; 0 without /proc."""
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def idle_seconds() -> float:
 
 
 def environment(redis: Redis) -> dict[str, str]:
-    """Return the machine and the versions that figures belong to."""
+    """Return the machine and the versions with which the figures were measured."""
     described = {"machine": machine(redis)}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):

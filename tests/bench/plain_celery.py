@@ -1,7 +1,7 @@
 """The plain Celery way at its best: a token bucket in Redis, and ``self.retry(countdown=…)`` when it is empty.
 
-Late acknowledgement, a prefetch of one, no results kept, Celery's other options as they come. The calls are signed by
-the same code as ours, and sent by httpx; lanes without a limit have no bucket. This module is also the app of its
+Late acknowledgement, a prefetch of one, no results, and Celery's defaults otherwise. The same code as streamstop's
+signs the calls, and httpx sends them. Lanes without a limit have no bucket. This module is also the app of its
 workers: ``celery -A tests.bench.plain_celery``.
 """
 
@@ -35,7 +35,7 @@ from tests.bench.scenario import LIMIT, THREADS, WORKERS, Scenario
 _REPOSITORY = Path(__file__).parents[2]
 _START_TIMEOUT_S = 60
 
-#: A bucket that holds one token, for one that holds more lets the vendor see twice the limit in its first second.
+#: The bucket holds one token. A larger one would let through twice the limit in its first second.
 #: KEYS[1] the bucket; ARGV[1] tokens per second. Returns µs until there is a token: 0, one was taken.
 _TOKEN_BUCKET = """
 local time = redis.call('TIME')
@@ -69,7 +69,7 @@ def _take_token() -> Any:
 def _stop(
     self: "Task[Any, Any]", account: str, app_id: str, task_id: str, operation_id: str = StopMPUTask.spec.id
 ) -> None:
-    """Call the vendor, or come back when the bucket has a token again."""
+    """Call the vendor, or retry when the bucket has a token again."""
     if limit := os.environ["BENCH_LIMIT"]:
         wait_us = int(_take_token()(keys=[f"bucket:{account}"], args=[limit]))
         if wait_us > 0:
@@ -107,7 +107,7 @@ app = make_app(os.environ.get("BENCH_REDIS_URL"))
 
 @contextmanager
 def producer(redis_url: str) -> Iterator["Task[Any, Any]"]:
-    """Give a producer's task, to ``apply_async``."""
+    """Provide a producer's task, for ``apply_async``."""
     made = make_app(redis_url)
     try:
         yield made.tasks["stop"]

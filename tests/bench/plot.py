@@ -1,4 +1,4 @@
-"""Plots as small SVG files: panels of lines over one axis, written by hand."""
+"""Plots as small SVG files: panels of lines over one axis. No library is used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from textwrap import wrap
 _WIDTH, _HEIGHT = 380, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 40, 24
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
-#: Characters that a line of the caption has room for.
+#: The longest line of the caption, in characters.
 _CAPTION = 125
-#: No panel has more points of a line than this.
+#: The most points of a line in a panel.
 _POINTS = 180
 _STEPS = 4
 
 
 @dataclass(frozen=True)
 class Line:
-    """What was measured, one value a sample."""
+    """One series: one value for each sample."""
 
     name: str
     values: Sequence[float]
@@ -37,9 +37,9 @@ def minutes(length: float) -> list[str]:
 
 
 def svg(panels: Sequence[Panel], labels: Sequence[str], caption: Sequence[str], columns: int = 2) -> str:
-    """Return the panels side by side. Labels and the points of a line are spread evenly over the axis.
+    """Return the panels side by side. Labels and points are spaced evenly along the axis.
 
-    `caption` is paragraphs of text below.
+    `caption` holds the paragraphs below the panels.
     """
     caption = [line for text in caption for line in wrap(text, _CAPTION)]
     rows = -(-len(panels) // columns)
@@ -85,13 +85,13 @@ def _panel(panel: Panel, labels: Sequence[str]) -> str:
 
 
 def _thinned(values: Sequence[float]) -> list[float]:
-    """Return at most as many values as a panel shows, each the highest of its stretch: no peak is lost."""
+    """Return at most as many values as a panel shows, each the maximum of its interval, so that no peak is lost."""
     size = -(-len(values) // _POINTS) or 1
     return [max(values[start : start + size]) for start in range(0, len(values), size)]
 
 
 def _round_up(value: float) -> float:
-    """Return a round number that is not below `value`, of four even steps."""
+    """Return a round number that is not below `value` and divides into four even steps."""
     unit = 1.0
     while unit * 40 < value:
         unit *= 10

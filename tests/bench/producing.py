@@ -1,4 +1,4 @@
-"""The bench's producer, in a process of its own: it takes one order a line, and answers each with a line of JSON.
+"""The bench's producer, in its own process. It reads one order per line, and answers each with a line of JSON.
 
 ``python -m tests.bench.producing URL`` uses the ``streamstop`` that its PYTHONPATH finds, which may be another
 checkout's; with ``plain`` after the URL, it publishes for the plain Celery workers. Tasks are named by a number and the
@@ -26,7 +26,7 @@ from streamstop.errors import OutcomeTimeout
 from streamstop.operations import find
 
 _REPOSITORY = Path(__file__).parents[2]
-#: Operations of the same two parameters.
+#: Operations with the same two parameters.
 OPERATIONS = (
     "live.StopMPUTask",
     "live.StopLiveMPUTask",
@@ -39,22 +39,22 @@ STOP, PROBE = OPERATIONS[0], OPERATIONS[1]
 
 
 class Producer:
-    """The harness' end."""
+    """The harness' handle of the process."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def order(self, do: str, **values: Any) -> dict[str, Any]:
-        """Have something done; return what it says of it. Each method of the other end below is an order."""
+        """Send an order, and return the answer. Each method of the class below is an order."""
         self.begin(do, **values)
         return self.end()
 
     def begin(self, do: str, **values: Any) -> None:
-        """Order something, and do not wait for it."""
+        """Send an order, and do not wait for the answer."""
         self._write(json.dumps({"do": do, **values}))
 
     def end(self) -> dict[str, Any]:
-        """Wait for what was ordered; a probe goes on until then."""
+        """Wait for the answer. A probe runs until then."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -64,7 +64,7 @@ class Producer:
 
     @contextmanager
     def probing(self, account: str, every_s: float) -> Iterator[None]:
-        """Enqueue a stop of `account` now and then until the block ends."""
+        """Enqueue a stop of `account` at intervals until the block ends."""
         self.begin("probe", account=account, every_s=every_s)
         try:
             yield
@@ -98,7 +98,7 @@ class _Streamstop:
     numbers: Iterator[int]
 
     def send(self, accounts: Sequence[str], operations: Sequence[str], jobs: int) -> dict[str, Any]:
-        """Enqueue jobs in one call, each in turn for the next lane."""
+        """Enqueue jobs in one call, with the lanes in turn."""
         commands = self._commands(accounts, operations, jobs)
         return _timed(lambda: self.client.enqueue_many(commands))
 
@@ -112,7 +112,7 @@ class _Streamstop:
         return {"sent": sent}
 
     def single(self, account: str, times: int) -> dict[str, Any]:
-        """Time `enqueue` alone, one after the other."""
+        """Time single calls of `enqueue`."""
         commands = self._commands([account], [PROBE], times)
         return _each([partial(self.client.enqueue, one.operation, account=account) for one in commands])
 
@@ -129,7 +129,7 @@ class _Streamstop:
         return _each([self.client.shutdown(shutdown).progress] * times)
 
     def cancel(self, shutdown: str) -> dict[str, Any]:
-        """Cancel; say when that returned, and when everything had ended, None where it took too long."""
+        """Cancel; return the time until the return, and until everything had ended, None if that took too long."""
         handle = self.client.shutdown(shutdown)
         timed = _timed(handle.cancel)
         try:
@@ -189,6 +189,6 @@ if __name__ == "__main__":
         with plain_celery.producer(url) as task:
             _serve(_Plain(task))
     else:
-        # What holds Redis for long is to be measured, and not to end the run.
+        # A command that takes Redis long is to be measured, and must not end the run.
         with Client(url, timeout=timedelta(seconds=_PATIENCE_S)) as client:
             _serve(_Streamstop(client, count()))

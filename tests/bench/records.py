@@ -1,4 +1,4 @@
-"""``python -m tests.bench.records``: the memory that jobs take after their end, measured on a real Redis.
+"""``python -m tests.bench.records``: the memory that ended jobs take, measured on a real Redis.
 
 It prints the tables of ``docs/guides/sizes.md``.
 """
@@ -16,7 +16,7 @@ from streamstop.outcomes import Outcome, Result
 from streamstop.settings import OUTCOMES_KEPT
 from streamstop_simulator.demo.embedded_redis import redis_server
 
-#: So many that Redis' tables, which double, weigh on each record as they do in use.
+#: So many that the share of Redis' tables, which grow by doubling, is as in production.
 _RECORDS = 50_000
 _RATES = (1, 10, 50, 200)
 _REQUEST_ID = "CD4A1F0E-5B1C-5A1B-9C0D-1F7B2E3A4C5D"
@@ -75,17 +75,17 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class Size:
-    """What a record of one kind takes."""
+    """The memory that a record of one kind takes."""
 
     characters: int
-    #: As ``MEMORY USAGE`` says it of one key.
+    #: ``MEMORY USAGE`` of one key.
     of_key: int
-    #: The growth of ``used_memory`` for each of many records, Redis' tables of keys and expiries included.
+    #: The growth of ``used_memory`` for each of many records. It includes Redis' tables of keys and expiries.
     in_all: int
 
 
 def measure(kind: _Kind) -> tuple[str, Size]:
-    """Return the version of Redis, and what a record of `kind` takes in it."""
+    """Return the version of Redis, and the memory that a record of `kind` takes."""
     with redis_server() as server, server.client() as redis:
         before = redis.info("memory")["used_memory"]
         pipeline = redis.pipeline(transaction=False)
@@ -103,7 +103,7 @@ def measure(kind: _Kind) -> tuple[str, Size]:
 
 @click.command()
 def main() -> None:
-    """Print what a record takes, and what all of them take at some rates of jobs, for the time that is the default."""
+    """Print the memory of a record, and of all records at some rates of jobs with the default retention."""
     sizes: dict[str, Size] = {}
     for kind in _KINDS:
         version, sizes[kind.name] = measure(kind)

@@ -13,7 +13,7 @@ JSON_FILE, MARKDOWN_FILE = "bench.json", "bench.md"
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that is to be reached."""
+    """A goal for one figure."""
 
     what: str
     reached: bool
@@ -22,7 +22,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot in a file of its own; `labels` are of the points, from left to right."""
+    """A plot in its own file; `labels` are those of the points, from left to right."""
 
     file: str
     labels: Sequence[str]
@@ -31,19 +31,19 @@ class Plot:
 
 @dataclass(frozen=True)
 class Section:
-    """What one scenario tells."""
+    """The results of one scenario."""
 
     name: str
-    #: What was done, in a paragraph.
+    #: A paragraph about what was done.
     text: str
     header: Sequence[str]
-    #: As many cells as the header has; the first names the row.
+    #: Each row has as many cells as the header. The first is its name.
     rows: Sequence[Sequence[str]]
     targets: Sequence[Target] = ()
     #: The figures behind the table, not rounded.
     figures: Sequence[Mapping[str, Any]] = ()
     plots: Sequence[Plot] = field(default=(), repr=False)
-    #: Plots that are in their files already.
+    #: Plots that are already in files.
     written: Sequence[str] = ()
 
 
@@ -66,7 +66,7 @@ def target_lines(targets: Sequence[Target]) -> Iterator[str]:
 
 
 def write(section: Section, environment: Mapping[str, str], folder: Path) -> None:
-    """Write a section into the files in `folder`; those of other scenarios, from earlier runs, stay in them."""
+    """Write a section into the files in `folder`. Sections of other scenarios from earlier runs stay."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / JSON_FILE
     recorded: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}

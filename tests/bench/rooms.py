@@ -1,6 +1,6 @@
-"""Rooms: how soon a big room's stop returns and is in its lane, and what watching it costs.
+"""Rooms: how soon ``stop_room`` of a big room returns, how soon its jobs are in their lane, and the cost of watching.
 
-Real workers fan out, and call the simulated vendor at the lane's own pace meanwhile.
+Real workers do the fan-out, and call the simulated vendor at the lane's pace meanwhile.
 """
 
 import time
@@ -30,7 +30,7 @@ _BIG, _SMALL = _SCENARIO.busy[0], SPARSE
 
 @dataclass(frozen=True)
 class ProgressCost:
-    """What one read of a shutdown's progress costs."""
+    """The cost of one read of a shutdown's progress."""
 
     tasks: int
     commands: float
@@ -39,7 +39,7 @@ class ProgressCost:
 
 @dataclass(frozen=True)
 class RoomFigures:
-    """What was measured; lists have one entry a turn."""
+    """The figures. Lists have one entry for each turn."""
 
     machine: str
     tasks: int
@@ -48,7 +48,7 @@ class RoomFigures:
     returned_s: list[float] = field(default_factory=list)
     #: From before ``stop_room`` until the last job is in its lane.
     in_lane_s: list[float] = field(default_factory=list)
-    #: What Redis holds more than the registry, per job.
+    #: Redis' memory per job, without the registry.
     bytes_per_job: list[float] = field(default_factory=list)
     progress: list[ProgressCost] = field(default_factory=list)
 
@@ -118,7 +118,7 @@ def _used_memory(redis: Redis) -> int:
 
 
 def _progress_costs(redis: Redis, shutdowns: Sequence[tuple[int, Shutdown]]) -> list[ProgressCost]:
-    """Read in turns, so that what else the machine does falls on all alike."""
+    """Read in turns, so that other load of the machine affects all reads equally."""
     spent: list[list[float]] = [[] for _ in shutdowns]
     for _ in range(_READS):
         for times, (_tasks, shutdown) in zip(spent, shutdowns, strict=True):
@@ -133,7 +133,7 @@ def _progress_costs(redis: Redis, shutdowns: Sequence[tuple[int, Shutdown]]) -> 
 
 
 def _commands_of_one_read(redis: Redis, shutdown: Shutdown) -> float:
-    """Count the commands that only a read of a progress sends, for workers run beside."""
+    """Count the commands of a read of a progress. Only commands that workers do not send count."""
     before = read(redis, [])
     for _ in range(_READS):
         shutdown.progress()

@@ -1,6 +1,6 @@
-"""The scenario that every way runs: busy accounts with a backlog each, and one account that sends a stop now and then.
+"""The scenario of every way: busy accounts with a backlog each, and one account that sends a stop at intervals.
 
-A way is measured from outside: by the vendor's clock of arrivals, by Redis' own counts, by the processes' CPU time.
+A way is measured from outside: by the calls' arrivals at the vendor, Redis' own counters, and the processes' CPU time.
 """
 
 import time
@@ -23,23 +23,23 @@ from tests.bench.metering import Reading, machine, read
 from tests.support.accounts import at_vendors
 
 WORKERS = 2
-#: Of each plain Celery worker; ours run as many jobs at once as they do by default.
+#: The threads of each plain Celery worker. streamstop's workers run with their default concurrency.
 THREADS = 16
 VENDOR_LATENCY_MS = 50
-#: Calls per second of each lane; the vendor's own for :class:`StopMPUTask`.
+#: The limit of each lane in calls per second: the vendor's for :class:`StopMPUTask`.
 LIMIT = int(StopMPUTask.spec.limit)
 SEND_EVERY_S = 0.95
 SPARSE = "sparse"
-#: How long the idle workers are watched, to know what they cost without any job.
+#: How long idle workers are measured, for their cost without a job.
 _IDLE_S = 5
-#: How long after its last call a job's report may take.
+#: How long a job's report may take after its last call.
 _REPORTS_S = 0.5
 _PATIENCE = 6
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is asked of a way."""
+    """The load of a scenario."""
 
     busy_accounts: int = 1
     #: Stops that wait for each busy account at the start.
@@ -47,12 +47,12 @@ class Scenario:
 
     @property
     def ideal_s(self) -> float:
-        """The shortest span from a busy account's first call to its last."""
+        """The shortest possible time from a busy account's first call to its last."""
         return (self.backlog - 1) / LIMIT
 
     @property
     def busy(self) -> list[str]:
-        """The names of the busy accounts."""
+        """The busy accounts' names."""
         return [f"busy-{number}" for number in range(1, self.busy_accounts + 1)]
 
     @property
@@ -62,7 +62,7 @@ class Scenario:
 
 
 class Running(Protocol):
-    """A way whose workers wait for jobs."""
+    """A way whose workers run."""
 
     @property
     def worker_pids(self) -> Sequence[int]:
@@ -75,11 +75,11 @@ class Running(Protocol):
 
 
 class Way(Protocol):
-    """A way to bring stops to a vendor at an account's pace."""
+    """A way to send stops to a vendor at an account's limit."""
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """Its name in the table."""
         ...
 
     def run(
@@ -96,27 +96,27 @@ class Figures:
     way: str
     machine: str
     ideal_s: float
-    #: From the first call of a busy account to its last; the slowest account's.
+    #: The time from a busy account's first call to its last, of the slowest account.
     span_s: float
-    #: Calls of a busy account that arrived in any one second; the worst account's.
+    #: The most calls of a busy account in any one second, of the worst account.
     most_in_a_second: int
-    #: Of the sparse account: from the moment before the enqueueing to the call's arrival.
+    #: The sparse account's latencies, from before the enqueueing to the call's arrival.
     latencies_ms: Sequence[float]
     jobs: int
     cost: Reading
-    #: What the workers cost in as much time without any job.
+    #: The workers' cost in the same time without a job.
     idle_commands: float
     idle_cpu_s: float | None
     duration_s: float
 
     @property
     def commands_per_job(self) -> float:
-        """Redis commands per job: everything that Redis did."""
+        """All commands that Redis ran, per job."""
         return self.cost.commands / self.jobs
 
     @property
     def commands_per_job_above_idle(self) -> float:
-        """Redis commands per job, without what the idle workers cost in the same time."""
+        """Redis commands per job, without those of idle workers in the same time."""
         return (self.cost.commands - self.idle_commands) / self.jobs
 
     @property
@@ -126,14 +126,14 @@ class Figures:
 
     @property
     def cpu_s_per_1000_above_idle(self) -> float | None:
-        """The same without what the idle workers use in the same time."""
+        """The same, without that of idle workers in the same time."""
         if self.cost.cpu_s is None or self.idle_cpu_s is None:
             return None
         return (self.cost.cpu_s - self.idle_cpu_s) / self.jobs * 1000
 
     @property
     def latency_median_ms(self) -> float:
-        """Of the sparse account."""
+        """The median latency of the sparse account."""
         return median(self.latencies_ms)
 
     def latency_ms(self, percentile: int) -> float:
@@ -143,7 +143,7 @@ class Figures:
 
 
 def pooled(rounds: Sequence[Figures]) -> Figures:
-    """Return several runs of one way as one: latencies and costs of all, the median span, the worst second."""
+    """Merge several runs of one way: all latencies and costs, the median time, the worst second."""
     costs = [one.cost for one in rounds]
     names = {name for cost in costs for name in cost.by_command}
     return replace(
@@ -170,7 +170,7 @@ def _sum(numbers: Iterable[float | None]) -> float | None:
 
 
 def measure(way: Way, scenario: Scenario) -> Figures:
-    """Run `scenario` once, on a Redis and a simulator of its own."""
+    """Run `scenario` once, on its own Redis and simulator."""
     with (
         TemporaryDirectory(prefix="streamstop-bench-") as made,
         redis_server() as redis,
@@ -179,7 +179,7 @@ def measure(way: Way, scenario: Scenario) -> Figures:
         redis.client() as meter,
     ):
         tasks = (StopMPUTask(app_id="bench", task_id=f"task-{number}") for number in count(1))
-        # The first calls open connections and load scripts; that is not what is measured.
+        # The first calls open connections and load scripts, which is not measured.
         for name in [*scenario.busy, SPARSE]:
             running.send(name, [next(tasks) for _ in range(3)])
         _await_calls(vendor, 3 * len(scenario.accounts), patience_s=60)
@@ -245,7 +245,7 @@ def _send_until_done(
         sent_at[stop.task_id] = time.time()
         running.send(SPARSE, [stop])
         time.sleep(SEND_EVERY_S * 0.6)
-        # Looked at between two stops, so that the simulator's answer delays none of them.
+        # Ask between two stops, so that the simulator's answer delays none of them.
         lanes = vendor.summary().lanes
         done = sum(lane.ok for (name, _), lane in lanes.items() if name in scenario.busy)
         if done == scenario.backlog * scenario.busy_accounts:

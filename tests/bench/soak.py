@@ -1,7 +1,7 @@
-"""The soak: an even load on real workers for a long time, which shows whether anything grows.
+"""The soak: an even load on real workers for a long time. It shows whether memory or the number of keys grows.
 
-The producer and the vendor are processes of their own; Redis appends to its file. The harness looks every second at
-what the vendors saw and how jobs ended, and keeps numbers only.
+The producer and the vendor run in their own processes. Redis has an append-only file. Every second the harness reads
+the vendors' calls and the jobs' outcomes, and keeps only counts.
 """
 
 import json
@@ -32,11 +32,11 @@ from tests.support.workers import accounts_toml, worker
 
 __all__ = ["VENDORS", "Soak", "SoakFigures", "caption", "measure"]
 
-#: The share of the lanes' pace that is offered.
+#: The load as a share of the lanes' pace.
 LOAD = 0.8
 SAMPLE_S = 5
 _PATIENCE_S = 120
-#: Keys that are there while a lane holds jobs: the lists in which they wait, and what is kept of those that do not.
+#: Keys that exist while a lane holds jobs: its list of waiting jobs, and the keys of jobs in flight or deferred.
 _QUEUES, _OF_JOBS = (b"streamstop.lane.", b"streamstop.ready"), (b":leases", b":jobs", b":due")
 _MIB = 1024 * 1024
 #: What Redis 6 and earlier takes at once for what is written while its file is rewritten; its own count of that is of
@@ -46,14 +46,14 @@ _REWRITE_BLOCK = 10 * _MIB
 
 @dataclass(frozen=True)
 class Soak:
-    """What is asked."""
+    """The parameters of a soak."""
 
     minutes: float
-    #: Jobs a second, over all lanes.
+    #: Jobs per second over all lanes.
     rate: float
     lanes: int
     workers: int
-    #: Jobs that a worker runs at once; None: as many as it does by default.
+    #: A worker's concurrency; None: the default.
     concurrency: int | None
     #: One of :data:`VENDORS`.
     vendor: str
@@ -65,12 +65,12 @@ class Soak:
 
     @property
     def limit(self) -> int:
-        """Calls a second that each lane may make: whole, and such that about :data:`LOAD` of the pace is offered."""
+        """The limit of each lane: a whole number, so that the load is about :data:`LOAD` of the pace."""
         return max(1, round(self.rate / self.lanes / LOAD / (1 - HEADROOM)))
 
     @property
     def offered(self) -> float:
-        """The share of the pace that is offered."""
+        """The load as a share of the pace."""
         return self.rate / self.lanes / (self.limit * (1 - HEADROOM))
 
 
@@ -80,21 +80,21 @@ class SoakFigures:
 
     machine: str
     enqueued: int
-    #: How the jobs ended, and how many of them were called more than once.
+    #: The jobs' results, and how many jobs were called more than once.
     results: Counter[str]
     called_again: int
     calls: int
-    #: By the harness' own count of arrivals, and by the simulator's.
+    #: Calls over a limit, as the harness and the simulator count them.
     over_limit: int
     dropped: int
     #: Bytes of one outcome in Redis.
     record_bytes: int
-    #: What the workers logged as a warning or worse, to how often.
+    #: The workers' log events at warning or above, and how often each occurred.
     warnings: Counter[str]
 
 
 def caption(asked: Soak, figures: SoakFigures) -> list[str]:
-    """Return what was run and how it ended, in lines of text."""
+    """Return what was run and the results, in lines of text."""
     ends = ", ".join(f"{count:,} {result}" for result, count in figures.results.most_common())
     logged = ", ".join(f"{count:,} x {line}" for line, count in figures.warnings.most_common()) or "none"
     at_once = "at their default concurrency" if asked.concurrency is None else f"of concurrency {asked.concurrency}"
@@ -117,7 +117,7 @@ def caption(asked: Soak, figures: SoakFigures) -> list[str]:
 
 
 class _Calls:
-    """What the vendors saw: each look takes what came since the last."""
+    """The calls at the vendors. Each look reads those since the last."""
 
     def __init__(self, vendor: SoakVendor, limit: int) -> None:
         self._vendor = vendor
@@ -143,7 +143,7 @@ class _Calls:
 
 
 class _Sampler:
-    """Makes samples of what there is to see."""
+    """Takes samples."""
 
     def __init__(self, redis: Redis, book: Book, calls: _Calls, lanes: Sequence[Lane], pids: Sequence[int]) -> None:
         self._redis: Any = redis
@@ -155,7 +155,7 @@ class _Sampler:
         self._last_cpu = cpu_seconds(self._worker_pids) or 0.0
 
     def sample(self) -> Sample:
-        """Return what the time since the last sample was like."""
+        """Return the sample of the time since the last one."""
         now, calls, book = time.monotonic(), self._calls, self._book
         past, cpu = now - self._last_at, cpu_seconds(self._worker_pids) or 0.0
         families = Counter(map(_family, self._redis.scan_iter(count=1000)))
@@ -194,9 +194,9 @@ class _Sampler:
 
 
 def measure(soak: Soak, samples: list[Sample]) -> SoakFigures:
-    """Run the soak, and add each sample to `samples`, which so outlive a run that fails.
+    """Run the soak, and add each sample to `samples`, so that they survive a run that fails.
 
-    Raises :class:`RuntimeError` where a job has not ended long after the last was enqueued.
+    Raises :class:`RuntimeError` if a job has not ended long after the last was enqueued.
     """
     accounts, limits = accounts_for(soak.lanes), {name: float(soak.limit) for name in operation_ids()}
     with ExitStack() as stack:
@@ -233,7 +233,7 @@ def measure(soak: Soak, samples: list[Sample]) -> SoakFigures:
 
 
 def _samples(sampler: _Sampler, book: Book, calls: _Calls, seconds: float) -> Iterator[Sample]:
-    """Look every second, and yield a sample every few, until the time is over."""
+    """Look every second, and yield a sample every few seconds, until the time is over."""
     began = time.monotonic()
     for second in range(1, round(seconds) + 1):
         time.sleep(max(0.0, began + second - time.monotonic()))
@@ -280,7 +280,7 @@ def _rss(pid: int) -> float:
 
 
 def _warnings(logs: Sequence[Path]) -> Counter[str]:
-    """Count what the workers logged as a warning or worse. A line at a time: the log of an hour is long."""
+    """Count the workers' log events at warning or above. It reads line by line, because the log of an hour is long."""
     counted: Counter[str] = Counter()
     for log in logs:
         with log.open(errors="replace") as lines:

@@ -1,4 +1,4 @@
-"""The load of the soak: jobs at an even pace from a process of its own, and the book of those that have not ended.
+"""The load of the soak: a process that enqueues jobs at an even rate, and the record of the jobs that have not ended.
 
 ``python -m tests.bench.soak_load URL RATE LANES SECONDS`` is that process: a service that enqueues one job at a time,
 or, at a rate that single enqueues could not keep up with beside the workers, those of 10 ms at once.
@@ -51,15 +51,15 @@ _TENCENT: tuple[type[Operation], ...] = (
     DescribeStreamIngest,
 )
 OPERATIONS_EACH = len(_ALIYUN)
-#: Parameters that are the same in every call; of those an operation has, the one that is not here names the task.
+#: Parameters that are the same in every call. An operation's remaining parameter names the task.
 _SAME = {"AppId": "soak", "ClusterId": "soak", "SdkAppId": 1, "Region": "cn-shanghai", "RegionId": "cn-shanghai"}
 _BATCH = 500
-#: Jobs a second that are enqueued singly at most, and how long jobs are gathered above that.
+#: The highest rate at which jobs are enqueued singly, and how long jobs are collected above that rate.
 _SINGLY, _GATHERED_S = 400, 0.01
 
 
 def accounts_for(lanes: int) -> list[Account]:
-    """Return the accounts that make `lanes` lanes with five operations each, every fifth one at the second vendor."""
+    """Return the accounts for `lanes` lanes with five operations each. Every fifth account is at the second vendor."""
     return [
         Account(f"soak-{n}", "tencent" if n % 5 == 4 else "aliyun", f"key-{n}", f"secret-{n}")
         for n in range(lanes // OPERATIONS_EACH)
@@ -67,7 +67,7 @@ def accounts_for(lanes: int) -> list[Account]:
 
 
 def lanes_of(accounts: Sequence[Account]) -> list[tuple[str, type[Operation]]]:
-    """Return the lanes, neighbours of different accounts."""
+    """Return the lanes. Neighbours belong to different accounts."""
     kinds = {"aliyun": _ALIYUN, "tencent": _TENCENT}
     return [(one.name, kinds[one.vendor][n]) for n in range(OPERATIONS_EACH) for one in accounts]
 
@@ -78,7 +78,7 @@ def operation_ids() -> list[str]:
 
 
 def command_of(kind: type[Operation], number: int, now: float) -> Operation:
-    """Return an operation on a task of its own, whose name tells when it was enqueued (`now`, s since the epoch)."""
+    """Return an operation on a new task, whose name holds the moment of enqueueing (`now`, s since the epoch)."""
     names = [field.alias for field in kind.model_fields.values() if field.alias]
     return kind(**{name: _SAME.get(name, f"{number}-{now:.6f}") for name in names})
 
@@ -90,7 +90,7 @@ def enqueued_at(params: dict[str, Any]) -> float:
 
 
 def _produce(url: str, rate: float, lanes: int, seconds: float) -> None:
-    """Enqueue each job when it is due; say the id of each."""
+    """Enqueue each job when it is due, and print its id."""
     turns = lanes_of(accounts_for(lanes))
     size = 1 if rate <= _SINGLY else round(rate * _GATHERED_S)
     began = time.monotonic()
@@ -107,7 +107,7 @@ def _produce(url: str, rate: float, lanes: int, seconds: float) -> None:
 
 
 class Book:
-    """Every job that the producer has told of and that has not ended; the rest is numbers.
+    """Every job that the producer has printed and that has not ended. Of ended jobs it keeps only counts.
 
     It reads each outcome, checks it, and deletes it, as a service that keeps its own books might.
     """
@@ -120,14 +120,14 @@ class Book:
         self.enqueued = 0
         self.results: Counter[str] = Counter()
         self.called_again = 0
-        #: Of the outcomes seen last.
+        #: The size of the outcomes that were read last.
         self.record_bytes = 0
         self._reader = threading.Thread(target=self._read, name="soak-book", daemon=True)
         self._reader.start()
 
     @property
     def ended(self) -> int:
-        """Jobs whose outcome was read."""
+        """How many jobs' outcomes were read."""
         return self.results.total()
 
     @property

@@ -11,12 +11,12 @@ from tests.bench.plot import Line, Panel, minutes, svg
 
 @dataclass(frozen=True)
 class Sample:
-    """What was seen in one stretch of a few seconds; sizes are MiB, times ms."""
+    """The measurements of one interval of a few seconds. Sizes are in MiB, times in ms."""
 
-    #: Seconds since the first job, at the end of the stretch.
+    #: Seconds since the first job, at the end of the interval.
     at_s: float
     worker_1_rss: float
-    #: Of the others the biggest; 0 where there is one worker.
+    #: The largest of the other workers; 0 if there is one worker.
     worker_2_rss: float
     vendor_rss: float
     #: Redis' ``used_memory``; and without what comes and goes: outcomes that were not read yet, by their number and the
@@ -35,29 +35,29 @@ class Sample:
     deferred: int
     enqueued: int
     ended: int
-    #: From before ``enqueue`` to the arrival of the call, of the calls of this stretch.
+    #: From before ``enqueue`` to the arrival of the call, for the calls of this interval.
     latency_median: float
     latency_p99: float
     calls_per_s: float
-    #: Calls that had a whole limit's worth of calls in the second before them.
+    #: Calls in whose preceding second the lane had already made as many calls as its limit.
     over_limit: int
-    #: CPU seconds a second, of all workers.
+    #: CPU seconds per second, of all workers.
     workers_cpu: float
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: how a figure was at the start and is at the end."""
+    """A row of the table: a figure at the start and at the end."""
 
     what: str
     first: float
     last: float
-    #: Growth of it would be a leak.
+    #: Whether its growth would be a leak.
     must_not_grow: bool = False
 
     @property
     def ratio(self) -> float | None:
-        """How many times as much it is at the end."""
+        """The figure at the end divided by that at the start."""
         return self.last / self.first if self.first else None
 
 
@@ -82,7 +82,7 @@ _OTHERS: Sequence[tuple[str, Callable[[Sample], float]]] = (
 
 
 def compared(samples: Sequence[Sample]) -> list[Row]:
-    """Return the first and the last tenth beside each other: medians of their samples; over-limit calls are summed."""
+    """Return the first and the last tenth of the run: medians of their samples; over-limit calls are summed."""
     tenth = max(1, len(samples) // 10)
     first, last = samples[:tenth], samples[-tenth:]
     rows = [
@@ -101,7 +101,7 @@ def table(rows: Sequence[Row]) -> Iterator[list[str]]:
 
 
 def write_csv(samples: Sequence[Sample], path: Path) -> None:
-    """Write one line a sample."""
+    """Write one line for each sample."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Sample)], lineterminator="\n")
         writer.writeheader()

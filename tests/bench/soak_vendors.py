@@ -25,7 +25,7 @@ class SeenCall:
     """A call that has arrived."""
 
     lane: Lane
-    #: By the monotonic clock of the machine.
+    #: The machine's monotonic clock.
     at: float
     latency_ms: float
     #: Whether the vendor dropped it as over the limit.
@@ -33,15 +33,15 @@ class SeenCall:
 
 
 class SoakVendor(Protocol):
-    """What the soak needs of a vendor."""
+    """What the soak needs from a vendor."""
 
     url: str
     pid: int
-    #: Calls that it has seen.
+    #: How many calls it has received.
     total: int
 
     def new_calls(self) -> list[SeenCall]:
-        """Return the calls that came since the last time, in their order."""
+        """Return the calls since the last time, in order."""
         ...
 
 
@@ -63,7 +63,7 @@ def soak_vendor(name: str, accounts: Sequence[Account], lanes: Sequence[Lane], l
 
 
 class _Simulator:
-    """The simulator; it is told to forget now and then."""
+    """The simulator. The soak tells it at intervals to forget calls and tasks."""
 
     def __init__(self, client: SimulatorClient, pid: int) -> None:
         self.url, self.pid = client.url, pid
@@ -74,7 +74,7 @@ class _Simulator:
     def new_calls(self) -> list[SeenCall]:
         calls = sorted(self._client.calls(since=self.total), key=lambda call: call.arrived_monotonic)
         if calls:
-            # Indexes go on where the simulator forgets, so that what came between a look and that is in the number.
+            # Indexes continue when the simulator forgets, so the count includes calls between a look and that moment.
             self.total = max(call.index for call in calls) + 1
         if time.monotonic() - self._forgot_at > FORGET_EVERY_S:
             self._forgot_at = time.monotonic()
@@ -92,7 +92,7 @@ class _Simulator:
 
 
 class _Answering:
-    """The vendor that only answers; what is taken is forgotten."""
+    """The vendor that only answers. It forgets the calls that it has returned."""
 
     def __init__(self, vendor: Answering) -> None:
         self.url, self.pid = vendor.url, vendor.pid
@@ -106,7 +106,7 @@ class _Answering:
 
 
 def _children() -> Iterator[int]:
-    """Return this process' children. It takes /proc."""
+    """Return this process' children. It needs /proc."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""What a scenario at full speed runs on: a Redis, a vendor that only answers, workers, and a producer beside them."""
+"""The parts of a scenario at full speed: a Redis, a vendor that only answers, workers, and a producer."""
 
 import os
 import time
@@ -22,9 +22,9 @@ from tests.bench.producing import Producer, producer
 from tests.support.workers import accounts_toml, worker
 
 _REPOSITORY = Path(__file__).parents[2]
-#: Calls a second that no lane of the bench reaches; the most that an accounts file may say.
+#: A limit that no lane of the bench reaches: the highest that an accounts file may have.
 UNLIMITED = 100_000.0
-#: How long the reports of the last calls may take.
+#: How long the last calls' reports may take.
 REPORTS_S = 0.3
 _LOOK_EVERY_S = 0.05
 
@@ -36,12 +36,12 @@ class Engine:
     name: str
     #: Another checkout of streamstop; None: this one.
     path: Path | None = None
-    #: Celery's own way, in place of streamstop.
+    #: Plain Celery instead of streamstop.
     plain: bool = False
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables by which its processes find their code."""
+        """The environment variables by which its processes find their code."""
         if self.path is None:
             return {}
         parts = [str(self.path / "producers"), str(self.path / "worker"), str(_REPOSITORY)]
@@ -60,7 +60,7 @@ class Stage:
     redis: Redis
     vendor: Answering
     worker_pids: Sequence[int]
-    #: An engine's; a second one, for probes, so that neither waits for the other.
+    #: The engine's producer, and a second one for probes, so that neither waits for the other.
     producer: Producer
     prober: Producer | None
 
@@ -69,7 +69,7 @@ class Stage:
         return read(self.redis, self.worker_pids)
 
     def await_calls(self, accounts: Iterable[str], wanted: int, patience_s: float) -> None:
-        """Wait until the accounts have made as many calls."""
+        """Wait until the accounts have made so many calls."""
         names = list(accounts)
 
         def enough() -> bool:
@@ -79,7 +79,7 @@ class Stage:
         await_true(enough, patience_s, f"fewer than {wanted:,} calls")
 
     def await_waiting(self, account: str, operation: str, wanted: int, patience_s: float) -> None:
-        """Wait until as many jobs of a lane wait, or have been called since the vendor's calls were taken."""
+        """Wait until so many jobs of a lane wait, or were called since the vendor's calls were last taken."""
         redis: Any = self.redis
         lists = Lane(account, operation).waiting
 
@@ -99,7 +99,7 @@ class Stage:
 def stage(
     engine: Engine, accounts: Sequence[Account], *, workers: int = 1, latency_ms: float = 0, probes: bool = False
 ) -> Iterator[Stage]:
-    """Start all parts, and run them until the block ends. Workers run as many jobs at once as they do by default."""
+    """Start all parts, and run them until the block ends. Workers have their default concurrency."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="streamstop-bench-")))
         server = stack.enter_context(redis_server())
@@ -124,13 +124,13 @@ def stage(
 
 
 def account(name: str, limit: float | None = None, operations: Iterable[str] = ()) -> Account:
-    """Return an account at the answering vendor, of which `operations` have a limit of their own."""
+    """Return an account at the answering vendor, with a limit for each of `operations`."""
     limits = {} if limit is None else dict.fromkeys(operations, limit)
     return Account(name, "aliyun", f"key-{name}", f"secret-{name}", limits=limits)
 
 
 def await_true(is_true: Callable[[], bool], patience_s: float, complaint: str) -> None:
-    """Wait until something is true; raise :class:`RuntimeError` where it is not in time."""
+    """Wait until something is true; raise :class:`RuntimeError` if that takes too long."""
     deadline = time.monotonic() + patience_s
     while not is_true():
         if time.monotonic() > deadline:

@@ -46,7 +46,7 @@ def breakdown(figures: Figures) -> list[str]:
 
 
 def enqueue(jobs: int, turns: int) -> Section:
-    """Enqueue many at once, and one at a time."""
+    """Enqueue many jobs at once, and one at a time."""
     figures = enqueueing.measure(jobs, turns)
     rows = [
         [what, f"{median(seconds):.3f} s", f"{jobs / median(seconds):,.0f}/s"]
@@ -108,7 +108,7 @@ def room(tasks: int, turns: int) -> Section:
 
 
 def soaked(asked: soak.Soak, out: Path) -> Section:
-    """Run the soak; its samples are written even where it fails."""
+    """Run the soak. Its samples are written even if it fails."""
     out.mkdir(parents=True, exist_ok=True)
     samples: list[soak_report.Sample] = []
     try:
@@ -133,7 +133,7 @@ def soaked(asked: soak.Soak, out: Path) -> Section:
                 if row.must_not_grow
             ),
         ],
-        # asdict() does not know how to copy a Counter.
+        # asdict() cannot copy a Counter.
         figures=[{name: dict(value) if isinstance(value, Counter) else value for name, value in vars(figures).items()}],
         written=[f"{asked.name}.svg"],
     )

@@ -1,7 +1,7 @@
 """Throughput: one worker process of each engine, many jobs in lanes without a limit, a vendor that only answers.
 
-The engines take turns. Each turn runs every case with the same workers, and each case works a backlog off whose size
-follows from what the engine did before; it is measured from the end of the enqueueing.
+The engines take turns. Each turn runs every case with the same workers. Each case processes a backlog, whose size
+follows from the engine's earlier speed. The measurement starts at the end of the enqueueing.
 """
 
 import time
@@ -29,18 +29,18 @@ class Case:
 
     @property
     def accounts(self) -> list[str]:
-        """Five lanes an account, or one lane."""
+        """Five lanes for each account, or one lane."""
         return _ACCOUNTS[: max(1, self.lanes // len(OPERATIONS))]
 
     @property
     def operations(self) -> Sequence[str]:
-        """Of each account."""
+        """The operations of each account."""
         return OPERATIONS[: self.lanes]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured; CPU is seconds a thousand jobs."""
+    """The figures. CPU is in seconds per thousand jobs."""
 
     jobs: int
     jobs_per_s: float
@@ -51,11 +51,11 @@ class Figures:
 
 @dataclass(frozen=True)
 class Throughput:
-    """What is asked."""
+    """The parameters."""
 
     cases: Sequence[Case]
     rounds: int
-    #: About how long one case takes in one round.
+    #: The approximate time of one case in one round.
     seconds: float
 
 

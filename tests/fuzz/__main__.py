@@ -1,4 +1,4 @@
-"""Fuzz the parsers of outside data, led by the branches that an input takes.
+"""Fuzz the parsers of outside data, guided by branch coverage.
 
 ::
 
@@ -6,8 +6,8 @@
     python -m tests.fuzz accounts --seconds 600
     python -m tests.fuzz accounts --input FILE      # once, on what an earlier run found
 
-``corpus/<target>/`` has inputs to begin with, and what was found and mended. What is found anew is written beside the
-report, and belongs there when it is mended.
+``corpus/<target>/`` holds seed inputs, and inputs whose failures are fixed. A new failing input is written next to the
+report. Move it into the corpus when its failure is fixed.
 """
 
 import os
@@ -20,7 +20,7 @@ import click
 
 try:
     import atheris
-except ImportError:  # it has wheels for Linux on x86-64 alone
+except ImportError:  # it has wheels only for Linux on x86-64
     atheris = None
 
 if atheris is None:
@@ -31,7 +31,7 @@ else:
 
 CORPUS = Path(__file__).parent / "corpus"
 TOKENS = Path(__file__).parent / "tokens.dict"
-#: Bytes; longer ones are slow, and find no more.
+#: The longest input in bytes. Longer inputs are slow and find no more failures.
 _LONGEST = 4096
 
 
@@ -41,7 +41,7 @@ _LONGEST = 4096
 @click.option("--runs", type=int, help="As many runs for each target, in whatever time.")
 @click.option("--input", "file", type=click.Path(path_type=Path, exists=True), help="Run this input alone.")
 def main(targets: tuple[str, ...], seconds: int, runs: int | None, file: Path | None) -> None:
-    """Fuzz TARGETS, or all of them. Exits with 1 if one has failed."""
+    """Fuzz TARGETS, or all of them. Exit with 1 if one has failed."""
     failed = []
     for target in targets or TARGETS:
         seeds = [file] if file is not None else sorted((CORPUS / target).iterdir())
@@ -57,7 +57,7 @@ def main(targets: tuple[str, ...], seconds: int, runs: int | None, file: Path | 
 
 
 def _fuzzed(target: str, seconds: int, runs: int | None) -> bool:
-    """Fuzz in a process of its own, for libFuzzer ends the one that it runs in; return whether nothing was found."""
+    """Fuzz in a separate process, because libFuzzer ends its process; return whether it found nothing."""
     child = os.fork()
     if child == 0:
         _fuzz(target, seconds, runs)

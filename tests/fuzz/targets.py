@@ -1,7 +1,7 @@
 """The fuzzer's targets: every parser of outside data, as a function of bytes that must not raise.
 
-A target may meet the one error that its parser is documented to raise, and nothing else. What it returns is held to
-what its readers rely on: it can be written as JSON, say.
+A target allows only the error that its parser is documented to raise. It also checks what readers of the result rely
+on, for example that it can be written as JSON.
 """
 
 import contextlib
@@ -44,17 +44,17 @@ _SECRET = "hush+hush/secret=="
 
 
 def aliyun(data: bytes) -> None:
-    """A reply of Alibaba."""
+    """Parse a reply of Alibaba."""
     _reply("aliyun", data)
 
 
 def tencent(data: bytes) -> None:
-    """A reply of Tencent."""
+    """Parse a reply of Tencent."""
     _reply("tencent", data)
 
 
 def _reply(vendor: str, data: bytes) -> None:
-    """Read a reply: a byte for the operation, one for the status, a line for a header, the body."""
+    """Parse a reply. The input is a byte for the operation, one for the status, a line for a header, and the body."""
     operations = _OF_VENDOR[vendor]
     number, status = (data[:2] + b"\0\0")[:2]
     line, _, body = data[2:].partition(b"\n")
@@ -79,7 +79,7 @@ def _outcome(result: Result, **told: Any) -> Outcome:
 
 
 def command(data: bytes) -> None:
-    """The argument of a message: a command, and the shutdown that it is part of."""
+    """Parse the argument of a message: a command, and the shutdown that it is part of."""
     with contextlib.suppress(ValueError, RecursionError):
         _command(json.loads(data))
 
@@ -91,7 +91,7 @@ def _command(message: object) -> None:
     try:
         read = ReceivedCommand.from_message(message)
     except InvalidCommand as problem:
-        # As a worker ends it: in a record, and in a dead letter that a person reads.
+        # As a worker ends the job: in a record, and in a dead letter that a person reads.
         outcome = _outcome(Result.REFUSED, message=str(problem))
         record = outcome_record(outcome)
         assert len(record) < 10_000
@@ -106,18 +106,18 @@ def _command(message: object) -> None:
 
 
 def envelope(data: bytes) -> None:
-    """A whole message, as it lies in a queue."""
+    """Parse a whole message, as a queue holds it."""
     read_argument(data)
 
 
 def record(data: bytes) -> None:
-    """A job's record in the result backend."""
+    """Parse a job's record in the result backend."""
     read_record(data)
     read_record(data.decode("latin-1"))
 
 
 def accounts(data: bytes) -> None:
-    """An accounts file."""
+    """Parse an accounts file."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "accounts.toml"
         file.write_bytes(data)
@@ -129,7 +129,7 @@ def accounts(data: bytes) -> None:
 
 
 def lines(data: bytes) -> None:
-    """A file of the command line."""
+    """Parse a ``--from`` file of the command line."""
     for kind in Kind:
         defaults = Defaults(account="live-cn")
         with contextlib.suppress(InvalidLines):
@@ -153,7 +153,7 @@ _VARIABLES = (
 
 
 def settings(data: bytes) -> None:
-    """Environment variables, one a line."""
+    """Parse environment variables, one on each line."""
     values = data.decode(errors="surrogateescape").split("\n")
     environ = dict(zip(_VARIABLES, values, strict=False))
     with contextlib.suppress(InvalidSettings):
@@ -169,7 +169,7 @@ def settings(data: bytes) -> None:
 
 
 def texts(data: bytes) -> None:
-    """What else is one text: a job's history, an id, a room's name, a callback and its signature."""
+    """Parse other texts: a job's history, an id, a room's name, a callback and its signature."""
     text = data.decode(errors="surrogateescape")
     with contextlib.suppress(ValueError):
         assert AttemptHistory.parse(str(AttemptHistory.parse(text))) == AttemptHistory.parse(text)

@@ -70,6 +70,7 @@ class Stage:
         consumer: Any = object.__new__(Consumer)
         consumer.app, consumer.pool, consumer.hostname = self.app, self.pool, "worker@host"
         consumer.event_dispatcher, consumer.connection_errors = self.events, (ConnectionError,)
+        consumer._failed_starts = 0
         consumer.on_task_request = lambda request: request.execute_using_pool(self.pool)
         self.consumer = consumer
         self._tags = iter(range(10_000))

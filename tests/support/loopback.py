@@ -1,6 +1,7 @@
 """A server on loopback whose behaviour tests script: each connection runs a conversation."""
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -50,6 +51,17 @@ class Connection:
         """Send nothing until the test is over."""
         self._over.wait()
 
+    def pass_on(self, port: int) -> None:
+        """Pass what arrives on to `port` of loopback, and the answers back, until either side closes."""
+        with socket.create_connection(("127.0.0.1", port)) as server:
+            other_end = {self._sock: server, server: self._sock}
+            while True:
+                for source in self._readable(server):
+                    chunk = source.recv(65536)
+                    if not chunk:
+                        return
+                    other_end[source].sendall(chunk)
+
     def close(self) -> None:
         """Close so that the client meets an orderly end."""
         self._sock.close()
@@ -65,6 +77,12 @@ class Connection:
         """Close so that the client meets a reset."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
+
+    def _readable(self, server: socket.socket) -> list[socket.socket]:
+        # TLS reads whole records from the socket: what it has decrypted already, select does not see.
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return [self._sock]
+        return select.select([self._sock, server], [], [])[0]
 
     def _receive(self) -> None:
         chunk = self._sock.recv(65536)
@@ -108,22 +126,29 @@ class LoopbackServer:
         self._listener.close()
         for sock, thread in self._served:
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not that of TLS, which takes the TLS from the thread
             thread.join()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = self._listener.accept()
-                thread = threading.Thread(target=self._serve, args=[sock])
+                thread = threading.Thread(target=self._serve, args=[len(self._served)])
                 self._served.append((sock, thread))
                 thread.start()
 
-    def _serve(self, sock: socket.socket) -> None:
+    def _serve(self, number: int) -> None:
+        sock, thread = self._served[number]
         # Many tests close the client's end.
         with contextlib.suppress(OSError), sock:
             if self._tls is None:
                 self._conversation(Connection(sock, self._over))
                 return
-            with self._tls.wrap_socket(sock, server_side=True) as secured:
-                self._conversation(Connection(secured, self._over))
+            with self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False) as secured:
+                self._served[number] = (
+                    secured,
+                    thread,
+                )  # what was accepted is detached, and cannot be shut down any more
+                if not self._over.is_set():
+                    secured.do_handshake()
+                    self._conversation(Connection(secured, self._over))

@@ -30,6 +30,7 @@ SUITES = (
             "celery_worker",
             "cli_rooms",
             "dead_letters",
+            "dead_letters_of_shutdowns",
             "dead_letters_redis_killed",
             "foreign_messages",
             "foreign_producers",

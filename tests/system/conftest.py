@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.world import World, world
+from tests.support.dead_letter_world import ENVIRON, LIMITS, dead_letters
+from tests.support.world import TENCENT, World, world
 
 
 @pytest.fixture(scope="module")
@@ -12,3 +13,24 @@ def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return a world with one worker."""
     with world(tmp_path_factory.mktemp("world")) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def dead_letter_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Return a world of two workers."""
+    with world(tmp_path_factory.mktemp("dead-letters"), workers=2, limits=LIMITS, environ=ENVIRON) as made:
+        made.await_account(TENCENT)
+        yield made
+
+
+@pytest.fixture
+def clean_world(dead_letter_world: World) -> Iterator[World]:
+    """Return the module's world without dead letters, and remove those that the test leaves."""
+    try:
+        yield dead_letter_world
+        assert [one.process.poll() for one in dead_letter_world.workers] == [None, None]
+        assert [letter.id for letter in dead_letters(dead_letter_world)] == []
+    finally:
+        dead_letter_world.simulator.clear_faults()
+        for letter in dead_letters(dead_letter_world):
+            dead_letter_world.client.dead_letters.drop(letter.id)

@@ -21,6 +21,7 @@ from streamstop._wire.messages import celery_message
 from streamstop_simulator import SimulatorClient, run_in_thread
 from tests.support.access_rules import (
     LANE,
+    OPERATOR,
     PRODUCER,
     ROOMS,
     WORKER,
@@ -83,8 +84,8 @@ def connect_alone(restricted_alone: RestrictedRedis) -> Iterator[Callable[[str],
         yield lambda user: stack.enter_context(Client(restricted_alone.url(user)))
 
 
-def test_the_page_has_rules_for_the_three() -> None:
-    assert set(rules()) == {PRODUCER, ROOMS, WORKER}
+def test_the_page_has_rules_for_the_four() -> None:
+    assert set(rules()) == {PRODUCER, ROOMS, OPERATOR, WORKER}
 
 
 @pytest.mark.parametrize("user", [PRODUCER, ROOMS])

@@ -105,7 +105,7 @@ def test_an_account_that_no_worker_has_is_told_with_its_lines(served_world: Worl
     head, second, third = done.stderr.splitlines()
     assert head == "Error: nothing was enqueued: <stdin> is not valid:"
     assert second.startswith("line 2: no running worker has account 'demo-aliyun-7' (did you mean ")
-    assert third == f"line 3: account '{TENCENT}' is at vendor tencent, and the operation at aliyun"
+    assert third == f"line 3: account '{TENCENT}' is at vendor tencent and cannot run an operation of aliyun"
     single = run(url, "stop", "live.StopMPUTask", "--account", "demo-aliyun-7", "AppId=a", "TaskId=t")
     assert (single.returncode, "did you mean" in single.stderr) == (2, True)
 

@@ -83,13 +83,27 @@ def test_a_room_is_registered_stopped_and_shown(served_world: World, url: str, t
 
 
 def test_a_room_with_nothing_in_it_is_done_at_once(url: str) -> None:
-    done = run(url, "room", "stop", "nobody's", "--wait", "0", "--json")
+    misspelt = run(url, "room", "stop", "nobody's", "--wait", "0", "--json")
+    assert (misspelt.returncode, misspelt.stdout) == (2, "")
+    assert misspelt.stderr.endswith(
+        "nothing was stopped: nothing is registered in nobody's; to close it anyway, give --allow-empty\n"
+    )
+    assert run(url, "room", "show", "nobody's", "--watch").returncode == 1, "it has no shutdown"
+    done = run(url, "room", "stop", "nobody's", "--allow-empty", "--wait", "0", "--json")
     assert done.returncode == 0
+    assert run(url, "room", "stop", "nobody's").returncode == 0, "a room that had a shutdown is known"
     (printed,) = objects(done.stdout)
     assert (printed["status"], printed["total"]) == ("done", 0)
 
 
+def test_a_mistyped_room_is_not_taken_for_one_that_was_stopped(url: str) -> None:
+    assert run(url, "room", "stop", "mistyped").stderr == "no task was registered in mistyped: nothing was stopped\n"
+    waited = run(url, "room", "stop", "mistyped", "--wait", "60")
+    assert waited.stdout.startswith("mistyped: done, 0 of 0 tasks ended, no task was registered, took ")
+
+
 def test_without_waiting_the_shutdowns_id_is_printed(served_world: World, url: str) -> None:
+    slow_room(served_world, "at-once", 1)
     done = run(url, "room", "stop", "at-once")
     assert (done.returncode, done.stdout) == (0, f"{served_world.client.room('at-once').shutdown}\n")
     assert "watch it with `streamstop room show at-once --watch`" in done.stderr

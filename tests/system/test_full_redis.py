@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from streamstop._wire.results import outcome_record
 from streamstop.operations import Operation, StopLivePullToPush, StopStreamIngest
 from streamstop_simulator.tasks import TaskState
 from tests.support.polling import eventually
+from tests.support.workers import WorkerProcess
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long
@@ -195,6 +197,15 @@ def test_a_worker_that_starts_while_redis_is_full_serves_when_there_is_room_agai
         start(made, wanted)
         with full(made, wanted):
             late = made.start_worker(ready=False)
-            late.await_line("accounts are loaded")
+            eventually(lambda: len(refused_starts(late)) >= 4, "the worker tries to start")
+        # It tries at once, and then after 1, 2, 4 s and so on.
+        pauses = [after - before for before, after in pairwise(refused_starts(late)[1:])]
+        assert all(pause >= timedelta(seconds=2**number) for number, pause in enumerate(pauses)), pauses
         eventually(lambda: not running(made), "the worker that started while Redis was full serves", HANGS_S)
         assert late.process.poll() is None
+
+
+def refused_starts(worker: WorkerProcess) -> list[datetime]:
+    """Return when Redis refused the start of a worker on its connection, as the worker's log says."""
+    lines = [line for line in worker.lines() if "Connection to broker lost" in line["event"]]
+    return [datetime.fromisoformat(line["timestamp"]) for line in lines]

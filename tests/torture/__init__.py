@@ -1,1 +1,1 @@
-"""The torture: real workers, a real Redis and the simulated vendors under faults that a seed decides."""
+"""The torture: real workers, a real Redis and the simulated vendors, under faults that a seed determines."""

@@ -15,7 +15,7 @@ _KINDS = [kind.value for kind in Kind]
 
 @click.group()
 def main() -> None:
-    """Torture streamstop: real workers, a real Redis and simulated vendors under faults that a seed decides."""
+    """Run real workers, a real Redis and the simulated vendors under faults that a seed determines."""
 
 
 @main.command("run")
@@ -36,7 +36,7 @@ def run_command(
     every: float,
     show_plan: bool,
 ) -> None:
-    """Run once, print what was done and what came of it."""
+    """Run once, and print what was done and the result."""
     kinds = (frozenset(map(Kind, only)) or ALL) - frozenset(map(Kind, without))
     made = plan(seed, minutes * 60, kinds=kinds, per_second=per_second, every_s=every)
     if show_plan:
@@ -53,7 +53,7 @@ def run_command(
 @click.option("--rounds", default=1, show_default=True, help="Rounds of each way, in turns.")
 @click.option("--only-ours", is_flag=True, help="Leave plain Celery out.")
 def kills_command(rounds: int, *, only_ours: bool) -> None:
-    """Kill a worker six times in the midst of 600 jobs, and count; beside it plain Celery. It passes no judgement."""
+    """Kill a worker six times during 600 jobs, and count; do the same with plain Celery. The exit code is always 0."""
     click.echo(f"{kills.JOBS} jobs, the vendor answers after {kills.VENDOR_LATENCY_MS} ms;", nl=False)
     click.echo(f" {kills.WORKERS} workers that make {kills.THREADS} calls at once;", nl=False)
     click.echo(f" {kills.KILLS} SIGKILLs of one, {kills.EVERY.total_seconds():g} s apart, each replaced at once")

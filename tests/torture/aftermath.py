@@ -1,4 +1,4 @@
-"""After the faults: wait until everything has settled, probe every worker, and gather what is judged."""
+"""After the faults: wait until every job has ended, probe every worker, and gather the evidence."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -19,24 +19,24 @@ from tests.torture.load import SINGLES, lanes, limits, starts
 from tests.torture.producer import Accepted, Producer
 from tests.torture.stage import Stage
 
-#: The longest that a lane rests or a job backs off is a minute; a job may meet both, and a lease before.
+#: A lane rests, and a job backs off, for at most a minute. A job may meet both, after a lease has run out.
 SETTLES_WITHIN_S = 180.0
-#: So much longer may a deferred job wait where the clock was set back, as the documentation says.
+#: How much longer a deferred job may wait if the clock was set back, as the documentation says.
 LONGEST_AFTER_SETTING_BACK_S = 600.0
 _PROBED_WITHIN_S = 60.0
 _EMPTY_WITHIN_S = 15.0
 #: The moment of the last sweep.
 _SWEPT = "streamstop.work.swept"
-#: Since when the sweep has seen each batch that is staged.
+#: When the sweep first saw each batch that is staged.
 _STAGED_AT = "streamstop.work.staged"
 
 
 @dataclass(frozen=True)
 class Settled:
-    """When everything had ended; moments are seconds since the epoch."""
+    """When everything had ended. Moments are seconds since the epoch."""
 
     last_outcome: float
-    #: What had no outcome when the patience was over.
+    #: What had no outcome at the timeout.
     open: int
 
 
@@ -53,7 +53,7 @@ def settle(producer: Producer, recorder: Recorder, redis: Redis, within: float =
 
 
 def probe(stage: Stage, client: Client, producer: Producer) -> list[str]:
-    """Send a probe through every lane until every worker has made a call; return what does not serve."""
+    """Send probes through every lane until every worker has made a call; return the problems."""
     problems: list[str] = []
     deadline = time.monotonic() + _PROBED_WITHIN_S
     since, turn = time.time(), 0
@@ -85,7 +85,7 @@ def probe(stage: Stage, client: Client, producer: Producer) -> list[str]:
 
 
 def await_empty(redis: Redis) -> list[str]:
-    """Wait until no lane holds anything; return what is left after all."""
+    """Wait until no lane holds anything; return what is left at the timeout."""
     deadline = time.monotonic() + _EMPTY_WITHIN_S
     while True:
         left = [*_held(redis)]
@@ -97,9 +97,10 @@ def await_empty(redis: Redis) -> list[str]:
 
 
 def _held(redis: Any) -> Iterator[str]:
-    """Yield what lanes still hold: leases, jobs, what is due or waits; and what workers would still look at.
+    """Yield what lanes still hold (leases, jobs, deferred and waiting jobs), and what workers would still look at.
 
-    A lane that is empty leaves the schedule at its next look, and the leased ones at the sweep after its last lease.
+    An empty lane leaves the schedule when a worker next looks at it. It leaves the leased lanes at the sweep after its
+    last lease.
     """
     twins = [Lane(account.name, operation) for account in OF_LOAD for operation in limits()]
     for lane in {*lanes(), *twins, CONTROL, CALLBACKS}:
@@ -113,8 +114,8 @@ def _held(redis: Any) -> Iterator[str]:
 
 
 def _endless(redis: Any) -> Iterator[str]:
-    """Yield keys that would stay for ever."""
-    # Batches that were never accepted are discarded after some minutes, by this list of them.
+    """Yield keys that would never expire."""
+    # The sweep discards batches that were never accepted after some minutes. This key lists them.
     staged = [batch.decode() for batch in redis.smembers(STAGED)]
     allowed = {ACCOUNTS, WAKE, SHIFT_KEY, _SWEPT, STAGED, _STAGED_AT, *(f"{BATCH}{batch}" for batch in staged)}
     for key in redis.scan_iter("*", count=1000):
@@ -138,7 +139,7 @@ def leaks(stage: Stage, redis: Redis) -> list[str]:
 
 
 def tracebacks(stage: Stage) -> list[str]:
-    """Return which logs tell of a fault of the worker's own: what comes from outside is told without a traceback."""
+    """Return the logs that hold a traceback. Workers log one only for their own bugs."""
     return [f"a traceback is in {life.log.name}" for life in stage.fleet.lives if b"Traceback" in life.log.read_bytes()]
 
 

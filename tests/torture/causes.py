@@ -8,11 +8,11 @@ from streamstop_simulator import Call
 from tests.torture.chronicle import Happened
 from tests.torture.schedule import Kind
 
-#: So long before Redis is killed, what it answered may not have reached the disk: the log is written behind an fsync.
+#: What Redis answered so shortly before it was killed may not be on its disk: a running fsync delays the write.
 UNWRITTEN_S = 2.0
-#: How much earlier than its note a call may seem to arrive.
+#: By how much a call may seem to arrive before its note.
 _SLACK_S = 0.005
-#: Calls that are delayed more unevenly than this can arrive too close to each other: a fortieth of a second.
+#: If delays of calls differ by more than this, a fortieth of a second, calls can arrive too close to each other.
 UNEVEN_S = 0.025
 _OF_REDIS = {Kind.REDIS, Kind.CUT_REDIS, Kind.HALF_OPEN_REDIS, Kind.SLOW_REDIS}
 _KILLS = {Kind.KILL, Kind.KILL_AT}
@@ -21,19 +21,20 @@ _JUMPS = {Kind.CLOCK, Kind.CLOCK_BACK}
 
 @dataclass(frozen=True)
 class Made:
-    """A call as the simulator saw it, with what the worker that made it noted."""
+    """A call as the simulator saw it, with the note of the worker that made it."""
 
     call: Call
-    #: None where no note fits.
+    #: None if no note fits.
     note: Mapping[str, Any] | None
-    #: The fault that the worker met instead of an answer, if it did.
+    #: The fault that the worker met instead of an answer, if any.
     met: str | None
-    #: When the worker had written the request, if it lived to note that. It makes up for what it took until then.
+    #: When the worker had written the request, if it was not killed before it noted that. A worker compensates for
+    #: the time until then.
     sent: float | None = None
 
     @property
     def on_the_way_s(self) -> float | None:
-        """How long the call took from its worker to the vendor; None where nobody knows the worker."""
+        """How long the call took from its worker to the vendor; None if the worker is unknown."""
         if self.note is None:
             return None
         return self.call.arrived_at - (self.sent or float(self.note["at"]))
@@ -49,7 +50,7 @@ class Notes:
                 self._by_job.setdefault(str(note["job"]), []).append(note)
 
     def recorded_at(self, job: str) -> float | None:
-        """Return the moment just after a worker recorded the job's outcome, if it lived to note it."""
+        """Return the moment just after a worker recorded the job's outcome, if it lived to note that."""
         return self.recorded_between(job, float("-inf"), float("inf"))
 
     def recorded_between(self, job: str, since: float, until: float) -> float | None:
@@ -58,7 +59,7 @@ class Notes:
         return next((moment for moment in moments if since < moment <= until), None)
 
     def called(self) -> dict[str, tuple[float, float]]:
-        """Return when each job that was called was called first and last."""
+        """Return, for each job that was called, the moments of its first and last call."""
         calls = {
             job: [float(note["at"]) for note in notes if note["what"] == "calls"] for job, notes in self._by_job.items()
         }
@@ -69,9 +70,9 @@ class Notes:
         return sum("fault" in note for note in self._by_job.get(job, ()))
 
     def made(self, jobs: Sequence[str], calls: Sequence[Call]) -> dict[str, list[Made]]:
-        """Match calls for one task and operation, in order, to the notes of those who made them; return them by job.
+        """Match calls for one task and operation, in order, to the notes of their workers; return them by job.
 
-        `jobs` is not empty: a task that ran on is stopped by two jobs.
+        `jobs` is not empty. Two jobs stop a task that ran on.
         """
         notes = sorted((note for job in jobs for note in self._by_job.get(job, ())), key=lambda note: float(note["at"]))
         sent = [place for place, note in enumerate(notes) if note["what"] == "calls"]
@@ -82,7 +83,8 @@ class Notes:
             if after.get("request_id")
         }
         of_calls: list[int | None] = [answered.get(call.request_id) for call in calls]
-        # A note is of one call at most. Two workers may note theirs before either call arrives: the answers' ids tell.
+        # A note belongs to one call at most. Two workers may write theirs before either call arrives; the request
+        # ids in the answers tell them apart.
         free = [place for place in sent if place not in of_calls]
         for number, call in enumerate(calls):
             before = [place for place in free if float(notes[place]["at"]) <= call.arrived_at + _SLACK_S]
@@ -103,7 +105,7 @@ class Notes:
 
 
 def _until_next(notes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yield what the process of the first note noted of its job until it made the next call."""
+    """Yield the notes of the first note's process about the same job, until it made the next call."""
     first, *rest = notes
     for note in rest:
         if (note["process"], note["job"]) == (first["process"], first["job"]):
@@ -119,9 +121,9 @@ class Causes:
         self._faults = faults
 
     def lost_with_redis(self, written: float, until: float | None = None, before: float = float("inf")) -> bool:
-        """Return whether Redis may have forgotten what it was told at `written`, and knew still at `until`.
+        """Return whether a kill of Redis may have lost what was written at `written` and was still there at `until`.
 
-        By a kill that came `before`.
+        Only kills before `before` count.
         """
         known = written if until is None else until
         return any(
@@ -130,7 +132,7 @@ class Causes:
         )
 
     def lost_leases(self, since: float, until: float) -> int:
-        """Return how many faults between the two moments can each have cost a job its lease."""
+        """Return how many faults between the two moments can each have ended a job's lease."""
         kinds = _KILLS | _OF_REDIS | {Kind.STOP, Kind.CLOCK}
         return sum(fault.kind in kinds and fault.began <= until and fault.ended >= since for fault in self._faults)
 
@@ -140,9 +142,10 @@ class Causes:
         return sum(jump.fault.amount for jump in jumps)
 
     def of_next(self, first: Made, then: Made) -> str | None:
-        """Return why a job was called again after `first`, or None where nothing explains it.
+        """Return why a job was called again after `first`, or None if nothing explains it.
 
-        A fault counts that touches the time from the take before the first call, which began its lease, to the second.
+        A fault counts if it overlaps the time from the take before the first call, which began its lease, to the second
+        call.
         """
         if first.call.fault is not None or first.call.over_limit or not first.call.authenticated:
             return f"answered {first.call.answer}"
@@ -166,7 +169,7 @@ class Causes:
         return overtaken and f"begun first and sent last: {overtaken}"
 
     def of_overlap(self, begun: float, again: float, process: str) -> str | None:
-        """Return what lets two workers hold one job from `begun` to `again`: a lease that ran out under one of them."""
+        """Return why two workers held one job between `begun` and `again`: the lease of one had run out."""
         if self._any({Kind.STOP}, begun, again, process):
             return "its worker stood still"
         if self._any({Kind.CLOCK}, begun, again):  # a jump back ends no lease
@@ -178,9 +181,9 @@ class Causes:
         return None
 
     def of_over_limit(self, call: Call, on_the_way: Sequence[float]) -> str | None:
-        """Return what lets a call coincide with more than its lane's slots.
+        """Return why a call arrived in one second with more calls than its lane has slots.
 
-        `on_the_way` are the seconds that the lane's calls of the second before took from their worker to the vendor.
+        `on_the_way` holds the seconds that the lane's calls of the preceding second took from worker to vendor.
         """
         at = call.arrived_at
         if any(fault.kind is Kind.STOP and abs(at - fault.ended) < 2.0 for fault in self._faults):

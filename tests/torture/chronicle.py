@@ -11,33 +11,33 @@ from tests.torture.schedule import Fault, Kind
 
 @dataclass
 class Happened:
-    """A fault that was carried out. Moments are seconds since the epoch, by the real clock."""
+    """A fault that was injected. Moments are seconds since the epoch, by the real clock."""
 
     fault: Fault
     began: float
-    #: When it was over, for those that last; else as `began`.
+    #: The end of a fault that lasts; else equal to `began`.
     ended: float
-    #: The process that it befell, as ``w<worker>-<life>``.
+    #: The process that it hit, as ``w<worker>-<life>``.
     process: str = ""
 
     @property
     def kind(self) -> Kind:
-        """What it was."""
+        """The kind of the fault."""
         return self.fault.kind
 
     def near(self, moment: float, before: float, after: float) -> bool:
-        """Return whether `moment` is between `before` seconds before its begin and `after` seconds after its end."""
+        """Return whether `moment` lies between `before` seconds before the begin and `after` seconds after the end."""
         return self.began - before <= moment <= self.ended + after
 
 
 @dataclass
 class Chronicle:
-    """The story of one run."""
+    """Everything that happened in one run."""
 
     say: Callable[[str], None]
     began: float = field(default_factory=time.time)
     faults: list[Happened] = field(default_factory=list)
-    #: What should never happen, whatever the faults: each breaks the run.
+    #: Events that no fault excuses. Each fails the run.
     alarms: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -47,13 +47,13 @@ class Chronicle:
             self.say(f"{time.time() - self.began:8.2f}  {text}")
 
     def alarm(self, text: str) -> None:
-        """Note what should never happen."""
+        """Note an event that no fault excuses."""
         self.alarms.append(text)
         self.tell(f"ALARM {text}")
 
     @contextmanager
     def going_on(self, fault: Fault, process: str = "") -> Iterator[Happened]:
-        """Note a fault for as long as the block lasts."""
+        """Note a fault that lasts as long as the block."""
         now = time.time()
         happened = Happened(fault, now, float("inf") if fault.seconds else now, process)
         self.faults.append(happened)
@@ -66,7 +66,7 @@ class Chronicle:
                 self.tell(f"over: {fault}")
 
     def met(self, point: str, process: str, at: float) -> None:
-        """Note which process came to a point at which one was told to die, and when."""
+        """Note which process reached an armed kill point, and when."""
         for fault in self.faults:
             if fault.kind is Kind.KILL_AT and fault.fault.how == point and not fault.process:
                 fault.process, fault.began, fault.ended = process, at, at
@@ -74,5 +74,5 @@ class Chronicle:
 
     @property
     def last_fault(self) -> float:
-        """The moment at which the last fault was over; the begin where there was none."""
+        """The end of the last fault; the begin of the run if there was none."""
         return max((fault.ended for fault in self.faults), default=self.began)

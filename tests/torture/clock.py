@@ -1,4 +1,4 @@
-"""A Redis whose clock jumps: a real server's time cannot be set, so scripts take theirs plus a shift from a key."""
+"""A Redis whose clock jumps. A server's time cannot be set, so scripts add a shift from a key to it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from unittest import mock
 from redis import Redis
 from redis.commands.core import Script
 
-#: Seconds that scripts add to Redis' time. It belongs to the tests, and is kept with everything else in Redis.
+#: The seconds that scripts add to Redis' time. Only the tests use this key. Redis persists it as it does all keys.
 SHIFT_KEY = "test.clock.shift"
 
 _ASKED = "redis.call('TIME')"
@@ -19,7 +19,7 @@ _register = Redis.register_script
 
 
 def register_script(redis: Redis, script: str) -> Script:
-    """Register `script` as redis-py does, with another source of time and nothing else changed."""
+    """Register `script` as redis-py does, with another source of time. Nothing else changes."""
     text = script.replace(_ASKED, _ANSWERED)
     assert text.count("TIME'") == text.count("real = redis.call('TIME')"), "the script asks for the time in another way"
     return _register(redis, text)
@@ -27,6 +27,6 @@ def register_script(redis: Redis, script: str) -> Script:
 
 @contextmanager
 def shifted_scripts() -> Iterator[None]:
-    """Let the scripts of this process' clients live by the shifted clock."""
+    """Make the scripts of this process' clients use the shifted clock."""
     with mock.patch.object(Redis, "register_script", register_script):
         yield

@@ -1,4 +1,4 @@
-"""How jobs may end under faults: their results, what was called and has no end, dead letters, late starts."""
+"""How jobs may end under faults: results, called jobs without an outcome, dead letters, late starts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,19 +14,19 @@ from tests.torture.load import name_of
 from tests.torture.producer import LateStart, Unsure
 from tests.torture.schedule import Kind
 
-#: Account, operation and the task's name: what a call and a job have in common.
+#: Account, operation and the task's name. A call and its job have the same.
 Key = tuple[str, str, str]
 _NEVER = {Result.REFUSED, Result.CANCELLED, Result.EXPIRED, Result.UNVERIFIABLE}
-#: What the simulator calls the vendors' own, readable ``InternalError``.
+#: The simulator's fault whose answer is a readable ``InternalError`` of the vendor.
 _INTERNAL_ERROR = "500"
-#: Faults of an answer that are no attempt, or no fault to the worker.
+#: Faults of an answer that the worker counts as no attempt, or not as a fault.
 _HARMLESS = {None, "throttle", "latency"}
-#: A room that has closed is open again so long after, by Redis' clock.
+#: How long a room stays closed after its shutdown, by Redis' clock.
 _ROOM_REOPENS_S = 600.0
 
 
 class Ends:
-    """Holds the ends of a run's jobs against what its faults allow."""
+    """Compares how a run's jobs ended with what its faults allow."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Ends:
         self._states = {(task.account, name_of(task.params)): task.state for task in evidence.tasks}
 
     def wrong_results(self) -> Iterator[str]:
-        """Yield the outcomes that no fault of the run makes so."""
+        """Yield the outcomes that no fault of the run explains."""
         judged = {(one.job_id, one.result): one for one in self._evidence.held.values()}
         for shutdown in self._evidence.shutdowns:
             judged |= {(one.job_id, one.result): one for one in shutdown.outcomes.values()}
@@ -62,7 +62,7 @@ class Ends:
                 return self._may_give_up(outcome)
             case Result.NOT_FOUND:
                 return self._may_be_unknown(outcome)
-            case Result.NOT_VERIFIED:  # a task of the simulator's stops at once: only who cannot ask cannot tell
+            case Result.NOT_VERIFIED:  # the simulator stops a task at once, so only a failed query can cause this
                 return any(
                     one.result is Result.GAVE_UP and not _stops(one) and _task_of(one) == _task_of(outcome)
                     for one in self._evidence.held.values()
@@ -72,7 +72,7 @@ class Ends:
 
     def _may_give_up(self, outcome: Outcome) -> bool:
         job, most = outcome.job_id, Backoff().attempts
-        if outcome.code is None and outcome.attempts < most:  # no vendor said it: its workers were lost
+        if outcome.code is None and outcome.attempts < most:  # no vendor answered: its workers died
             accepted, seen = self._evidence.accepted.get(job), self._evidence.seen.get(job)
             since = accepted.answered if accepted else 0.0
             return self._causes.lost_leases(since, seen[0].at if seen else float("inf")) >= MOST_LOST_DELIVERIES
@@ -100,7 +100,7 @@ class Ends:
         )
 
     def unended(self) -> Iterator[str]:
-        """Yield what was called, or is part of a batch that was enqueued, and has no outcome."""
+        """Yield jobs without an outcome that were called, or that are part of an enqueued batch."""
         recorded, accepted = self._evidence.held, self._evidence.accepted
         for key, calls in self._calls.items():
             if not any(job in recorded or job in accepted for job in self._jobs.get(key, ())):
@@ -123,11 +123,11 @@ class Ends:
             yield f"of a batch of {len(unsure.commands)} that was not surely enqueued, {len(lacking)} have no outcome"
 
     def wrong_letters(self) -> Iterator[str]:
-        """Yield the outcomes that need a person and have no letter, and the letters of no such outcome."""
+        """Yield the outcomes that need a person and have no letter, and the letters without such an outcome."""
         commands = [accepted.command for accepted in self._evidence.accepted.values()]
         commands += [command for unsure in self._evidence.uncertain for command in unsure.commands]
         singles = {(one.account, one.operation.spec.id, name_of(one.operation.params)) for one in commands}
-        # Of a job of a shutdown it is the shutdown's outcome that counts.
+        # For a job of a shutdown, the shutdown's outcome counts.
         ended = [outcome for outcome in self._evidence.held.values() if _key(outcome) in singles]
         ended += [outcome for shutdown in self._evidence.shutdowns for outcome in shutdown.outcomes.values()]
         wanted = {outcome.job_id for outcome in ended if outcome.result.needs_person}
@@ -136,7 +136,7 @@ class Ends:
         yield from (f"there is a letter of {letter}, which needs nobody" for letter in sorted(letters - wanted))
 
     def why_unjoined(self, start: LateStart) -> str | None:
-        """Return why a task that was started while its room closed was not stopped; None where nothing explains it."""
+        """Return why a task that started while its room closed was not stopped; None if nothing explains it."""
         if self._causes.lost_with_redis(start.closed, until=start.closed, before=start.answered):
             return "its shutdown was asked for just before Redis was killed"
         jumps = self._causes.jumped_s({Kind.CLOCK}, start.closing, start.answered)
@@ -154,5 +154,5 @@ def _task_of(outcome: Outcome) -> tuple[str, str]:
 
 
 def _stops(outcome: Outcome) -> bool:
-    """Whether a stop ended so, and no status."""
+    """Return whether the outcome is that of a stop, not of a status query."""
     return OPERATIONS[outcome.operation].spec.kind is OperationKind.STOP

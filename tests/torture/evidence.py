@@ -20,41 +20,41 @@ from tests.torture.producer import Accepted, LateStart, Unsure
 _RECORDS = result_key("*")
 _SHUTDOWN = "streamstop.shutdown."
 _PAGE = 1000
-#: How often a recorder looks itself, for what it was not told.
+#: How often a recorder reads all records, because it may miss notifications.
 _LOOK_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True)
 class Seen:
-    """An outcome, and the moment at which it was seen in Redis: not before it was recorded, maybe long after."""
+    """An outcome, and the moment at which it was seen in Redis, which may be long after it was recorded."""
 
     at: float
     outcome: Outcome
 
 
 class Recorder:
-    """Sees every outcome as it is recorded, and looks again for what was told while it was cut off."""
+    """Sees every outcome when it is recorded, and reads again what it missed while it was disconnected."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._over = threading.Event()
         self._lock = threading.Lock()
-        #: By the job's id: each outcome that differs from the one before it.
+        #: By the job's id: each outcome that differs from the previous one.
         self.seen: dict[str, list[Seen]] = {}
         self._read: dict[bytes, object] = {}
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start to listen."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop to listen."""
+        """Stop listening."""
         self._over.set()
         self._thread.join()
 
     def look(self, redis: Redis) -> dict[str, Outcome]:
-        """Look at every outcome that Redis holds now; return them by the job's id."""
+        """Read every outcome that Redis holds now; return them by the job's id."""
         recorded: dict[str, Outcome] = {}
         for keys in _pages(redis.scan_iter(_RECORDS, count=_PAGE)):
             records: Any = redis.mget(keys)
@@ -86,7 +86,7 @@ class Recorder:
                 self._see(message["data"])
 
     def _see(self, record: bytes) -> Outcome | None:
-        if record not in self._read:  # the same records are looked at again and again
+        if record not in self._read:  # most records have not changed since the last look
             self._read[record] = read_record(record)
         outcome = self._read[record]
         if not isinstance(outcome, Outcome):
@@ -100,7 +100,7 @@ class Recorder:
 
 @dataclass(frozen=True)
 class ShutdownFacts:
-    """What Redis holds of one shutdown."""
+    """What Redis holds about one shutdown."""
 
     id: str
     room: str
@@ -118,7 +118,7 @@ def shutdowns(redis: Redis) -> list[ShutdownFacts]:
 
 
 def open_shutdowns(redis: Any) -> int:
-    """Return in how many shutdowns something has not ended."""
+    """Return how many shutdowns have tasks that have not ended."""
     states = (redis.hmget(f"{_SHUTDOWN}{one}", "scanned", "total", "ended") for one in _shutdown_ids(redis))
     return sum(scanned != b"1" or total != ended for scanned, total, ended in states)
 
@@ -152,26 +152,26 @@ def _text(fields: Mapping[bytes, bytes]) -> dict[str, str]:
 
 @dataclass
 class Evidence:
-    """Everything about one run that is judged."""
+    """Everything by which one run is judged."""
 
     accepted: Mapping[str, Accepted]
     uncertain: Sequence[Unsure]
-    #: Rooms' names to what surely belongs to a shutdown of theirs.
+    #: By the room's name: the commands that certainly belong to one of its shutdowns.
     shut_down: Mapping[str, Sequence[Command]]
     seen: Mapping[str, Sequence[Seen]]
-    #: The outcomes that Redis held in the end, by the job's id.
+    #: The outcomes that Redis held at the end, by the job's id.
     held: Mapping[str, Outcome]
     shutdowns: Sequence[ShutdownFacts]
     calls: Sequence[Call]
     tasks: Sequence[SeenTask]
-    #: What the workers noted, by the moment.
+    #: The workers' notes, in the order of time.
     notes: Sequence[Mapping[str, Any]]
     faults: Sequence[Happened]
-    #: What was started late, and not stopped.
+    #: Tasks that started late and were not stopped.
     unjoined: Sequence[LateStart] = ()
     #: The ids of the dead letters.
     letters: Sequence[str] = ()
-    #: What a lane or Redis holds that should be gone, and processes that do not serve.
+    #: What a lane or Redis still holds and should not, and processes that do not serve.
     left: Sequence[str] = ()
     #: Where a secret was found.
     leaks: Sequence[str] = ()
@@ -179,7 +179,7 @@ class Evidence:
 
 
 def member_of(command: Command) -> str:
-    """Return what a command's task is called in a shutdown."""
+    """Return the member of a shutdown that a command's task is."""
     parts = [command.account, command.operation.spec.id, dict(sorted(command.operation.params.items()))]
     return json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
 

@@ -1,4 +1,4 @@
-"""Carries out the faults that a schedule names, each in a thread of its own, so that they overlap."""
+"""Injects the faults of a schedule, each in its own thread, so that they overlap."""
 
 import signal
 import threading
@@ -16,7 +16,7 @@ from tests.torture.stage import Stage
 
 
 def play(stage: Stage, faults: Sequence[Fault], began: float) -> None:
-    """Carry out `faults`, whose moments count from `began` of the monotonic clock; return when all are over."""
+    """Inject `faults`, whose moments count from `began` by the monotonic clock; return when all are over."""
     playing = []
     for fault in faults:
         time.sleep(max(0.0, began + fault.at - time.monotonic()))
@@ -118,7 +118,7 @@ def _rule(fault: Fault) -> dict[str, Any]:
 
 
 def _turn_the_clock(stage: Stage, fault: Fault, seconds: float) -> None:
-    """Shift the scripts' clock; again until Redis takes it, in case it is away."""
+    """Shift the scripts' clock. Repeat it until Redis accepts it, because Redis may be away."""
     deadline = time.monotonic() + 30
     asked = time.time()
     with stage.client() as redis:
@@ -131,5 +131,5 @@ def _turn_the_clock(stage: Stage, fault: Fault, seconds: float) -> None:
                 time.sleep(0.1)
             else:
                 with stage.chronicle.going_on(fault) as happened:
-                    happened.began = asked  # scripts may live by it before this thread hears of it
+                    happened.began = asked  # scripts may use it before this thread has Redis' answer
                 return

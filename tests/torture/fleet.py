@@ -1,4 +1,4 @@
-"""The workers: real processes, each behind its own proxies; one that is gone is replaced at once."""
+"""The workers: real processes, each behind its own proxies. A worker that ends is replaced at once."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.torture.proxy import Proxy
 _REPOSITORY = Path(__file__).parents[2]
 #: The longest that a worker may take from SIGTERM to its end: calls end, and Redis may be away.
 _DRAINS_WITHIN_S = 45.0
-#: One worker often has no room left, one never; the last is the default.
+#: The workers' concurrency. The first is often exhausted; the last is the default.
 _CONCURRENCIES = (16, 64, 256)
 
 
@@ -30,19 +30,19 @@ class Life:
     process: subprocess.Popen[bytes]
     log: Path
     notes: Path
-    #: Whether we killed it, or told it to go.
+    #: Whether the run killed it, or told it to stop.
     doomed: bool = False
     told_to_go: float | None = None
 
     def read_notes(self) -> Iterator[dict[str, Any]]:
-        """Yield what the process noted; see :mod:`tests.torture.worker`."""
+        """Yield the process' notes; see :mod:`tests.torture.worker`."""
         for line in self.notes.read_text().splitlines():
             yield json.loads(line) | {"process": self.name}
 
 
 @dataclass
 class Worker:
-    """A place in which one process after another lives."""
+    """One worker: its processes follow each other, each after the death of the last."""
 
     number: int
     redis: Proxy
@@ -52,12 +52,12 @@ class Worker:
 
     @property
     def life(self) -> Life:
-        """Its process of now."""
+        """The current process."""
         return self.lives[-1]
 
 
 class Fleet:
-    """All workers. What dies is replaced by a thread that looks twenty times a second."""
+    """All workers. A thread looks twenty times a second, and replaces processes that died."""
 
     def __init__(
         self, folder: Path, triggers: Path, chronicle: Chronicle, environ: Mapping[str, str], clock_error: Any
@@ -78,12 +78,12 @@ class Fleet:
         self.workers.append(worker)
 
     def watch(self) -> None:
-        """Begin to replace what dies."""
+        """Start to replace processes that die."""
         self._watching.start()
 
     @property
     def lives(self) -> list[Life]:
-        """Every process that there ever was."""
+        """Every process of the run, ended or not."""
         return [life for worker in self.workers for life in worker.lives]
 
     def kill(self, number: int) -> Life:
@@ -171,7 +171,7 @@ class Fleet:
             life.process.kill()
 
     def _explain(self, life: Life) -> None:
-        """Tell where a process killed itself; that it ended for no reason of ours is an alarm."""
+        """Note where a process killed itself. If the run did not cause its end, raise an alarm."""
         last = next((note for note in reversed(list(life.read_notes())) if note["what"] == "dies"), None)
         if last is None:
             self._chronicle.alarm(f"{life.name} ended by itself, with {life.process.returncode}")

@@ -18,11 +18,11 @@ _NEEDS_ATTENTION = "needs_attention"
 
 @dataclass
 class Finding:
-    """One invariant: whether it held, what broke it, and what was counted apart."""
+    """One invariant: whether it held, what broke it, and what a fault explains."""
 
     name: str
     broken: list[str] = field(default_factory=list)
-    #: What would break it in a run without the fault that explains it, and how often.
+    #: What would break it without a fault that explains it, and how often.
     apart: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -32,7 +32,7 @@ class Finding:
 
 
 class Judge:
-    """Holds the evidence of a run against the invariants."""
+    """Checks the evidence of a run against the invariants."""
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
@@ -44,7 +44,7 @@ class Judge:
         for key, arrived in calls.items():
             self.made |= self._notes.made(jobs.get(key) or ["unknown"], arrived)
         self._ends = Ends(evidence, self._notes, self._causes, jobs=jobs, calls=calls, made=self.made)
-        #: Why jobs were called again, to how often.
+        #: Why jobs were called again, and how often.
         self.extra: Counter[str] = Counter()
 
     def findings(self) -> list[Finding]:
@@ -98,9 +98,9 @@ class Judge:
             finding.broken.append(f"{job} changed: {' then '.join(outcome.result for outcome in outcomes)}")
 
     def _recorded(self, job: str) -> list[float]:
-        """Return when each outcome of a job that was seen was recorded at the latest.
+        """Return, for each outcome of a job that was seen, the latest moment at which it can have been recorded.
 
-        On a busy machine an outcome is seen seconds after its worker has noted that it is recorded.
+        On a busy machine an outcome is seen seconds after its worker noted that it is recorded.
         """
         moments: list[float] = []
         before = float("-inf")
@@ -144,7 +144,7 @@ class Judge:
                     finding.apart[cause] += 1
 
     def _on_the_way(self, over: Call) -> list[float]:
-        """Return how long the calls of the lane took to the vendor, of the second until `over`."""
+        """Return how long each of the lane's calls in the second until `over` took to the vendor."""
         return [
             made.on_the_way_s
             for calls in self.made.values()
@@ -190,7 +190,7 @@ class Judge:
 
     @property
     def misread(self) -> int:
-        """How many stops ended as not found, whose task an earlier call of the same job had stopped."""
+        """How many stops ended as not found although an earlier call of the same job had stopped the task."""
         return sum(
             any(one.call.carried_out for one in calls[:-1])
             for job, calls in self.made.items()
@@ -242,7 +242,7 @@ class Judge:
 
 
 def _asks_again(made: Made) -> bool:
-    """Whether a call is one that verifies a stop, and may come again while the task runs."""
+    """Return whether a call verifies a stop. Such a call may be repeated while the task runs."""
     return made.call.operation is not None and "Stop" not in made.call.operation and made.call.answer == "ok"
 
 
@@ -251,7 +251,7 @@ def _lane(call: Call) -> str:
 
 
 def _inexact(one: ShutdownFacts) -> Iterator[str]:
-    """Yield what does not fit in the counters of a shutdown."""
+    """Yield the counters of a shutdown that do not add up."""
     name = f"{one.room} ({one.id[:8]})"
     facts = one.facts
     results = Counter(outcome.result.value for outcome in one.outcomes.values())

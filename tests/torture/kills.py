@@ -28,14 +28,14 @@ KILLS = 6
 EVERY = timedelta(seconds=0.7)
 VENDOR_LATENCY_MS = 200
 WORKERS = 3
-#: How many calls a worker makes at once: plain Celery in a thread each, ours in one event loop.
+#: How many calls a worker makes at once. Plain Celery has a thread for each, streamstop one event loop.
 THREADS = 8
-#: As one sets it for a vendor that answers within a second.
+#: A usual setting for a vendor that answers within a second.
 CALL_TIMEOUT_S = 5.0
 LEASE_S = CALL_TIMEOUT_S + 5.0
-#: One lease and 5 s after the last kill, all should have ended.
+#: All jobs should have ended one lease and 5 s after the last kill.
 CLAIMED_S = LEASE_S + 5.0
-#: Where for so long nothing ends, nothing will soon: longer than two leases.
+#: If no job ends for so long, which is more than two leases, the round is over.
 _QUIET_S = 2 * LEASE_S + 5.0
 _LIMIT = 1000.0
 _ACCOUNT = Account("trtc-a", "tencent", "key-id-of-trtc-a", "secret-of-trtc-a", region="ap-singapore")
@@ -44,22 +44,22 @@ _LIMITS = {"trtc.StopStreamIngest": _LIMIT}
 
 @dataclass(frozen=True)
 class Round:
-    """What came of one round, once all had ended or nothing did any longer."""
+    """The result of one round, after all jobs had ended or no job ended any more."""
 
     way: str
-    #: Jobs that have not ended, and are nowhere in Redis.
+    #: Jobs that have not ended and are not in Redis.
     lost: int
     called_twice: int
     #: Jobs that had not ended `CLAIMED_S` after the last kill.
     open_later: int
     #: Jobs that have not ended, and are still in Redis.
     held: int
-    #: Seconds from the last kill to the last of the ends that there were.
+    #: Seconds from the last kill to the last end of a job.
     last_end_s: float
 
 
 def rounds(number: int, *, only_ours: bool = False) -> Iterator[Round]:
-    """Play rounds, ours and plain Celery in turns."""
+    """Run rounds of streamstop and of plain Celery, in turns."""
     for _ in range(number):
         for way in (_ours,) if only_ours else (_ours, _plain):
             with tempfile.TemporaryDirectory(prefix="streamstop-kills-") as folder:
@@ -118,7 +118,7 @@ def _start(simulator: SimulatorClient) -> list[StopStreamIngest]:
 
 
 def _kill(simulator: SimulatorClient, kill: Callable[[int], object]) -> float:
-    """Kill one worker after another, from the first calls on; return when the last was, by the monotonic clock."""
+    """Kill one worker after another, from the first calls on; return the last moment, by the monotonic clock."""
     simulator.wait_for_calls(1, timeout=timedelta(seconds=30))
     began = time.monotonic()
     for number in range(KILLS):
@@ -134,7 +134,7 @@ def _running(simulator: SimulatorClient) -> set[str]:
 def _watched(
     way: str, simulator: SimulatorClient, redis: Redis, unended: Callable[[], set[str]], killed_at: float
 ) -> Round:
-    """Watch until all has ended, or nothing does any longer; `unended` are the ids of the jobs that have not."""
+    """Watch until all jobs have ended, or none ends any more; `unended` returns the ids of those that have not."""
     left, last_end = unended(), time.monotonic()
     open_later: int | None = None
     while left and time.monotonic() < max(last_end, killed_at) + _QUIET_S:

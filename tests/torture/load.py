@@ -1,4 +1,4 @@
-"""The load of a run: commands and rooms that the seed decides, each for a stream task of its own."""
+"""The load of a run: commands and rooms that the seed determines. Each command has a stream task of its own."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,13 +22,13 @@ from streamstop.operations import (
 )
 from streamstop_worker.accounts import Account
 
-#: Their secrets are searched for in every log and in Redis.
+#: Every log and Redis are searched for their secrets.
 ACCOUNTS = (
     Account("live-a", "aliyun", "key-id-of-live-a", "0f5e-secret-of-live-a-93c1", "77ab-token-of-live-a-1d20"),
     Account("live-b", "aliyun", "key-id-of-live-b", "5b1c-secret-of-live-b-e8f4", signature="v1"),
     Account("trtc-a", "tencent", "key-id-of-trtc-a", "c94d-secret-of-trtc-a-7a06", region="ap-singapore"),
 )
-#: Calls per second of every lane, at the vendors too.
+#: The limit of every lane in calls per second, for workers and vendors.
 LIMIT = 30.0
 _LIVE_A, _LIVE_B, _TRTC = (account.name for account in ACCOUNTS)
 
@@ -65,7 +65,7 @@ def _delete_recording(name: str) -> Operation:
     return DeleteCloudRecording(sdk_app_id=1400000000, task_id=name)
 
 
-#: What single commands are for.
+#: The operations of single commands.
 SINGLES = (
     (_LIVE_A, _stop_mpu),
     (_LIVE_A, _mpu_status),
@@ -76,7 +76,7 @@ SINGLES = (
     (_TRTC, _ingest_status),
     (_TRTC, _delete_recording),
 )
-#: What rooms hold: each has an operation that tells the status.
+#: The operations of rooms. Each has a status operation.
 ROOMED = ((_LIVE_A, _stop_mpu), (_LIVE_B, _stop_rtc), (_TRTC, _stop_ingest))
 
 
@@ -92,7 +92,7 @@ def limits() -> dict[str, float]:
 
 
 def name_of(params: Mapping[str, Any]) -> str:
-    """Return what a task is called, by a command's or a call's parameters under the vendor's names."""
+    """Return a task's name from the parameters of a command or a call, under the vendor's names."""
     return str(params.get("TaskId") or params.get("JobId"))
 
 
@@ -102,7 +102,7 @@ class Batch:
 
     at: float
     commands: tuple[Command, ...]
-    #: Whether its producer is gone once it is accepted, and workers spread it.
+    #: Whether its producer dies once Redis has accepted it, so that workers move it into the lanes.
     left: bool = False
 
 
@@ -114,26 +114,26 @@ class Room:
     at: float
     verify: bool
     registered: tuple[Command, ...]
-    #: Passed with the shutdown.
+    #: The commands that are passed to ``stop_room``.
     passed: tuple[Command, ...]
-    #: Registered while it closes, with the moment.
+    #: What is registered while the room closes, with the moment.
     late: tuple[tuple[float, Command], ...]
 
     @property
     def commands(self) -> list[Command]:
-        """Return all that is to be stopped."""
+        """Return all commands of the room."""
         return [*self.registered, *self.passed, *(command for _at, command in self.late)]
 
 
 @dataclass(frozen=True)
 class Load:
-    """Everything that is asked in a run."""
+    """Everything that the producers of a run enqueue."""
 
     batches: tuple[Batch, ...]
     rooms: tuple[Room, ...]
 
     def commands(self) -> Iterator[Command]:
-        """Yield every command, of rooms too."""
+        """Yield every command, those of rooms included."""
         for batch in self.batches:
             yield from batch.commands
         for room in self.rooms:
@@ -150,7 +150,7 @@ def load(seed: int, seconds: float, *, per_second: float, rooms: int) -> Load:
         batches.append(Batch(round(at, 3), commands))
         number += size
         at += size / per_second
-    # Too many for one command, so they are staged, accepted and then spread.
+    # Too many for one script: they are staged, accepted and then moved into their lanes.
     for big in range(2 * max(1, round(seconds / 60))):
         size = chance.randint(AT_ONCE + 1, 2 * AT_ONCE)
         commands = tuple(_single(chance, f"b{big}-{n}") for n in range(size))
@@ -167,7 +167,7 @@ def _single(chance: random.Random, name: str) -> Command:
 
 def _room(chance: random.Random, number: int, at: float) -> Room:
     name = f"room-{number}"
-    size = chance.randint(60, 320)  # of many, what is registered takes more than one script
+    size = chance.randint(60, 320)  # so many that their registration takes more than one script
     commands = [_roomed(chance, f"r{number}-{n}") for n in range(size)]
     cut = len(commands) * 3 // 4
     late = sorted(round(at + chance.uniform(0.0, 4.0), 3) for _ in range(chance.randint(5, 15)))
@@ -187,7 +187,7 @@ def _roomed(chance: random.Random, name: str) -> Command:
 
 
 def starts(commands: Sequence[Command]) -> dict[str, list[Operation]]:
-    """Return what has to run at the vendors before `commands` come: operations by account."""
+    """Return the tasks that must run at the vendors before `commands` come: operations by account."""
     by_account: dict[str, list[Operation]] = {}
     for command in commands:
         by_account.setdefault(command.account, []).append(command.operation)

@@ -1,7 +1,7 @@
 """Plain Celery as its users write it for jobs that must not be lost: late acknowledgement, on Redis.
 
 This module is also the app of its workers: ``celery -A tests.torture.plain worker``. Calls are signed and read
-by the same code as ours; one httpx.Client that all threads share sends them.
+by the same code as streamstop's. One httpx.Client, which all threads share, sends them.
 """
 
 import os
@@ -39,7 +39,7 @@ def _send(request: Request) -> Response:
 
 
 def _stop(name: str, key_id: str, key_secret: str) -> None:
-    """Call the vendor. What goes wrong is the task's failure."""
+    """Call the vendor. An error is the task's failure."""
     vendor = os.environ["PLAIN_VENDOR_URL"]
     account = Account("plain", "tencent", key_id, key_secret, region="ap-singapore", endpoint=vendor)
     protocol = PROTOCOLS[account.vendor]
@@ -69,7 +69,7 @@ app = make_app(os.environ.get("PLAIN_REDIS_URL"))
 
 @contextmanager
 def producer(redis_url: str) -> Iterator["Task[Any, Any]"]:
-    """Give a producer's task, to ``apply_async``."""
+    """Provide a producer's task, for ``apply_async``."""
     made = make_app(redis_url)
     try:
         yield made.tasks["stop"]
@@ -78,7 +78,7 @@ def producer(redis_url: str) -> Iterator["Task[Any, Any]"]:
 
 
 class PlainFleet:
-    """Workers of plain Celery; one that is killed is replaced at once."""
+    """Workers of plain Celery. A worker that is killed is replaced at once."""
 
     def __init__(self, folder: Path, environ: dict[str, str], *, workers: int, threads: int) -> None:
         self._folder = folder
@@ -97,7 +97,7 @@ class PlainFleet:
                 time.sleep(0.05)
 
     def kill(self, number: int) -> None:
-        """SIGKILL a worker, and start another in its place."""
+        """SIGKILL a worker, and start another."""
         self._processes[number].kill()
         self._processes[number].wait()
         self._processes[number] = self._start()

@@ -1,4 +1,4 @@
-"""The producers of a run: they enqueue what the load says, and note what was accepted."""
+"""The producers of a run: they enqueue the load, and note what was accepted."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Accepted:
-    """A command that was accepted, and when, in seconds since the epoch."""
+    """A command that was accepted, and the moment, in seconds since the epoch."""
 
     command: Command
     answered: float
@@ -25,7 +25,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Unsure:
-    """A batch whose enqueueing raised: all of it is in the queue, or nothing."""
+    """A batch whose enqueueing raised an error. All of it is in the queue, or nothing."""
 
     commands: tuple[Command, ...]
 
@@ -36,10 +36,10 @@ class LateStart:
 
     room: str
     command: Command
-    #: Before the room's shutdown was asked for, and when that was answered.
+    #: The moments before the call of ``stop_room`` and after its return.
     closing: float
     closed: float
-    #: When the registration was answered.
+    #: The moment after the return of ``register``.
     answered: float
 
 
@@ -52,27 +52,27 @@ class Producer:
     #: By the job's id.
     accepted: dict[str, Accepted] = field(default_factory=dict)
     uncertain: list[Unsure] = field(default_factory=list)
-    #: Rooms' names to what surely belongs to a shutdown of theirs.
+    #: By the room's name: the commands that certainly belong to one of its shutdowns.
     shut_down: dict[str, list[Command]] = field(default_factory=dict)
-    #: What was started late, and not stopped.
+    #: Tasks that started late and were not stopped.
     unjoined: list[LateStart] = field(default_factory=list)
     #: How often Redis did not answer.
     unanswered: int = 0
-    #: What should not have happened.
+    #: Errors that no fault explains.
     problems: list[str] = field(default_factory=list)
-    #: Rooms' names to when their shutdown was asked for, and answered.
+    #: By the room's name: the moments before the call of ``stop_room`` and after its return.
     _closed: dict[str, tuple[float, float]] = field(default_factory=dict)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self, began: float) -> None:
-        """Begin; the load's moments count from `began` of the monotonic clock."""
+        """Start. The load's moments count from `began` by the monotonic clock."""
         for target in (self._enqueue, self._close_rooms):
             thread = threading.Thread(target=self._guarded, args=(target, began), name=target.__name__, daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def join(self) -> None:
-        """Wait until all was asked."""
+        """Wait until everything was enqueued."""
         for thread in self._threads:
             thread.join()
 
@@ -126,7 +126,7 @@ class Producer:
             self.unjoined.append(LateStart(room.name, command, *self._closed[room.name], time.time()))
 
     def _insist(self, call: Callable[[], _T]) -> _T:
-        """Call until Redis answers, as the error's text asks for."""
+        """Repeat the call until Redis answers, as the error's text recommends."""
         deadline = time.monotonic() + 120
         while True:
             try:
@@ -140,7 +140,7 @@ class Producer:
 
 @contextmanager
 def _gone_once_accepted() -> Iterator[None]:
-    """Have a batch left as a producer leaves it that is killed when Redis has accepted it: nobody here spreads it."""
+    """Do not move accepted batches into the lanes, as if the producer was killed when Redis had accepted the batch."""
     with mock.patch.object(Publisher, "spread", return_value=None):
         yield
 

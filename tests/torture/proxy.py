@@ -5,10 +5,7 @@ lines from its standard input, and answers each with a line; it ends with its in
 """
 
 import asyncio
-import contextlib
 import json
-import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -18,29 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.passage import Gate, Passage
+
 _REPOSITORY = Path(__file__).parents[2]
 
 
-class _Passage:
-    """Passes connections on to a port of loopback. Times are in seconds."""
+class _FaultyPassage(Passage):
+    """Resets the connections that it closes. Times are in seconds."""
 
     def __init__(self, target: int) -> None:
-        self._target = target
-        self._writers: set[asyncio.StreamWriter] = set()
+        super().__init__(target, resets=True)
         #: What passes is thrown away while this is above 0: how many have asked for it.
         self._swallowing = 0
         self._delay = 0.0
 
-    async def open(self) -> int:
-        """Listen; return the port."""
-        server = await asyncio.start_server(self._connected, "127.0.0.1")
-        port: int = server.sockets[0].getsockname()[1]
-        return port
-
     def cut(self) -> None:
         """Reset every connection."""
-        for writer in self._writers:
-            _reset(writer)
+        self.end_connections()
 
     def half_open(self, seconds: float) -> None:
         """Swallow everything for a time, of new connections too; then reset them."""
@@ -52,6 +43,15 @@ class _Passage:
         self._delay += delay
         asyncio.get_running_loop().call_later(seconds, self._end_slow, delay)
 
+    def gate(self) -> Gate:
+        """Return the gate of a new connection: it is that of all."""
+        return self._passes
+
+    async def _passes(self, _is_answer: bool) -> bool:
+        if self._delay:
+            await asyncio.sleep(self._delay)
+        return not self._swallowing
+
     def _end_half_open(self) -> None:
         self._swallowing -= 1
         self.cut()
@@ -59,53 +59,17 @@ class _Passage:
     def _end_slow(self, delay: float) -> None:
         self._delay = max(0.0, self._delay - delay)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers = {writer}
-        self._writers.add(writer)
-        try:
-            with contextlib.suppress(OSError):  # the target is away: the client is cut off below
-                to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target)
-                writers.add(to_writer)
-                self._writers.add(to_writer)
-                ways = [asyncio.create_task(self._pass(*way)) for way in ((reader, to_writer), (to_reader, writer))]
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
-        finally:
-            for one in writers:
-                self._writers.discard(one)
-                _reset(one)
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := await reader.read(65536):
-                if self._delay:
-                    await asyncio.sleep(self._delay)
-                if self._swallowing:
-                    continue
-                writer.write(chunk)
-                await writer.drain()
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close a connection so that its other end meets a reset."""
-    with contextlib.suppress(OSError):
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
 
 async def _serve() -> None:
     """Carry out orders until there are no more."""
-    orders = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
-    passages: dict[int, _Passage] = {}
-    while line := await orders.readline():
+    passages: dict[int, _FaultyPassage] = {}
+    while line := await asyncio.to_thread(sys.stdin.readline):
         order = json.loads(line)
         what, port = order.pop("do"), order.pop("port")
         if what == "open":
-            passage = _Passage(port)
-            port = await passage.open()
+            passage = _FaultyPassage(port)
+            passage.open()
+            port = passage.port
             passages[port] = passage
         else:
             getattr(passages[port], what)(**order)

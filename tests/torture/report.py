@@ -8,7 +8,7 @@ from tests.torture.run import Verdict
 from tests.torture.schedule import Kind
 from tests.torture.stage import LEASE_S
 
-#: How many of the things that broke an invariant are printed; all are counted.
+#: How many violations of an invariant are printed. All are counted.
 _SHOWN = 10
 
 

@@ -1,4 +1,4 @@
-"""One run: the load and the faults side by side, then the aftermath and the judgement."""
+"""One run: the load and the faults together, then the wait for all ends, then the check of the invariants."""
 
 import shutil
 import tempfile
@@ -26,7 +26,7 @@ WORKERS = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """What a seed decides."""
+    """What a seed determines."""
 
     seed: int
     seconds: float
@@ -35,14 +35,14 @@ class Plan:
 
     @property
     def clocks_are_right(self) -> bool:
-        """Whether every worker's clock is right, for nothing happens to clocks at all."""
+        """Whether every worker's clock is right. That is so in a run without faults of clocks."""
         return not {Kind.CLOCK, Kind.CLOCK_BACK} & {fault.kind for fault in self.faults}
 
 
 def plan(
     seed: int, seconds: float, *, kinds: Collection[Kind] = schedule.ALL, per_second: float = 50, every_s: float = 2.0
 ) -> Plan:
-    """Return the plan of a seed: the same whenever it is asked for."""
+    """Return the plan of a seed. The same seed always gives the same plan."""
     asked = load(seed, seconds, per_second=per_second, rooms=max(3, round(seconds / 20)))
     faults = schedule.faults(
         seed,
@@ -59,19 +59,19 @@ def plan(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a run."""
+    """The result of a run."""
 
     plan: Plan
     evidence: Evidence
     findings: list[Finding]
-    #: Calls beyond the first per job, by cause.
+    #: The calls of jobs after their first, by cause.
     extra: Counter[str]
     settled_s: float
     still_open: int
     unanswered: int
-    #: Stops that ended as not found, though an earlier call of the same job had stopped the task.
+    #: Stops that ended as not found although an earlier call of the same job had stopped the task.
     misread: int
-    #: Where everything is kept, if something broke.
+    #: The folder with the logs, if an invariant was broken.
     folder: Path | None
 
     @property
@@ -81,7 +81,7 @@ class Verdict:
 
 
 def run(made: Plan, say: Callable[[str], None]) -> Verdict:
-    """Carry out a plan, and judge it. The folder of logs is kept where something broke."""
+    """Execute a plan, and check the invariants. If one is broken, the folder with the logs is kept."""
     folder = Path(tempfile.mkdtemp(prefix=f"streamstop-torture-{made.seed}-"))
     say(
         f"seed {made.seed}: {sum(1 for _ in made.load.commands())} commands, {len(made.load.rooms)} rooms, "
@@ -100,7 +100,7 @@ def run(made: Plan, say: Callable[[str], None]) -> Verdict:
 
 
 def _patience_s(faults: Sequence[Fault]) -> float:
-    """Return how long everything may take to settle; it takes far less, as a rule."""
+    """Return how long the last jobs may take to end. They usually take far less."""
     set_back = any(fault.kind is Kind.CLOCK_BACK for fault in faults)
     return aftermath.SETTLES_WITHIN_S + (aftermath.LONGEST_AFTER_SETTING_BACK_S if set_back else 0)
 

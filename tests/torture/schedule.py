@@ -1,4 +1,4 @@
-"""The schedule of faults: a seed decides kind, moment, target and duration before anything runs."""
+"""The schedule of faults: a seed determines kind, moment, target and duration before the run begins."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -21,9 +21,9 @@ POINTS = (
     "before-sweep",
     "after-sweep",
 )
-#: A run of at least so many seconds has the long outages.
+#: Only a run of at least so many seconds has the long outages.
 LONG_RUN_S = 180
-#: As long as a worker stands still: longer than the lease of its jobs.
+#: How long a stopped worker stands still: longer than the lease of its jobs.
 STANDSTILL_S = 10.0
 
 
@@ -33,7 +33,7 @@ class Kind(StrEnum):
     KILL = "kill"
     """SIGKILL a worker, at any moment."""
     KILL_AT = "kill_at"
-    """SIGKILL whichever worker comes to a point first."""
+    """SIGKILL the worker that first reaches a kill point."""
     TERM = "term"
     """SIGTERM a worker."""
     STOP = "stop"
@@ -41,15 +41,15 @@ class Kind(StrEnum):
     REDIS = "redis"
     """Kill Redis, and start it again after `seconds`."""
     CUT_REDIS = "cut_redis"
-    """Cut a worker's connections to Redis."""
+    """Reset a worker's connections to Redis."""
     HALF_OPEN_REDIS = "half_open_redis"
-    """Swallow what a worker and Redis say to each other for `seconds`, then cut."""
+    """Drop all data between a worker and Redis for `seconds`, then reset its connections."""
     SLOW_REDIS = "slow_redis"
-    """Delay what a worker and Redis say by `amount` seconds, for `seconds`."""
+    """Delay all data between a worker and Redis by `amount` seconds, for `seconds`."""
     CUT_VENDOR = "cut_vendor"
-    """Cut a worker's connections to the vendors."""
+    """Reset a worker's connections to the vendors."""
     HALF_OPEN_VENDOR = "half_open_vendor"
-    """Swallow what a worker and the vendors say to each other for `seconds`, then cut."""
+    """Drop all data between a worker and the vendors for `seconds`, then reset its connections."""
     OUTAGE = "outage"
     """Every call of an account fails, in the way that `how` says, for `seconds`."""
     THROTTLE = "throttle"
@@ -57,16 +57,16 @@ class Kind(StrEnum):
     WRONG = "wrong"
     """The share `amount` of all calls gets a wrong answer, of the kind `how`, for `seconds`."""
     PRODUCER = "producer"
-    """Cut the producers' connections to Redis, or swallow or delay what passes there, as `how` says, for `seconds`."""
+    """Reset the producers' connections to Redis, or drop or delay their data, as `how` says, for `seconds`."""
     CLOCK = "clock"
     """Redis' clock jumps by `amount` seconds, and stays."""
     CLOCK_BACK = "clock_back"
     """Redis' clock jumps back by `amount` seconds, and stays."""
 
 
-#: What a run has that is told nothing else.
+#: The kinds of faults that a run has by default.
 ALL = frozenset(Kind)
-#: How often a kind comes, beside the first time.
+#: The relative frequency of a kind, after its first fault.
 _WEIGHTS = {Kind.KILL: 4, Kind.KILL_AT: 6, Kind.REDIS: 2, Kind.WRONG: 3, Kind.OUTAGE: 2}
 _OUTAGES = ("503", "reset", "hang")
 _WRONG = ("500", "html", "half_body", "reset", "500 after", "half_body after", "reset after")
@@ -76,11 +76,11 @@ _JUMPS_S = (1, 5, 20, 60, 600, 3600)
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong. Times are in seconds from the begin of the run."""
+    """One fault. Times are in seconds from the begin of the run."""
 
     at: float
     kind: Kind
-    #: The worker that it befalls, counted from 0; for kinds that befall one.
+    #: The worker that it hits, counted from 0; for kinds that hit one worker.
     worker: int = 0
     seconds: float = 0.0
     how: str = ""
@@ -122,10 +122,11 @@ def faults(
     left_batches: Sequence[float] = (),
     every_s: float = 2.0,
 ) -> list[Fault]:
-    """Return the faults of a run, by their moments; each kind comes once before any comes by chance.
+    """Return the faults of a run, in the order of time. Each kind comes once before kinds are drawn at random.
 
-    `openings` are the moments at which rooms are shut down: who is to be killed in a fan-out is told just before.
-    `left_batches` are those at which producers leave a batch to workers: so is who is to be killed as it spreads one.
+    `openings` are the moments at which rooms are shut down. Kill points in the fan-out are armed just before them.
+    `left_batches` are the moments at which producers leave a batch to workers. Kill points in moving a batch are armed
+    just before them.
     """
     chance = random.Random(f"faults {seed}")
     wanted = sorted(kinds)
@@ -148,7 +149,7 @@ def faults(
 
 
 def clock_errors(seed: int, worker: int, life: int) -> float:
-    """Return by how many seconds the wall clock of a worker's process is off; `life` counts its processes."""
+    """Return by how many seconds the wall clock of a worker's process is wrong; `life` counts its processes."""
     chance = random.Random(f"clock {seed} {worker} {life}")
     return chance.choice((0.0, 0.0, 0.0, 3.0, -7.0, 45.0, -120.0, 240.0))
 
@@ -187,7 +188,7 @@ def _fault(  # noqa: PLR0911  # a return a kind
 
 
 def _endlessly_shuffled(chance: random.Random, number: int) -> list[str]:
-    """Return at least `number` points, each as often as another."""
+    """Return at least `number` points. Each occurs equally often."""
     drawn: list[str] = []
     while len(drawn) < number:
         drawn += chance.sample(POINTS, len(POINTS))

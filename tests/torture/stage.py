@@ -1,4 +1,4 @@
-"""The stage of a run: Redis that can be killed, the simulated vendors, proxies, and the workers behind them."""
+"""What a run needs: a Redis that can be killed, the simulated vendors, proxies, and the workers behind them."""
 
 import threading
 import time
@@ -20,10 +20,10 @@ from tests.torture.proxy import Proxy, proxies
 from tests.torture.schedule import clock_errors
 
 REDIS_OPTIONS = ("--appendonly", "yes", "--appendfsync", "everysec")
-#: The time of one call; a lease is 5 s longer.
+#: The call timeout. A lease is 5 s longer.
 CALL_TIMEOUT_S = 3.0
 LEASE_S = CALL_TIMEOUT_S + 5.0
-#: Before every answer of the vendors, so that a call takes some time.
+#: The delay of every vendor answer, so that a call takes some time.
 VENDOR_LATENCY_MS = 40
 _ENVIRON = {
     "STREAMSTOP_CALL_TIMEOUT": f"{CALL_TIMEOUT_S:g}",
@@ -33,7 +33,7 @@ _ENVIRON = {
 
 
 class MortalRedis:
-    """A redis-server that is killed and started again, in the same folder and on the same port."""
+    """A redis-server that can be killed and started again, in the same folder and on the same port."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -57,7 +57,7 @@ class MortalRedis:
 
 
 class VendorFaults:
-    """The rules at the simulator that are in force; it can only drop all of them at once."""
+    """The fault rules that are in force at the simulator. The simulator can only drop all rules at once."""
 
     def __init__(self, simulator: SimulatorClient) -> None:
         self._simulator = simulator
@@ -66,7 +66,7 @@ class VendorFaults:
 
     @contextmanager
     def rule(self, **rule: Any) -> Iterator[None]:
-        """Let calls meet a fault until the block ends; see :meth:`SimulatorClient.add_fault`."""
+        """Add a rule until the block ends; see :meth:`SimulatorClient.add_fault`."""
         with self._lock:
             self._rules.append(rule)
             self._simulator.add_fault(**rule)
@@ -82,27 +82,27 @@ class VendorFaults:
 
 @dataclass
 class Stage:
-    """Everything that a run is played on."""
+    """All parts that a run needs."""
 
     folder: Path
-    #: The trigger files of the points at which workers kill themselves.
+    #: The folder of the trigger files that arm kill points.
     triggers: Path
     redis: MortalRedis
     simulator: SimulatorClient
     vendors: VendorFaults
     fleet: Fleet
     chronicle: Chronicle
-    #: Through which the producers reach Redis.
+    #: The proxy between the producers and Redis.
     producers: Proxy
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def client(self) -> Redis:
-        """Return a new client of Redis, which reaches it directly."""
+        """Return a new client of Redis, without a proxy."""
         return Redis(port=self.redis.server.port, socket_timeout=5, socket_connect_timeout=5)
 
 
 def write_secretly(file: Path, text: str) -> Path:
-    """Write a file that its owner alone can read."""
+    """Write a file that only its owner can read."""
     file.touch(mode=0o600)
     file.write_text(text)
     return file
@@ -119,7 +119,7 @@ def stage(
     seed: int | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[Stage]:
-    """Set the stage; it is empty of tasks. Without a seed every worker's clock is right."""
+    """Start all parts, without any task. Without a seed, every worker's clock is right."""
     triggers = folder / "triggers"
     triggers.mkdir()
     with ExitStack() as stack:

@@ -1,8 +1,8 @@
 """The app of the tortured workers: ``celery -A tests.torture.worker worker``.
 
-It is the real app. Around it, this process notes its takes, calls and reports in a file, lets the scripts live by the
-shifted clock, lets its own wall clock be off, and kills itself where it is told to: at a point whose trigger file it
-finds, and takes away, in the folder of triggers.
+It is the real app, with additions. The process notes its takes, calls and reports in a file. Its scripts use the
+shifted clock, and its own wall clock can be wrong. It kills itself at a kill point that is armed: if it finds the
+point's trigger file, it deletes the file and dies.
 """
 
 import contextvars
@@ -34,20 +34,20 @@ __all__ = ["app"]
 _TRIGGERS = Path(os.environ["TORTURE_TRIGGERS"])
 _NOTES = os.open(os.environ["TORTURE_NOTES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 _CLOCK_ERROR = timedelta(seconds=float(os.environ["TORTURE_CLOCK_ERROR"]))
-#: By the owner that a take named: the moments before and after it.
+#: By the owner of a take: the moments before and after the take.
 _takes: dict[str, dict[str, float]] = {}
-#: Of the job that a coroutine runs: its id, and the moments before and after its take.
+#: The job that a coroutine runs: its id, and the moments before and after its take.
 _of_job: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("of_job", default=None)
 
 
 def _note(what: str, **details: Any) -> None:
-    """Write a line that a SIGKILL does not take back. Times are real ones, in seconds since the epoch."""
+    """Write a line that survives a SIGKILL. Times are seconds since the epoch, by the real clock."""
     line = json.dumps({"what": what, "at": time.time(), **details})
     os.write(_NOTES, line.encode() + b"\n")
 
 
 def _come_to(point: str) -> None:
-    """Die here, if this process is the first to come to the point since it was armed."""
+    """Die here if this process is the first to reach the point since it was armed."""
     try:
         (_TRIGGERS / point).unlink()
     except FileNotFoundError:
@@ -96,7 +96,7 @@ def _moment_of(monotonic_s: float | None) -> float | None:
 
 
 def _request_id(body: bytes) -> str | None:
-    """Return what the vendor calls the request; None where its answer does not say."""
+    """Return the vendor's request id; None if the answer has none."""
     with suppress(ValueError, AttributeError):
         answer = json.loads(body)
         found = answer.get("RequestId") or answer.get("Response", {}).get("RequestId")

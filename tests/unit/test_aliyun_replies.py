@@ -71,9 +71,9 @@ TABLE = [
     (400, "CodeTaskNotExist", Meaning.NOT_FOUND),
     (404, "JobNotFound", Meaning.NOT_FOUND),
     (404, "InvalidTask.NotFound", Meaning.NOT_FOUND),
-    (404, "InvalidAccessKeyId.NotFound", Meaning.REFUSED),
-    (400, "InvalidAccessKeyId.Inactive", Meaning.REFUSED),
-    (400, "SignatureDoesNotMatch", Meaning.REFUSED),
+    (404, "InvalidAccessKeyId.NotFound", Meaning.KEY_REFUSED),
+    (400, "InvalidAccessKeyId.Inactive", Meaning.KEY_REFUSED),
+    (400, "SignatureDoesNotMatch", Meaning.KEY_REFUSED),
     (403, "Forbidden", Meaning.REFUSED),
     (403, "Forbidden.RAM", Meaning.REFUSED),
     (403, "OperationDenied", Meaning.REFUSED),
@@ -209,7 +209,7 @@ def test_time_left_of_a_quota_that_is_not_used_up_is_no_hint() -> None:
 )
 def test_a_message_stops_where_it_begins_to_echo_what_was_signed(message: str) -> None:
     answer = parse(400, error("SignatureDoesNotMatch", message))
-    assert answer.meaning is Meaning.REFUSED
+    assert answer.meaning is Meaning.KEY_REFUSED
     assert TOKEN not in repr(answer)
     assert "LTAI5x" not in repr(answer)
     assert answer.message

@@ -111,13 +111,19 @@ def test_a_line_that_is_no_such_object_is_refused(text: bytes, complaint: str) -
 def test_an_account_is_required_somewhere() -> None:
     problem = wrong({key: value for key, value in STOP.items() if key != "account"})
     assert str(problem) == "account is required: give --account NAME, or name it in the line"
+    with pytest.raises(InvalidCommand, match=r"^account is required: give --account NAME$"):
+        parse_words("live.StopMPUTask", ["AppId=a", "TaskId=t"], Kind.STOP, Defaults())
 
 
 @pytest.mark.parametrize(
     ("kind", "operation", "way"),
     [
-        (Kind.STOP, "live.GetMPUTaskStatus", "is a status operation: use `streamstop status` for it"),
-        (Kind.STATUS, "live.StopMPUTask", "is a stop operation: use `streamstop stop` for it"),
+        (
+            Kind.STOP,
+            "live.GetMPUTaskStatus",
+            "is a status operation, not a stop operation: `streamstop status` takes it",
+        ),
+        (Kind.STATUS, "live.StopMPUTask", "is a stop operation, not a status operation: `streamstop stop` takes it"),
     ],
 )
 def test_an_operation_of_the_other_kind_is_sent_the_other_way(kind: Kind, operation: str, way: str) -> None:
@@ -208,8 +214,8 @@ def test_a_newer_region_in_words_is_taken_only_with_the_option() -> None:
         ("live.StopMPUTask", ["AppId=a", "TaskId="], "TaskId must not be empty"),
         ("live.StopMPUTask", ["AppId=a", "TaskId=t", "X=1"], "X is not a parameter"),
         ("live.StopMPUTsk", [], "did you mean live.StopMPUTask"),
-        ("live.GetMPUTaskStatus", ["AppId=a"], "use `streamstop status`"),
-        ("trtc.StopStreamIngest", ["SdkAppId=x", "TaskId=t"], "SdkAppId: input should be a valid integer"),
+        ("live.GetMPUTaskStatus", ["AppId=a"], "`streamstop status` takes it"),
+        ("trtc.StopStreamIngest", ["SdkAppId=x", "TaskId=t"], "SdkAppId must be a valid integer"),
     ],
 )
 def test_wrong_words_are_refused(operation: str, words: list[str], complaint: str) -> None:

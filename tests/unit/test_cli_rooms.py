@@ -105,6 +105,7 @@ def test_an_ended_shutdown_says_how_it_ended_and_how_long_it_took(status: Shutdo
 def test_a_room_with_nothing_in_it_is_all_done() -> None:
     lines = plain(progress_view(progress(status=ShutdownStatus.DONE)))
     assert lines[2].split() == ["the", "whole", "room", "█████████", "0/0"]
+    assert lines[3] == "no task was registered"
 
 
 def test_before_the_first_job_the_time_left_is_not_guessed() -> None:

@@ -27,7 +27,7 @@ def test_every_command_has_a_help_page_with_an_example(command: str) -> None:
         ("reopen '\x1b[2J'", "must not contain control characters"),
         ("cancel ' '", "room must be a text that is not empty"),
         ("register r", "Missing argument 'OPERATION' (or --from FILE)."),
-        ("register r live.StopMPUTask AppId=a TaskId=t", "account is required"),
+        ("register r live.StopMPUTask AppId=a TaskId=t", "account is required: give --account NAME"),
         ("register r live.StopMPUTask --account a AppId=a", "live.StopMPUTask: TaskId is required"),
         ("unregister '' live.StopMPUTask --account a AppId=a TaskId=t", "room must be a text"),
         ("register r live.GetMPUTaskStatus --account a AppId=a TaskId=t", "is a status operation"),

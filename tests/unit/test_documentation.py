@@ -92,6 +92,7 @@ def test_the_reference_shows_what_services_read() -> None:
         "streamstop.DeadLetter",
         "streamstop.Event",
         "streamstop.ErrorCount",
+        "streamstop.Sighting",
         "streamstop.WorkerView",
     ]
 

@@ -122,7 +122,7 @@ def test_alibabas_families_of_codes(code: str, meaning: Meaning) -> None:
         ("LimitExceeded.Tasks", Meaning.REFUSED),
         ("RequestLimitExceeded.UinLimitExceeded", Meaning.THROTTLED),
         ("AuthFailure.SignatureExpire", Meaning.SIGN_AGAIN),
-        ("AuthFailure.SecretIdNotFound", Meaning.REFUSED),
+        ("AuthFailure.SecretIdNotFound", Meaning.KEY_REFUSED),
         ("FailedOperation.TaskFinished", Meaning.ALREADY_STOPPED),
     ],
 )

@@ -6,6 +6,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import distributions
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ SETS = ["build", "demo", "dev", "worker"]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 BASE: list[str] = PROJECT["project"]["dependencies"]
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
-ALL_EXTRAS = BASE + EXTRAS["worker"] + EXTRAS["simulator"]
+ALL_EXTRAS = [*BASE, *chain.from_iterable(EXTRAS.values())]
 
 
 def group(name: str) -> Iterator[str]:

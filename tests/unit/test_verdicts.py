@@ -62,6 +62,15 @@ def test_a_definite_answer_ends_the_job_and_shows_that_the_lane_is_well(
 
 @KINDS
 @HISTORIES
+def test_a_refused_key_ends_the_job_unless_the_account_is_held(kind: Kind, history: AttemptHistory) -> None:
+    refused = answer(Meaning.KEY_REFUSED)
+    waits = one_more(history, attempts=0)
+    expected = Finish(Result.REFUSED, one_more(history), LastCall.WELL, refused, if_held=waits)
+    assert verdict(Meaning.KEY_REFUSED, kind, history) == expected
+
+
+@KINDS
+@HISTORIES
 @pytest.mark.parametrize("hint", [None, timedelta(seconds=7)])
 def test_a_throttled_call_is_no_attempt_whatever_the_history(
     kind: Kind, history: AttemptHistory, hint: timedelta | None

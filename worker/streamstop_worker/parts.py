@@ -31,7 +31,7 @@ from streamstop._redis.workers import Workers
 from streamstop.errors import InvalidSettings
 from streamstop_worker.account_changes import find_changes
 from streamstop_worker.accounts import Accounts
-from streamstop_worker.celery_parts import remote_control
+from streamstop_worker.celery_parts import cold_shutdown, remote_control
 from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.celery_parts.not_applicable import leave, refuse_options
 from streamstop_worker.celery_parts.pool import EventLoopPool
@@ -73,7 +73,7 @@ class WorkerParts(bootsteps.StartStopStep):
             leave(worker, str(error))
 
     def start(self, worker: Any) -> None:
-        """Build the parts, start the sweep, and handle SIGHUP."""
+        """Build the parts, start the sweep, and handle SIGHUP, SIGINT and SIGQUIT."""
         pool: EventLoopPool = worker.pool
         settings, app = self.settings, worker.app
         step_lease = max(LEASE, settings.lease)
@@ -111,6 +111,7 @@ class WorkerParts(bootsteps.StartStopStep):
         signals.worker_ready.connect(self._check_redis, weak=False)  # Redis answers by then
         signals.worker_ready.connect(_tune_garbage_collector, weak=False)
         if threading.current_thread() is threading.main_thread():
+            cold_shutdown.install_handlers(worker)
             signal.signal(signal.SIGHUP, self._reload_accounts)
         _log.info("accounts are loaded", accounts=sorted(self.accounts.names))
         self.sweeper.start()
@@ -119,6 +120,10 @@ class WorkerParts(bootsteps.StartStopStep):
     def stop(self, worker: Any) -> None:  # noqa: ARG002  # as Celery calls it
         """Stop the sweep. The pool stops later, when the calls under way have ended."""
         self.sweeper.stop()
+
+    def terminate(self, worker: Any) -> None:
+        """Stop the sweep in a cold shutdown too: it would take jobs of accounts that no worker has."""
+        self.stop(worker)
 
     def _vitals(self) -> Vitals:
         return Vitals(
@@ -198,6 +203,7 @@ class WorkerParts(bootsteps.StartStopStep):
 
     def _drain(self, **_signal: Any) -> None:
         self.pool.loop.call_soon_threadsafe(self.slots.drain)
+        self.pool.wake()
 
     def _leave(self, **_signal: Any) -> None:
         self.heartbeat.stop()
@@ -222,6 +228,7 @@ class WorkerParts(bootsteps.StartStopStep):
             changes = find_changes(before, self.accounts.all)
             _log.info("accounts are loaded", accounts=sorted(self.accounts.names), **changes.fields)
             self.sweeper.publish_now()
+            self.sweeper.release_now(changes.changed)
             if changes.text:
                 self.heartbeat.note_account_changes(changes.text)
 

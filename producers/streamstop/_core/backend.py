@@ -4,13 +4,13 @@ In production Redis implements it, in a service's tests a queue in memory. The c
 consequences of errors. A backend stores, reads and waits.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from streamstop._core.commands import Command
 from streamstop._core.controls import ControlBackend
@@ -19,6 +19,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView
+from streamstop._core.sightings import Sighting, Wanted
 from streamstop._core.workers import WorkerView
 from streamstop.outcomes import Deferral, Outcome, Result
 
@@ -34,12 +35,17 @@ class Pause:
 
 
 def blocking(steps: Iterator[_T | Pause]) -> Iterator[_T]:
-    """Yield what `steps` yields, and wait in this thread where it pauses."""
-    for step in steps:
-        if isinstance(step, Pause):
-            wait_for_futures([step.news], step.seconds)
-        else:
-            yield step
+    """Yield what `steps` yields, and wait in this thread where it pauses.
+
+    `steps` are closed as soon as this ends. An exception such as Ctrl-C can keep them alive until the interpreter ends,
+    and what they hold can no longer be let go of then.
+    """
+    with closing(cast("Generator[object, None, None]", steps)):
+        for step in steps:
+            if isinstance(step, Pause):
+                wait_for_futures([step.news], step.seconds)
+            else:
+                yield step
 
 
 class DeadLetterBackend(Protocol):
@@ -157,6 +163,12 @@ class Backend(Protocol):
 
         Return the id of each command's open job. `perhaps` as in :meth:`enqueue`.
         """
+
+    def exists(self, job_id: str) -> bool:
+        """Return whether a job with this id has a record, or waits, is deferred or in flight."""
+
+    def find(self, wanted: Wanted) -> Iterator[Sighting]:
+        """Yield the jobs of a stream task, each once, and its registrations in rooms."""
 
     def record(self, job_id: str) -> Outcome | Deferral | None:
         """Return a job's outcome, or why it waits for another call, or None."""

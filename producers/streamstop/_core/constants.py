@@ -22,6 +22,7 @@ Key                                           Type        Contents              
 ``streamstop.work.book.<digest>``             hash        accounts of a worker, and the paces of their lanes  1 day
 ``streamstop.controls``                       hash        pauses, limits and holds: _core.controls             never
 ``streamstop.events``                         stream      the latest events: _core.journal                    never
+``streamstop.work.refused``                   hash        refusals of accounts' keys, and their next probe: holds  1 day
 ``streamstop.work.errors.<n>``                hash        vendors' errors in five minutes: journal            1 day
 ``streamstop.work.task.<task id>``            list        the latest jobs of a stream task: stream_tasks      1 day
 ``streamstop.unique.<lane>.<digest>``         hash        the open job of a unique command: unique            1 day
@@ -35,7 +36,7 @@ Key                                           Type        Contents              
 ``streamstop.room.<name>:state``              hash        the room's shutdown and batch: shutdown             30 days
 ``streamstop.shutdown.<id>``                  hash        a shutdown's counters and options: shutdown         7 days
 ``streamstop.shutdown.<id>:<part>``           various     its members, jobs and outcomes: shutdown            7 days
-``streamstop.shutdowns.open``                 sorted set  id of an open shutdown -> since when, µs            30 days
+``streamstop.shutdowns.open``                 hash        id of an open shutdown -> since when, µs            30 days
 ``streamstop.shutdowns.ended``                sorted set  id of one of the latest ended shutdowns -> when, µs 30 days
 ``streamstop.dead``                           sorted set  id of a dead letter -> when it was kept, µs         never
 ``streamstop.dead.<id>``                      hash        a dead letter: dead                                 never
@@ -82,6 +83,8 @@ LANES = "streamstop.lanes"
 CONTROLS = "streamstop.controls"
 #: Stream: what happened to lanes, accounts and workers; see :mod:`streamstop._core.journal`.
 EVENTS = "streamstop.events"
+#: Hash: accounts whose keys a vendor refuses; see ``lib/holds.lua``.
+REFUSED = "streamstop.work.refused"
 #: Prefix of the counts of vendors' errors, one hash for every five minutes.
 ERROR_COUNTS = "streamstop.work.errors."
 #: Prefix of a stream task's latest jobs.

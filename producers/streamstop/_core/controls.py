@@ -114,6 +114,8 @@ class Hold(BaseModel):
     code: str | None = None
     message: str | None = None
     request_id: str | None = None
+    #: From when on the next probe is called, if a job waits.
+    next_probe: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ def explain_not_found(
     def concerns(other: TaskNote | OpenJob) -> bool:
         return other.job_id != job_id and other.lane in lanes and params_text(other.params) == wanted
 
-    notes = [note for note in _latest(jobs.notes) if concerns(note)]
+    notes = [note for note in latest(jobs.notes) if concerns(note)]
     for note in notes:
         if note.result is not None and note.result.ok:
             return EarlierStop(note.job_id, note.at)
@@ -190,7 +190,7 @@ def explain_not_found(
     return next((PendingStop(one.job_id) for one in others if one.in_flight), None)
 
 
-def _latest(notes: Iterable[TaskNote]) -> list[TaskNote]:
+def latest(notes: Iterable[TaskNote]) -> list[TaskNote]:
     """Return the latest note of each job. `notes` begin with the newest."""
     latest: dict[str, TaskNote] = {}
     for note in notes:

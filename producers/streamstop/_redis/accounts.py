@@ -100,5 +100,5 @@ def check_vendor(account: str, actual: str | None, vendor: str) -> None:
     """Raise :class:`~streamstop.errors.UnknownAccount` if the account's vendor is known and is not `vendor`."""
     if actual is not None and actual != vendor:
         raise UnknownAccount(
-            f"account {account!r} is at vendor {actual}, and the operation at {vendor}", field="account"
+            f"account {account!r} is at vendor {actual} and cannot run an operation of {vendor}", field="account"
         )

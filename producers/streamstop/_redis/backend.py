@@ -11,10 +11,12 @@ from streamstop._core.constants import EVENTS
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
 from streamstop._core.progress import Progress, RoomView
+from streamstop._core.sightings import Sighting, Wanted
 from streamstop._core.unique import digest_of
 from streamstop._redis.connections import Connections
 from streamstop._redis.controls import ControlStore
 from streamstop._redis.dead import DeadLetterStore
+from streamstop._redis.finder import Finder
 from streamstop._redis.fleet import RedisFleet
 from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
@@ -103,6 +105,18 @@ class RedisBackend:
             expires_at = None if command.expires_in is None else now + command.expires_in
             unique.append(UniqueJob(job_id, command, queued, expires_at))
         return self.connections.publish_unique(unique, perhaps=perhaps)
+
+    def exists(self, job_id: str) -> bool:
+        """See :meth:`streamstop._redis.finder.Finder.exists`."""
+        return self._finder.exists(job_id)
+
+    def find(self, wanted: Wanted) -> Iterator[Sighting]:
+        """See :meth:`streamstop._redis.finder.Finder.find`."""
+        return self._finder.find(wanted)
+
+    @property
+    def _finder(self) -> Finder:
+        return Finder(self.connections.redis, self.connections.lanes, self.connections.dead)
 
     def record(self, job_id: str) -> Outcome | Deferral | None:
         """Return a job's outcome, or why it waits for another call, or None."""

@@ -1,13 +1,14 @@
 """Controls: reads and writes pauses, limits and holds in Redis."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from redis import Redis
 
-from streamstop._core.constants import CONTROLS
+from streamstop._core.constants import CONTROLS, REFUSED
 from streamstop._core.controls import (
     Controls,
     Limit,
@@ -36,7 +37,18 @@ class ControlStore:
     def read(self) -> Controls:
         """Return every control, in one round trip."""
         fields, now = self._read()
-        return Controls.parse(fields, now)
+        controls = Controls.parse(fields, now)
+        if not controls.holds:
+            return controls
+        moments = self._redis.hmget(REFUSED, [f"{account}:probe" for account in controls.holds])
+        probes = [
+            None if moment is None else datetime.fromtimestamp(int(moment) / 1_000_000, UTC) for moment in moments
+        ]
+        holds = {
+            account: hold.model_copy(update={"next_probe": probe})
+            for (account, hold), probe in zip(controls.holds.items(), probes, strict=True)
+        }
+        return replace(controls, holds=holds)
 
     def pause(self, pause: Pause) -> None:
         """Pause a scope. A pause of the same scope is replaced."""
@@ -56,6 +68,15 @@ class ControlStore:
     def clear_limit(self, lane: Lane, by: str) -> bool:
         """End the override of a lane's limit; return whether there was one."""
         return any(self._clear([_limit_ending(lane, f"the limit of {lane.name} is cleared")], by))
+
+    def release(self, account: str, why: str) -> bool:
+        """End the hold of an account; return whether there was one."""
+        return any(self._clear([_ending(hold_field(account), EventKind.RELEASED, why, Lane(account, ""))], ""))
+
+    def probe_now(self, accounts: Iterable[str]) -> None:
+        """Let those of `accounts` that are held call one job at once."""
+        if fields := [f"{account}:probe" for account in accounts]:
+            self._redis.hdel(REFUSED, *fields)
 
     def end_expired(self) -> None:
         """Remove what has ended by itself. Workers have ceased to obey it at its moment."""

@@ -46,7 +46,7 @@ class LaneViews:
 
     def read(self, lanes: Sequence[Lane], detail: Detail = Detail.ALL) -> list[LaneView]:
         """Return the views of `lanes`, in one round trip."""
-        while True:
+        while lanes:
             asked = min(detail, self._most)
             try:
                 return self._read(lanes, asked)
@@ -54,6 +54,7 @@ class LaneViews:
                 if not is_forbidden(error) or asked is Detail.WAITING:
                     raise
                 self._most = Detail(asked - 1)
+        return []
 
     def _read(self, lanes: Sequence[Lane], detail: Detail) -> list[LaneView]:
         pipeline = self._redis.pipeline(transaction=False)

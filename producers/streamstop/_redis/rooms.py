@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 
 from streamstop._core.commands import Command, ReceivedCommand
 from streamstop._core.constants import (
+    BATCHES,
     CALLBACKS_LANE,
     CONTROL_LANE,
     ROOM,
@@ -26,7 +27,7 @@ from streamstop._core.lane_types import MemberResult, Queued
 from streamstop._core.membership import task_of
 from streamstop._core.pace import Pace
 from streamstop._core.progress import Progress, RoomView, progress_of
-from streamstop._redis.errors import ERRORS, StagingLost
+from streamstop._redis.errors import ERRORS, StagingLost, is_forbidden
 from streamstop._redis.lane_views import Detail
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
@@ -84,9 +85,8 @@ class Rooms:
         state = f"{ROOM}{room}:state"
         while True:
             shutdown, pending = self._redis.hmget(state, "shutdown", "batch")
-            if pending is None:
+            if pending is None or not self._apply_if_allowed(room):
                 break
-            self.apply(room)
         registered: dict[str, str] = {}
         cursor: int | None = None
         while cursor != 0:
@@ -133,6 +133,16 @@ class Rooms:
         for _ in self.applying(room):
             pass
 
+    def _apply_if_allowed(self, room: str) -> bool:
+        """Apply the room's batch; return False if this user may only look. Whoever may change the room applies it."""
+        try:
+            self.apply(room)
+        except ERRORS as error:
+            if not is_forbidden(error):
+                raise
+            return False
+        return True
+
     def applying(self, room: str) -> Iterator[int]:
         """Apply the room's accepted batch, if it has one; yield after each piece but the last.
 
@@ -157,13 +167,15 @@ class Rooms:
     def recent(self, most: int) -> list[str]:
         """Return the ids of the open shutdowns, the oldest first, and then of the ended ones, the latest first."""
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.zrange(SHUTDOWNS_OPEN, 0, most - 1)
+        pipeline.hgetall(SHUTDOWNS_OPEN)
         pipeline.zrange(SHUTDOWNS_ENDED, 0, most - 1, desc=True)
-        return [shutdown.decode() for shutdowns in pipeline.execute() for shutdown in shutdowns][:most]
+        opened, ended = pipeline.execute()
+        shutdowns = [*sorted(opened, key=lambda shutdown: int(opened[shutdown])), *ended]
+        return [shutdown.decode() for shutdown in dict.fromkeys(shutdowns)][:most]
 
     def count_open(self) -> int:
         """Return how many shutdowns are open."""
-        return int(self._redis.zcard(SHUTDOWNS_OPEN))
+        return int(self._redis.hlen(SHUTDOWNS_OPEN))
 
     def facts(self, shutdown: str) -> dict[str, str]:
         """Return the fields of a shutdown's hash."""
@@ -284,7 +296,8 @@ class Rooms:
 
     @cached_property
     def _scripts(self) -> dict[str, Script]:
-        return load(self._redis, "room")
+        # A Redis user who may not enqueue cannot use this key: Redis refuses the script before it begins.
+        return load(self._redis, "room", keys=[BATCHES])
 
 
 def shutdown_channel(shutdown: str) -> str:

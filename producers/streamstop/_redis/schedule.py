@@ -31,6 +31,8 @@ _BOOK_TTL = timedelta(days=1)
 _LANES = 1000
 _MOST_RUNS = 20
 _MICROSECOND = timedelta(microseconds=1)
+#: In place of a rest: the vendor refused the account's key, which holds the account, so the job waits again.
+WAITS_FOR_KEY = -2 * _MICROSECOND
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,17 @@ class Schedule:
         """
         order = sorted(range(len(reports)), key=lambda at: -reports[at].job.slot_us)
         texts = [reports[at].text() for at in order]
-        next_us, answers = self._scripts["report"](wake_another=wake, reports=texts)
+        next_us, answers, held, released = self._scripts["report"](wake_another=wake, reports=texts)
         rests: list[timedelta | None] = [None] * len(reports)
         for at, answer in zip(order, answers, strict=True):
-            rests[at] = None if int(answer) < 0 else int(answer) * _MICROSECOND
-        return Reported(rests, None if int(next_us) < 0 else int(next_us) * _MICROSECOND)
+            rests[at] = None if int(answer) == -1 else int(answer) * _MICROSECOND
+        next_in = None if int(next_us) < 0 else int(next_us) * _MICROSECOND
+        return Reported(
+            rests,
+            next_in,
+            held={_text(account): _text(requeue) for account, requeue in held},
+            released=[*map(_text, released)],
+        )
 
     def sweep(self, *, longest_lease: timedelta, period: timedelta) -> Swept | None:
         """Return jobs whose leases have expired to their lanes.
@@ -160,10 +168,15 @@ class Schedule:
 class Reported:
     """The reply to a batch of reports."""
 
-    #: For each report: for how long it lets its lane rest; None if the worker no longer owns the job.
+    #: For each report: for how long it lets its lane rest; None if the worker no longer owns the job;
+    #: :data:`WAITS_FOR_KEY` if the job waits again.
     rests: Sequence[timedelta | None]
     #: How long until a lane is due that can give jobs again; None: the reports have scheduled no lane.
     next_in: timedelta | None
+    #: Accounts that are held from now on because their keys are refused, each with the command that requeues the jobs
+    #: which ended before; and accounts that are no longer held.
+    held: Mapping[str, str]
+    released: Sequence[str]
 
 
 def _take(reply: Any, owner: str) -> Take:

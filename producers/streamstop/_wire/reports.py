@@ -78,6 +78,9 @@ class Ended(Report):
     #: The job that follows this one. The same step puts it into its lane.
     then: Queued | None = None
     letter: DeadLetterRecord | None = None
+    #: The vendor refused the account's key: if that holds the account, the job does not end, and waits again with this
+    #: history.
+    if_held: AttemptHistory | None = None
     note: TaskNote | None = None
     #: The key of the job's unique command, which the same step deletes.
     unique: str | None = None
@@ -91,6 +94,8 @@ class Ended(Report):
             details["next"] = {"list": then.list, "lane": then.lane.name, "message": then.message}
         if self.letter is not None:
             details["dead"] = self.letter.fields
+        if self.if_held is not None:
+            details["if_held"] = str(self.if_held)
         if self.unique is not None:
             details["unique"] = self.unique
         return details | _noted(self.note)

@@ -165,7 +165,9 @@ def requeue(
     code = Exit.OK if wait is None else Exit.of(len(jobs), outcomes.values())
     if code is Exit.STILL_OPEN:
         raise Failure("some jobs did not end in time and will continue; look at one with `streamstop job ID`", code)
-    exit_with_count(results, "requeued", "; look at a job with `streamstop job ID`" if wait is None else "", code)
+    exit_with_count(
+        results, "requeued", "; look at a job with `streamstop job ID`" if wait is None and jobs else "", code
+    )
 
 
 @dead.command(

@@ -64,7 +64,7 @@ def job_page(job_id: str, state: Outcome | Deferral | None, lane: LaneView | Non
         case Deferral():
             facts |= {"state": "deferred", "reason": state.reason, "due": state.due.isoformat()}
         case None:
-            facts |= {"state": "open: not called yet, or there is no such job, or its outcome has expired"}
+            facts |= {"state": "open: not called yet"}
     if lane is not None:
         facts["lane"] = _lane_text(lane)
     return aligned_facts(facts)

@@ -5,9 +5,9 @@ import sys
 import click
 
 from streamstop._core.lane import Lane
-from streamstop.cli._shared.exit_codes import Exit
+from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page
-from streamstop.cli._shared.input import read_ids
+from streamstop.cli._shared.input import check_id, read_ids
 from streamstop.cli._shared.options import json_option, redis_option
 from streamstop.cli._shared.output import join_lines, printable
 from streamstop.cli.job_output import job_json, job_page
@@ -22,7 +22,12 @@ _ID = "live-cn.live.StopMPUTask.0f8b5c2e9d7a4b31a6c0d4e8f1b29375"
     cls=Page,
     blocks={
         "Examples": [f"streamstop job {_ID}", f"streamstop job {_ID} --json"],
-        "Exit codes": ["0    shown, whatever the job's state", "2    bad input", "4    Redis did not answer"],
+        "Exit codes": [
+            "0    shown, whatever the job's state",
+            "1    no such job: it was never enqueued, or its outcome is no longer kept",
+            "2    bad input",
+            "4    Redis did not answer",
+        ],
     },
 )
 @click.argument("job_id", metavar="ID")
@@ -31,7 +36,10 @@ _ID = "live-cn.live.StopMPUTask.0f8b5c2e9d7a4b31a6c0d4e8f1b29375"
 def job(job_id: str, *, as_json: bool, redis: str | None) -> None:
     """Show a job: open, deferred with its reason, or how it ended."""
     with Client(redis) as client:
+        check_id(job_id)
         seen = client.job(job_id).peek()
+        if seen is None and not client.job(job_id).exists():
+            raise Failure(f"no such job: {job_id}", Exit.ENDED_OTHERWISE)
         if as_json:
             click.echo(job_json(job_id, seen))
             return

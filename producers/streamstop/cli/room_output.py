@@ -108,7 +108,9 @@ def _outcome_key(outcome: Outcome) -> tuple[bool, str, str, str]:
 
 
 def _results_text(progress: Progress) -> str:
-    """Return the number of tasks for each result: ``1230 stopped, 4 not_found``."""
+    """Return the number of tasks for each result: ``1230 stopped, 4 not_found``; empty if none has ended."""
+    if progress.status is not ShutdownStatus.OPEN and progress.total == 0:
+        return "no task was registered"
     return ", ".join(f"{progress.results[result]} {result.value}" for result in Result if progress.results.get(result))
 
 

@@ -3,14 +3,14 @@
 import json
 import shlex
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 
 import click
 
 from streamstop._core.membership import check_callback, check_room
-from streamstop._core.progress import Progress
+from streamstop._core.progress import Progress, ShutdownStatus
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page, PageGroup
 from streamstop.cli._shared.options import Seconds, json_option, redis_option
@@ -28,7 +28,7 @@ from streamstop.cli.room_tasks import (
 )
 from streamstop.cli.room_watch import continues_message, open_display, raise_unless_done, watch_hint, watch_shutdown
 from streamstop.client import Client
-from streamstop.errors import UnknownShutdown
+from streamstop.errors import QueueUnavailable, UnknownShutdown
 from streamstop.shutdowns import Shutdown
 
 _STOP_EXIT_CODES = (
@@ -79,6 +79,11 @@ def room() -> None:
 @click.option(
     "--wait", metavar="SECONDS", type=Seconds(), help="Wait, or watch, up to this long for everything to end."
 )
+@click.option(
+    "--allow-empty",
+    is_flag=True,
+    help="Close the room also if nothing was ever registered in it and FILE has no tasks.",
+)
 @source_options
 @json_option
 @redis_option
@@ -89,6 +94,7 @@ def stop(
     callback: str | None,
     watch: bool,
     wait: timedelta | None,
+    allow_empty: bool,
     as_json: bool,
     redis: str | None,
     **arguments: Any,
@@ -103,6 +109,8 @@ def stop(
     with Client(redis) as client:
         try:
             stops = read_stops(client, nothing="nothing was stopped", required=False, **arguments)
+            if not stops and not allow_empty:
+                _check_known(client, name)
             shutdown = client.stop_room(name, stops, verify=verify, callback=callback)
         except KeyboardInterrupt:
             command = f"streamstop room show {shlex.quote(name)}"
@@ -112,7 +120,7 @@ def stop(
         if not watch and wait is None:
             click.echo(json.dumps({"room": name, "shutdown": shutdown.id}) if as_json else shutdown.id)
             if not as_json:
-                click.echo(printable(f"{name} is closing; {watch_hint(name)}"), err=True)
+                click.echo(printable(_stop_hint(shutdown, name)), err=True)
             return
         _watch_or_wait(shutdown, name, wait, watch=watch, as_json=as_json)
 
@@ -126,7 +134,11 @@ def stop(
             "streamstop room show room-42 --watch",
             "streamstop room show room-42 --outcomes --json > outcomes.jsonl",
         ],
-        "Exit codes": ["0    shown; with --watch, the exit codes of `streamstop room stop`"],
+        "Exit codes": [
+            "0    shown; with --watch, the exit codes of `streamstop room stop`",
+            "2    bad input",
+            "4    Redis did not answer",
+        ],
     },
 )
 @room_argument
@@ -191,6 +203,16 @@ def cancel(name: str, *, redis: str | None) -> None:
     click.echo(f"cancelling the shutdown of {printable(name)}; tasks whose stops were not sent stay registered")
 
 
+def _check_known(client: Client, name: str) -> None:
+    """Exit with 2 if nothing is registered in the room and it never had a shutdown: its name is probably misspelt."""
+    view = client.room(name)
+    if not view.tasks and view.shutdown is None:
+        raise Failure(
+            f"nothing was stopped: nothing is registered in {name}; to close it anyway, give --allow-empty",
+            Exit.BAD_INPUT,
+        )
+
+
 def _watch_or_wait(shutdown: Shutdown, name: str, timeout: timedelta | None, *, watch: bool, as_json: bool) -> None:
     """Watch or wait, print how the shutdown ended, and exit with its code."""
     display = open_display() if watch and not as_json else nullcontext(_print_json if watch else _show_nothing)
@@ -199,6 +221,15 @@ def _watch_or_wait(shutdown: Shutdown, name: str, timeout: timedelta | None, *, 
     if not watch:
         click.echo(progress_json(last) if as_json else progress_line(last))
     raise_unless_done(last)
+
+
+def _stop_hint(shutdown: Shutdown, name: str) -> str:
+    """Return how to watch the shutdown. A mistyped room has no tasks; then return that nothing was stopped."""
+    with suppress(QueueUnavailable):  # the room is closing whatever this look finds
+        progress = _find_progress(shutdown)
+        if progress is not None and progress.status is ShutdownStatus.DONE and progress.total == 0:
+            return f"no task was registered in {name}: nothing was stopped"
+    return f"{name} is closing; {watch_hint(name)}"
 
 
 def _print_json(progress: Progress) -> None:

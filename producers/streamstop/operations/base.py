@@ -11,6 +11,7 @@ class arguments say how the action is called, how often it may be called, and wh
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -47,6 +48,8 @@ class Meaning(StrEnum):
     ALREADY_STOPPED = "already_stopped"
     NOT_FOUND = "not_found"
     REFUSED = "refused"
+    KEY_REFUSED = "key_refused"
+    """The account's key or signature is refused. After five in a row the account is held, and its jobs wait."""
 
 
 #: Maps codes to meanings. A key that ends in ``*`` matches every code with that prefix. An exact key takes precedence
@@ -228,7 +231,8 @@ class Operation(BaseModel):
             case "value_error":
                 return f"{wire} {error['ctx']['error']}"
             case _:
-                return f"{wire}: {error['msg'][0].lower()}{error['msg'][1:]}"
+                # pydantic: "Input should be a valid integer", "String should have at most 255 characters"
+                return f"{wire} {re.sub(r'^(Input|String|Value) should', 'must', error['msg'])}"
 
 
 def _name_of(error: ErrorDetails) -> str | None:

@@ -39,7 +39,8 @@ def one_of(*allowed: str) -> WrapValidator:
             return str(handler(str(value)))
         region = str(handler(value))
         if region not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)} (or AnyRegion for a newer one), not {region!r}")
+            listed = ", ".join(allowed)
+            raise ValueError(f"must be one of {listed}, not {region!r} (AnyRegion or --any-region allows a newer one)")
         return region
 
     # The JSON schema lists the allowed values; the command line reads them from there.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from streamstop._core.runner import Runner
 from streamstop.aio import AsyncClient
 from streamstop.testing.recording import RecordingClient
 
@@ -23,14 +24,19 @@ class RecordingAsyncClient(AsyncClient):
 
     def __init__(self, recording: RecordingClient | None = None) -> None:
         self.client = recording if recording is not None else RecordingClient()
+        self._runner = _InlineRunner()
 
-    async def close(self) -> None:
+
+class _InlineRunner(Runner):
+    """Runs everything in the event loop's thread: the queue in memory never waits."""
+
+    async def call(self, call: Callable[[], _T]) -> _T:
+        """Run the call."""
+        return call()
+
+    async def step(self, call: Callable[[], _T]) -> _T:
+        """Run the step."""
+        return call()
+
+    def close(self) -> None:
         """Do nothing. The client can be used again."""
-
-    async def calling(self, call: Callable[[], _T]) -> _T:
-        """Run the call in this thread. It does not block."""
-        return call()
-
-    async def waiting(self, call: Callable[[], _T]) -> _T:
-        """Run the call in this thread. It does not wait."""
-        return call()

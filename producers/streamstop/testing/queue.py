@@ -8,7 +8,9 @@ from typing import Any
 
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
+from streamstop._core.letters import Matching
 from streamstop._core.progress import Progress, RoomView, ShutdownStatus
+from streamstop._core.sightings import Sighting, Wanted
 from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
 from streamstop.operations import Operation
@@ -20,6 +22,7 @@ from streamstop.testing.journal import RecordedJournal
 from streamstop.testing.lanes import OpenJob, RecordedLanes
 from streamstop.testing.letters import RecordedDeadLetters
 from streamstop.testing.rooms import RecordedRooms
+from streamstop.testing.sightings import find_recorded
 
 
 class RecordedQueue:
@@ -138,6 +141,18 @@ class RecordedQueue:
                     found = self._unique[command.account, command.operation] = job_id
                 ids.append(found)
         return ids
+
+    def exists(self, job_id: str) -> bool:
+        """Return whether a job with this id was enqueued, or stops a stream task of a shutdown."""
+        members = (member.job_id for shutdown in self.rooms.shutdowns.values() for member in shutdown.members)
+        return job_id in self._commands or job_id in self._outcomes or job_id in members
+
+    def find(self, wanted: Wanted) -> Iterator[Sighting]:
+        """Yield the jobs of a stream task, and its registrations in rooms."""
+        with self._lock:
+            dead = {letter.id for letter in self.dead.letters(Matching())}
+            jobs = [(job_id, command) for job_id, (command, _) in self._commands.items()]
+            return iter(list(find_recorded(wanted, jobs, self._outcomes, dead, self.rooms)))
 
     def record(self, job_id: str) -> Outcome | None:
         """Return a job's outcome, or None."""

@@ -100,6 +100,12 @@ class RecordedRooms:
         self._rooms: dict[str, _Room] = {}
         self.shutdowns: dict[str, RecordedShutdown] = {}
 
+    def registered(self) -> Iterator[tuple[str, Command]]:
+        """Yield the registered stream tasks with their rooms."""
+        for name, room in self._rooms.items():
+            for command in room.tasks.values():
+                yield name, command
+
     def register(self, name: str, commands: Sequence[Command]) -> str | None:
         """Register stream tasks; return the id of the shutdown that they joined, None in an open room."""
         room = self._rooms.setdefault(name, _Room())

@@ -3,9 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import Any
 
+import httpx
 import pytest
 
+from streamstop_worker import aiohttp_adapter
+from streamstop_worker import transport as transport_module
+from streamstop_worker.aiohttp_adapter import Progress
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors.protocol import Request, Response
 from tests.support.loopback import Connection, LoopbackServer
@@ -208,11 +213,12 @@ def test_a_call_whose_connection_closes_before_a_byte_is_written_was_not_sent(ru
 @pytest.mark.parametrize("converse", [hang, hang_in_the_body, drip_the_body])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_call_that_is_cancelled_or_late_leaves_no_connection_and_no_task(
-    runner: asyncio.Runner, converse: Conversation, scheme: str
+    runner: asyncio.Runner, converse: Conversation, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = TransportClient(runner, SHORT, concurrency=8)
+    client = TransportClient(runner, LONG, concurrency=8)
     reached = threading.Semaphore(0)
     gone: list[bool] = []
+    under_way: list[Progress] = []
 
     def count(connection: Connection) -> None:
         reached.release()
@@ -221,22 +227,40 @@ def test_a_call_that_is_cancelled_or_late_leaves_no_connection_and_no_task(
         finally:
             gone.append(connection.client_is_gone())
 
-    async def calls(transport: Transport) -> None:
-        patient = Transport(LONG, 1, transport=transport._transport)
+    def progress(*arguments: Any) -> Progress:
+        under_way.append(Progress(*arguments))
+        return under_way[-1]
+
+    async def start(transport: Transport) -> list[asyncio.Task[Response]]:
+        """Start a call on each connection, and wait until all of them wait for the server."""
+        under_way.clear()
         origin = server.origin.replace("http:", f"{scheme}:")
-        cancelled = [asyncio.create_task(patient.send(make(origin))) for make in [get, post] * 4]
-        for _ in cancelled:
-            await asyncio.to_thread(reached.acquire)
+        calls = [asyncio.create_task(transport.send(make(origin))) for make in [get, post] * 4]
+        for _ in calls:
+            assert await asyncio.to_thread(reached.acquire, timeout=10)
+        async with asyncio.timeout(10):
+            while {one.late for one in under_way} != {httpx.ReadTimeout if scheme == "http" else httpx.ConnectTimeout}:
+                await asyncio.sleep(0)
+        return calls
+
+    async def calls(transport: Transport) -> None:
+        cancelled = await start(transport)
         for call in cancelled:
             call.cancel()
         ends = await asyncio.gather(*cancelled, return_exceptions=True)
         assert {type(end) for end in ends} == {asyncio.CancelledError}
         # The cancelled calls freed their places, or these would wait.
-        late = await asyncio.gather(*(transport.send(make(origin)) for make in [get, post] * 4), return_exceptions=True)
-        codes = {end.answer.code for end in late if isinstance(end, TransportFault)}
+        late = await start(transport)
+        for one in under_way:
+            one.deadline.reschedule(asyncio.get_running_loop().time())
+        ends = await asyncio.gather(*late, return_exceptions=True)
+        codes = {end.answer.code for end in ends if isinstance(end, TransportFault)}
         assert codes == {"ReadTimeout" if scheme == "http" else "ConnectTimeout"}
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
+    monkeypatch.setattr(transport_module, "Progress", progress)
+    # TLS waits for an answer as long as for a connection. The calls must outlast the start of all of them.
+    monkeypatch.setattr(aiohttp_adapter, "CONNECT_TIMEOUT", LONG)
     with LoopbackServer(count) as server:
         client.run(calls)
         client.close()

@@ -1,11 +1,15 @@
 """Consumer: Celery's consumer. It turns the deliveries of the intake into requests."""
 
+import time
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import structlog
 from celery import signals
+from celery.exceptions import CPendingDeprecationWarning, WorkerTerminate
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 
@@ -16,6 +20,9 @@ from streamstop_worker.pipeline.deliveries import Delivery
 
 #: Headers that Celery and its tools expect to be text. A foreign message may contain anything.
 _TEXTS = ("root_id", "parent_id", "group", "origin")
+
+#: The longest pause between two attempts to start on a new connection, in s.
+_LONGEST_PAUSE_S = 30
 
 _log = structlog.get_logger("streamstop")
 
@@ -33,11 +40,13 @@ class Consumer(CeleryConsumer):
     connection_errors: tuple[type[Exception], ...]
     channel_errors: tuple[type[Exception], ...]
     loop: Callable[..., None]
+    cancel_active_requests: Callable[[], None]
     on_task_request: Callable[[Any], None]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         # Workers need no messages from each other, and a late reply to mingle would stay in Redis.
         super().__init__(*arguments, **{**options, "without_mingle": True, "without_gossip": True})
+        self._failed_starts = 0
         self._celerys_loop = self.loop
         self.loop = self._unending_loop
 
@@ -46,10 +55,35 @@ class Consumer(CeleryConsumer):
         conn.ensure_connection = partial(conn.ensure_connection, interval_start=1, interval_step=0, interval_max=1)
         return super().ensure_connected(conn)
 
+    def on_ready(self) -> None:
+        """Note that the consumer has started on its connection."""
+        self._failed_starts = 0
+        super().on_ready()
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Reconnect at once after the loss of a connection that served, and ever later if Redis refuses the start.
+
+        A full Redis accepts the connection, and refuses the binding that kombu writes for remote control.
+        """
+        with warnings.catch_warnings():
+            # Celery warns at each reconnect that calls under way continue. Our option asks for that.
+            warnings.simplefilter("ignore", CPendingDeprecationWarning)
+            super().on_connection_error_after_connected(exc)
+        pause = min(_LONGEST_PAUSE_S, 2 ** (self._failed_starts - 1)) if self._failed_starts else 0
+        self._failed_starts += 1
+        for _ in range(pause):
+            state.maybe_shutdown()
+            time.sleep(1)
+
     def _unending_loop(self, *arguments: Any) -> None:
         """Run Celery's loop. Reconnect after an unexpected error instead of ending the worker."""
         try:
             self._celerys_loop(*arguments)
+        except WorkerTerminate:
+            # A cold shutdown: the connection is still there for the events. Celery does this in its signal handler.
+            with suppress(*self.connection_errors):
+                self.cancel_active_requests()
+            raise
         except (*self.connection_errors, *self.channel_errors):
             raise
         except Exception as error:

@@ -102,27 +102,34 @@ class EventLoopPool(BasePool):
         if self.on_room is not None:
             self.on_room()
 
-    def on_stop(self) -> None:
-        """Take no more jobs, and return the unsent ones. Wait for the calls under way, unless the shutdown is cold.
+    def wake(self) -> None:
+        """Wake Celery's event loop, so that it notices a shutdown at once. For signal handlers too."""
+        self._notify_celery_thread()
 
-        ``celery control shutdown`` leads here without a signal to the process.
+    def on_stop(self) -> None:
+        """Take no more jobs, return the unsent ones, and wait for the calls under way.
+
+        ``celery control shutdown`` leads here without a signal to the process. A SIGQUIT ends the wait.
         """
+        self._wind_down(is_cold=lambda: bool(state.should_terminate))
+
+    def on_terminate(self) -> None:
+        """Take no more jobs, and return the unsent ones. Other workers take the jobs under way after their leases."""
+        self._wind_down(is_cold=lambda: True)
+
+    def _wind_down(self, is_cold: Callable[[], bool]) -> None:
         self.on_room = None
-        self.loop.call_soon_threadsafe(self.slots.drain)
-        deadline = time.monotonic() + (COLD_TIMEOUT_S if state.should_terminate else WARM_TIMEOUT_S)
-        while self._has_work() and time.monotonic() < deadline:
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.slots.drain)
+        deadline = time.monotonic() + WARM_TIMEOUT_S
+        while self._thread.is_alive() and time.monotonic() < deadline:  # without the loop no job can end any more
+            if is_cold():
+                deadline = min(deadline, time.monotonic() + COLD_TIMEOUT_S)
+            if (self.slots.unsent if is_cold() else self.slots.under_way) <= 0:
+                break
             self.run_calls()
             time.sleep(0.005)
         self.run_calls()
-        self._end_loop()
-
-    def _has_work(self) -> bool:
-        if not self._thread.is_alive():
-            return False  # no job can end any more
-        return (self.slots.unsent if state.should_terminate else self.slots.under_way) > 0
-
-    def on_terminate(self) -> None:
-        """End the loop. Other workers take the jobs under way after their leases."""
         self._end_loop()
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:

@@ -13,6 +13,7 @@ from streamstop._core.letters import dead_letter_record
 from streamstop._core.membership import Membership
 from streamstop._core.stream_tasks import DEFERRED, TaskNote
 from streamstop._core.unique import unique_key
+from streamstop._redis.schedule import WAITS_FOR_KEY
 from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
 from streamstop._wire.results import deferral_record, outcome_record, step_record
 from streamstop.operations import Operation
@@ -87,10 +88,14 @@ async def _finish(job: Handling, finish: Finish, report: Reporting, record_ttl: 
     job.history = finish.history
     ended = build_report(job, outcome, record_ttl)
     error = None if outcome.ok else _call_error(finish.answer)
-    rest = await report(replace(ended, call=finish.call, error=error))
+    rest = await report(replace(ended, call=finish.call, error=error, if_held=finish.if_held))
     log = log_with_answer(job, finish.history, outcome)
     if rest is None:
         log.warning("the outcome is not recorded: the lease had expired", result=outcome.result.value)
+        return GivenBack()
+    if rest == WAITS_FOR_KEY:
+        job.outcome = None
+        log.info("the key is refused: the job waits again")
         return GivenBack()
     (log.warning if outcome.result.needs_person else log.info)(outcome.result.value, params=outcome.params)
     member_result = ended.member_result

@@ -26,6 +26,8 @@ class Finish:
     history: AttemptHistory
     call: LastCall
     answer: Answer
+    #: The vendor refused the account's key: if that holds the account, the job waits again with this history.
+    if_held: AttemptHistory | None = None
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,10 @@ class Reporter:
                 time.sleep(delay_s)
             else:
                 break
+        for account, requeue in reported.held.items():
+            _log.error("the vendor refuses the account's key: its jobs wait", account=account, requeue=requeue)
+        for account in reported.released:
+            _log.info("the vendor accepts the account's key again", account=account)
         if reported.next_in is not None:
             self._on_due(reported.next_in)
         return [self._resolve_lost_answer(report, rest) for report, rest in zip(reports, reported.rests, strict=True)]

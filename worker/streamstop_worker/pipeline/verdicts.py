@@ -36,6 +36,8 @@ def judge(  # noqa: PLR0911  # a return for each meaning
             return Finish(Result.NOT_FOUND, judged, LastCall.WELL, answer)
         case Meaning.REFUSED:
             return Finish(Result.REFUSED, judged, LastCall.WELL, answer)
+        case Meaning.KEY_REFUSED:
+            return Finish(Result.REFUSED, judged, LastCall.WELL, answer, if_held=called)
         case Meaning.THROTTLED:
             return Throttle(answer.retry_after, called, answer)
         case Meaning.SIGN_AGAIN if not history.signed_again:

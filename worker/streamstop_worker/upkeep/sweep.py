@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -80,6 +81,11 @@ class Sweeper:
         """Publish the accounts at once, after a change. If that fails, a later sweep publishes them."""
         _run_logged(self.publish)
 
+    def release_now(self, accounts: Iterable[str]) -> None:
+        """End the holds of accounts that have another key now. If that fails, their next probes end them."""
+        for account in accounts:
+            _run_logged(partial(self._release, account))
+
     def publish(self) -> None:
         """Publish the accounts of this worker, which producers check, and their paces."""
         accounts = (self._accounts.get(name) for name in self._accounts.names)
@@ -142,7 +148,12 @@ class Sweeper:
         except UnknownAccount:
             return True
 
+    def _release(self, account: str) -> None:
+        if self._controls.release(account, f"a worker has another key for {account}"):
+            _log.info("the account has another key and is no longer held", account=account)
+
     def _run(self) -> None:
+        _run_logged(lambda: self._controls.probe_now(self._accounts.names))  # a new worker may have another key
         turn = 0
         while True:
             self.swept_at = time.monotonic()

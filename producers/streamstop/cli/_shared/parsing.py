@@ -96,6 +96,7 @@ def parse_line(line: bytes, kind: Kind, defaults: Defaults, keys: Sequence[str] 
         positive_duration(data["expires_in"], "expires_in", LONGEST_EXPIRY)
         if "expires_in" in data
         else defaults.expires_in,
+        or_else=", or name it in the line",
     )
 
 
@@ -120,15 +121,18 @@ def _find_operation(operation_id: str, kind: Kind) -> type[Operation]:
     actual = declaration.spec.kind
     if actual is not kind:
         raise InvalidCommand(
-            f"operation {operation_id} is a {actual.value} operation: use `streamstop {actual.value}` for it",
+            f"operation {operation_id} is a {actual.value} operation, not a {kind.value} operation: "
+            f"`streamstop {actual.value}` takes it",
             field="operation",
         )
     return declaration
 
 
-def _build_command(operation: Operation, account: Any, priority: Any, expires_in: timedelta | None) -> Command:
+def _build_command(
+    operation: Operation, account: Any, priority: Any, expires_in: timedelta | None, *, or_else: str = ""
+) -> Command:
     if account is None:
-        raise InvalidCommand("account is required: give --account NAME, or name it in the line", field="account")
+        raise InvalidCommand(f"account is required: give --account NAME{or_else}", field="account")
     return Command(operation=operation, account=account, priority=priority, expires_in=expires_in)
 
 

@@ -1,4 +1,4 @@
---! include lib/clock lib/shutdown lib/announce lib/dead
+--! include lib/clock lib/shutdown lib/announce lib/dead lib/back
 --! const DEAD
 --! args letter_id lane list job_id message shutdown member member_message
 -- Put the command of a dead letter into its lane again. The same step deletes the letter, so this happens once.
@@ -52,7 +52,7 @@ end
 
 if not redis.call('ZSCORE', DEAD, letter_id) then return 0 end
 if shutdown ~= '' and reopen_member() then message = member_message end
-redis.call('LPUSH', list, message)
+push_to_back(list, message)
 announce(lane)
 remove_letter(letter_id)    -- last, for Redis undoes nothing if a command fails
 return 1

@@ -1,4 +1,4 @@
---! include lib/clock lib/lane lib/schedule lib/jobs lib/record lib/dead lib/announce lib/shutdown lib/member_result lib/task_note lib/writing lib/errors
+--! include lib/clock lib/lane lib/schedule lib/jobs lib/record lib/dead lib/announce lib/shutdown lib/member_result lib/task_note lib/writing lib/errors lib/holds
 --! args wake_another:flag reports...
 -- Apply the reports of a worker on the jobs that it took. Each report is applied by itself. A report of a worker that does
 -- not own the job any more changes nothing.
@@ -15,6 +15,7 @@
 --   error   {code, message, request_id, unknown} of an answer that was no success, or nothing: see lib/errors
 --   end:      record, and its ttl (s); member_result (see lib/member_result), or nothing;
 --             next: {list, lane, message} of the job that follows, or nothing;
+--             if_held: the history with which the job waits again, if the vendor refused the key and this holds the account
 --             dead: {id, text, quote} of a dead letter, or nothing; quote: keep the message too
 --             note: {key, text} (see lib/task_note), or nothing
 --             unique: the key of the job's unique command, or nothing
@@ -23,15 +24,13 @@
 --   release:  history, if it changed
 --   drop:     nothing; the job had ended before it was taken
 --   renew:    lease (µs from now)
--- Returns  {µs until a lane that can give jobs again is due, or -1; a number for each job}
---          -1: the worker does not own the job any more;  else the µs for which this report lets the lane rest
+-- Returns  {µs until a lane that can give jobs again is due, or -1; a number for each job; accounts whose hold began; accounts
+--          whose hold ended}
+--          -1: the worker does not own the job any more;  -2: the job waits again, for the vendor refused the account's key;
+--          else the µs for which this report lets the lane rest
 
+local HELD = -2
 local LATE_COVERED = SECOND / 100   -- delay of a call that the headroom covers; the rest covers delays in the network
-
--- Return the code of the answer that a report is about.
-local function code_of(job)
-    return job.error and job.error.code or 'without a code'
-end
 
 -- Free the slot of a job that made no call, if no later slot is given yet.
 local function refund(lane, slot)
@@ -108,6 +107,12 @@ end
 local kinds = {}
 
 kinds['end'] = function(lane, job)
+    local delay = job.if_held and count_refusal(lane, job)
+    if delay then
+        return_refused(lane, job, delay)
+        judge_call(lane, job)
+        return HELD
+    end
     write_record(job.id, job.record, job.ttl)
     local member_result = job.member_result
     if job.dead then
@@ -184,6 +189,7 @@ local function apply_report(text)
     if redis.call('HGET', lane.jobs, job.id .. ':owner') ~= job.owner then return '-1' end
     local answer = kinds[job.kind](lane, job)
     if job.error then count_error(lane, job.error) end
+    if job.call == 'well' and not job.if_held and (job.kind == 'end' or not job.error) then note_good_key(lane, job) end
     return integer(answer)
 end
 
@@ -205,4 +211,4 @@ end
 local first = save()
 if again and wake_another then wake() end
 if failure then error(failure) end
-return {first and integer(math.max(0, first - now)) or '-1', answers}
+return {first and integer(math.max(0, first - now)) or '-1', answers, held, released}

@@ -1,4 +1,4 @@
---! include lib/clock lib/lane lib/schedule lib/jobs lib/envelope lib/arrivals lib/announce lib/record lib/dead lib/writing lib/controls
+--! include lib/clock lib/lane lib/schedule lib/jobs lib/envelope lib/arrivals lib/announce lib/record lib/dead lib/writing lib/controls lib/probes
 --! const WAKE SCHEDULE LEASED DEAD RESULT BOOK
 --! args owner most:int lease:int book arrivals:flag full:flag lanes...
 -- Give a worker jobs whose slots are near: a few of each due lane in turn. The slot, the lease and the owner are written in
@@ -152,10 +152,11 @@ local function serve_lane(lane, share, slots)
     else
         room = math.min(room, math.floor((now + HORIZON - slot) / interval) + 1)
     end
+    if slots and lane.held == 1 then room = is_probe_due(lane) and math.min(room, 1) or 0 end
     if room <= 0 then return reschedule(lane) end
     local selected, more = select_jobs(lane, math.min(room, share))
     if #selected > 0 then
-        local fields, leases = {}, {}
+        local fields, leases, first_slot = {}, {}, slot
         local first_end
         for _, job in ipairs(selected) do
             local lease_end = integer(math.max(slot, now) + lease)
@@ -179,7 +180,10 @@ local function serve_lane(lane, share, slots)
         redis.call('HSET', lane.jobs, unpack(fields))
         -- From here on nothing can fail. The jobs are leased, so serve_guarded() must not push their entries back.
         lane.popped = {}
-        if slots then set(lane, 'tat', slot) end
+        if slots then
+            if lane.held == 1 and slot > first_slot then note_probe(lane) end
+            set(lane, 'tat', slot)
+        end
         leased[#leased + 1] = first_end
         leased[#leased + 1] = lane.name
         for _, job in ipairs(selected) do

@@ -22,16 +22,17 @@ end
 local function read_controls(lane, version, book)
     if not version or lane.controls == version then return end
     set(lane, 'controls', version)
-    local paused, limited = 0, 0
+    local paused, limited, is_held = 0, 0, false
     local account = string.match(lane.name, '^[^.]*')
     if version ~= 0 and string.sub(account, 1, 1) ~= '_' then   -- the steps of shutdowns call no vendor
         local vendor = redis.call('HGET', BOOK .. book, account) or ''
         local texts = redis.call('HMGET', CONTROLS, 'pause all', 'pause vendor:' .. vendor, 'pause ' .. account,
-            'pause ' .. lane.name, 'limit ' .. lane.name)
+            'pause ' .. lane.name, 'limit ' .. lane.name, 'hold ' .. account)
         for at = 1, 4 do
             local _, ends = read_control(texts[at])
             paused = math.max(paused, ends)
         end
+        is_held = texts[6]
         local limit, ends = read_control(texts[5])
         local interval, places = tonumber(limit and limit.interval), tonumber(limit and limit.places)
         if interval and interval > 0 and places then
@@ -42,4 +43,5 @@ local function read_controls(lane, version, book)
     end
     set(lane, 'paused', paused)
     set(lane, 'limited', limited)
+    set(lane, 'held', is_held and 1 or 0)
 end

@@ -14,6 +14,11 @@ local ERRORS_KEPT = 90000           -- s: a day, and the hash that ends it
 local MOST_CODES = 500              -- lanes and codes that one hash counts by themselves
 local QUIET = 60 * SECOND           -- a lane that rests again within this time adds no event
 
+-- Return the code of the answer that a report is about.
+local function code_of(job)
+    return job.error and job.error.code or 'without a code'
+end
+
 -- Add an event about a lane.
 local function add_lane_event(kind, lane, text)
     local account, operation = string.match(lane.name, '^([^.]*)%.?(.*)$')

@@ -16,9 +16,10 @@
 -- interval  µs between two calls, headroom included
 -- places    how many jobs may be in flight
 -- book      the worker's book from which interval and places were read
--- controls  the version of the controls from which the next four were read: see lib/controls
+-- controls  the version of the controls from which the next five were read: see lib/controls
 -- paused    the end of the lane's pause; 0: it is not paused
 -- limited   the end of the limit that a person has set for the lane; 0: there is none
+-- held      1: the vendor refuses the account's key, so the lane gives one job a minute at most: see lib/holds
 -- own_interval, own_places   interval and places under that limit
 -- error_code, error_at   the newest answer that was no success, and its moment: lib/errors
 -- told      the moment of the lane's last event about a throttled call
@@ -30,7 +31,7 @@ local FARTHEST = 600 * SECOND       -- no moment that is written is farther ahea
 local FAILING = 5                   -- transient faults in a row that make a lane rest
 
 local NUMBERS = {'tat', 'rest', 'span', 'share', 'failed', 'throttles', 'turn', 'moved', 'due', 'full', 'busy',
-    'interval', 'places', 'controls', 'paused', 'limited', 'own_interval', 'own_places'}
+    'interval', 'places', 'controls', 'paused', 'limited', 'held', 'own_interval', 'own_places'}
 
 local opened = {}                   -- the lanes that this run has read, by name
 

@@ -11,9 +11,10 @@ local function schedule_at(lane, at)
     lane.scheduled = at and math.max(at, now)   -- due lanes take turns: a lane that was served goes behind
 end
 
--- Return the moment of the next look at a lane that holds jobs. A pause may end at any time.
+-- Return the moment of the next look at a lane that holds jobs. A pause and a hold may end at any time.
 local function next_look(lane)
     if lane.paused > now then return math.min(lane.paused, now + SECOND) end
+    if lane.held == 1 then return math.max(now + SECOND, next_slot(lane) - LEAD) end
     return next_slot(lane) - LEAD
 end
 
@@ -32,7 +33,7 @@ local function reschedule(lane)
         schedule_at(lane, next_look(lane))
     else
         local due = lane.due > 0 and math.max(lane.due, lane.rest)
-        schedule_at(lane, due and lane.paused > now and math.max(due, next_look(lane)) or due)
+        schedule_at(lane, due and (lane.paused > now or lane.held == 1) and math.max(due, next_look(lane)) or due)
     end
 end
 

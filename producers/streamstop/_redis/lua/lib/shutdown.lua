@@ -13,8 +13,9 @@
 -- streamstop.shutdown.<id>:again      hash  task that was started again -> its latest member
 -- streamstop.shutdown.<id>:lanes      hash  <lane>:total, <lane>:ended
 -- streamstop.shutdown.<id>:outcomes   hash  member -> outcome
--- streamstop.shutdowns.open            zset  id of an open shutdown -> when it became open
--- streamstop.shutdowns.ended           zset  id of one of the latest ended shutdowns -> when it ended
+-- streamstop.shutdowns.open            hash  id of an open shutdown -> when it became open
+-- streamstop.shutdowns.ended           zset  id of one of the latest ended shutdowns -> when it ended; one that is open
+--                                           again stays
 -- streamstop.room.<name>:tasks        hash  task -> command: the registry
 -- streamstop.room.<name>:state        hash  shutdown, closed_until, and for a batch that is accepted and not fully
 --                                           applied: batch (its id), batch_kind, batch_joins (a shutdown, or ''),
@@ -33,19 +34,18 @@ local function room_key(name, part)
     return ROOM .. name .. ':' .. part
 end
 
--- Write a shutdown's status, and index the shutdown for people. The user of a producer may be forbidden to write the index.
+-- Write a shutdown's status, and index the shutdown for people. An index that Redis refuses must not keep a shutdown from
+-- opening or ending. The user for rooms may not write ended ones: almost all are written by workers.
 local function write_status(id, status)
     redis.call('HSET', shutdown_key(id), 'status', status)
-    local is_open = status == 'open'
-    local to, from = SHUTDOWNS_OPEN, SHUTDOWNS_ENDED
-    if not is_open then to, from = from, to end
-    redis.pcall('ZADD', to, is_open and 'NX' or 'CH', integer(now), id)
-    redis.pcall('ZREM', from, id)
-    redis.pcall('EXPIRE', to, SHUTDOWN_OPEN)
-    if is_open then
-        redis.pcall('ZREMRANGEBYSCORE', to, '-inf', integer(now - SHUTDOWN_OPEN * SECOND))
+    if status == 'open' then
+        redis.pcall('HSETNX', SHUTDOWNS_OPEN, id, integer(now))
+        redis.pcall('EXPIRE', SHUTDOWNS_OPEN, SHUTDOWN_OPEN)
     else
-        redis.pcall('ZREMRANGEBYRANK', to, 0, -MOST_ENDED - 1)
+        redis.pcall('HDEL', SHUTDOWNS_OPEN, id)
+        redis.pcall('ZADD', SHUTDOWNS_ENDED, integer(now), id)
+        redis.pcall('EXPIRE', SHUTDOWNS_ENDED, SHUTDOWN_OPEN)
+        redis.pcall('ZREMRANGEBYRANK', SHUTDOWNS_ENDED, 0, -MOST_ENDED - 1)
     end
 end
 

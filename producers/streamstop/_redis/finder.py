@@ -1,0 +1,230 @@
+"""Finder: searches Redis for the jobs of a stream task, and for one job by its id.
+
+What workers have taken is found at once, by the task's notes and among the jobs in flight. What waits is searched page
+by page.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from redis import Redis
+
+from streamstop._core.constants import BATCH, BATCHES, DEAD, LEASED, ROOM
+from streamstop._core.lane import Lane
+from streamstop._core.letters import Matching
+from streamstop._core.sightings import Sighting, Wanted, Where
+from streamstop._core.stream_tasks import DEFERRED, TaskNote, fragment_of, latest
+from streamstop._redis.dead import DeadLetterStore
+from streamstop._redis.errors import ERRORS, is_forbidden
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.scripts import Script, load
+from streamstop._redis.stream_tasks import StreamTasks
+from streamstop._wire.messages import read_job, read_waiting
+from streamstop._wire.results import read_record
+from streamstop.outcomes import Outcome
+
+#: How many entries of a list one step reads.
+PAGE = 1000
+#: How many lanes one step searches for jobs in flight.
+_LANES = 20
+#: How many accepted batches are searched.
+_MOST_BATCHES = 100
+
+
+class Finder:
+    """Searches one Redis. Raises redis-py's errors."""
+
+    def __init__(self, redis: Redis, lanes: Lanes, dead: DeadLetterStore) -> None:
+        self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
+        self._lanes = lanes
+        self._dead = dead
+        self._tasks = StreamTasks(redis)
+
+    def find(self, wanted: Wanted) -> Iterator[Sighting]:
+        """Yield the sightings of a stream task, each job once: first what workers have taken, then the rest."""
+        seen: set[str] = set()
+        for search in (self._taken, self._dead_letters, self._open, self._waiting):
+            for sighting in search(wanted):
+                if sighting.job_id not in seen:
+                    seen.add(str(sighting.job_id))
+                    yield sighting
+        yield from self._registered(wanted)
+
+    def exists(self, job_id: str) -> bool:
+        """Return whether a job has a record, or is in its lane, which is searched as a whole.
+
+        A user that may not search is told that it exists.
+        """
+        try:
+            return any(self._look(job_id) for _ in range(2))  # it may have moved during the first search
+        except ERRORS as error:
+            if is_forbidden(error):
+                return True
+            raise
+
+    def _look(self, job_id: str) -> bool:
+        if self._lanes.record_of(job_id) is not None:
+            return True
+        lane = Lane.of_job(job_id)
+        lanes = sorted(self._lanes.holding()) if lane is None else [lane]  # of a producer with other ids
+        if any(self._redis.hexists(one.jobs, job_id) for one in lanes):
+            return True
+        entries = self._entries(lanes, fragment_of(job_id))
+        return any(read_job(message)[0] == job_id for _lane, message, _place in entries)
+
+    def _taken(self, wanted: Wanted) -> Iterator[Sighting]:
+        """Yield the jobs in flight, and then what the notes say of the other jobs."""
+        names = self._redis.zrange(LEASED, 0, -1)
+        lanes = [lane for lane in map(_lane, names) if wanted.fits_lane(lane)]
+        notes: Sequence[TaskNote] = ()
+        for page in _pages(lanes, _LANES):
+            jobs = self._tasks.jobs(wanted.task_id, page)
+            notes = jobs.notes
+            for job in jobs.open:
+                if job.in_flight and wanted.fits(job.lane, job.params):
+                    yield _sighting(Where.IN_FLIGHT, job.lane, job.params, job_id=job.job_id)
+        fitting = [note for note in latest(notes) if wanted.fits(note.lane, note.params)]
+        pipeline = self._redis.pipeline(transaction=False)
+        for note in fitting:
+            pipeline.zscore(note.lane.due if note.state == DEFERRED else DEAD, note.job_id)
+        for note, score in zip(fitting, pipeline.execute(), strict=True):
+            if note.state != DEFERRED:
+                where = Where.ENDED if score is None else Where.DEAD
+                fields = {"result": note.result, "at": note.at, "shutdown": note.shutdown}
+                yield _sighting(where, note.lane, note.params, job_id=note.job_id, **fields)
+            elif score is not None:
+                due = _moment(score)
+                yield _sighting(
+                    Where.DEFERRED, note.lane, note.params, job_id=note.job_id, at=due, shutdown=note.shutdown
+                )
+
+    def _dead_letters(self, wanted: Wanted) -> Iterator[Sighting]:
+        """Yield the dead letters. They are kept for longer than notes."""
+        matching = Matching(account=wanted.account, operation=wanted.operation, readable=True)
+        for letter in self._dead.letters(matching):
+            lane, params = Lane(letter.account, letter.operation), letter.outcome and letter.outcome.params
+            if wanted.fits(lane, params):
+                fields = {"job_id": letter.id, "result": letter.result, "at": letter.died_at, "room": letter.room}
+                yield _sighting(Where.DEAD, lane, params, **fields)
+
+    def _open(self, wanted: Wanted) -> Iterator[Sighting]:
+        """Yield jobs in flight, and deferred jobs that have no note, as those of workers of earlier versions."""
+        fragment = fragment_of(wanted.task_id).encode()
+        for lane in self._active(wanted):
+            cursor: int | None = None
+            while cursor != 0:
+                cursor, fields = self._redis.hscan(lane.jobs, cursor or 0, count=PAGE)
+                for job_id, message in fields.items():
+                    if fragment not in message and b'"base64"' not in message:
+                        continue
+                    job = read_waiting(message)
+                    if job is None or job.id.encode() != job_id or not wanted.fits(lane, job.command.get("params")):
+                        continue
+                    due = self._redis.zscore(lane.due, job_id)
+                    where = Where.IN_FLIGHT if due is None else Where.DEFERRED
+                    at, shutdown = None if due is None else _moment(due), _shutdown_of(job.command)
+                    yield _sighting(where, lane, job.command["params"], job_id=job.id, at=at, shutdown=shutdown)
+
+    def _waiting(self, wanted: Wanted) -> Iterator[Sighting]:
+        """Yield the jobs that wait, and those of accepted batches that are not in their lanes yet."""
+        for lane, message, place in self._entries(self._active(wanted), fragment_of(wanted.task_id)):
+            job = read_waiting(message)
+            if job is None or not wanted.fits(lane, params := job.command.get("params")):
+                continue
+            record = self._lanes.record_of(job.id)
+            ended = None if record is None else read_record(record)
+            fields: dict[str, Any] = {"job_id": job.id, "shutdown": _shutdown_of(job.command)}
+            if isinstance(ended, Outcome):  # such as cancelled: the message is dropped when it comes up
+                yield _sighting(Where.ENDED, lane, params, result=ended.result, at=ended.ended_at, **fields)
+            else:
+                yield _sighting(Where.WAITING, lane, params, at=job.enqueued_at, place=place, **fields)
+
+    def _entries(self, lanes: Sequence[Lane], fragment: str) -> Iterator[tuple[Lane, bytes, int | None]]:
+        """Yield the messages in lanes and in accepted batches that contain `fragment`: lane, message and place."""
+        for lane in lanes:
+            before = 0
+            for name in lane.waiting:
+                length = 0
+                for length, position, entry in self._page_through(name, fragment):
+                    message = entry.partition(b"\n")[2] if entry.startswith(b"\1") else entry
+                    yield lane, message, before + length - position
+                before += length or int(self._redis.llen(name))
+        wanted = set(lanes)
+        for batch in self._redis.lrange(BATCHES, 0, _MOST_BATCHES - 1):
+            for _length, _position, entry in self._page_through(f"{BATCH}{_text(batch)}", fragment):
+                head, _, message = entry.partition(b"\n")
+                lane = _lane(head.partition(b" ")[2])
+                if lane in wanted:
+                    yield lane, message, None
+
+    def _page_through(self, name: str, fragment: str) -> Iterator[tuple[int, int, bytes]]:
+        """Yield the entries of a list that contain `fragment`: the list's length, and each one's position and bytes."""
+        first, length = 0, 1
+        while first < length:
+            length, found = self._scripts["waiting"](list=name, first=first, most=PAGE, fragment=fragment)
+            for position, entry in found:
+                yield length, position, entry
+            first += PAGE
+
+    def _registered(self, wanted: Wanted) -> Iterator[Sighting]:
+        """Yield the rooms in which the stream task is registered."""
+        pattern = f"*{fragment_of(wanted.task_id)}*"
+        for key in self._redis.scan_iter(match=f"{ROOM}*:tasks", count=PAGE):
+            room = _text(key).removeprefix(ROOM).removesuffix(":tasks")
+            for task, _command in self._redis.hscan_iter(key, match=pattern, count=PAGE):
+                account, operation, params = _identity(task)
+                lane = Lane(account, operation)
+                if wanted.fits(lane, params):
+                    yield _sighting(Where.REGISTERED, lane, params, room=room)
+
+    def _active(self, wanted: Wanted) -> list[Lane]:
+        lanes = {lane for lane in self._lanes.holding() if wanted.fits_lane(lane)}
+        if wanted.account is not None and wanted.operation is not None:
+            lanes.add(Lane(wanted.account, wanted.operation))
+        return sorted(lanes)
+
+    @cached_property
+    def _scripts(self) -> dict[str, Script]:
+        return load(self._redis, "task")
+
+
+def _sighting(where: Where, lane: Lane, params: object, **fields: Any) -> Sighting:
+    values = params if isinstance(params, Mapping) else {}
+    return Sighting(where=where, account=lane.account, operation=lane.operation, params=dict(values), **fields)
+
+
+def _pages(lanes: Sequence[Lane], size: int) -> Iterator[Sequence[Lane]]:
+    """Yield `lanes` in pages; one empty page if there are none."""
+    for first in range(0, max(1, len(lanes)), size):
+        yield lanes[first : first + size]
+
+
+def _shutdown_of(command: Mapping[str, Any]) -> str | None:
+    """Return the shutdown that a command's JSON data names."""
+    membership = command.get("shutdown")
+    shutdown = membership.get("shutdown") if isinstance(membership, Mapping) else None
+    return shutdown if isinstance(shutdown, str) else None
+
+
+def _identity(task: bytes) -> tuple[str, str, object]:
+    """Return the account, operation and parameters that a registered task names."""
+    try:
+        account, operation, params = json.loads(task)
+        return str(account), str(operation), params
+    except (ValueError, RecursionError):
+        return "", "", None
+
+
+def _lane(name: bytes) -> Lane:
+    return Lane.from_name(_text(name))
+
+
+def _moment(microseconds: float) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")
