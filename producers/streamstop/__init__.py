@@ -2,6 +2,7 @@
 
 from streamstop._core.commands import Command
 from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.drained import Drained, DrainedJob
 from streamstop._core.findings import Diagnosis, Finding, Severity
 from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
@@ -48,6 +49,8 @@ __all__ = [
     "DeadLetters",
     "Deferral",
     "Diagnosis",
+    "Drained",
+    "DrainedJob",
     "ErrorCount",
     "Event",
     "EventKind",

@@ -265,11 +265,12 @@ def test_a_misspelt_setting_is_named_with_the_one_that_it_resembles() -> None:
     ],
 )
 def test_a_vendors_answer_tells_about_the_key(result: Result, code: str | None, text: str) -> None:
+    operation = "trtc.DescribeStreamIngest" if "AuthFailure" in (code or "") else "live.GetMPUTaskStatus"
     outcome = Outcome(
         result=result,
-        job_id="live-cn.live.GetMPUTaskStatus.1",
+        job_id=f"live-cn.{operation}.1",
         account="live-cn",
-        operation="live.GetMPUTaskStatus",
+        operation=operation,
         code=code,
         message="said" if code else None,
         enqueued_at=NOW,
@@ -330,6 +331,18 @@ def test_accounts_that_cannot_be_checked() -> None:
         recording.diagnose("No Account")
     with pytest.raises(InvalidCommand, match="timeout"):
         recording.diagnose("live-cn", timeout=0)
+
+
+def test_a_user_that_may_not_enqueue_cannot_check_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = RecordingClient(accounts={"live-cn": "aliyun"})
+
+    def refuse(*_arguments: Any, **_options: Any) -> None:
+        raise QueueUnavailable("x", reason="this Redis user may not do this (NOPERM)")
+
+    monkeypatch.setattr(recording._backend, "enqueue", refuse)
+    (finding,) = recording.diagnose("live-cn").problems
+    assert finding.text == "the key of live-cn was not checked: this Redis user may not do this (NOPERM)"
+    assert recording.diagnose("live-cn").reachable
 
 
 def test_a_redis_that_does_not_answer_is_a_finding() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar, cast
 from streamstop._core.commands import Command
 from streamstop._core.controls import ControlBackend
 from streamstop._core.findings import ServerFacts
-from streamstop._core.journal import ErrorCount, Event
+from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching
@@ -83,6 +83,17 @@ class FleetBackend(Protocol):
 
 class JournalBackend(Protocol):
     """The events, and the counts of vendors' errors."""
+
+    def add(
+        self,
+        kind: EventKind,
+        text: str,
+        *,
+        account: str | None = None,
+        operation: str | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Add an event."""
 
     def events(self, *, since: timedelta | None = None, after: str | None = None) -> Iterator[Event]:
         """Yield the events that are younger than `since` and later than the event `after`, oldest first."""

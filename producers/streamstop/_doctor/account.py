@@ -12,22 +12,14 @@ from streamstop._core.commands import Command
 from streamstop._core.findings import Finding, ok, problem
 from streamstop.errors import NotCancellable, QueueUnavailable, UnknownAccount, UnknownDeadLetter
 from streamstop.jobs import Job
-from streamstop.operations import Operation
+from streamstop.operations import OPERATIONS, Meaning, Operation
 from streamstop.operations.aliyun import GetMPUTaskStatus
 from streamstop.operations.tencent import DescribeStreamIngest
 from streamstop.outcomes import Outcome, Result
 
 _CHECK = "account"
-#: Codes that refuse the right to call, and no key. They go before the next ones.
+#: Codes that refuse the right to call, and no key.
 _NO_PERMISSION = ("Forbidden*", "NoPermission*", "UnauthorizedOperation*", "AuthFailure.UnauthorizedOperation")
-_BAD_TIME = ("InvalidTimeStamp.Expired", "AuthFailure.SignatureExpire")
-_BAD_KEY = (
-    "InvalidAccessKeyId*",
-    "InvalidSecurityToken*",
-    "SignatureDoesNotMatch",
-    "IncompleteSignature",
-    "AuthFailure*",
-)
 
 
 def _probe(vendor: str) -> Operation:
@@ -77,13 +69,14 @@ def judge_answer(outcome: Outcome) -> Finding:
         "code": outcome.code,
         "request_id": outcome.request_id,
     }
-    if _is_in(code, _NO_PERMISSION):
+    meaning = OPERATIONS[outcome.operation].spec.meaning(code)
+    if any(fnmatchcase(code, pattern) for pattern in _NO_PERMISSION):
         text = f"the key of {account} is valid, and has no permission for {outcome.operation} ({answer})"
         return problem(_CHECK, text, "grant the key's user the permission at the vendor", **facts)
-    if _is_in(code, _BAD_TIME):
+    if meaning is Meaning.SIGN_AGAIN:
         text = f"the vendor says that the time of {account}'s signature is wrong ({answer})"
         return problem(_CHECK, text, "set the clocks of the workers' machines by NTP", **facts)
-    if _is_in(code, _BAD_KEY):
+    if meaning is Meaning.KEY_REFUSED:
         do = "put a valid key into the accounts file, and send the workers SIGHUP"
         return problem(_CHECK, f"the vendor refuses the key of {account} ({answer})", do, **facts)
     if outcome.result in {Result.GAVE_UP, Result.EXPIRED}:
@@ -102,7 +95,3 @@ def _no_answer(account: str, timeout: timedelta, job: Job) -> Finding:
     text = f"the command that checks {account} got no answer within {timeout.total_seconds():g} s"
     do = f"see what its lane does: streamstop lanes {account}"
     return problem(_CHECK, text, do, account=account)
-
-
-def _is_in(code: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(code, pattern) for pattern in patterns)

@@ -57,7 +57,11 @@ def examine(
     ):
         yield from _readable(part, backend, check)
     if account is not None:
-        yield from check_account(backend, account, timeout)
+        try:
+            yield from check_account(backend, account, timeout)
+        except QueueUnavailable as error:
+            do = "use a Redis user that may enqueue commands, such as the workers' user"
+            yield problem("account", f"the key of {account} was not checked: {error.reason or error}", do)
 
 
 def _about_server(facts: ServerFacts) -> Iterator[Finding]:
