@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeVar, cast
 
 from streamstop._core.commands import Command
 from streamstop._core.controls import ControlBackend
-from streamstop._core.journal import ErrorCount, Event
+from streamstop._core.findings import ServerFacts
+from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching
@@ -76,9 +77,23 @@ class FleetBackend(Protocol):
     def workers(self) -> list[WorkerView]:
         """Return every worker that is alive, or was lost within the last hour, sorted by name."""
 
+    def server_facts(self) -> ServerFacts:
+        """Return what the server of the queue says about itself."""
+
 
 class JournalBackend(Protocol):
     """The events, and the counts of vendors' errors."""
+
+    def add(
+        self,
+        kind: EventKind,
+        text: str,
+        *,
+        account: str | None = None,
+        operation: str | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Add an event."""
 
     def events(self, *, since: timedelta | None = None, after: str | None = None) -> Iterator[Event]:
         """Yield the events that are younger than `since` and later than the event `after`, oldest first."""
