@@ -1,11 +1,13 @@
 """Operating from asyncio: what people on call see and do, as methods of :class:`~streamstop.aio.AsyncClient`."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 
 from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.drained import Drained
+from streamstop._core.findings import DIAGNOSIS_TIMEOUT, Diagnosis
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
@@ -83,6 +85,27 @@ class AsyncOperating:
 
     # ---- drain
 
+    async def drain(
+        self,
+        account: str,
+        operation: str | None = None,
+        *,
+        older_than: float | timedelta | None = None,
+        room: str | None = None,
+        dry_run: bool = False,
+        by: str | None = None,
+        progress: Callable[[Drained], None] | None = None,
+    ) -> Drained:
+        """See :meth:`streamstop.client.Client.drain`. Where the caller is cancelled, the drain ends after its step."""
+        steps = self.client._draining(  # noqa: SLF001
+            account, operation, older_than=older_than, room=room, dry_run=dry_run, by=by
+        )
+        async with aclosing(self._runner.iterate(steps)) as draining:
+            async for drained in draining:
+                if progress is not None:
+                    progress(drained)
+        return drained
+
     # ---- find
 
     async def find(
@@ -122,3 +145,11 @@ class AsyncOperating:
     async def workers(self) -> list[WorkerView]:
         """See :meth:`streamstop.client.Client.workers`."""
         return await self._runner.call(self.client.workers)
+
+    async def diagnose(
+        self, account: str | None = None, *, timeout: float | timedelta = DIAGNOSIS_TIMEOUT
+    ) -> Diagnosis:
+        """See :meth:`streamstop.client.Client.diagnose`."""
+        steps = self.client._examining(account, timeout)  # noqa: SLF001
+        async with aclosing(self._runner.iterate(steps)) as findings:
+            return Diagnosis(findings=tuple([finding async for finding in findings]))

@@ -1,11 +1,11 @@
 """Operating: what people on call see and do, as methods of :class:`~streamstop.client.Client`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime, timedelta
 
-from streamstop._core.backend import Backend, blocking
 from streamstop._core.backend import Pause as Wait
-from streamstop._core.commands import check_account
+from streamstop._core.backend import blocking
+from streamstop._core.commands import LONGEST_EXPIRY, check_account
 from streamstop._core.controls import (
     Controls,
     Hold,
@@ -19,79 +19,20 @@ from streamstop._core.controls import (
     scope_has_account,
 )
 from streamstop._core.durations import positive_duration, wait_duration
+from streamstop._core.findings import DIAGNOSIS_TIMEOUT, Diagnosis, Finding
 from streamstop._core.journal import ERRORS_KEPT, LONGEST_SINCE, ErrorCount, Event, EventFilter
 from streamstop._core.lane import Lane
-from streamstop._core.lane_view import LaneView
 from streamstop._core.sightings import Sighting, Wanted
 from streamstop._core.workers import WorkerView
+from streamstop._doctor.examination import examine
 from streamstop._redis.accounts import check_vendor
-from streamstop.operations import OPERATIONS, find
+from streamstop.lane_operating import LaneOperating
+from streamstop.operations import find
 from streamstop.shutdowns import Shutdown
 
-#: How long a lane that holds nothing counts as one that lately held something.
-_RECENT = timedelta(minutes=15)
-#: How many lanes one round trip reads.
-_PAGE = 100
 
-
-class Operating:
+class Operating(LaneOperating):
     """The methods of a client for people on call."""
-
-    _backend: Backend
-
-    def accounts(self) -> Mapping[str, str]:
-        """Return the accounts of running workers: names to vendors; empty if no worker runs."""
-        with self._backend.reaching("the accounts could not be looked up"):
-            return self._backend.accounts()
-
-    # ---- lanes
-
-    def lanes(
-        self,
-        lanes: Iterable[Lane] | None = None,
-        *,
-        accounts: Iterable[str] | None = None,
-        recent: bool = False,
-        every: bool = False,
-    ) -> list[LaneView]:
-        """Return the views of `lanes`; None: of every lane that holds a job, sorted by account and operation.
-
-        With `recent`, lanes that were at work within the last quarter of an hour are among them; with `every`, all
-        lanes of the accounts of running workers. `accounts` leaves out the lanes of others. The lanes of the steps of
-        shutdowns are among the lanes; their accounts begin with an underscore.
-
-        Without `lanes`, the Redis user must be allowed to read the workers' schedule. A user that may only enqueue is
-        not. A view has what the user may read: at least how many jobs wait.
-        """
-        consequence = "the lanes could not be looked at"
-        chosen: list[Lane] = []
-        if lanes is not None:
-            chosen = list(lanes)
-        else:
-            with self._backend.reaching(consequence):
-                chosen = sorted(self._lanes_to_look_at(recent=recent, every=every))
-        if accounts is not None:
-            wanted = set(accounts)
-            chosen = [lane for lane in chosen if lane.account in wanted]
-        views: list[LaneView] = []
-        for start in range(0, len(chosen), _PAGE):
-            with self._backend.reaching(consequence):
-                views += self._backend.lanes.views(chosen[start : start + _PAGE])
-        if lanes is not None or every:
-            return views
-        return [view for view in views if view.backlog or (recent and _is_recent(view))]
-
-    def _lanes_to_look_at(self, *, recent: bool, every: bool) -> set[Lane]:
-        found = set(self._backend.lanes.holding())
-        if recent:
-            found.update(self._backend.lanes.recent(_RECENT))
-        if every:
-            by_vendor: dict[str, list[str]] = {}
-            for operation, declared in OPERATIONS.items():
-                by_vendor.setdefault(declared.spec.product.vendor.name, []).append(operation)
-            for account, vendor in self._backend.accounts().items():
-                found.update(Lane(account, operation) for operation in by_vendor.get(vendor, ()))
-        return found
 
     # ---- pauses, limits and holds
 
@@ -193,8 +134,6 @@ class Operating:
         with self._backend.reaching("the shutdowns could not be looked up"):
             return [Shutdown(one, self._backend) for one in self._backend.recent_shutdowns(most)]
 
-    # ---- drain
-
     # ---- find
 
     def find(
@@ -226,7 +165,7 @@ class Operating:
 
     def follow_events(
         self, *, account: str | None = None, after: str | None = None, timeout: float | timedelta | None = None
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Yield events as they happen, from `after` on (an event's id; None: from now on), until `timeout` is over."""
         yield from blocking(self._following_events(account, after, timeout))
 
@@ -267,9 +206,18 @@ class Operating:
         with self._backend.reaching("the workers could not be looked at"):
             return self._backend.fleet.workers()
 
+    def diagnose(self, account: str | None = None, *, timeout: float | timedelta = DIAGNOSIS_TIMEOUT) -> Diagnosis:
+        """Examine Redis, the workers, lanes, pauses, dead letters and this process' settings.
 
-def _is_recent(view: LaneView) -> bool:
-    return view.last_call_at is not None and view.at - view.last_call_at <= _RECENT
+        Each problem says what to do. A Redis that does not answer is a problem too, and no exception. With `account`,
+        one status command for a stream task that cannot exist is sent through the account's lane, and its answer shows
+        whether the vendor accepts the key. Only that waits, for `timeout` at most (seconds, or a timedelta).
+        """
+        return Diagnosis(findings=tuple(blocking(self._examining(account, timeout))))
+
+    def _examining(self, account: str | None, timeout: float | timedelta) -> Iterator[Finding | Wait]:
+        limit = positive_duration(timeout, "timeout", LONGEST_EXPIRY)
+        yield from examine(self._backend, self.lanes, account, limit)
 
 
 def _at(control: Pause | Limit | Hold) -> datetime:

@@ -10,12 +10,11 @@ from streamstop import Client, Command, Result, ShutdownStatus
 from streamstop._core.constants import ARRIVALS, WAKE
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import AttemptHistory
-from streamstop._core.membership import Membership
+from streamstop._core.membership import Membership, member_result_of
 from streamstop._redis.rooms import CALLBACKS, CONTROL
 from streamstop._wire.reports import Retried
 from streamstop.operations import StopStreamIngest
 from streamstop_worker.shutdowns import fan_out as shutdowns
-from streamstop_worker.shutdowns import verify
 from tests.support.client_connections import connections_of
 from tests.support.room_driver import LANE, ROOM, RoomDriver, outcome
 
@@ -117,7 +116,7 @@ def test_a_verified_stop_counts_in_the_lane_of_the_stop(driver: RoomDriver) -> N
     membership = Membership.of_message(message)
     assert membership is not None
     status_lane = Lane(LANE.account, "trtc.DescribeStreamIngest")
-    verified = verify.member_result_of(membership, outcome(membership, Result.VERIFIED))
+    verified = member_result_of(membership, outcome(membership, Result.VERIFIED))
     driver.rooms.record_member_result(status_lane, verified)
     lanes = [(lane.operation, lane.total, lane.ended) for lane in shutdown.progress().lanes]
     assert lanes == [("trtc.StopStreamIngest", 1, 1)]

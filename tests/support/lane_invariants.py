@@ -39,8 +39,11 @@ class LaneContent:
 
     @property
     def window(self) -> int:
-        """How many jobs may be in flight."""
-        return 1 if self.number("failed") >= 5 else max(1, self.number("places"))
+        """How many jobs may be in flight: the least, if a person has set a limit that may have ended."""
+        if self.number("failed") >= 5:
+            return 1
+        places = self.number("places")
+        return max(1, min(places, self.number("own_places")) if self.number("limited") else places)
 
 
 def read_lane(redis: Redis, lane: Lane) -> LaneContent:

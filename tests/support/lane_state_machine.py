@@ -29,10 +29,12 @@ from tests.support.lane_strategies import (
     GARBAGE,
     LANE,
     LANES,
+    LASTING,
     LIMITS,
     OPERATION,
     PRIORITIES,
     REPORT,
+    SCOPE,
     WHICH,
     WORKER,
     WORKERS,
@@ -88,6 +90,24 @@ class LaneStateMachine(LaneSteps, RuleBasedStateMachine):
         assert answer == ("ended" if job_id in self.ended else "claimed" if job_id in in_flight else "cancelled")
         if answer == "cancelled":
             self.ended.add(job_id)
+
+    # People on call
+
+    @rule(scope=SCOPE, seconds=LASTING)
+    def pause(self, scope: str, seconds: int | None) -> None:
+        self.controls.pause(scope, seconds, self.clock.now_us)
+
+    @rule(scope=SCOPE)
+    def resume(self, scope: str) -> None:
+        self.controls.resume(scope)
+
+    @rule(lane=LANE, limit=st.sampled_from(LIMITS), seconds=LASTING)
+    def set_the_limit_of_a_lane(self, lane: Lane, limit: float, seconds: int | None) -> None:
+        self.controls.set_limit(lane, limit, seconds, self.clock.now_us)
+
+    @rule(lane=LANE)
+    def clear_the_limit_of_a_lane(self, lane: Lane) -> None:
+        self.controls.clear_limit(lane)
 
     # Workers
 
@@ -214,6 +234,7 @@ class LaneStateMachine(LaneSteps, RuleBasedStateMachine):
 
     def _let_everything_end(self) -> None:
         self.find()
+        self.controls.clear()
         self._set_limit(10_000.0)  # at this limit, one look gives as many jobs as the worker asks for
         for _ in range(100):
             if not any(content.holds_waiting or content.jobs for content in self._everything()):

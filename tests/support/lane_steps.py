@@ -11,6 +11,7 @@ from streamstop._core.pace import Pace
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.schedule import Book, Schedule
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Throttled
+from tests.support.lane_controls import SetControls
 from tests.support.lane_driver import LEASE, announce
 from tests.support.lane_invariants import (
     LaneContent,
@@ -50,6 +51,7 @@ class LaneSteps:
         self.ended: set[str] = set()
         self.unannounced: set[Lane] = set()
         self.garbage = 0
+        self.controls = SetControls(redis)
 
     def _take(self, worker: int, most: int) -> list[Taken]:
         before = {content.lane: content for content in self._everything()}
@@ -62,12 +64,17 @@ class LaneSteps:
             assert job.job_id not in self.ended, "a job that has ended is given"
             assert job.job_id not in content.leases, "a job in flight is given"
             assert job.slot_us >= self.clock.now_us
+            assert not self.controls.is_paused(job.lane, self.clock.now_us), "a paused lane gives a job"
+            self.models[job.lane].limit(*self.controls.pace_of(job.lane, self.clock.now_us))
             self.models[job.lane].give_slot(job, now_us=self.clock.now_us)
+            limit, _ = self.controls.limit_of(job.lane, self.clock.now_us) or (self.limit, 0)
+            if self.slots[job.lane].limit != limit:
+                self.slots[job.lane] = Slots(limit)
             self.slots[job.lane].note(job)
         for lane, one in before.items():
             if lane.account in WORKERS[worker]:
                 given = [job for job in take.jobs if job.lane == lane]
-                assert not given or len(one.leases) + len(given) <= max(self.models[lane].window, 1)
+                assert not given or len(one.leases) + len(given) <= max(self.models[lane].window(self.clock.now_us), 1)
         self._check_paces()
         self.owning += take.jobs
         return list(take.jobs)

@@ -34,6 +34,11 @@ LONGEST_LEASE = 2 * LEASE
 PRIORITIES = st.sampled_from([0, 0, 0, 3, 6, 9, -4, 77, "6", "high", None])
 WHICH = st.integers(0, 10_000)
 LANE = st.sampled_from(LANES)
+#: What people pause, and for how many seconds. The last two scopes hold no lane of these.
+SCOPE = st.sampled_from(
+    ["all", "vendor:aliyun", "acc-a", "acc-b", LANES[0].name, LANES[1].name, "vendor:tencent", "acc"]
+)
+LASTING = st.sampled_from([None, 1, 30, 3600])
 WORKER = st.integers(0, len(WORKERS) - 1)
 #: How late a call was, in µs.
 LATE = st.sampled_from([0, 0, 9_999, 12_345, 50_000, 2 * SECOND])

@@ -40,16 +40,26 @@ class PaceModel:
     throttles: int = 0
     #: By how much late calls have shifted slots, in total.
     moved: float = 0
+    #: A limit that a person has set, as the lane stores it: the interval, the window, and its end.
+    own_interval: int = 0
+    own_window: int = 0
+    limited_until: int = 0
 
-    @property
-    def window(self) -> int:
+    def window(self, now_us: int) -> int:
         """How many jobs may be in flight."""
-        return 1 if self.faults >= FAULTS_TO_FAIL else self.pace.window
+        if self.faults >= FAULTS_TO_FAIL:
+            return 1
+        return self.own_window if self.limited_until > now_us else self.pace.window
 
-    @property
-    def spacing(self) -> float:
+    def spacing(self, now_us: int) -> float:
         """Between two calls, at the present share of the pace."""
-        return self.interval * 100 / self.share
+        return (self.own_interval if self.limited_until > now_us else self.interval) * 100 / self.share
+
+    def limit(self, own: Pace | None, until: int) -> None:
+        """Set the limit of the lane that a worker finds at its next look; None: the worker's own."""
+        if own is not None:
+            self.own_interval, self.own_window = own.interval_us, own.window
+        self.limited_until = until if own is not None else 0
 
     def forget(self) -> None:
         """Expire the lane's pace."""
@@ -63,7 +73,7 @@ class PaceModel:
         assert abs(job.slot_us - slot) <= _ROUNDING, f"the slot is {job.slot_us - slot} µs off"
         assert slot <= now_us + HORIZON + _ROUNDING
         assert job.slots_shifted_us == round(self.moved)
-        self.free_from = job.slot_us + self.spacing
+        self.free_from = job.slot_us + self.spacing(now_us)
 
     def apply_report(self, report: Report, *, now_us: int) -> int:
         """Apply an owner's report; return how long the lane rests because of it."""
@@ -73,7 +83,7 @@ class PaceModel:
             case Renewed():
                 return 0
             case Released():
-                self._take_slot_back(report.job)
+                self._take_slot_back(report.job, now_us)
                 return 0
             case Throttled():
                 rest = self._throttle(0 if report.hint is None else round(report.hint.total_seconds() * SECOND), now_us)
@@ -94,6 +104,9 @@ class PaceModel:
             faults=content.number("failed"),
             throttles=content.number("throttles"),
             moved=content.number("moved"),
+            own_interval=content.number("own_interval"),
+            own_window=content.number("own_places"),
+            limited_until=content.number("limited"),
         )
         for name in ("span", "share", "faults", "throttles"):
             assert getattr(found, name) == getattr(self, name), f"{name} of {content.lane.name}"
@@ -101,6 +114,8 @@ class PaceModel:
         assert found.interval in {0, self.interval, self.pace.interval_us, SECOND}
         before = self.free_from, self.rests_until
         self.interval = found.interval
+        self.own_interval, self.own_window = found.own_interval, found.own_window
+        self.limited_until = found.limited_until
         self.clamp_moments_ahead(now_us)
         if found.rests_until != before[1]:
             assert found.rests_until == self.rests_until, f"the rest of {content.lane.name}"
@@ -118,7 +133,7 @@ class PaceModel:
             case LastCall.FAULT:
                 return self._meet_a_fault(now_us)
             case LastCall.NONE:
-                self._take_slot_back(report.job)
+                self._take_slot_back(report.job, now_us)
         return 0
 
     def _meet_a_fault(self, now_us: int) -> int:
@@ -146,9 +161,9 @@ class PaceModel:
     def _rest_for(self, span: int, now_us: int) -> None:
         self.rests_until, self.span = now_us + span, span
 
-    def _take_slot_back(self, job: Taken) -> None:
+    def _take_slot_back(self, job: Taken, now_us: int) -> None:
         """Return the slot of a job that made no call, unless a later slot was given."""
-        if job.slot_us and abs(self.free_from - job.slot_us - self.spacing) < _ROUNDING:
+        if job.slot_us and abs(self.free_from - job.slot_us - self.spacing(now_us)) < _ROUNDING:
             self.free_from = job.slot_us
 
     def _make_up(self, report: Report, now_us: int) -> None:
@@ -166,5 +181,5 @@ class PaceModel:
 
     def clamp_moments_ahead(self, now_us: int) -> None:
         """Clamp moments that lie too far ahead: the clock was set back. The share of the pace at that time counts."""
-        self.free_from = min(self.free_from, now_us + PATIENCE + self.spacing)
+        self.free_from = min(self.free_from, now_us + PATIENCE + self.spacing(now_us))
         self.rests_until = min(self.rests_until, now_us + self.span) if self.rests_until > now_us else 0

@@ -37,6 +37,11 @@ def everything_in(redis: Redis) -> bytes:
             case b"hash":
                 for value in redis.hgetall(key).items():
                     parts += value
+            case b"stream":
+                entries: Any = redis.xrange(key)
+                for _id, fields in entries:
+                    for value in fields.items():
+                        parts += value
             case b"none":
                 pass  # it has expired since it was listed
             case other:

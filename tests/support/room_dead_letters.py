@@ -8,11 +8,10 @@ from streamstop import Progress, Result
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LastCall, Taken
 from streamstop._core.letters import dead_letter_record
-from streamstop._core.membership import Membership
+from streamstop._core.membership import Membership, member_result_of
 from streamstop._wire.reports import Ended, Released
 from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome
-from streamstop_worker.shutdowns.verify import member_result_of
 from tests.support.room_driver import LANE, ROOM, RoomDriver
 
 

@@ -8,13 +8,12 @@ from typing import Any
 from streamstop import Client, Command, Result, Shutdown
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Take
-from streamstop._core.membership import Membership
+from streamstop._core.membership import Membership, member_result_of
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import Rooms
 from streamstop._redis.schedule import Schedule
 from streamstop.operations import StopPublishCdnStream
 from streamstop.outcomes import Outcome
-from streamstop_worker.shutdowns import verify
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 
 LANE = Lane("trtc-intl", "trtc.StopPublishCdnStream")
@@ -67,7 +66,7 @@ class RoomDriver:
     def end(self, shutdown: Shutdown, member: str, result: Result = Result.STOPPED) -> None:
         """Let a member's job end, as a worker does."""
         membership = Membership(shutdown=shutdown.id, member=member)
-        self.rooms.record_member_result(LANE, verify.member_result_of(membership, outcome(membership, result)))
+        self.rooms.record_member_result(LANE, member_result_of(membership, outcome(membership, result)))
 
     def take(self, lane: Lane = LANE) -> Take:
         """Let a worker take the lane's next job."""

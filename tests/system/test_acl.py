@@ -154,6 +154,18 @@ def test_a_user_for_rooms_registers_and_stops_many_and_is_refused_nothing(
     assert restricted_alone.admin.keys("streamstop.batch*") == []
 
 
+def test_a_user_for_rooms_enqueues_unique_commands_and_a_producer_does_not(
+    restricted_alone: RestrictedRedis, connect_alone: Callable[[str], Client]
+) -> None:
+    client = connect_alone(ROOMS)
+    jobs = [client.enqueue(stop("once"), account=ALIYUN, unique=True) for _ in range(2)]
+    assert jobs[0] == jobs[1]
+    assert restricted_alone.denied() == []
+    with pytest.raises(QueueUnavailable, match="this Redis user may not do this"):
+        connect_alone(PRODUCER).enqueue(stop("once"), account=ALIYUN, unique=True)
+    assert restricted_alone.admin.llen(LANE.queue) == 1
+
+
 def test_a_user_for_rooms_registers_stops_and_watches(
     running: WorkerProcess, simulator: SimulatorClient, restricted: RestrictedRedis, connect: Callable[[str], Client]
 ) -> None:

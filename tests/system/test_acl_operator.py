@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError
 
-from streamstop import Client, Command, QueueUnavailable, Result
+from streamstop import Client, Command, EventKind, LaneState, QueueUnavailable, Result
 from streamstop._core.constants import ARRIVALS
 from streamstop._core.lane import result_key
 from streamstop_simulator import SimulatorClient, run_in_thread
@@ -136,6 +136,37 @@ def test_an_operator_watches_a_room_and_requeues_its_letters(
     assert of_operator(restricted) == REQUEUE
 
 
+def test_an_operator_pauses_and_limits_and_is_refused_nothing(restricted_alone: RestrictedRedis) -> None:
+    with Client(restricted_alone.url(OPERATOR)) as operator:
+        operator.pause(ALIYUN, lasting=60, reason="tried")
+        operator.set_limit(ALIYUN, LANE.operation, 2, lasting=60)
+        assert [pause.scope for pause in operator.pauses()] == [ALIYUN]
+        assert [limit.limit for limit in operator.limits()] == [2]
+        view = operator.lanes([LANE])[0]
+        assert view.paused is not None
+        assert view.limit_override is not None
+        assert operator.resume(ALIYUN)
+        assert operator.clear_limit(ALIYUN, LANE.operation)
+        assert operator.holds() == []
+        assert operator.workers() == []
+        kinds = [event.kind for event in operator.events()]
+        assert kinds == [EventKind.PAUSED, EventKind.LIMIT_SET, EventKind.RESUMED, EventKind.LIMIT_CLEARED]
+        assert of_operator(restricted_alone) == []
+
+
+def test_a_worker_under_the_rules_obeys_a_pause_of_an_operator(
+    running: WorkerProcess, restricted: RestrictedRedis, rooms: Client, operator: Client
+) -> None:
+    assert [worker.name for worker in operator.workers()] == ["w1@test"]
+    operator.pause(ALIYUN)
+    job = rooms.enqueue(stop("paused"), account=ALIYUN)
+    view = operator.lanes([LANE])[0]
+    assert (view.state, view.waiting) == (LaneState.PAUSED, 1)
+    assert operator.resume(ALIYUN)
+    assert operator.job(job.id).outcome(TIMEOUT).result is Result.STOPPED
+    assert [denied for denied in restricted.denied() if "rooms" not in denied] == []
+
+
 def test_an_operator_cancels_a_job_that_waits(restricted_alone: RestrictedRedis) -> None:
     with Client(restricted_alone.url(ROOMS)) as rooms, Client(restricted_alone.url(OPERATOR)) as operator:
         job = rooms.enqueue(stop("waits"), account=ALIYUN)
@@ -154,6 +185,7 @@ def restricted_alone() -> Iterator[RestrictedRedis]:
 REFUSED: dict[str, Callable[[Client], object]] = {
     "enqueue": lambda client: client.enqueue(stop("t"), account=ALIYUN),
     "enqueue_many": lambda client: client.enqueue_many([Command(operation=stop("t"), account=ALIYUN)] * 2),
+    "enqueue a unique command": lambda client: client.enqueue(stop("t"), account=ALIYUN, unique=True),
     "a batch": lambda client: client.enqueue_many([Command(operation=stop("t"), account=ALIYUN)] * 501),
     "register": lambda client: client.register("room", stop("t"), account=ALIYUN),
     "unregister": lambda client: client.unregister("room", stop("t"), account=ALIYUN),

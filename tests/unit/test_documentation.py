@@ -88,11 +88,13 @@ def test_the_reference_shows_what_services_read() -> None:
         "streamstop.Outcome",
         "streamstop.Progress",
         "streamstop.LaneView",
+        "streamstop.Drained",
         "streamstop.DeadLetter",
         "streamstop.Event",
         "streamstop.ErrorCount",
         "streamstop.Sighting",
         "streamstop.WorkerView",
+        "streamstop.Finding",
     ]
 
 

@@ -1,12 +1,16 @@
 """Events and error counts as clients read them: the recording client's, and what every client refuses."""
 
 import asyncio
+from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from streamstop import Client, EventKind, InvalidCommand, Result
+from streamstop._core import backend
+from streamstop._core.backend import Pause
 from streamstop.operations import StopMPUTask
 from streamstop.testing import RecordingAsyncClient, RecordingClient
 
@@ -58,6 +62,26 @@ def test_the_asynchronous_client_reads_the_same() -> None:
         assert [event async for event in client.follow_events(after=events[0].id)] == events[1:]
 
     asyncio.run(main())
+
+
+def test_an_interrupted_wait_closes_what_it_waited_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is closed only when the interpreter ends finds the thread of the news gone, maybe with a lock."""
+    closed = []
+
+    def steps() -> Iterator[Pause]:
+        try:
+            yield Pause(Future(), 60)
+        finally:
+            closed.append(True)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backend, "wait_for_futures", interrupt)
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        list(backend.blocking(steps()))
+    assert closed
+    assert interrupted.tb is not None, "the exception is alive still"
 
 
 @pytest.mark.parametrize("since", [0, -1, "1h", float("nan"), timedelta(days=366), True])

@@ -9,11 +9,11 @@ import pytest
 from streamstop._core.commands import Command, ReceivedCommand
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
-from streamstop._core.membership import Membership, Verification
+from streamstop._core.membership import Membership, Verification, member_result_of
 from streamstop.operations import Operation, StopPublishCdnStream, StopStreamIngest
 from streamstop.outcomes import Outcome, Result, State, Status
 from streamstop_worker.shutdowns import fan_out as shutdowns
-from streamstop_worker.shutdowns.verify import NextStep, after, member_result_of, still_running
+from streamstop_worker.shutdowns.verify import NextStep, after, still_running
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 INGEST = StopStreamIngest(sdk_app_id=1, task_id="t")

@@ -288,3 +288,17 @@ def test_the_async_client_is_the_same_over_the_recording_one() -> None:
     assert len(asyncio.run(service(RecordingAsyncClient(recording)))) == 2
     assert [command.operation for command in recording.enqueued] == [STOP, OTHER]
     assert RecordingAsyncClient().client.enqueued == []
+
+
+def test_a_drain_cancels_open_jobs_and_the_tasks_of_a_room() -> None:
+    client = RecordingClient(leave_open=True)
+    jobs = client.enqueue_many([Command(operation=STOP, account="live-cn")] * 2)
+    shutdown = client.stop_room("r", [Command(operation=STOP, account="live-cn")])
+    assert client.drain("live-cn", room="r", dry_run=True).jobs == 1
+    assert client.drain("live-cn", room="r").jobs == 1
+    assert dict(shutdown.progress().results) == {Result.CANCELLED: 1}
+    assert client.drain("live-cn", older_than=3600).jobs == 0
+    drained = client.drain("live-cn", STOP.spec.id, by="ann@ops")
+    assert (drained.jobs, drained.operations) == (2, {STOP.spec.id: 2})
+    assert {job.outcome().message for job in jobs} == {"drained by ann@ops"}
+    assert [event.by for event in client.events()][-1] == "ann@ops"

@@ -4,17 +4,18 @@ In production Redis implements it, in a service's tests a queue in memory. The c
 consequences of errors. A backend stores, reads and waits.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from streamstop._core.commands import Command
 from streamstop._core.controls import ControlBackend
-from streamstop._core.journal import ErrorCount, Event
+from streamstop._core.findings import ServerFacts
+from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching
@@ -35,12 +36,17 @@ class Pause:
 
 
 def blocking(steps: Iterator[_T | Pause]) -> Iterator[_T]:
-    """Yield what `steps` yields, and wait in this thread where it pauses."""
-    for step in steps:
-        if isinstance(step, Pause):
-            wait_for_futures([step.news], step.seconds)
-        else:
-            yield step
+    """Yield what `steps` yields, and wait in this thread where it pauses.
+
+    `steps` are closed as soon as this ends. An exception such as Ctrl-C can keep them alive until the interpreter ends,
+    and what they hold can no longer be let go of then.
+    """
+    with closing(cast("Generator[object, None, None]", steps)):
+        for step in steps:
+            if isinstance(step, Pause):
+                wait_for_futures([step.news], step.seconds)
+            else:
+                yield step
 
 
 class DeadLetterBackend(Protocol):
@@ -71,9 +77,23 @@ class FleetBackend(Protocol):
     def workers(self) -> list[WorkerView]:
         """Return every worker that is alive, or was lost within the last hour, sorted by name."""
 
+    def server_facts(self) -> ServerFacts:
+        """Return what the server of the queue says about itself."""
+
 
 class JournalBackend(Protocol):
     """The events, and the counts of vendors' errors."""
+
+    def add(
+        self,
+        kind: EventKind,
+        text: str,
+        *,
+        account: str | None = None,
+        operation: str | None = None,
+        by: str | None = None,
+    ) -> None:
+        """Add an event."""
 
     def events(self, *, since: timedelta | None = None, after: str | None = None) -> Iterator[Event]:
         """Yield the events that are younger than `since` and later than the event `after`, oldest first."""

@@ -22,7 +22,7 @@ Key                                           Type        Contents              
 ``streamstop.work.book.<digest>``             hash        accounts of a worker, and the paces of their lanes  1 day
 ``streamstop.controls``                       hash        pauses, limits and holds: _core.controls             never
 ``streamstop.events``                         stream      the latest events: _core.journal                    never
-``streamstop.work.refused``                   hash        refusals of accounts' keys, and their next probe: holds  1 day
+``streamstop.work.refused``                   hash        refusals of accounts' keys, next probes: holds      1 day
 ``streamstop.work.errors.<n>``                hash        vendors' errors in five minutes: journal            1 day
 ``streamstop.work.task.<task id>``            list        the latest jobs of a stream task: stream_tasks      1 day
 ``streamstop.unique.<lane>.<digest>``         hash        the open job of a unique command: unique            1 day
@@ -37,7 +37,7 @@ Key                                           Type        Contents              
 ``streamstop.shutdown.<id>``                  hash        a shutdown's counters and options: shutdown         7 days
 ``streamstop.shutdown.<id>:<part>``           various     its members, jobs and outcomes: shutdown            7 days
 ``streamstop.shutdowns.open``                 hash        id of an open shutdown -> since when, µs            30 days
-``streamstop.shutdowns.ended``                sorted set  id of one of the latest ended shutdowns -> when, µs 30 days
+``streamstop.shutdowns.ended``                sorted set  id of a shutdown that ended -> when, µs             30 days
 ``streamstop.dead``                           sorted set  id of a dead letter -> when it was kept, µs         never
 ``streamstop.dead.<id>``                      hash        a dead letter: dead                                 never
 ``streamstop.dead:results``                   hash        result -> how many dead letters have it              never

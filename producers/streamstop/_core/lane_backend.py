@@ -1,9 +1,10 @@
-"""Lane backend: what a client reads of lanes in a queue."""
+"""Lane backend: what a client reads and drains of the lanes in a queue."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from streamstop._core.drained import DrainFilter, DrainPage
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
 
@@ -19,3 +20,6 @@ class LaneBackend(Protocol):
 
     def views(self, lanes: Sequence[Lane]) -> list[LaneView]:
         """Return the views of `lanes`."""
+
+    def draining(self, lane: Lane, chosen: DrainFilter) -> Iterator[DrainPage]:
+        """Cancel the jobs of `lane` that wait or are deferred and fit; yield what each step has cancelled."""

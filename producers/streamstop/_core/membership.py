@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop._core.commands import Command, ReceivedCommand
 from streamstop._core.lane import Lane
+from streamstop._core.lane_types import MemberResult
 from streamstop.errors import InvalidCommand
 from streamstop.outcomes import Outcome
 
@@ -117,6 +118,18 @@ class Membership(BaseModel):
         if self.requeued:
             step += f" {self.requeued}"
         return f"{lane.name}.{hashlib.sha256(step.encode()).hexdigest()[:32]}"
+
+
+def member_result_of(membership: Membership, outcome: Outcome) -> MemberResult:
+    """Return how `outcome` counts in the shutdown."""
+    return MemberResult(
+        shutdown=membership.shutdown,
+        member=membership.member,
+        result=outcome.result.value,
+        outcome=outcome.model_dump_json(exclude_none=True),
+        ok=outcome.result.ok,
+        attention=outcome.result.needs_person,
+    )
 
 
 def moment(seconds: object) -> datetime | None:

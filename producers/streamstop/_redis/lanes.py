@@ -1,6 +1,6 @@
 """Lanes: operations for producers and workers. Those of workers alone are in :mod:`streamstop._redis.schedule`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -8,9 +8,11 @@ from typing import Any
 from redis import Redis
 
 from streamstop._core.constants import ARRIVALS, DEAD, LEASED, RECENT, SCHEDULE
+from streamstop._core.drained import DrainFilter, DrainPage
 from streamstop._core.lane import Lane, result_key
 from streamstop._core.lane_types import MemberResult
 from streamstop._core.lane_view import LaneView
+from streamstop._redis.drain import Drain
 from streamstop._redis.lane_views import Detail, LaneViews
 from streamstop._redis.scripts import Script, load
 from streamstop.settings import CANCELLED_KEPT
@@ -74,6 +76,10 @@ class Lanes:
     def views(self, lanes: Sequence[Lane], detail: Detail = Detail.ALL) -> list[LaneView]:
         """Return the views of `lanes`; see :meth:`streamstop._redis.lane_views.LaneViews.read`."""
         return self._views.read(lanes, detail)
+
+    def draining(self, lane: Lane, chosen: DrainFilter) -> Iterator[DrainPage]:
+        """Cancel the jobs of `lane` that wait or are deferred and fit; yield what each step has cancelled."""
+        return Drain(self._redis, self._scripts["drain"], lane, chosen).pages()
 
     @cached_property
     def _scripts(self) -> dict[str, Script]:

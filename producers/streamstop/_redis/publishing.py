@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from streamstop._core.commands import Command
-from streamstop._core.constants import ARRIVALS, WAKE
+from streamstop._core.constants import ARRIVALS, STAGED, WAKE
 from streamstop._core.lane_types import Queued
 from streamstop._core.unique import digest_of
 from streamstop._redis.batches import Batches
@@ -92,7 +92,8 @@ class Publisher:
             for job in jobs
         ]
         with self._redis.client() as connection:  # WAIT counts what its own connection has written
-            reply = self._scripts["enqueue_unique"](client=connection, ttl=_UNIQUE_S, jobs=entries)
+            # A Redis user who may not enqueue cannot use this key: Redis refuses the script before it begins.
+            reply = self._scripts["enqueue_unique"](client=connection, keys=[STAGED], ttl=_UNIQUE_S, jobs=entries)
             ids = [raw.decode() for raw in reply]
             return ids, self._await_replicas(connection)
 

@@ -14,13 +14,13 @@ from redis.exceptions import ResponseError
 
 from streamstop._core.commands import Command, ReceivedCommand
 from streamstop._core.constants import (
-    BATCHES,
     CALLBACKS_LANE,
     CONTROL_LANE,
     ROOM,
     SHUTDOWN,
     SHUTDOWNS_ENDED,
     SHUTDOWNS_OPEN,
+    STAGED,
 )
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import MemberResult, Queued
@@ -303,7 +303,7 @@ class Rooms:
     @cached_property
     def _scripts(self) -> dict[str, Script]:
         # A Redis user who may not enqueue cannot use this key: Redis refuses the script before it begins.
-        return load(self._redis, "room", keys=[BATCHES])
+        return load(self._redis, "room", keys=[STAGED])
 
 
 def shutdown_channel(shutdown: str) -> str:

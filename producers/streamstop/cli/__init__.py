@@ -11,6 +11,8 @@ from streamstop.cli import (
     completion,
     controls,
     dead,
+    doctor,
+    drain,
     events,
     find,
     jobs,
@@ -40,6 +42,7 @@ __all__ = ["main"]
             "streamstop dead list",
             "streamstop pause live-cn --for 30m",
             "streamstop events --follow",
+            "streamstop doctor",
         ],
         "Exit codes": EXIT_CODES,
     },
@@ -63,8 +66,10 @@ for command in (
     controls.pause,
     controls.resume,
     controls.limit,
+    drain.drain,
     events.events,
     vendor_errors.errors,
     workers.workers,
+    doctor.doctor,
 ):
     main.add_command(command)

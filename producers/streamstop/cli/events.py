@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from math import inf
 
@@ -89,9 +90,10 @@ def _follow(client: Client, account: str | None, after: str, show: Callable[[lis
     told_at = -inf
     while True:
         try:
-            for event in client.follow_events(account=account, after=after):
-                show([event])
-                after = event.id
+            with closing(client.follow_events(account=account, after=after)) as following:
+                for event in following:
+                    show([event])
+                    after = event.id
         except QueueUnavailable as error:
             if time.monotonic() - told_at > _TELL_AGAIN_S:
                 told_at = time.monotonic()

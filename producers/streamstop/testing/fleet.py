@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from streamstop._core.findings import ServerFacts
 from streamstop._core.workers import WorkerState, WorkerView
 
 
@@ -23,6 +24,10 @@ class RecordedFleet:
         if self._workers is not None:
             return list(self._workers)
         return [self._only_worker()] if self._accounts else []
+
+    def server_facts(self) -> ServerFacts:
+        """Return the facts about a server that is well."""
+        return ServerFacts(info={"redis_version": "8.0.0", "aof_enabled": 1}, config={}, slow=[], now=datetime.now(UTC))
 
     def _only_worker(self) -> WorkerView:
         return WorkerView(

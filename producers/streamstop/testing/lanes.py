@@ -1,22 +1,38 @@
 """Recorded lanes: the lanes of a :class:`~streamstop.testing.RecordingClient`. Every open job waits."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from streamstop._core.commands import Command
+from streamstop._core.drained import DrainedJob, DrainFilter, DrainPage
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
+from streamstop.outcomes import Outcome
+from streamstop.testing.answers import cancelled_outcome
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    """A job that has not ended."""
+
+    id: str
+    command: Command
+    enqueued_at: datetime
+    #: The room of its shutdown.
+    room: str | None
 
 
 class RecordedLanes:
     """See :class:`~streamstop._core.lane_backend.LaneBackend`."""
 
-    def __init__(self, open_commands: Callable[[], Iterable[tuple[str, Command, datetime]]]) -> None:
-        self._open_commands = open_commands
+    def __init__(self, open_jobs: Callable[[], Sequence[OpenJob]], end: Callable[[Outcome], None]) -> None:
+        self._open_jobs = open_jobs
+        self._end = end
 
     def holding(self) -> Collection[Lane]:
         """Return the lanes with open jobs."""
-        return {command.lane for _, command, _ in self._open_commands()}
+        return {job.command.lane for job in self._open_jobs()}
 
     def recent(self, within: timedelta) -> Collection[Lane]:  # noqa: ARG002
         """Return no lane: no worker makes a call."""
@@ -25,8 +41,8 @@ class RecordedLanes:
     def views(self, lanes: Sequence[Lane]) -> list[LaneView]:
         """Return the views of `lanes`, with their open jobs."""
         moments: dict[Lane, list[datetime]] = {}
-        for _, command, enqueued_at in self._open_commands():
-            moments.setdefault(command.lane, []).append(enqueued_at)
+        for job in self._open_jobs():
+            moments.setdefault(job.command.lane, []).append(job.enqueued_at)
         now = datetime.now(UTC)
         return [
             LaneView(
@@ -38,3 +54,18 @@ class RecordedLanes:
             )
             for lane in lanes
         ]
+
+    def draining(self, lane: Lane, chosen: DrainFilter) -> Iterator[DrainPage]:
+        """Cancel the open jobs of `lane` that fit, in one step."""
+        jobs = []
+        for job in self._open_jobs():
+            is_old = chosen.before is None or job.enqueued_at <= chosen.before
+            if job.command.lane == lane and is_old and chosen.room in {None, job.room}:
+                params = job.command.operation.params
+                jobs.append(
+                    DrainedJob(job_id=job.id, operation=lane.operation, params=params, enqueued_at=job.enqueued_at)
+                )
+                if not chosen.dry_run:
+                    outcome = cancelled_outcome(job.id, lane)
+                    self._end(outcome.model_copy(update={"message": f"drained by {chosen.by}"}))
+        yield DrainPage(lane, len(jobs), 0, jobs)

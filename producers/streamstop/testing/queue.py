@@ -19,7 +19,7 @@ from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, o
 from streamstop.testing.controls import RecordedControls
 from streamstop.testing.fleet import RecordedFleet
 from streamstop.testing.journal import RecordedJournal
-from streamstop.testing.lanes import RecordedLanes
+from streamstop.testing.lanes import OpenJob, RecordedLanes
 from streamstop.testing.letters import RecordedDeadLetters
 from streamstop.testing.rooms import RecordedRooms
 from streamstop.testing.sightings import find_recorded
@@ -36,7 +36,7 @@ class RecordedQueue:
         self.error: StreamstopError | None = None
         self.rooms = RecordedRooms()
         self.dead = RecordedDeadLetters(self._requeue)
-        self.lanes = RecordedLanes(self.open_commands)
+        self.lanes = RecordedLanes(self.open_jobs, self.end_cancelled)
         self.controls = RecordedControls()
         self.journal = RecordedJournal()
         self._accounts = dict(accounts)
@@ -98,14 +98,28 @@ class RecordedQueue:
         """Return the vendor of `account`; None if the test has set no accounts."""
         return vendor_among(self._accounts, account)
 
-    def open_commands(self) -> list[tuple[str, Command, datetime]]:
-        """Return the open jobs: id, command, and when it was enqueued. Those of shutdowns are among them."""
+    def open_jobs(self) -> list[OpenJob]:
+        """Return the open jobs, those of shutdowns among them."""
         with self._lock:
-            alone = [(job_id, *found) for job_id, found in self._commands.items() if job_id not in self._outcomes]
+            alone = [
+                OpenJob(job_id, command, enqueued_at, None)
+                for job_id, (command, enqueued_at) in self._commands.items()
+                if job_id not in self._outcomes
+            ]
             members = [
-                (member.job_id, member.command, opened.opened_at) for opened, member in self.rooms.open_members()
+                OpenJob(member.job_id, member.command, opened.opened_at, opened.room)
+                for opened, member in self.rooms.open_members()
             ]
         return alone + members
+
+    def end_cancelled(self, outcome: Outcome) -> None:
+        """Record the outcome of an open job that is cancelled."""
+        with self._lock:
+            if outcome.job_id in self._commands:
+                self._outcomes.setdefault(outcome.job_id, outcome)
+            for opened, member in list(self.rooms.open_members()):
+                if member.job_id == outcome.job_id:
+                    self.rooms.record_outcome(opened, member, outcome)
 
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str = "") -> None:  # noqa: ARG002
         """Record jobs, and end them at once unless they are left open."""

@@ -13,6 +13,7 @@ from typing import Any
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import DeadLetterRecord
 from streamstop._core.letters import dead_letter_record
+from streamstop._core.membership import member_result_of
 from streamstop._core.unique import unique_key
 from streamstop._redis.errors import bug, is_unreachable, reason
 from streamstop._wire.reports import Ended, Released, Report
@@ -20,7 +21,6 @@ from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome, Result
 from streamstop_worker.pipeline.conclude import Handling, Reporting, build_outcome, build_report
 from streamstop_worker.pipeline.ends import End, GivenBack, end_without_call
-from streamstop_worker.shutdowns.verify import member_result_of
 
 #: After so many bugs a job becomes a dead letter.
 MOST_BUGS = 2

@@ -11,7 +11,7 @@ from typing import Any
 
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import MemberResult, Queued
-from streamstop._core.membership import Membership
+from streamstop._core.membership import Membership, member_result_of
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import Entry, Rooms
 from streamstop._tracing import Headers
@@ -19,7 +19,6 @@ from streamstop._wire.messages import celery_message
 from streamstop._wire.results import outcome_record, read_record
 from streamstop.operations import OPERATIONS, Kind
 from streamstop.outcomes import Outcome, Result
-from streamstop_worker.shutdowns.verify import member_result_of
 
 #: How many jobs one write puts into lanes.
 BATCH = 100

@@ -8,7 +8,7 @@ from typing import Any
 from streamstop._core.commands import VERSION, ReceivedCommand
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import MemberResult, Queued
-from streamstop._core.membership import Membership, Verification
+from streamstop._core.membership import Membership, Verification, member_result_of
 from streamstop._tracing import Headers
 from streamstop._wire.messages import celery_message
 from streamstop.operations import OPERATIONS
@@ -68,18 +68,6 @@ def still_running(membership: Membership | None, outcome: Outcome, now: datetime
         return False
     over = outcome.status is not None and outcome.status.over
     return not over and now.timestamp() - membership.verification.since < membership.patience
-
-
-def member_result_of(membership: Membership, outcome: Outcome) -> MemberResult:
-    """Return how `outcome` counts in the shutdown."""
-    return MemberResult(
-        shutdown=membership.shutdown,
-        member=membership.member,
-        result=outcome.result.value,
-        outcome=outcome.model_dump_json(exclude_none=True),
-        ok=outcome.result.ok,
-        attention=outcome.result.needs_person,
-    )
 
 
 def _after_status(
