@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from streamstop._core.backend import Pause as Wait
 from streamstop._core.backend import blocking
@@ -134,6 +135,11 @@ class Operating(LaneOperating):
         with self._backend.reaching("the shutdowns could not be looked up"):
             return [Shutdown(one, self._backend) for one in self._backend.recent_shutdowns(most)]
 
+    def count_open_shutdowns(self) -> int:
+        """Return how many shutdowns are open."""
+        with self._backend.reaching("the shutdowns could not be counted"):
+            return self._backend.count_open_shutdowns()
+
     # ---- find
 
     def find(
@@ -205,6 +211,11 @@ class Operating(LaneOperating):
         """
         with self._backend.reaching("the workers could not be looked at"):
             return self._backend.fleet.workers()
+
+    def redis_info(self) -> Mapping[str, Any]:
+        """Return what Redis' INFO says, such as ``used_memory``; nothing if the Redis user may not run it."""
+        with self._backend.reaching("Redis could not be asked"):
+            return self._backend.fleet.server_facts().info or {}
 
     def diagnose(self, account: str | None = None, *, timeout: float | timedelta = DIAGNOSIS_TIMEOUT) -> Diagnosis:
         """Examine Redis, the workers, lanes, pauses, dead letters and this process' settings.

@@ -225,5 +225,8 @@ class Backend(Protocol):
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """Return the ids of shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""
 
+    def count_open_shutdowns(self) -> int:
+        """Return how many shutdowns are open."""
+
     def cancel_shutdown(self, shutdown: str) -> bool:
         """Cancel the jobs that no worker has claimed; return False if the shutdown is not open."""

@@ -27,7 +27,8 @@ class RecordedFleet:
 
     def server_facts(self) -> ServerFacts:
         """Return the facts about a server that is well."""
-        return ServerFacts(info={"redis_version": "8.0.0", "aof_enabled": 1}, config={}, slow=[], now=datetime.now(UTC))
+        info = {"redis_version": "8.0.0", "aof_enabled": 1, "used_memory": 1, "maxmemory": 0, "evicted_keys": 0}
+        return ServerFacts(info=info, config={}, slow=[], now=datetime.now(UTC))
 
     def _only_worker(self) -> WorkerView:
         return WorkerView(
