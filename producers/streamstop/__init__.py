@@ -3,6 +3,7 @@
 from streamstop._core.commands import Command
 from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.drained import Drained, DrainedJob
+from streamstop._core.findings import Diagnosis, Finding, Severity
 from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneState, LaneView
@@ -47,11 +48,13 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Deferral",
+    "Diagnosis",
     "Drained",
     "DrainedJob",
     "ErrorCount",
     "Event",
     "EventKind",
+    "Finding",
     "Hold",
     "InternalError",
     "InvalidCommand",
@@ -77,6 +80,7 @@ __all__ = [
     "QueueUnavailable",
     "Result",
     "RoomView",
+    "Severity",
     "Shutdown",
     "ShutdownStatus",
     "Sighting",

@@ -23,7 +23,7 @@ from streamstop.dead_letters import DeadLetters
 from streamstop.errors import OutcomeTimeout
 from streamstop.jobs import Job
 from streamstop.operations import Operation
-from streamstop.outcomes import Deferral, Outcome
+from streamstop.outcomes import Deferral, Outcome, Result
 from streamstop.shutdowns import Shutdown
 
 #: How many outcomes of a shutdown, or dead letters, one step to a thread brings.
@@ -113,6 +113,10 @@ class AsyncDeadLetters:
 
     _dead_letters: DeadLetters
     _runner: Runner
+
+    async def count_by_result(self) -> Mapping[Result | None, int]:
+        """See :meth:`streamstop.dead_letters.DeadLetters.count_by_result`."""
+        return await self._runner.call(self._dead_letters.count_by_result)
 
     async def count(self) -> int:
         """See :meth:`streamstop.dead_letters.DeadLetters.count`."""
@@ -226,6 +230,11 @@ class AsyncClient(AsyncOperating):
     def shutdown(self, shutdown_id: str) -> AsyncShutdown:
         """See :meth:`streamstop.client.Client.shutdown`."""
         return AsyncShutdown(self.client.shutdown(shutdown_id), self._runner)
+
+    async def recent_shutdowns(self, most: int = 100) -> list[AsyncShutdown]:
+        """See :meth:`streamstop.client.Client.recent_shutdowns`."""
+        shutdowns = await self._runner.call(partial(self.client.recent_shutdowns, most))
+        return [AsyncShutdown(shutdown, self._runner) for shutdown in shutdowns]
 
     @property
     def dead_letters(self) -> AsyncDeadLetters:

@@ -4,9 +4,11 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.drained import Drained
+from streamstop._core.findings import DIAGNOSIS_TIMEOUT, Diagnosis
 from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
@@ -82,6 +84,12 @@ class AsyncOperating:
         """See :meth:`streamstop.client.Client.limits`."""
         return await self._runner.call(self.client.limits)
 
+    # ---- shutdowns
+
+    async def count_open_shutdowns(self) -> int:
+        """See :meth:`streamstop.client.Client.count_open_shutdowns`."""
+        return await self._runner.call(self.client.count_open_shutdowns)
+
     # ---- drain
 
     async def drain(
@@ -144,3 +152,15 @@ class AsyncOperating:
     async def workers(self) -> list[WorkerView]:
         """See :meth:`streamstop.client.Client.workers`."""
         return await self._runner.call(self.client.workers)
+
+    async def redis_info(self) -> Mapping[str, Any]:
+        """See :meth:`streamstop.client.Client.redis_info`."""
+        return await self._runner.call(self.client.redis_info)
+
+    async def diagnose(
+        self, account: str | None = None, *, timeout: float | timedelta = DIAGNOSIS_TIMEOUT
+    ) -> Diagnosis:
+        """See :meth:`streamstop.client.Client.diagnose`."""
+        steps = self.client._examining(account, timeout)  # noqa: SLF001
+        async with aclosing(self._runner.iterate(steps)) as findings:
+            return Diagnosis(findings=tuple([finding async for finding in findings]))

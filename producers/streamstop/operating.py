@@ -2,10 +2,11 @@
 
 from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from streamstop._core.backend import Pause as Wait
 from streamstop._core.backend import blocking
-from streamstop._core.commands import check_account
+from streamstop._core.commands import LONGEST_EXPIRY, check_account
 from streamstop._core.controls import (
     Controls,
     Hold,
@@ -19,10 +20,12 @@ from streamstop._core.controls import (
     scope_has_account,
 )
 from streamstop._core.durations import positive_duration, wait_duration
+from streamstop._core.findings import DIAGNOSIS_TIMEOUT, Diagnosis, Finding
 from streamstop._core.journal import ERRORS_KEPT, LONGEST_SINCE, ErrorCount, Event, EventFilter
 from streamstop._core.lane import Lane
 from streamstop._core.sightings import Sighting, Wanted
 from streamstop._core.workers import WorkerView
+from streamstop._doctor.examination import examine
 from streamstop._redis.accounts import check_vendor
 from streamstop.lane_operating import LaneOperating
 from streamstop.operations import find
@@ -132,6 +135,11 @@ class Operating(LaneOperating):
         with self._backend.reaching("the shutdowns could not be looked up"):
             return [Shutdown(one, self._backend) for one in self._backend.recent_shutdowns(most)]
 
+    def count_open_shutdowns(self) -> int:
+        """Return how many shutdowns are open."""
+        with self._backend.reaching("the shutdowns could not be counted"):
+            return self._backend.count_open_shutdowns()
+
     # ---- find
 
     def find(
@@ -203,6 +211,24 @@ class Operating(LaneOperating):
         """
         with self._backend.reaching("the workers could not be looked at"):
             return self._backend.fleet.workers()
+
+    def redis_info(self) -> Mapping[str, Any]:
+        """Return what Redis' INFO says, such as ``used_memory``; nothing if the Redis user may not run it."""
+        with self._backend.reaching("Redis could not be asked"):
+            return self._backend.fleet.server_facts().info or {}
+
+    def diagnose(self, account: str | None = None, *, timeout: float | timedelta = DIAGNOSIS_TIMEOUT) -> Diagnosis:
+        """Examine Redis, the workers, lanes, pauses, dead letters and this process' settings.
+
+        Each problem says what to do. A Redis that does not answer is a problem too, and no exception. With `account`,
+        one status command for a stream task that cannot exist is sent through the account's lane, and its answer shows
+        whether the vendor accepts the key. Only that waits, for `timeout` at most (seconds, or a timedelta).
+        """
+        return Diagnosis(findings=tuple(blocking(self._examining(account, timeout))))
+
+    def _examining(self, account: str | None, timeout: float | timedelta) -> Iterator[Finding | Wait]:
+        limit = positive_duration(timeout, "timeout", LONGEST_EXPIRY)
+        yield from examine(self._backend, self.lanes, account, limit)
 
 
 def _at(control: Pause | Limit | Hold) -> datetime:

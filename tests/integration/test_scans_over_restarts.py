@@ -14,8 +14,8 @@ from streamstop._redis.rooms import Rooms
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.shutdowns.fan_out import Shutdowns
+from tests.support.redis_content import SURVIVES_A_KILL
 
-KEPT = ("--appendonly", "yes")
 TASKS = 1500
 COMMANDS = [Command(operation=StopMPUTask(app_id="a", task_id=f"t-{n}"), account="acc") for n in range(TASKS)]
 
@@ -39,7 +39,7 @@ class Scene:
             next(steps)
         self.server.process.kill()
         self.server.process.wait()
-        with redis_server(*KEPT, folder=self.server.folder, port=self.server.port):
+        with redis_server(*SURVIVES_A_KILL, folder=self.server.folder, port=self.server.port):
             list(steps)
             assert self.held("total", "scanned") == [TASKS, 1]
             assert self.redis.hlen(f"streamstop.shutdown.{self.shutdown}:tasks") == TASKS
@@ -48,7 +48,7 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
     now = datetime.now(UTC)
-    with redis_server(*KEPT, folder=tmp_path) as server, server.client() as redis:
+    with redis_server(*SURVIVES_A_KILL, folder=tmp_path) as server, server.client() as redis:
         lanes = Lanes(redis)
         rooms = Rooms(redis, lanes)
         for start in range(0, TASKS, 500):

@@ -64,11 +64,13 @@ class Passage(ABC):
     def _ended(self, task: "asyncio.Task[None]") -> None:
         client = self._connections.pop(task)
         if self._resets:
-            reset_on_close(client)
+            _reset_on_close(client)
         client.close()
 
     async def _pass_on(self, client: socket.socket, gate: Gate) -> None:
         with socket.socket() as server:
+            if self._resets:
+                _reset_on_close(server)
             for end in (client, server):
                 end.setblocking(False)
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -84,8 +86,6 @@ class Passage(ABC):
                     for way in ways:
                         way.cancel()
                     await asyncio.gather(*ways, return_exceptions=True)
-            if self._resets:
-                reset_on_close(server)
 
 
 async def _pass_one_way(source: socket.socket, sink: socket.socket, gate: Gate, *, is_answer: bool) -> None:
@@ -95,6 +95,6 @@ async def _pass_one_way(source: socket.socket, sink: socket.socket, gate: Gate, 
             await loop.sock_sendall(sink, chunk)
 
 
-def reset_on_close(end: socket.socket) -> None:
+def _reset_on_close(end: socket.socket) -> None:
     """Make the other end meet a reset when this one closes."""
     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

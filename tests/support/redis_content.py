@@ -1,4 +1,4 @@
-"""The content of a Redis: as bytes to search, and the keys without a time to live."""
+"""The content of a Redis: what keeps it over a kill, its bytes to search, and the keys without a time to live."""
 
 import re
 from typing import Any
@@ -7,6 +7,10 @@ from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import TimeoutError as NoAnswer
 
+#: The options of a Redis that loses nothing when its process is killed: it writes each change to its file before it
+#: answers, and the system keeps what is written. With `everysec`, Redis postpones writes for up to two seconds while a
+#: sync to a slow disk is under way.
+SURVIVES_A_KILL = ("--appendonly", "yes", "--appendfsync", "no")
 #: The keys that are ours.
 _OURS = re.compile(rb"streamstop|celery-task-meta-")
 #: Those of them that stay: the latest events, and while something uses them, the registry of accounts, dead letters,

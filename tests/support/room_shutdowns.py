@@ -5,14 +5,16 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from streamstop import Command, Outcome, Progress, Result, Shutdown
+from streamstop import Command, Outcome, OutcomeTimeout, Progress, Result, Shutdown, ShutdownStatus
 from streamstop.operations import StopLiveMPUTask, StopMPUTask, StopStreamIngest
 from streamstop_simulator import Call, TaskState
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World
 
+#: How long nothing of a shutdown may end.
 TIMEOUT = 60
 SECRET = "of-callbacks"
 PACED = 100
@@ -23,9 +25,11 @@ LIMITS = {
     "trtc.DescribeStreamIngest": 500.0,
 }
 ENVIRON = {
-    # A killed worker's calls are made again after the call's time and five seconds.
-    "STREAMSTOP_CALL_TIMEOUT": "2",
-    "STREAMSTOP_VERIFY_TIMEOUT": "2",
+    # A killed worker's calls are made again after the call's time and five seconds. A call that took longer on a busy
+    # machine would be made again too, and would meet a task that has stopped.
+    "STREAMSTOP_CALL_TIMEOUT": "10",
+    # Several times the pause between two questions, so that a question that is late on a busy machine is not the last.
+    "STREAMSTOP_VERIFY_TIMEOUT": "5",
     "STREAMSTOP_CALLBACK_SECRET": SECRET,
 }
 #: The id of a stream task at the simulator.
@@ -58,9 +62,20 @@ def running_tasks(world: World, room: str) -> list[TaskId]:
     return [task_id for task_id in ids if task_id.startswith(f"{room}-")]
 
 
-def await_exact_counts(shutdown: Shutdown, size: int, timeout: float = TIMEOUT) -> Progress:
+def await_end(shutdown: Shutdown) -> Progress:
+    """Wait for the end as long as stops end: a busy machine may take its time."""
+    ended = -1
+    while (progress := shutdown.progress()).status is ShutdownStatus.OPEN:
+        assert progress.ended > ended, f"{ended} of {progress.total} have ended, and no more within {TIMEOUT} s"
+        ended = progress.ended
+        with suppress(OutcomeTimeout):
+            shutdown.wait(TIMEOUT)
+    return progress
+
+
+def await_exact_counts(shutdown: Shutdown, size: int) -> Progress:
     """Wait for the end, and check that all counts agree."""
-    progress = shutdown.wait(timeout)
+    progress = await_end(shutdown)
     outcomes = list(shutdown.outcomes())
     assert progress.total == progress.ended == size == len(outcomes)
     assert Counter(outcome.result for outcome in outcomes) == dict(progress.results)

@@ -1,6 +1,5 @@
 """The health check and ``streamstop workers``, with workers that run, hang, stop, and are gone."""
 
-import json
 import os
 import signal
 import socket
@@ -15,13 +14,13 @@ from click.testing import CliRunner
 from redis import Redis
 
 from streamstop import Client, WorkerState
-from streamstop._core.constants import EVENTS, WORKERS
+from streamstop._core.constants import EVENTS
 from streamstop.cli import main
 from streamstop_worker.health import find_problems
 from streamstop_worker.settings import client_name
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.polling import eventually
-from tests.support.signs_of_life import worker_view
+from tests.support.signs_of_life import silence, worker_view
 from tests.support.world import ALIYUN, World, world
 
 
@@ -47,15 +46,6 @@ def events_of(redis: Redis) -> list[tuple[str, str]]:
     entries: Any = redis.xrange(EVENTS)  # redis-py types replies as bytes or text
     pairs = [(fields[b"kind"].decode(), fields[b"by"].decode()) for _, fields in entries]
     return [pair for pair in pairs if pair[0].startswith("worker_")]
-
-
-def silence(redis: Redis, name: str, seconds: int) -> None:
-    """Make the last sign of life of a worker that is stopped `seconds` older, in place of waiting."""
-    for run, text in redis.hgetall(WORKERS).items():
-        sign = json.loads(text)
-        if sign["name"] == name:
-            older = {**sign, "seen_us": sign["seen_us"] - seconds * 1_000_000}
-            redis.hset(WORKERS, run, json.dumps(older, separators=(",", ":")))
 
 
 def test_a_worker_is_well_while_it_runs_lost_while_it_is_suspended_and_gone_when_it_stops(tmp_path: Path) -> None:
@@ -110,7 +100,7 @@ def test_workers_whose_files_differ_are_named_until_one_reads_the_file_again(tmp
         for running in made.workers:
             running.await_line("workers disagree about limits")
             (line,) = [line for line in running.lines() if line["event"] == "workers disagree about limits"]
-            assert line["limits"] == [f"{ALIYUN}.live.StopMPUTask: w1@test: 8, w2@test: 4"]
+            assert line["limits"] == [f"{ALIYUN} live.StopMPUTask: 8 in w1@test, 4 in w2@test"]
         made.workers[0].signal(signal.SIGHUP)
         eventually(lambda: differences() == [], lambda: f"no difference: {differences()}", 20)
 

@@ -82,7 +82,7 @@ def test_a_throttled_lane_is_seen_to_rest_with_the_vendors_code(clean: World) ->
 
 
 def test_a_lane_whose_vendor_is_down_is_seen_to_fail_and_then_to_recover(clean: World) -> None:
-    clean.simulator.add_fault(FaultKind.ERROR_503, account=ALIYUN)
+    clean.simulator.add_fault(FaultKind.ERROR_503, account=ALIYUN, times=1000)
     clean.client.enqueue_many(stops("failing", 8))
     view = seen(clean, lambda view: view.state is LaneState.FAILING and view.rest.total_seconds() > 0.5, "failing")
     assert view.failing

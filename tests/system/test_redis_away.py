@@ -20,7 +20,7 @@ from tests.support.bad_network import BadNetwork, bad_network
 from tests.support.client_connections import connections_of
 from tests.support.loopback import LoopbackServer
 from tests.support.polling import eventually
-from tests.support.redis_content import everything_in
+from tests.support.redis_content import SURVIVES_A_KILL, everything_in
 
 BRIEF = timedelta(seconds=1)
 #: Far beyond what a call may take, far below a hang.
@@ -229,7 +229,6 @@ def test_a_redis_that_became_a_replica_takes_nothing_and_the_new_primary_is_foun
 
 
 def test_a_killed_redis_keeps_what_it_accepted_and_no_call_hangs(tmp_path: Path) -> None:
-    persistence = ("--appendonly", "yes")
     accepted: list[str] = []
     unavailable = threading.Semaphore(0)
     over = threading.Event()
@@ -248,7 +247,7 @@ def test_a_killed_redis_keeps_what_it_accepted_and_no_call_hangs(tmp_path: Path)
     with (
         ExitStack() as stack,
         ThreadPoolExecutor(4) as pool,
-        redis_server(*persistence, folder=tmp_path) as server,
+        redis_server(*SURVIVES_A_KILL, folder=tmp_path) as server,
         Client(server.url, timeout=BRIEF) as client,
     ):
         stack.callback(over.set)
@@ -259,7 +258,7 @@ def test_a_killed_redis_keeps_what_it_accepted_and_no_call_hangs(tmp_path: Path)
             running.process.kill()
             running.process.wait()
             assert all(unavailable.acquire(timeout=HANGS_S) for _ in range(8))
-            running = stack.enter_context(redis_server(*persistence, folder=tmp_path, port=server.port))
+            running = stack.enter_context(redis_server(*SURVIVES_A_KILL, folder=tmp_path, port=server.port))
         await_accepted(len(accepted) + 200)
         over.set()
         for producer in producers:

@@ -24,6 +24,7 @@ from streamstop_simulator.demo.embedded_redis import RedisServer, find_redis_ser
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.bad_network import BadNetwork, bad_network
 from tests.support.polling import eventually
+from tests.support.redis_content import SURVIVES_A_KILL
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
 
@@ -31,7 +32,6 @@ pytestmark = pytest.mark.long
 
 BRIEF = timedelta(seconds=1)
 TIMEOUT = 60
-KEPT = ("--appendonly", "yes")  # a killed process loses nothing of what it has written; only a power cut would
 LIMITS = {"live.StopMPUTask": 20.0}
 
 
@@ -57,7 +57,7 @@ class Scene:
 
     def restart(self, *options: str) -> None:
         self.server = self._stack.enter_context(
-            redis_server(*(options or KEPT), folder=self.folder, port=self.server.port)
+            redis_server(*(options or SURVIVES_A_KILL), folder=self.folder, port=self.server.port)
         )
 
     def enqueue(self, name: str, count: int) -> list[Job]:
@@ -103,7 +103,7 @@ def scene_in(folder: Path, *, redis_first: bool = True) -> Iterator[Scene]:
         environ = {"STREAMSTOP_REDIS_TIMEOUT": "1", "STREAMSTOP_CALL_TIMEOUT": "3"}
 
         def redis() -> RedisServer:
-            return stack.enter_context(redis_server(*KEPT, folder=folder, port=port))
+            return stack.enter_context(redis_server(*SURVIVES_A_KILL, folder=folder, port=port))
 
         server = redis() if redis_first else None
         running = stack.enter_context(worker(url, accounts, folder=folder, environ=environ, ready=redis_first))
@@ -213,7 +213,8 @@ def test_a_redis_that_loads_its_data_for_a_while(scene: Scene) -> None:
             eventually(lambda: _is_loading(redis), "it loads")
             eventually(lambda: "is loading its data" in _refusal(scene.client), "a producer is told")
             eventually(lambda: _answers(redis), "it has loaded")
-        assert scene.all_end(jobs)
+        # The snapshot has no end of a job that ended between it and the kill: the vendor no longer knows that task.
+        assert scene.all_end(jobs, but=Result.NOT_FOUND)
         assert scene.serves("after")
     finally:
         process.kill()

@@ -95,7 +95,7 @@ def test_an_old_redis_is_warned_of(
     info = {**real_redis.info(), "redis_version": version, "aof_enabled": 1}
     monkeypatch.setattr(real_redis, "info", lambda: info)
     assert [line for _, line in said(real_redis)] == [
-        f"Redis is older than 6.2 and may fail; version: {version}"
+        f"Redis is older than 6.2 and may fail: upgrade Redis; version: {version}"
     ] * warned
 
 

@@ -8,7 +8,20 @@ from typing import Any
 from redis import Redis
 
 from streamstop import Client, Command, QueueUnavailable
-from streamstop._core.constants import ACCOUNTS, ARRIVALS, BATCH, BATCHES, LANES, LEASED, READY, SCHEDULE, STAGED, WAKE
+from streamstop._core.constants import (
+    ACCOUNTS,
+    ARRIVALS,
+    BATCH,
+    BATCHES,
+    EVENTS,
+    LANES,
+    LEASED,
+    READY,
+    SCHEDULE,
+    STAGED,
+    WAKE,
+    WORKERS,
+)
 from streamstop._core.lane import Lane
 from streamstop._redis.rooms import CALLBACKS, CONTROL
 from tests.support.redis_content import everything_in
@@ -117,7 +130,17 @@ def _endless(redis: Any) -> Iterator[str]:
     """Yield keys that would never expire."""
     # The sweep discards batches that were never accepted after some minutes. This key lists them.
     staged = [batch.decode() for batch in redis.smembers(STAGED)]
-    allowed = {ACCOUNTS, WAKE, SHIFT_KEY, _SWEPT, STAGED, _STAGED_AT, *(f"{BATCH}{batch}" for batch in staged)}
+    allowed = {
+        ACCOUNTS,
+        EVENTS,
+        WORKERS,
+        WAKE,
+        SHIFT_KEY,
+        _SWEPT,
+        STAGED,
+        _STAGED_AT,
+        *(f"{BATCH}{batch}" for batch in staged),
+    }
     for key in redis.scan_iter("*", count=1000):
         name = key.decode()
         if redis.ttl(key) == -1 and name not in allowed and not name.startswith(("_kombu.", "streamstop.dead")):

@@ -196,6 +196,34 @@ class Causes:
             return "this machine delayed calls on their way unevenly"
         return None
 
+    def pauses_over(self, call: Call) -> list[Happened]:
+        """Return the pauses of the call's scope that had held for a second when the call arrived."""
+        pauses = [
+            fault for fault in self._faults if fault.kind is Kind.PAUSE and fault.fault.how in {"all", call.account}
+        ]
+        return [
+            pause
+            for pause in pauses
+            if pause.began + 1.0 < call.arrived_at < pause.ended - 0.2
+            # who resumes a scope ends every pause of it
+            and not any(
+                other is not pause
+                and other.fault.how == pause.fault.how
+                and pause.began <= other.ended <= call.arrived_at + 0.2
+                for other in pauses
+            )
+        ]
+
+    def of_paused_call(self, pause: Happened, call: Call) -> str | None:
+        """Return why a paused lane was called."""
+        if any(
+            fault.kind is Kind.REDIS and pause.began - 1.0 <= fault.ended <= call.arrived_at for fault in self._faults
+        ):
+            return "the pause was set just before Redis was killed, and gone with what it had not written"
+        if any(fault.kind is Kind.STOP and abs(call.arrived_at - fault.ended) < 2.0 for fault in self._faults):
+            return "sent by a worker that had stood still"
+        return None
+
     def _killed_between(self, process: str, begun: float, again: float) -> bool:
         return any(
             fault.kind in _KILLS and fault.process == process and begun - _SLACK_S <= fault.began <= again

@@ -3,12 +3,15 @@
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from streamstop._core.controls import Pause
+from streamstop._redis.controls import ControlStore
 from tests.torture.clock import SHIFT_KEY
 from tests.torture.proxy import Proxy
 from tests.torture.schedule import Fault, Kind
@@ -87,6 +90,13 @@ def _carry_out(stage: Stage, fault: Fault) -> None:
         case Kind.OUTAGE | Kind.THROTTLE | Kind.WRONG:
             with chronicle.going_on(fault), stage.vendors.rule(**_rule(fault)):
                 time.sleep(fault.seconds)
+        case Kind.PAUSE:
+            pause = Pause(scope=fault.how, by="torture", at=datetime.now(UTC))
+            with chronicle.going_on(fault) as happened:
+                _insistently(stage, lambda controls: controls.pause(pause))
+                happened.began = time.time()
+                time.sleep(fault.seconds)
+                _insistently(stage, lambda controls: controls.resume(fault.how, "torture"))
         case Kind.CLOCK:
             _turn_the_clock(stage, fault, fault.amount)
         case Kind.CLOCK_BACK:
@@ -115,6 +125,21 @@ def _rule(fault: Fault) -> dict[str, Any]:
         case _:
             kind, _, when = fault.how.partition(" ")
             return {"kind": kind, "probability": fault.amount, "seed": seed, "when": when or "before"}
+
+
+def _insistently(stage: Stage, change: Callable[[ControlStore], object]) -> None:
+    """Change a control. Repeat it until Redis accepts it, because Redis may be away."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with stage.client() as redis:
+                change(ControlStore(redis))
+        except RedisError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _turn_the_clock(stage: Stage, fault: Fault, seconds: float) -> None:

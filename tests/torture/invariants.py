@@ -56,6 +56,7 @@ class Judge:
             ("dead letters tell what needs a person, and nothing else", self._letters),
             ("what ended well is stopped at the vendor", self._stopped),
             ("no lane over its limit", self._limits),
+            ("no call of a paused lane later than a second after", self._pauses),
             ("no call after the outcome was recorded", self._no_late_call),
             ("every further call has its cause", self._further_calls),
             ("shutdowns: counters exact, every member with its outcome", self._shutdowns),
@@ -153,6 +154,17 @@ class Judge:
             and _lane(made.call) == _lane(over)
             and 0 <= over.arrived_at - made.call.arrived_at <= 1.1
         ]
+
+    def _pauses(self, finding: Finding) -> None:
+        for made in (made for calls in self.made.values() for made in calls):
+            call = made.call
+            for pause in self._causes.pauses_over(call):
+                if made.on_the_way_s is not None and made.on_the_way_s > 0.5:
+                    finding.apart["this machine delayed the call on its way"] += 1
+                elif (cause := self._causes.of_paused_call(pause, call)) is not None:
+                    finding.apart[cause] += 1
+                else:
+                    finding.broken.append(f"{_lane(call)}: called {call.arrived_at - pause.began:.3f} s after {pause}")
 
     def _no_late_call(self, finding: Finding) -> None:
         for job, calls in self.made.items():

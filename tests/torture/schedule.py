@@ -54,6 +54,8 @@ class Kind(StrEnum):
     """Every call of an account fails, in the way that `how` says, for `seconds`."""
     THROTTLE = "throttle"
     """The share `amount` of an account's calls is throttled, for `seconds`."""
+    PAUSE = "pause"
+    """Somebody pauses a scope, as `how` says, and resumes it after `seconds`."""
     WRONG = "wrong"
     """The share `amount` of all calls gets a wrong answer, of the kind `how`, for `seconds`."""
     PRODUCER = "producer"
@@ -177,6 +179,8 @@ def _fault(  # noqa: PLR0911  # a return a kind
             return Fault(at, kind, seconds=length, how=f"{chance.choice(accounts)} {chance.choice(_OUTAGES)}")
         case Kind.THROTTLE:
             return Fault(at, kind, seconds=brief, how=chance.choice(accounts), amount=0.5)
+        case Kind.PAUSE:
+            return Fault(at, kind, seconds=brief + 1.5, how=chance.choice(("all", *accounts)))
         case Kind.WRONG:
             return Fault(at, kind, seconds=brief, how=chance.choice(_WRONG), amount=round(chance.uniform(0.05, 0.3), 2))
         case Kind.PRODUCER:

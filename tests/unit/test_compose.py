@@ -57,9 +57,15 @@ def test_the_schema_would_find_a_mistake_in_the_compose_file(mistake: tuple[str,
     assert check_schema(wrong).returncode == 1
 
 
-def test_without_a_profile_there_are_redis_and_a_worker_and_demo_adds_the_simulator_and_its_worker() -> None:
+def test_without_a_profile_there_are_redis_and_a_worker_and_profiles_add_the_rest() -> None:
     profiles = {name: service.get("profiles", []) for name, service in SERVICES.items()}
-    assert profiles == {"redis": [], "worker": [], "simulator": ["demo"], "rehearsal": ["demo"]}
+    assert profiles == {
+        "redis": [],
+        "worker": [],
+        "simulator": ["demo"],
+        "rehearsal": ["demo"],
+        **{name: ["monitoring"] for name in ("metrics", "prometheus", "grafana")},
+    }
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -109,7 +115,7 @@ def test_a_worker_reads_the_accounts_that_it_is_given_and_finds_redis(name: str)
     address = urlsplit(RedisSettings.from_environ(environ).url)
     assert (address.hostname, address.port) == ("redis", 6379)
     assert service["depends_on"]["redis"] == {"condition": "service_healthy"}
-    assert set(environ) == {"STREAMSTOP_REDIS_URL", "STREAMSTOP_ACCOUNTS"}
+    assert set(environ) - {"STREAMSTOP_METRICS_PORT"} == {"STREAMSTOP_REDIS_URL", "STREAMSTOP_ACCOUNTS"}
 
 
 def test_the_rehearsing_worker_and_the_real_one_have_databases_of_their_own() -> None:
@@ -134,11 +140,20 @@ def test_ports_are_published_on_loopback_alone() -> None:
     assert all(str(port).startswith("127.0.0.1:") for port in published)
 
 
+def test_prometheus_scrapes_the_ports_on_which_metrics_are_served() -> None:
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    (exporter,) = scraped[0]["static_configs"][0]["targets"]
+    assert exporter == f"metrics:{SERVICES['metrics']['command'][-1]}"
+    (workers,) = scraped[1]["dns_sd_configs"]
+    assert workers["names"] == ["worker"]
+    assert WorkerSettings.from_environ(SERVICES["worker"]["environment"]).metrics_port == workers["port"]
+
+
 def test_images_have_a_pinned_version_and_no_host() -> None:
     bases = [rest.split()[0] for word, rest in DOCKERFILE if word == "FROM"]
     named = [service["image"] for service in SERVICES.values() if "image" in service]
     for image in (*bases, *named):
-        assert re.fullmatch(r"[a-z]+:[0-9]+\.[0-9]+-[a-z]+", image), image
+        assert re.fullmatch(r"([a-z]+/)?[a-z]+:v?[0-9]+\.[0-9]+(-[a-z]+|\.[0-9]+)", image), image
 
 
 def test_the_image_installs_only_locked_packages_and_the_project() -> None:

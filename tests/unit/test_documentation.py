@@ -94,6 +94,7 @@ def test_the_reference_shows_what_services_read() -> None:
         "streamstop.ErrorCount",
         "streamstop.Sighting",
         "streamstop.WorkerView",
+        "streamstop.Finding",
     ]
 
 

@@ -5,19 +5,32 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from streamstop import Result
+from streamstop import Result, Severity
+from streamstop._core.findings import ServerFacts
+from streamstop._doctor.durability import DURABILITY
 
 ROOT = Path(__file__).parents[2]
 CODE = ROOT / "worker/streamstop_worker"
 LEVELS = {"info", "warning", "error", "critical", "exception"}
 PAGE = ROOT / "docs/reference/log-lines.md"
 KNOWN_EVENT = "this is a bug in streamstop"
+#: What redis_check logs of a Redis that has each of the problems.
+REDIS_CHECK = {
+    f"{finding.text}: {finding.do}"
+    for facts in (
+        ServerFacts(info={"redis_version": "6.0", "maxmemory_policy": "allkeys-lru", "aof_enabled": 0}),
+        ServerFacts(info={"aof_enabled": 1, "role": "slave"}, config={"appendfsync": "no"}),
+    )
+    for check in DURABILITY
+    for finding in check(facts)
+    if finding.severity is Severity.PROBLEM
+}
 #: Events that the code computes, by the text of the expression in the call.
 COMPUTED = {
     "outcome.result.value": {result.value for result in Result},
     "member_result.result": {result.value for result in Result},
     "unreachable": set[str](),  # log_error's argument: collected where it is called
-    "event": set[str](),  # redis_check: collected where its problems are yielded
+    "f'{finding.text}: {finding.do}'": REDIS_CHECK,
 }
 
 
@@ -44,9 +57,6 @@ def events_of(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "log_error":
             (unreachable,) = [keyword.value for keyword in node.keywords if keyword.arg == "unreachable"]
             yield from _texts(unreachable, texts, path)
-        elif isinstance(node, ast.Yield) and path.name == "redis_check.py":
-            assert isinstance(node.value, ast.Tuple)
-            yield from _texts(node.value.elts[0], texts, path)
 
 
 def _logs(function: ast.expr) -> bool:

@@ -210,7 +210,7 @@ def test_one_warning_says_that_workers_disagree_once_the_disagreement_lasts(redi
         for _ in range(5):
             disagreement.note_books(workers.beat("1", sign_of_life("w1@h", book=first), text=""))
     assert [(line["event"], line["lanes"], line["limits"]) for line in lines] == [
-        ("workers disagree about limits", 1, [f"live-cn.{STOP}: w1@h: 8, w2@h: 4"])
+        ("workers disagree about limits", 1, [f"live-cn {STOP}: 8 in w1@h, 4 in w2@h"])
     ]
 
 

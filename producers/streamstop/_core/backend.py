@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from streamstop._core.commands import Command
 from streamstop._core.controls import ControlBackend
+from streamstop._core.findings import ServerFacts
 from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
@@ -75,6 +76,9 @@ class FleetBackend(Protocol):
 
     def workers(self) -> list[WorkerView]:
         """Return every worker that is alive, or was lost within the last hour, sorted by name."""
+
+    def server_facts(self) -> ServerFacts:
+        """Return what the server of the queue says about itself."""
 
 
 class JournalBackend(Protocol):
@@ -220,6 +224,9 @@ class Backend(Protocol):
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """Return the ids of shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""
+
+    def count_open_shutdowns(self) -> int:
+        """Return how many shutdowns are open."""
 
     def cancel_shutdown(self, shutdown: str) -> bool:
         """Cancel the jobs that no worker has claimed; return False if the shutdown is not open."""

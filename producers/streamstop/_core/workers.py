@@ -1,6 +1,6 @@
 """Workers: what a worker tells about itself, and what it means for people on call."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -37,6 +37,12 @@ class LimitDifference(BaseModel):
     operation: str
     #: Name of a worker -> its limit in calls per second.
     limits: Mapping[str, float]
+
+    @property
+    def text(self) -> str:
+        """For people: ``live-cn live.StopMPUTask: 8 in w1@h, 10 in w2@h``."""
+        limits = ", ".join(f"{limit:g} in {name}" for name, limit in sorted(self.limits.items()))
+        return f"{self.account} {self.operation}: {limits}"
 
 
 class SignOfLife(BaseModel):
@@ -106,6 +112,12 @@ class WorkerView(BaseModel):
     def is_well(self) -> bool:
         """Whether it takes jobs, or ends the calls under way before it stops."""
         return self.state in {WorkerState.RUNNING, WorkerState.STOPPING}
+
+
+def distinct_differences(workers: Iterable[WorkerView]) -> list[LimitDifference]:
+    """Return the lanes for which the workers have different limits, each once."""
+    found = {(each.account, each.operation): each for worker in workers for each in worker.differences}
+    return [found[lane] for lane in sorted(found)]
 
 
 def judge(sign: SignOfLife, silent: timedelta) -> tuple[WorkerState, str | None]:

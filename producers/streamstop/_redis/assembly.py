@@ -143,6 +143,11 @@ class Assembled:
         return f"{self.name}.lua"
 
 
+def folders() -> list[str]:
+    """Return the folders of ``lua/`` that hold scripts."""
+    return sorted(entry.name for entry in _LUA.iterdir() if entry.is_dir() and entry.name != "lib")
+
+
 def names(folder: str) -> list[str]:
     """Return the names of the scripts in a folder of ``lua/``, such as ``lane/take``."""
     files = sorted(file.name for file in (_LUA / folder).iterdir())

@@ -182,6 +182,10 @@ class RedisBackend:
         """See :meth:`streamstop._redis.rooms.Rooms.recent`."""
         return self.connections.rooms.recent(most)
 
+    def count_open_shutdowns(self) -> int:
+        """Return how many shutdowns are open."""
+        return self.connections.rooms.count_open()
+
     def cancel_shutdown(self, shutdown: str) -> bool:
         """See :meth:`streamstop._redis.rooms.Rooms.cancel`."""
         return self.connections.rooms.cancel(shutdown)

@@ -1,7 +1,9 @@
 """Fleet: the workers of a queue in Redis, for a client."""
 
+from streamstop._core.findings import ServerFacts
 from streamstop._core.workers import WorkerView
 from streamstop._redis.connections import Connections
+from streamstop._redis.server_facts import read_facts
 from streamstop._redis.workers import Workers
 
 
@@ -14,3 +16,7 @@ class RedisFleet:
     def workers(self) -> list[WorkerView]:
         """See :meth:`streamstop._redis.workers.Workers.views`."""
         return Workers(self._connections.redis).views()
+
+    def server_facts(self) -> ServerFacts:
+        """See :func:`streamstop._redis.server_facts.read_facts`."""
+        return read_facts(self._connections.redis, replicas_wanted=self._connections.settings.replicas)

@@ -205,7 +205,10 @@ def cancel(name: str, *, redis: str | None) -> None:
 
 def _check_known(client: Client, name: str) -> None:
     """Exit with 2 if nothing is registered in the room and it never had a shutdown: its name is probably misspelt."""
-    view = client.room(name)
+    try:
+        view = client.room(name)
+    except QueueUnavailable as error:
+        raise QueueUnavailable(f"{error}; nothing was stopped") from error
     if not view.tasks and view.shutdown is None:
         raise Failure(
             f"nothing was stopped: nothing is registered in {name}; to close it anyway, give --allow-empty",

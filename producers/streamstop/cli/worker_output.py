@@ -1,9 +1,9 @@
 """What the command line prints about workers: a table, without I/O."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from streamstop._core.durations import duration_text
-from streamstop._core.workers import LimitDifference, WorkerView
+from streamstop._core.workers import LimitDifference, WorkerView, distinct_differences
 from streamstop.cli._shared.output import aligned, clip, counted, printable
 
 _WIDTH = 80
@@ -26,24 +26,12 @@ def workers_page(workers: Sequence[WorkerView]) -> Iterator[str]:
     yield from _difference_lines(distinct_differences(workers))
 
 
-def distinct_differences(workers: Iterable[WorkerView]) -> list[LimitDifference]:
-    """Return the lanes for which the workers have different limits, each once."""
-    found = {(each.account, each.operation): each for worker in workers for each in worker.differences}
-    return [found[lane] for lane in sorted(found)]
-
-
-def difference_text(difference: LimitDifference) -> str:
-    """Return the workers' limits of a lane: ``live-cn live.StopMPUTask: 8 in w1@h, 10 in w2@h``."""
-    limits = ", ".join(f"{limit:g} in {name}" for name, limit in sorted(difference.limits.items()))
-    return f"{difference.account} {difference.operation}: {limits}"
-
-
 def _difference_lines(differences: Sequence[LimitDifference]) -> Iterator[str]:
     if not differences:
         return
     yield f"the workers' files have different limits for {counted(len(differences), 'lane')} (calls/s):"
     for difference in differences[:_MOST_DIFFERENCES]:
-        yield printable(f"  {difference_text(difference)}")
+        yield printable(f"  {difference.text}")
 
 
 def _row(worker: WorkerView) -> tuple[str, ...]:

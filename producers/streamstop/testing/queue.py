@@ -235,6 +235,11 @@ class RecordedQueue:
         ended = [one for one in reversed(shutdowns) if not is_open[one]]
         return [*(one for one in shutdowns if is_open[one]), *ended][:most]
 
+    def count_open_shutdowns(self) -> int:
+        """Return how many shutdowns are open."""
+        with self._lock:
+            return sum(one.status is ShutdownStatus.OPEN for one in self.rooms.shutdowns.values())
+
     def cancel_shutdown(self, shutdown: str) -> bool:
         """Cancel the open stream tasks, which stay registered; return False if the shutdown is not open."""
         with self._lock:

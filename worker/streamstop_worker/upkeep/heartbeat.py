@@ -7,7 +7,7 @@ does not look well.
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +18,7 @@ import structlog
 
 from streamstop import __version__
 from streamstop._core.journal import EventKind
-from streamstop._core.workers import BEAT, LimitDifference, SignOfLife
+from streamstop._core.workers import BEAT, SignOfLife
 from streamstop._redis.deadline import deadline
 from streamstop._redis.errors import ERRORS
 from streamstop._redis.journal import Journal
@@ -189,10 +189,6 @@ class Disagreement:
         views = self._workers.views()
         found = [each for view in views if view.name == self._name for each in view.differences]
         if found:
-            _log.warning("workers disagree about limits", lanes=len(found), limits=list(_named(found[:_MOST_NAMED])))
-
-
-def _named(differences: Iterable[LimitDifference]) -> Iterable[str]:
-    for each in differences:
-        limits = ", ".join(f"{name}: {limit:g}" for name, limit in sorted(each.limits.items()))
-        yield f"{each.account}.{each.operation}: {limits}"
+            _log.warning(
+                "workers disagree about limits", lanes=len(found), limits=[each.text for each in found[:_MOST_NAMED]]
+            )

@@ -1,0 +1,97 @@
+"""Check of an account's key: one status command, for a stream task that cannot exist, goes through the queue."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from typing import Any
+from uuid import uuid4
+
+from streamstop._core.backend import Backend, Pause
+from streamstop._core.commands import Command
+from streamstop._core.findings import Finding, ok, problem
+from streamstop.errors import NotCancellable, QueueUnavailable, UnknownAccount, UnknownDeadLetter
+from streamstop.jobs import Job
+from streamstop.operations import OPERATIONS, Meaning, Operation
+from streamstop.operations.aliyun import GetMPUTaskStatus
+from streamstop.operations.tencent import DescribeStreamIngest
+from streamstop.outcomes import Outcome, Result
+
+_CHECK = "account"
+#: Codes that refuse the right to call, and no key.
+_NO_PERMISSION = ("Forbidden*", "NoPermission*", "UnauthorizedOperation*", "AuthFailure.UnauthorizedOperation")
+
+
+def _probe(vendor: str) -> Operation:
+    """Return a status operation for a stream task that cannot exist."""
+    name = f"streamstop-doctor-{uuid4().hex[:12]}"
+    probes: Mapping[str, Operation] = {
+        "aliyun": GetMPUTaskStatus(app_id="streamstop", task_id=name),
+        "tencent": DescribeStreamIngest(sdk_app_id=1, task_id=name),
+    }
+    return probes[vendor]
+
+
+def check_account(backend: Backend, account: str, timeout: timedelta) -> Iterator[Finding | Pause]:
+    """Check that the vendor accepts the account's key. Pause while the command is under way, `timeout` at most."""
+    with backend.reaching("the account could not be checked"):
+        try:
+            vendor = backend.vendor_of(account)
+        except UnknownAccount as unknown:
+            yield problem(_CHECK, str(unknown), "start a worker whose accounts file has it", account=account)
+            return
+        if vendor is None:
+            yield problem(_CHECK, "no worker runs, so no key can be checked", "start a worker", account=account)
+            return
+        command = Command(operation=_probe(vendor), account=account, expires_in=timeout)
+        job = Job(command.lane.new_job_id(), backend)
+        backend.enqueue([(job.id, command)], now=backend.now(), perhaps="the account was not checked")
+    outcome = None
+    with backend.following("the account was not checked"):
+        for step in backend.outcomes([job.id], timeout):
+            if isinstance(step, Pause):
+                yield step
+            else:
+                outcome = step
+    yield _no_answer(account, timeout, job) if outcome is None else judge_answer(outcome)
+    with suppress(UnknownDeadLetter, QueueUnavailable), backend.reaching("a dead letter of the check is left"):
+        if outcome is not None and outcome.result.needs_person:
+            backend.dead.drop(job.id)  # nobody has to look at it
+
+
+def judge_answer(outcome: Outcome) -> Finding:
+    """Return what the vendor's answer tells about the account's key."""
+    account, code = outcome.account, outcome.code or ""
+    answer = ": ".join(part for part in (outcome.code, outcome.message) if part)
+    facts: dict[str, Any] = {
+        "account": account,
+        "operation": outcome.operation,
+        "code": outcome.code,
+        "request_id": outcome.request_id,
+    }
+    meaning = OPERATIONS[outcome.operation].spec.meaning(code)
+    if any(fnmatchcase(code, pattern) for pattern in _NO_PERMISSION):
+        text = f"the key of {account} is valid, and has no permission for {outcome.operation} ({answer})"
+        return problem(_CHECK, text, "grant the key's user the permission at the vendor", **facts)
+    if meaning is Meaning.SIGN_AGAIN:
+        text = f"the vendor says that the time of {account}'s signature is wrong ({answer})"
+        return problem(_CHECK, text, "set the clocks of the workers' machines by NTP", **facts)
+    if meaning is Meaning.KEY_REFUSED:
+        do = "put a valid key into the accounts file, and send the workers SIGHUP"
+        return problem(_CHECK, f"the vendor refuses the key of {account} ({answer})", do, **facts)
+    if outcome.result in {Result.GAVE_UP, Result.EXPIRED}:
+        do = "see whether the vendor is down, and whether the workers' machines reach its endpoint"
+        return problem(_CHECK, f"the vendor of {account} gave no answer ({outcome.result}: {answer})", do, **facts)
+    text = f"the key of {account} is valid and may call {outcome.operation}"
+    if outcome.enqueued_at is not None and outcome.ended_at is not None:
+        facts["seconds"] = round((outcome.ended_at - outcome.enqueued_at).total_seconds(), 3)
+        text += f"; the answer came {facts['seconds']:.2f} s after the command"
+    return ok(_CHECK, text, **facts)
+
+
+def _no_answer(account: str, timeout: timedelta, job: Job) -> Finding:
+    with suppress(NotCancellable, QueueUnavailable):
+        job.cancel()
+    text = f"the command that checks {account} got no answer within {timeout.total_seconds():g} s"
+    do = f"see what its lane does: streamstop lanes {account}"
+    return problem(_CHECK, text, do, account=account)
