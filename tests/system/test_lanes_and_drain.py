@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamstop import Client, Command, Lane, LaneState, LaneView, Result, ShutdownStatus
+from streamstop._wire.messages import celery_message as wire_message
 from streamstop.operations import StopMPUTask
 from streamstop_simulator import FaultKind
 from tests.support.access_rules import OPERATOR, ROOMS, restricted_redis
@@ -136,7 +138,9 @@ def test_an_operator_drains_and_is_refused_nothing() -> None:
         restricted.admin.acl_log_reset()
         with Client(restricted.url(OPERATOR)) as operator:
             assert operator.drain(ALIYUN, dry_run=True).jobs == 450
-            assert operator.drain(ALIYUN, older_than=3600).jobs == 0
+            old = stops("old", 1)[0].to_message(now=datetime.now(UTC) - timedelta(hours=2))
+            restricted.admin.lpush(LANE.queue, wire_message(LANE.new_job_id(), LANE, old))
+            assert operator.drain(ALIYUN, older_than=3600).jobs == 1
             assert operator.drain(ALIYUN).jobs == 450
             assert operator.shutdown(shutdown.id).progress().pending == 3, "no worker has put them into their lanes"
         denied: Any = restricted.denied()
