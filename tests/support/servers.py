@@ -26,6 +26,7 @@ SUITES = (
         for name in (
             "acl",
             "acl_denied",
+            "acl_operator",
             "async_client",
             "celery_worker",
             "cli_rooms",
