@@ -27,6 +27,7 @@ SUITES = (
             "acl",
             "acl_denied",
             "acl_operator",
+            "controls",
             "async_client",
             "celery_worker",
             "cli_rooms",
