@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from redis import Redis
 
 from streamstop._core.constants import CONTROLS
-from streamstop._core.controls import Limit, Pause
+from streamstop._core.controls import Limit, Pause, hold_field
 from streamstop._core.lane import Lane
 from streamstop._core.pace import Pace
 from streamstop._redis.controls import ControlStore
@@ -29,8 +29,9 @@ class SetControls:
         self._pauses[scope] = _FOREVER if seconds is None else now_us + seconds * SECOND
 
     def resume(self, scope: str) -> None:
-        """Resume a scope."""
-        assert self._store.resume(scope, "x") == (self._pauses.pop(scope, None) is not None)
+        """Resume a scope, and end the hold of an account."""
+        is_held = bool(self._redis.hexists(CONTROLS, hold_field(scope)))
+        assert self._store.resume(scope, "x") == (self._pauses.pop(scope, None) is not None or is_held)
 
     def set_limit(self, lane: Lane, limit: float, seconds: int | None, now_us: int) -> None:
         """Set the limit of a lane."""

@@ -9,10 +9,11 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LastCall, Taken
 from streamstop._core.pace import Pace
 from streamstop._redis.lanes import Lanes
-from streamstop._redis.schedule import Book, Schedule
+from streamstop._redis.schedule import WAITS_FOR_KEY, Book, Schedule
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Throttled
 from tests.support.lane_controls import SetControls
 from tests.support.lane_driver import LEASE, announce
+from tests.support.lane_holds import HoldPromises
 from tests.support.lane_invariants import (
     LaneContent,
     read_lane,
@@ -52,9 +53,11 @@ class LaneSteps:
         self.unannounced: set[Lane] = set()
         self.garbage = 0
         self.controls = SetControls(redis)
+        self.holds = HoldPromises(redis)
 
     def _take(self, worker: int, most: int) -> list[Taken]:
         before = {content.lane: content for content in self._everything()}
+        held = [lane.account for lane in before if self.holds.is_held(lane.account)]
         take = self.schedule.take(most, lease=LEASE, book=self.books[worker])
         assert not take.broken
         assert len(take.jobs) <= most
@@ -75,6 +78,9 @@ class LaneSteps:
             if lane.account in WORKERS[worker]:
                 given = [job for job in take.jobs if job.lane == lane]
                 assert not given or len(one.leases) + len(given) <= max(self.models[lane].window(self.clock.now_us), 1)
+        for account in held:
+            given = [job for job in take.jobs if job.lane.account == account]
+            self.holds.check_given(account, given, self.clock.now_us)
         self._check_paces()
         self.owning += take.jobs
         return list(take.jobs)
@@ -82,7 +88,9 @@ class LaneSteps:
     def _report(self, reports: Sequence[Report]) -> None:
         order = sorted(reports, key=lambda report: -report.job.slot_us)
         owned = {job_id: owner for content in self._everything() for job_id, owner in _owners(content).items()}
+        held = {lane.account for lane in LANES if self.holds.is_held(lane.account)}
         expected: dict[int, timedelta | None] = {}
+        owning: list[Report] = []
         for report in order:
             job = report.job
             if owned.get(job.job_id) != job.owner:
@@ -94,12 +102,17 @@ class LaneSteps:
             expected[id(report)] = us(rest)
             if isinstance(report, Renewed):
                 continue
+            owning.append(report)
             del owned[job.job_id]
             if isinstance(report, Ended):
                 self.ended.add(job.job_id)
             if isinstance(report, Released) or (report.call is LastCall.NONE and not isinstance(report, Throttled)):
                 self.slots[job.lane].given.pop(job, None)  # there was no call
-        assert list(self.schedule.report(reports).rests) == [expected[id(report)] for report in reports]
+        rests = dict(zip(map(id, reports), self.schedule.report(reports).rests, strict=True))
+        waiting = list(self.holds.check_answers([(report, rests[id(report)]) for report in owning], held))
+        self.ended -= {report.job.job_id for report in waiting}
+        expected |= dict.fromkeys(map(id, waiting), WAITS_FOR_KEY)
+        assert rests == expected
         for report in reports:
             if not isinstance(report, Renewed) and report.job in self.owning:
                 self.owning.remove(report.job)
@@ -144,6 +157,8 @@ class LaneSteps:
 
     def _advance(self, microseconds: int) -> None:
         self.clock.now_us += microseconds
+        if microseconds < 0:
+            self.holds.forget_moments()
         self.redis.show(self.clock)
 
     def _id_of(self, entry: bytes) -> str | None:

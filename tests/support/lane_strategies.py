@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import strategies as st
 
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import AttemptHistory, LastCall, SendDelay, Taken
+from streamstop._core.lane_types import AttemptHistory, CallError, LastCall, SendDelay, Taken
 from streamstop._wire.reports import Ended, Released, Renewed, Report, Retried, Throttled
 from tests.support.celery_messages import celery_message
 from tests.support.lane_driver import ENDED, KEPT, LEASE, WAITS_AGAIN
@@ -40,6 +40,7 @@ SCOPE = st.sampled_from(
 )
 LASTING = st.sampled_from([None, 1, 30, 3600])
 WORKER = st.integers(0, len(WORKERS) - 1)
+REFUSAL = CallError("InvalidAccessKeyId.NotFound", "not found", "r-1", is_unknown=False)
 #: How late a call was, in µs.
 LATE = st.sampled_from([0, 0, 9_999, 12_345, 50_000, 2 * SECOND])
 COUNT = st.integers(0, 7)
@@ -61,6 +62,18 @@ def ended(call: LastCall, late: int) -> Make:
     return lambda job: Ended(job=job, call=call, send_delay=_send_delay(job, late), record=ENDED, kept=KEPT)
 
 
+def refused(history: AttemptHistory, late: int) -> Make:
+    return lambda job: Ended(
+        job=job,
+        call=LastCall.WELL,
+        send_delay=_send_delay(job, late),
+        error=REFUSAL,
+        record=ENDED,
+        kept=KEPT,
+        if_held=history,
+    )
+
+
 def _retried(delay: int, history: AttemptHistory, late: int, call: LastCall) -> Make:
     return lambda job: Retried(
         job=job,
@@ -79,6 +92,7 @@ def _throttled(history: AttemptHistory, hint: int, late: int) -> Make:
 
 REPORT: st.SearchStrategy[Make] = st.one_of(
     st.builds(ended, st.sampled_from(LastCall), LATE),
+    st.builds(refused, TRIES, LATE),
     st.builds(
         _retried,
         st.sampled_from([0, 1, SECOND, 60 * SECOND, 7200 * SECOND]),
