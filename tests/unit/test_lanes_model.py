@@ -30,7 +30,11 @@ def test_the_state_machine_holds_an_account_whose_key_is_refused_and_every_job_e
     with ClockedFakeRedis(server=FakeServer()) as redis:
         machine = LaneStateMachine(redis)
         machine.begin(50.0)
-        machine.run_jobs(LANES[0], [refused(AttemptHistory(calls=1), 0)] * 12, at_once=False)
+        machine.enqueue(LANES[0], 12, 0, 0, tells=True)
+        while len(machine.owning) < 8:
+            machine._advance(SECOND // 10)
+            machine._take(1, 50)
+        machine._report([refused(AttemptHistory(calls=1), 0)(job) for job in machine.owning])
         assert machine.holds.is_held(LANES[0].account)
         assert len(machine.ended) == 5
         machine.every_promise_is_kept()
