@@ -47,6 +47,7 @@ from streamstop_worker.pipeline.reporter import Reporter
 from streamstop_worker.pipeline.slots import Slots
 from streamstop_worker.pipeline.steps import LEASE, Steps
 from streamstop_worker.settings import WorkerSettings
+from streamstop_worker.shutdowns.ended import log_ended
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 from streamstop_worker.upkeep.heartbeat import Heartbeat, Ping, Vitals
@@ -105,6 +106,7 @@ class WorkerParts(bootsteps.StartStopStep):
             longest_lease=2 * step_lease,  # another worker may have longer leases
             on_unserved=self._take_unserved,
             finish_batches=Batches(redis).finish,
+            log_ended_shutdowns=partial(log_ended, self.shutdowns.rooms),
         )
         self.heartbeat = Heartbeat(Workers(redis), Journal(redis), worker.hostname, self._vitals())
         signals.worker_shutting_down.connect(self._drain, weak=False)
