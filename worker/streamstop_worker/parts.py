@@ -30,13 +30,14 @@ from streamstop._redis.schedule import BATCH, Schedule
 from streamstop._redis.stream_tasks import StreamTasks
 from streamstop._redis.workers import Workers
 from streamstop.errors import InvalidSettings
+from streamstop_worker import telemetry
 from streamstop_worker.account_changes import find_changes
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.celery_parts import cold_shutdown, remote_control
 from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.celery_parts.not_applicable import leave, refuse_options
 from streamstop_worker.celery_parts.pool import EventLoopPool
-from streamstop_worker.observing import check_extras, observe
+from streamstop_worker.observing import check_extras, observe, reports
 from streamstop_worker.pipeline.bugs import log_broken_lanes
 from streamstop_worker.pipeline.cancelled import CancelledJobs
 from streamstop_worker.pipeline.deliveries import Delivery, deliveries
@@ -151,6 +152,8 @@ class WorkerParts(bootsteps.StartStopStep):
             draining=lambda: self.slots.draining,
         )
         observer = observe(self.settings, self.slots)
+        if (report_lines := reports()) is not None:
+            telemetry.watch(report_lines)
         self.executor = Executor(
             shutdowns=self.shutdowns,
             stream_tasks=StreamTasks(self._redis),

@@ -3,7 +3,9 @@
 import json
 import logging
 import sys
-from typing import TextIO
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TextIO
 
 import click
 import structlog
@@ -12,6 +14,23 @@ from structlog.typing import EventDict, Processor
 
 #: Loggers of Celery that log each job. Our lines say more, so theirs only show at DEBUG.
 _PER_JOB = ("celery.worker.strategy", "celery.app.trace")
+
+
+#: Receive the lines of our own loggers at warning and above.
+_watchers: list[Callable[[Mapping[str, Any]], None]] = []
+
+
+def watch(watcher: Callable[[Mapping[str, Any]], None]) -> None:
+    """Let `watcher` receive each line of our own loggers at warning and above, with its fields."""
+    _watchers.append(watcher)
+
+
+def _tell_watchers(_logger: object, _method: str, event: EventDict) -> EventDict:
+    if _watchers and event["level"] not in {"debug", "info"} and str(event.get("logger")).startswith("streamstop"):
+        for watcher in _watchers:
+            with suppress(Exception):  # its error could only be logged again
+                watcher(event)
+    return event
 
 
 def level_was_asked_for() -> bool:
@@ -28,6 +47,7 @@ def set_up(level: int | str, log_format: str, logfile: str | None = None) -> Non
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
+        _tell_watchers,  # before the exception becomes text
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
