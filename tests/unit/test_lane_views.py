@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from streamstop._core.constants import ACCOUNTS, CONTROLS, RECENT
+from streamstop._core.constants import ACCOUNTS, CONTROLS, RECENT, REFUSED
 from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import LastCall
@@ -195,6 +195,16 @@ def test_what_holds_a_lane_back_is_read_for_all_lanes_at_once(redis: Redis, cloc
     first, second = Lanes(redis).views([mine, others])
     assert (first.held, first.limit_override, first.paused) == (HOLD, limit, None)
     assert (second.held, second.limit_override, second.paused) == (None, None, pause)
+
+
+def test_a_lane_of_a_held_account_tells_when_the_next_probe_goes_out(redis: Redis, clock: ManualClock) -> None:
+    lane = Lane("live-cn", "live.StopMPUTask")
+    redis.hset(CONTROLS, mapping={"version": 1, "hold live-cn": HOLD.model_dump_json()})
+    redis.hset(REFUSED, "live-cn:probe", clock.now_us + 40_000_000)
+    view = Lanes(redis).view(lane)
+    assert view.state_text == "held: InvalidAccessKeyId.NotFound, probe in 40 s"
+    clock.advance(41 * SECOND)
+    assert Lanes(redis).view(lane).state_text == "held: InvalidAccessKeyId.NotFound, probe due"
 
 
 def test_a_key_of_another_type_hides_only_what_it_holds(lane: LaneDriver) -> None:

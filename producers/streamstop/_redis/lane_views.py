@@ -16,6 +16,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneView
 from streamstop._core.pace import Pace
 from streamstop._redis.accounts import PUBLISHED_FOR
+from streamstop._redis.controls import with_next_probes
 from streamstop._redis.errors import ERRORS, is_forbidden
 from streamstop._wire.messages import read_waiting
 from streamstop.operations import OPERATIONS
@@ -45,7 +46,7 @@ class LaneViews:
         self._most = Detail.ALL
 
     def read(self, lanes: Sequence[Lane], detail: Detail = Detail.ALL) -> list[LaneView]:
-        """Return the views of `lanes`, in one round trip."""
+        """Return the views of `lanes`, in one round trip, and one more while an account is held."""
         while lanes:
             asked = min(detail, self._most)
             try:
@@ -67,6 +68,7 @@ class LaneViews:
         now = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
         fields = (replies.pop(0) or {}) if detail >= Detail.STATE else {}
         controls = Controls.parse({_text(field): _text(value) for field, value in fields.items()}, now)
+        controls = with_next_probes(self._redis, controls)
         answers = iter(replies)
         return [_view(lane, answers, now, controls, detail) for lane in lanes]
 
@@ -92,11 +94,10 @@ def _view(lane: Lane, answers: Iterator[Any], now: datetime, controls: Controls,
         found |= {"in_flight": next(answers) or 0, "deferred": next(answers) or 0}
         found |= _pace_fields(next(answers) or (), now, deferred=found["deferred"])
     if detail >= Detail.STATE:
-        found |= {
-            "paused": controls.pause_of(lane),
-            "limit_override": controls.limit_of(lane),
-            "held": controls.hold_of(lane),
-        }
+        held = controls.hold_of(lane)
+        found |= {"paused": controls.pause_of(lane), "limit_override": controls.limit_of(lane), "held": held}
+        if held is not None and held.next_probe is not None:
+            found["next_probe"] = max(timedelta(0), held.next_probe - now)
         published = next(answers)
         if _vendor_of(lane) is not None:
             found["served"] = published is not None and published >= now.timestamp() - PUBLISHED_FOR.total_seconds()
