@@ -11,7 +11,7 @@ from streamstop._core.findings import DIAGNOSIS_TIMEOUT, Diagnosis, Finding, Sev
 from streamstop.cli._shared.completers import complete_account
 from streamstop.cli._shared.exit_codes import Exit
 from streamstop.cli._shared.help_pages import Page
-from streamstop.cli._shared.options import Seconds, json_option, redis_option
+from streamstop.cli._shared.options import Duration, json_option, redis_option
 from streamstop.cli._shared.output import counted, join_lines, printable
 from streamstop.client import Client
 
@@ -44,8 +44,8 @@ _INDENT = 9
 )
 @click.option(
     "--wait",
-    metavar="SECONDS",
-    type=Seconds(),
+    metavar="TIME",
+    type=Duration(),
     default=DIAGNOSIS_TIMEOUT,
     show_default="20",
     help="Wait up to this long for the vendor's answer.",
