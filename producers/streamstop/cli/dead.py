@@ -29,7 +29,7 @@ from streamstop.errors import UnknownDeadLetter
 from streamstop.outcomes import Outcome
 
 _ID = "live-cn.live.StopMPUTask.0f8b5c2e9d7a4b31a6c0d4e8f1b29375"
-_BAD_INPUT = "2    bad input, or --yes is missing and there is no terminal to confirm on: nothing was changed"
+_BAD_INPUT = "2    bad input, or neither --yes nor a terminal to confirm on: nothing was changed"
 
 
 @click.group(
