@@ -92,7 +92,7 @@ COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 
 # The versions in dev.txt, which is everything, hold for the other sets.
 lock: $(READY)
 	$(COMPILE) pyproject.toml --all-extras --group dev --output-file requirements/dev.txt
-	$(COMPILE) pyproject.toml --all-extras --group build --group demo --constraint requirements/dev.txt --output-file requirements/demo.txt
+	$(COMPILE) pyproject.toml --extra worker --extra simulator --group build --group demo --constraint requirements/dev.txt --output-file requirements/demo.txt
 	$(COMPILE) pyproject.toml --all-extras --constraint requirements/dev.txt --output-file requirements/worker.txt
 	$(COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 

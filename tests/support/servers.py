@@ -26,6 +26,8 @@ SUITES = (
         for name in (
             "acl",
             "acl_denied",
+            "acl_operator",
+            "controls",
             "async_client",
             "celery_worker",
             "cli_rooms",

@@ -1,5 +1,6 @@
 """Redis' access rules for people on call: they look, pause, limit, drain and requeue dead letters, and enqueue none."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,14 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError
 
-from streamstop import Client, Command, EventKind, LaneState, QueueUnavailable, Result
+from streamstop import Client, Command, EventKind, LaneState, QueueUnavailable, Result, ShutdownStatus
 from streamstop._core.constants import ARRIVALS
 from streamstop._core.lane import result_key
+from streamstop._core.lane_types import Queued
+from streamstop._core.membership import Membership
+from streamstop._redis.lanes import Lanes
+from streamstop._redis.rooms import CALLBACKS, Entry, Rooms
+from streamstop._wire.messages import celery_message
 from streamstop_simulator import SimulatorClient, run_in_thread
 from tests.support.access_rules import (
     LANE,
@@ -165,6 +171,43 @@ def test_a_worker_under_the_rules_obeys_a_pause_of_an_operator(
     assert operator.resume(ALIYUN)
     assert operator.job(job.id).outcome(TIMEOUT).result is Result.STOPPED
     assert [denied for denied in restricted.denied() if "rooms" not in denied] == []
+
+
+def test_an_operator_finds_and_drains(restricted_alone: RestrictedRedis) -> None:
+    with Client(restricted_alone.url(ROOMS)) as rooms, Client(restricted_alone.url(OPERATOR)) as operator:
+        jobs = rooms.enqueue_many([Command(operation=stop(f"drained-{n}"), account=ALIYUN) for n in range(300)])
+        rooms.register("found", stop("drained-0"), account=ALIYUN)
+        found = list(operator.find({"TaskId": "drained-0"}))
+        assert [sighting.job_id for sighting in found] == [jobs[0].id, None]
+        assert operator.drain(ALIYUN).jobs == 300
+        assert operator.lanes([LANE])[0].waiting == 0
+        assert operator.job(jobs[-1].id).outcome(0.1).result is Result.CANCELLED
+        assert EventKind.DRAINED in {event.kind for event in operator.events()}
+        # The search asks for accepted batches, too, and goes on without them.
+        assert of_operator(restricted_alone) == [f"{OPERATOR}: streamstop.batches 1"]
+
+
+def test_the_doctor_tells_an_operator_what_is_wrong(restricted_alone: RestrictedRedis) -> None:
+    with Client(restricted_alone.url(OPERATOR)) as operator:
+        diagnosis = operator.diagnose()
+    assert any("worker" in finding.text for finding in diagnosis.problems)
+
+
+def test_a_shutdown_whose_last_job_an_operator_drains_calls_the_service_back(restricted_alone: RestrictedRedis) -> None:
+    with Client(restricted_alone.url(ROOMS)) as client, restricted_alone.redis(WORKER) as redis:
+        rooms, command = Rooms(redis, Lanes(redis)), Command(operation=stop("last"), account=ALIYUN)
+        shutdown = client.stop_room("drained", [command], callback="https://service.example/ended")
+        ((member, text),) = rooms.todo(shutdown.id, 1)
+        membership, job_id = Membership(shutdown=shutdown.id, member=member), LANE.new_job_id()
+        message = celery_message(job_id, LANE, membership.in_message(json.loads(text)))
+        rooms.push(shutdown.id, [Entry(member, text, job_id, Queued(LANE, 0, message))])
+        rooms.scanned(shutdown.id)
+        with Client(restricted_alone.url(OPERATOR)) as operator:
+            assert operator.drain(ALIYUN, room="drained").jobs == 1
+            progress = operator.shutdown(shutdown.id).progress()
+        assert (progress.status, progress.results) == (ShutdownStatus.DONE, {Result.CANCELLED: 1})
+        assert restricted_alone.admin.llen(CALLBACKS.queue) == 1
+        assert of_operator(restricted_alone) == REQUEUE
 
 
 def test_an_operator_cancels_a_job_that_waits(restricted_alone: RestrictedRedis) -> None:

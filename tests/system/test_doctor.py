@@ -13,6 +13,7 @@ import pytest
 from streamstop import Severity
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.demo.embedded_redis import free_port, redis_server
+from tests.support.access_rules import OPERATOR, PRODUCER, WORKER, restricted_redis
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.polling import eventually
 from tests.support.signs_of_life import silence
@@ -141,3 +142,16 @@ def test_an_account_with_a_wrong_secret(tmp_path: Path) -> None:
         assert made.client.dead_letters.count() == 0
         code, found = doctor(made.server.url, "--account", "nobody")
         assert (code, list(found)) == (1, ["account"])
+
+
+def test_each_redis_user_is_told_what_it_may_see() -> None:
+    unknown = ["workers", "lanes.served", "controls", "dead_letters"]
+    with restricted_redis() as restricted:
+        code, found = doctor(restricted.url(PRODUCER))
+        assert (code, list(found)) == (1, unknown)
+        assert {finding["do"] for (finding,) in found.values()} == {"use a Redis user that may read this"}
+        for user in (OPERATOR, WORKER):
+            code, found = doctor(restricted.url(user))
+            assert code == 1
+            assert "workers.running" in found
+            assert not {*unknown} & found.keys()

@@ -72,6 +72,18 @@ def _is_key(value: object) -> bool:
     return isinstance(value, str) and value.startswith("streamstop.")
 
 
+def test_people_on_call_are_told_of_every_state_event_and_alert() -> None:
+    text = page("guides/on-call.md")
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
+    told = {name for row in rows for name in re.findall(r"`([\w ]+)[^`]*`", row)}
+    alerts = re.findall(r"- alert: (\w+)", (ROOT / "deploy/prometheus/alerts.yml").read_text())
+    states = [state.value.replace("_", " ") for state in (*streamstop.LaneState, *streamstop.Result)]
+    fine = {"stopped", "already stopped", "status", "verified", "unverifiable"}
+    told |= {name.replace("_", " ") for name in told} | {name.split(" ")[0] for name in told}
+    assert alerts
+    assert [name for name in (*alerts, *states, *streamstop.EventKind) if name not in told | fine] == []
+
+
 MODELS = [snippet for snippet in snippets(DOCS / "reference/json.md", "json") if snippet.comment is not None]
 
 

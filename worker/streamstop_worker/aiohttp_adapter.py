@@ -99,6 +99,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             max_field_size=LONGEST_LINE,
             max_headers=MOST_HEADERS,
         )
+        # Instrumentations of aiohttp add theirs. They would show the signed URL, and add headers to the signed request.
+        self._session.trace_configs.clear()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`. Its content must be bytes."""

@@ -16,6 +16,7 @@ import structlog
 from celery import Celery, bootsteps, signals
 from celery.worker import state
 
+from streamstop import _tracing
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Take
 from streamstop._redis.accounts import KnownAccounts
@@ -147,6 +148,7 @@ class WorkerParts(bootsteps.StartStopStep):
             under_way=lambda: self.slots.under_way,
             draining=lambda: self.slots.draining,
         )
+        observer = observe(self.settings, self.slots)
         self.executor = Executor(
             shutdowns=self.shutdowns,
             stream_tasks=StreamTasks(self._redis),
@@ -158,7 +160,7 @@ class WorkerParts(bootsteps.StartStopStep):
             record_ttl=self.settings.outcomes_kept,
             random=random.random,
             is_revoked=lambda job_id: job_id in state.revoked,
-            observer=observe(self.settings, self.slots),
+            observer=observer,
         )
         self.steps = Steps(
             schedule=self.schedule,
@@ -171,6 +173,7 @@ class WorkerParts(bootsteps.StartStopStep):
             record_ttl=self.settings.outcomes_kept,
             random=random.random,
             lease=step_lease,
+            observer=observer,
         )
 
     def _run(self, delivery: Delivery, on_call: Callable[[], None]) -> Coroutine[Any, Any, End]:
@@ -246,6 +249,8 @@ def _make_signature_sender(app: Celery) -> Callable[[Mapping[str, Any], Mapping[
         if not {"queue", "routing_key", "exchange"} & set(options):
             # Celery's default queue. The default queue of our app is not one that the service reads.
             options["queue"] = "celery"
-        app.signature({**signature, "options": options}).apply_async(args=(progress,), ignore_result=True)
+        app.signature({**signature, "options": options}).apply_async(
+            args=(progress,), ignore_result=True, headers=dict(_tracing.current())
+        )
 
     return send

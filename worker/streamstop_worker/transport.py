@@ -60,8 +60,6 @@ class Transport:
         ``UnsupportedProtocol``, ``BodyTooLarge``, ``BadEncoding``, ``InvalidURL``.
         """
         seconds = self._timeout.total_seconds()
-        # Not with httpx.URL: a traceback would show it with the query, which holds the signature.
-        host = request.url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
         deadline = asyncio.timeout(seconds)
         progress = Progress(deadline, asyncio.get_running_loop().time() + seconds)
         try:
@@ -72,7 +70,7 @@ class Transport:
             code, message = _describe_fault(error, progress, seconds)
         # Outside of the except block, so that the fault has no context: the error beneath it holds the request.
         if code != "InvalidURL":
-            message = f"{host}: {message}"
+            message = f"{request.host}: {message}"
         raise TransportFault(code, message, sent_at=progress.sent_at)
 
     async def close(self) -> None:

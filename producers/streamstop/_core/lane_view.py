@@ -73,8 +73,6 @@ class LaneView(BaseModel):
     #: The pause that ends last of those that apply to the lane.
     paused: Pause | None = None
     held: Hold | None = None
-    #: How long until the next probe of an account that is held.
-    next_probe: timedelta | None = None
     #: Transient faults in a row.
     faults: int = 0
     last_error: LaneError | None = None
@@ -129,7 +127,8 @@ class LaneView(BaseModel):
                 until = "" if self.paused.until is None else f" until {self._moment_text(self.paused.until)}"
                 head, detail = f"{head} by {self.paused.by}{until}", self.paused.reason
             case LaneState.HELD if self.held is not None:
-                probe = "" if self.next_probe is None else self._probe_text(self.next_probe)
+                at = self.held.next_probe
+                probe = "" if at is None else self._probe_text(max(timedelta(0), at - self.at))
                 detail = ", ".join(filter(None, [self.held.code or "the key is refused", probe]))
             case LaneState.NO_WORKER:
                 detail = "no running worker has this account"

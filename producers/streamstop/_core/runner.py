@@ -7,7 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from datetime import timedelta
+from functools import partial
 from typing import Final, TypeVar, cast
 
 from streamstop._core.backend import Pause
@@ -70,7 +72,8 @@ class ThreadRunner(Runner):
 
     async def call(self, call: Callable[[], _T]) -> _T:
         """Run a call that ends soon."""
-        return await self._in_thread(self._calls, call, "nothing was sent")
+        in_context = partial(copy_context().run, call)  # the caller's trace is in it
+        return await self._in_thread(self._calls, in_context, "nothing was sent")
 
     async def step(self, call: Callable[[], _T]) -> _T:
         """Run one step of a wait."""

@@ -1,7 +1,7 @@
 """Redis backend: the queue of a client in Redis."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from streamstop._redis.lanes import Lanes
 from streamstop._redis.publishing import UniqueJob
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import changes, wait
+from streamstop._tracing import Headers, sending
 from streamstop._wire.messages import celery_message
 from streamstop._wire.results import outcome_record, read_record
 from streamstop.outcomes import Deferral, Outcome
@@ -94,17 +95,19 @@ class RedisBackend:
 
     def enqueue(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> None:
         """Put jobs into their lanes: all of them, or none."""
-        queued = [_queued(job_id, command, command.to_message(now=now)) for job_id, command in jobs]
-        self.connections.publish(queued, [job_id for job_id, _ in jobs], perhaps=perhaps)
+        with _sending(jobs) as headers:
+            queued = [_queued(job_id, command, command.to_message(now=now), headers) for job_id, command in jobs]
+            self.connections.publish(queued, [job_id for job_id, _ in jobs], perhaps=perhaps)
 
     def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> list[str]:
         """Put jobs into their lanes, except where a job of the same command is open."""
         unique = []
-        for job_id, command in jobs:
-            queued = _queued(job_id, command, {**command.to_message(now=now), "unique": digest_of(command)})
-            expires_at = None if command.expires_in is None else now + command.expires_in
-            unique.append(UniqueJob(job_id, command, queued, expires_at))
-        return self.connections.publish_unique(unique, perhaps=perhaps)
+        with _sending(jobs) as headers:
+            for job_id, command in jobs:
+                argument = {**command.to_message(now=now), "unique": digest_of(command)}
+                expires_at = None if command.expires_in is None else now + command.expires_in
+                unique.append(UniqueJob(job_id, command, _queued(job_id, command, argument, headers), expires_at))
+            return self.connections.publish_unique(unique, perhaps=perhaps)
 
     def exists(self, job_id: str) -> bool:
         """See :meth:`streamstop._redis.finder.Finder.exists`."""
@@ -155,8 +158,11 @@ class RedisBackend:
         again: str,
     ) -> str:
         """Open the room's shutdown, or join the open one, and wait for the replicas."""
-        with self.connections.confirmed("the room is closing", again) as rooms:
-            return rooms.open(room, commands, now=now, verify=verify, callback=callback)
+        with (
+            sending(["streamstop.shutdown"]) as traced,
+            self.connections.confirmed("the room is closing", again) as rooms,
+        ):
+            return rooms.open(room, commands, now=now, verify=verify, callback=callback, traced=traced)
 
     def reopen_room(self, room: str) -> bool:
         """See :meth:`streamstop._redis.rooms.Rooms.reopen`."""
@@ -191,6 +197,14 @@ class RedisBackend:
         return self.connections.rooms.cancel(shutdown)
 
 
-def _queued(job_id: str, command: Command, argument: Mapping[str, Any]) -> Queued:
-    message = celery_message(job_id, command.lane, argument, priority=command.priority)
+@contextmanager
+def _sending(jobs: Sequence[tuple[str, Command]]) -> Iterator[Headers]:
+    """Trace what the block sends. Give the headers of its messages: the jobs of a batch have traces of their own."""
+    only_id = jobs[0][0] if len(jobs) == 1 else None
+    with sending([command.lane.queue for _, command in jobs], only_id) as traced:
+        yield traced.headers if only_id else traced.links
+
+
+def _queued(job_id: str, command: Command, argument: Mapping[str, Any], headers: Headers) -> Queued:
+    message = celery_message(job_id, command.lane, argument, priority=command.priority, headers=headers)
     return Queued(command.lane, command.priority, message)

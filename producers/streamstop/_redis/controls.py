@@ -28,19 +28,6 @@ from streamstop._redis.scripts import Script, load
 _MOST_EXPIRED = 100
 
 
-def with_next_probes(redis: Any, controls: Controls) -> Controls:
-    """Return `controls` with the moment of the next probe in each hold. Without a hold, ask Redis for nothing."""
-    if not controls.holds:
-        return controls
-    moments = redis.hmget(REFUSED, [f"{account}:probe" for account in controls.holds])
-    probes = [None if moment is None else datetime.fromtimestamp(int(moment) / 1_000_000, UTC) for moment in moments]
-    holds = {
-        account: hold.model_copy(update={"next_probe": probe})
-        for (account, hold), probe in zip(controls.holds.items(), probes, strict=True)
-    }
-    return replace(controls, holds=holds)
-
-
 class ControlStore:
     """The hash of controls: see :class:`~streamstop._core.controls.ControlBackend`. Raises redis-py's errors."""
 
@@ -48,9 +35,20 @@ class ControlStore:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
 
     def read(self) -> Controls:
-        """Return every control, in one round trip, and one more while an account is held."""
+        """Return every control, in one round trip."""
         fields, now = self._read()
-        return with_next_probes(self._redis, Controls.parse(fields, now))
+        controls = Controls.parse(fields, now)
+        if not controls.holds:
+            return controls
+        moments = self._redis.hmget(REFUSED, [f"{account}:probe" for account in controls.holds])
+        probes = [
+            None if moment is None else datetime.fromtimestamp(int(moment) / 1_000_000, UTC) for moment in moments
+        ]
+        holds = {
+            account: hold.model_copy(update={"next_probe": probe})
+            for (account, hold), probe in zip(controls.holds.items(), probes, strict=True)
+        }
+        return replace(controls, holds=holds)
 
     def pause(self, pause: Pause) -> None:
         """Pause a scope. A pause of the same scope is replaced."""

@@ -24,9 +24,9 @@ from streamstop.settings import CANCELLED_KEPT
 
 #: How many jobs one step reads, and one script cancels.
 PAGE = 50
-#: How many jobs may stay at the front of a list while those behind them are still removed together with them.
-_FRONT = 200
-#: Beyond, each is replaced where it stands. One script passes about so many entries on its ways there.
+#: Behind how many jobs at the front of a list that stay others are still removed one by one.
+_FRONT = 100
+#: Farther behind, each is replaced where it stands. One script passes about so many entries on its ways there.
 _PASSED = 200_000
 #: How many replaced entries one command removes.
 _REMOVED = 200
@@ -84,12 +84,12 @@ class Drain:
                 left -= len(entries)
                 chosen = self._choose(entries[::-1])
                 is_near = stay <= _FRONT
-                first, count = (0, stay + len(entries)) if is_near else (stay, len(entries))
+                first = 0 if is_near else stay
                 stay += len(entries)
                 size = PAGE if is_near else max(1, _PASSED // stay)
                 for start in range(0, max(1, len(chosen)), size):
                     part = chosen[start : start + size]
-                    cancelled, removed, buried = self._cancel(name, first, count, part)
+                    cancelled, removed, buried = self._cancel(name, first, len(entries), part)
                     stay, replaced = stay - removed, replaced + buried
                     yield DrainPage(self._lane, cancelled, 0, [job.shown for job in part[:cancelled]])
         finally:

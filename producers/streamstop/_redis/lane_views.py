@@ -10,18 +10,19 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop._core.constants import ACCOUNTS, CONTROLS
+from streamstop._core.constants import ACCOUNTS
 from streamstop._core.controls import Controls
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneView
 from streamstop._core.pace import Pace
 from streamstop._redis.accounts import PUBLISHED_FOR
-from streamstop._redis.controls import with_next_probes
+from streamstop._redis.controls import ControlStore
 from streamstop._redis.errors import ERRORS, is_forbidden
 from streamstop._wire.messages import read_waiting
 from streamstop.operations import OPERATIONS
 
 _MICROSECOND = timedelta(microseconds=1)
+_NO_CONTROLS = Controls({}, {}, {})
 #: The fields of a lane's pace that are read, see lib/lane.
 _FIELDS = ("interval", "share", "rest", "failed", "due", "tat", "own_interval", "limited")
 _ERROR_FIELDS = ("error_code", "error_at")
@@ -43,10 +44,11 @@ class LaneViews:
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
+        self._controls = ControlStore(redis)
         self._most = Detail.ALL
 
     def read(self, lanes: Sequence[Lane], detail: Detail = Detail.ALL) -> list[LaneView]:
-        """Return the views of `lanes`, in one round trip, and one more while an account is held."""
+        """Return the views of `lanes`, in two round trips."""
         while lanes:
             asked = min(detail, self._most)
             try:
@@ -58,17 +60,13 @@ class LaneViews:
         return []
 
     def _read(self, lanes: Sequence[Lane], detail: Detail) -> list[LaneView]:
+        controls = self._controls.read() if detail >= Detail.STATE else _NO_CONTROLS
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.time()
-        if detail >= Detail.STATE:
-            pipeline.hgetall(CONTROLS)
         for lane in lanes:
             _ask(pipeline, lane, detail)
         (seconds, microseconds), *replies = map(_absent_if_of_another_type, pipeline.execute(raise_on_error=False))
         now = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
-        fields = (replies.pop(0) or {}) if detail >= Detail.STATE else {}
-        controls = Controls.parse({_text(field): _text(value) for field, value in fields.items()}, now)
-        controls = with_next_probes(self._redis, controls)
         answers = iter(replies)
         return [_view(lane, answers, now, controls, detail) for lane in lanes]
 
@@ -94,10 +92,11 @@ def _view(lane: Lane, answers: Iterator[Any], now: datetime, controls: Controls,
         found |= {"in_flight": next(answers) or 0, "deferred": next(answers) or 0}
         found |= _pace_fields(next(answers) or (), now, deferred=found["deferred"])
     if detail >= Detail.STATE:
-        held = controls.hold_of(lane)
-        found |= {"paused": controls.pause_of(lane), "limit_override": controls.limit_of(lane), "held": held}
-        if held is not None and held.next_probe is not None:
-            found["next_probe"] = max(timedelta(0), held.next_probe - now)
+        found |= {
+            "paused": controls.pause_of(lane),
+            "limit_override": controls.limit_of(lane),
+            "held": controls.hold_of(lane),
+        }
         published = next(answers)
         if _vendor_of(lane) is not None:
             found["served"] = published is not None and published >= now.timestamp() - PUBLISHED_FOR.total_seconds()

@@ -32,6 +32,7 @@ from streamstop._redis.lane_views import Detail
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
 from streamstop._redis.staging import STAGING_LOST, pieces, stage_pairs
+from streamstop._tracing import Headers, Sending
 from streamstop._wire.messages import celery_message
 from streamstop.outcomes import Outcome
 from streamstop.settings import RoomSettings
@@ -47,6 +48,7 @@ PIECE = 100
 #: How many fields one command reads from a hash.
 _PAGE = 250
 _DEFAULTS = RoomSettings()
+_UNTRACED = Sending()
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,12 @@ class Rooms:
         now: datetime,
         verify: bool,
         callback: Mapping[str, Any] | None,
+        traced: Sending = _UNTRACED,
     ) -> str:
         """Open a room's shutdown, or join the open one with `commands`; return its id."""
-        message = "" if callback is None else _step("callback", "@shutdown@", job="callback-@call@", to=callback)
+        headers, message = traced.headers, ""
+        if callback is not None:
+            message = _step("callback", "@shutdown@", job="callback-@call@", headers=headers, to=callback)
         shutdown = self._run(
             "open",
             room,
@@ -116,7 +121,8 @@ class Rooms:
             verify=verify,
             callback=message,
             closed_for=self._closed_for_s,
-            fan_out=_step("fan_out", "@shutdown@"),
+            fan_out=_step("fan_out", "@shutdown@", headers=headers),
+            trace=json.dumps(traced.links) if traced.links else "",
         )
         return str(shutdown.decode())
 
@@ -311,8 +317,10 @@ def _pairs(commands: Iterable[Command], now: datetime) -> list[str]:
     return [f"{task_of(command)}\n{encode(command.to_message(now=now))}" for command in commands]
 
 
-def _step(step: str, shutdown: str, *, job: str | None = None, **details: Any) -> str:
+def _step(
+    step: str, shutdown: str, *, job: str | None = None, headers: Headers = _UNTRACED.headers, **details: Any
+) -> str:
     """Return the message of a control job, or of a callback's."""
     lane = CALLBACKS if step == "callback" else CONTROL
     job_id = f"{lane.name}.{step}-{shutdown}-{job or uuid4().hex}"
-    return celery_message(job_id, lane, {"step": step, "shutdown": shutdown, **details})
+    return celery_message(job_id, lane, {"step": step, "shutdown": shutdown, **details}, headers=headers)

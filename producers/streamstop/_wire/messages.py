@@ -18,17 +18,24 @@ from streamstop._core.lane import Lane
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _OPTIONS = _encode({"callbacks": None, "errbacks": None, "chain": None, "chord": None})
 _TASK = _encode(TASK)
+_NO_HEADERS: Mapping[str, Any] = {}
 
 
-def celery_message(job_id: str, lane: Lane, argument: Mapping[str, Any], *, priority: int = 0) -> str:
-    """Return the message of the job `job_id`, as it waits in `lane`. `argument` is the task's one argument."""
+def celery_message(
+    job_id: str, lane: Lane, argument: Mapping[str, Any], *, priority: int = 0, headers: Mapping[str, Any] = _NO_HEADERS
+) -> str:
+    """Return the message of the job `job_id`, as it waits in `lane`. `argument` is the task's one argument.
+
+    `headers` are added to Celery's. Their names must differ from Celery's.
+    """
     # One message is made for each job, and most of it is constant. So only the parts that differ are encoded.
     body = _encode(f"[[{_encode(argument)}],{{}},{_OPTIONS}]")
     name, (shadow, account, queue) = _encode(job_id), _of_lane(lane)
+    more = f",{_encode(headers)[1:-1]}" if headers else ""
     return (
         f'{{"body":{body},"content-encoding":"utf-8","content-type":"application/json",'
         f'"headers":{{"lang":"py","task":{_TASK},"shadow":{shadow},"id":{name},"root_id":{name},"parent_id":null,'
-        f'"group":null,"retries":0,"argsrepr":{account},"ignore_result":true}},'
+        f'"group":null,"retries":0,"argsrepr":{account},"ignore_result":true{more}}},'
         f'"properties":{{"correlation_id":{name},"reply_to":"","delivery_mode":2,'
         f'"delivery_info":{{"exchange":"","routing_key":{queue}}},"priority":{priority},'
         # Without base64, so that scripts can replace parts of the body.

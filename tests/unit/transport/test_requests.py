@@ -7,6 +7,8 @@ from time import monotonic
 
 import httpx
 import pytest
+from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+from opentelemetry.trace import SpanKind
 
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_worker.accounts import Account
@@ -14,6 +16,7 @@ from streamstop_worker.transport import TransportFault
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Request, Response
 from tests.support.loopback import Connection, LoopbackServer
+from tests.support.tracing import Spans
 from tests.support.transport_calls import (
     BODY,
     LONG,
@@ -164,3 +167,23 @@ def test_an_invalid_address_is_a_fault_and_not_sent(transport: TransportClient, 
     assert code in {None, raised.value.answer.code}
     assert raised.value.sent_at is None
     assert "hush-hush" not in str(raised.value)
+
+
+def test_an_instrumentation_of_aiohttp_neither_sees_nor_changes_a_signed_request() -> None:
+    spans, received = Spans(), list[bytes]()
+
+    def converse(connection: Connection) -> None:
+        received.append(connection.request())
+        connection.answer(BODY)
+
+    AioHttpClientInstrumentor().instrument(tracer_provider=spans.provider)
+    try:
+        with asyncio.Runner() as runner, LoopbackServer(converse) as server:
+            transport = TransportClient(runner, LONG)
+            assert transport.send(get(server.origin)).body == BODY
+            transport.close()
+    finally:
+        AioHttpClientInstrumentor().uninstrument()
+    assert spans.ended(SpanKind.CLIENT) == []
+    assert len(received) == 1
+    assert b"traceparent" not in received[0]

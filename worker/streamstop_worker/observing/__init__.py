@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 import structlog
 
+from streamstop._tracing import tracer_provider
 from streamstop.errors import InvalidSettings
 from streamstop_worker.pipeline.observer import Observer, Observers
 from streamstop_worker.pipeline.slots import Slots
@@ -34,4 +35,10 @@ def observe(settings: WorkerSettings, slots: Slots) -> Observer:
         else:
             _log.info("metrics are served", host=settings.metrics_host, port=settings.metrics_port)
         observers.append(metrics)
+    if (provider := tracer_provider()) is not None:
+        from streamstop_worker.observing.tracing import Tracing, leave_celery_to_us
+
+        leave_celery_to_us()
+        observers.append(Tracing(provider))
+        _log.info("jobs are traced", by="OpenTelemetry")
     return Observers(observers) if observers else Observer()

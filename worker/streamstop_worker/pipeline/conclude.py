@@ -14,6 +14,7 @@ from streamstop._core.membership import Membership
 from streamstop._core.stream_tasks import DEFERRED, TaskNote
 from streamstop._core.unique import unique_key
 from streamstop._redis.schedule import WAITS_FOR_KEY
+from streamstop._tracing import passed_on
 from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
 from streamstop._wire.results import deferral_record, outcome_record, step_record
 from streamstop.operations import Operation
@@ -130,7 +131,8 @@ async def _retry(job: Handling, retry: Retry, report: Reporting, record_ttl: tim
 
 def build_report(job: Handling, outcome: Outcome, record_ttl: timedelta) -> Ended:
     """Return the report of a job that has ended with `outcome`, with the next step of its shutdown."""
-    next_step = after(job.membership, job.command, outcome, outcome.ended_at or datetime.now(UTC))
+    now, headers = outcome.ended_at or datetime.now(UTC), passed_on(job.delivery.headers)
+    next_step = after(job.membership, job.command, outcome, now, headers)
     letter = None
     if next_step.then is None:
         understood = job.command is not None

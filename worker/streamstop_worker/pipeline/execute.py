@@ -170,15 +170,17 @@ class _Execution:
         began_at = time.monotonic()
         try:
             response = await self._worker.transport.send(request)
-            answer, sent_at, sent = protocol.parse(command.operation, response), response.sent_at, True
+            answer, sent_at, status = protocol.parse(command.operation, response), response.sent_at, response.status
+            sent = True
         except TransportFault as fault:
-            sent_at, sent = fault.sent_at, fault.sent_at is not None
+            sent_at, sent, status = fault.sent_at, fault.sent_at is not None, None
             answer = replace(fault.answer, in_doubt=sent)
         if sent_at is not None:
             # Measured from before the take: the slot's exact moment inside that round trip is unknown.
             late = timedelta(seconds=sent_at - delivery.asked_at - delivery.wait_s)
             job.send_delay = SendDelay(max(late, timedelta(0)), delivery.taken.slots_shifted_us)
-        self._worker.observer.called(job, Call(answer, began_at, time.monotonic(), sent))
+        called = (command.operation.spec.action, request.host, request.method)
+        self._worker.observer.called(job, Call(*called, answer, status, began_at, time.monotonic(), sent))
         return await self._judge(command, answer)
 
     async def _judge(self, command: ReceivedCommand, answer: Answer) -> Ending:

@@ -1,18 +1,28 @@
 """Observer: what metrics, traces and error reports learn of each delivery. Its methods run in the event loop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import structlog
 
 from streamstop_worker.pipeline.conclude import Handling
 from streamstop_worker.pipeline.ends import End
 from streamstop_worker.vendors.protocol import Answer
+
+_log = structlog.get_logger("streamstop")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call of a vendor. Moments are in s of the monotonic clock."""
 
+    #: The vendor's name of what was called, the host that was called, and the HTTP method.
+    action: str
+    host: str
+    method: str
     answer: Answer
+    #: The HTTP status; None if no response arrived.
+    status: int | None
     began_at: float
     ended_at: float
     #: Whether the vendor may have received it. A connection that cannot be opened sends nothing.
@@ -36,23 +46,26 @@ class Observer:
 
 
 class Observers(Observer):
-    """Passes everything on to several observers."""
+    """Passes everything on to several observers. If one of them fails, that is logged, and the job goes on."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
 
     def took(self, job: Handling) -> None:  # noqa: D102  # as in Observer
-        for observer in self._observers:
-            observer.took(job)
+        self._tell(lambda observer: observer.took(job))
 
     def called(self, job: Handling, call: Call) -> None:  # noqa: D102  # as in Observer
-        for observer in self._observers:
-            observer.called(job, call)
+        self._tell(lambda observer: observer.called(job, call))
 
     def ended(self, job: Handling, end: End) -> None:  # noqa: D102  # as in Observer
-        for observer in self._observers:
-            observer.ended(job, end)
+        self._tell(lambda observer: observer.ended(job, end))
 
     def left(self, job: Handling) -> None:  # noqa: D102  # as in Observer
+        self._tell(lambda observer: observer.left(job))
+
+    def _tell(self, tell: Callable[[Observer], None]) -> None:
         for observer in self._observers:
-            observer.left(job)
+            try:
+                tell(observer)
+            except Exception:  # noqa: BLE001  # a sampler or a propagator of the service can raise anything
+                _log.exception("a job could not be observed", observer=type(observer).__name__)

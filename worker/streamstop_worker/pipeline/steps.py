@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from streamstop import callbacks
+from streamstop import _tracing, callbacks
 from streamstop._core.lane_types import LastCall, Taken
 from streamstop._core.membership import check_callback
 from streamstop._redis.errors import is_unreachable
@@ -28,6 +28,7 @@ from streamstop_worker.pipeline.bugs import handle_bug
 from streamstop_worker.pipeline.conclude import Handling, Reporting, conclude
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import Done, End, Ending, GiveBack, GivenBack, Retry, leave_to_another_worker
+from streamstop_worker.pipeline.observer import Observer
 from streamstop_worker.pipeline.slots import Slots
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport, TransportFault
@@ -77,6 +78,7 @@ class Steps:
     random: Callable[[], float]
     lease: timedelta = LEASE
     backoff: Backoff = field(default_factory=Backoff)
+    observer: Observer = field(default_factory=Observer)
     threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="streamstop-control")
     )
@@ -89,11 +91,21 @@ class Steps:
         step = delivery.argument if isinstance(delivery.argument, Mapping) else {}
         log = _log.bind(job_id=taken.job_id, step=step.get("step"), shutdown=step.get("shutdown"))
         job = Handling(delivery, log, taken.history)
+        self.observer.took(job)
+        try:
+            end = await self._execute(job, step, on_call)
+        except Exception:
+            self.observer.left(job)
+            raise
+        self.observer.ended(job, end)
+        return end
+
+    async def _execute(self, job: Handling, step: Mapping[str, Any], on_call: Callable[[], None]) -> End:
         try:
             ending = await self._decide(job, step, on_call)
             return await conclude(job, ending, self.report, self.record_ttl)
         except LostStep:
-            log.warning("another worker has taken the step")
+            job.log.warning("another worker has taken the step")
             return GivenBack()
         except Exception as error:
             if is_unreachable(error):
@@ -196,6 +208,7 @@ class Steps:
             "host": parts.netloc,
             "content-type": "application/json",
             callbacks.HEADER: callbacks.sign(self.secret, int(time.time()), body),
+            **_tracing.current(),
         }
         try:
             response = await self.transport.send(Request("POST", str(url), headers, body))

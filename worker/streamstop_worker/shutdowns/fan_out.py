@@ -14,6 +14,7 @@ from streamstop._core.lane_types import MemberResult, Queued
 from streamstop._core.membership import Membership, member_result_of
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import Entry, Rooms
+from streamstop._tracing import Headers
 from streamstop._wire.messages import celery_message
 from streamstop._wire.results import outcome_record, read_record
 from streamstop.operations import OPERATIONS, Kind
@@ -43,10 +44,11 @@ class Shutdowns:
         for _piece in self.rooms.applying(facts["room"]):
             yield 0
         shares = _Shares(self.rooms.lane_counts(shutdown))
+        headers = json.loads(facts.get("trace", "{}"))
         patience = self._verify_timeout.total_seconds() if facts["verify"] == "1" else None
 
         def put(tasks: Sequence[tuple[str, str]], passed: int = 0) -> bool:
-            entries = list(_entries(shutdown, tasks, patience=patience, shares=shares))
+            entries = list(_entries(shutdown, tasks, patience=patience, shares=shares, headers=headers))
             return self.rooms.push(shutdown, entries, passed=passed)
 
         while tasks := self.rooms.todo(shutdown, BATCH):
@@ -150,7 +152,7 @@ class _Shares:
 
 
 def _entries(
-    shutdown: str, tasks: Sequence[tuple[str, str]], *, patience: float | None, shares: _Shares
+    shutdown: str, tasks: Sequence[tuple[str, str]], *, patience: float | None, shares: _Shares, headers: Headers
 ) -> Iterator[Entry]:
     """Yield the jobs of `tasks`. With `patience`, in seconds, stops are verified."""
     now = datetime.now(UTC).timestamp()
@@ -163,7 +165,7 @@ def _entries(
             membership = membership.model_copy(update={"verify": True, "patience": patience})
         job_id, priority = membership.job_id(lane), shares.next(lane)
         argument = membership.in_message({**data, "enqueued_at": now})
-        message = celery_message(job_id, lane, argument, priority=priority)
+        message = celery_message(job_id, lane, argument, priority=priority, headers=headers)
         yield Entry(member, command, job_id, Queued(lane, priority, message))
 
 

@@ -26,6 +26,12 @@ class Request:
     #: The credentials that signed it. Where a response repeats one of them, it is masked.
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
+    @property
+    def host(self) -> str:
+        """The host, with its port if the address has one: all of the address that may be shown."""
+        # Not with httpx.URL: a traceback would show it with the query, which holds the signature.
+        return self.url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
+
 
 @dataclass(frozen=True)
 class Response:

@@ -1,11 +1,12 @@
 --! include lib/lane_keys lib/cancel lib/member_result lib/writing
 --! args name list first:int count:int ttl:int tomb jobs(entry id record shutdown member outcome)...
--- Cancel jobs of a lane that wait or are deferred. The messages of those that wait leave the list if they are at its front.
--- Elsewhere a list cannot lose many entries at once in a short time: each is replaced by `tomb`, which the caller removes.
+-- Cancel jobs of a lane that wait or are deferred. Messages near the front of a list leave it. Farther behind, each removal
+-- would search through the list, so a message is replaced by `tomb`, and the caller removes many of these at once.
 --
 -- name          of the lane
 -- list          in which the jobs wait; '': they are deferred
--- first, count  the entries of the list to look at, from its front: `first` are skipped
+-- first, count  where the entries are: behind the `first` at the front of the list, among the next `count`;
+--               first is 0: near the front
 -- ttl           of the records, s
 -- tomb          a message of a job that has ended: a worker that takes it drops it
 -- jobs          entry: as it is in the list;  id, record: of the job;  shutdown, member, outcome: see lib/member_result,
@@ -32,23 +33,16 @@ end
 
 -- Messages leave last: if a step above fails in Redis, a worker that takes one finds its job ended.
 if list == '' then return {cancelled, cancelled, 0} end
-local entries = redis.call('LRANGE', list, -first - count, -first - 1)
-if first > 0 then
-    local replaced = 0
+local removed, replaced = 0, 0
+if first == 0 then
+    for entry in pairs(leaving) do removed = removed + redis.call('LREM', list, -1, entry) end
+else
+    local entries = redis.call('LRANGE', list, -first - count, -first - 1)
     for at, entry in ipairs(entries) do
         if leaving[entry] then
             redis.call('LSET', list, at - #entries - first - 1, tomb)
             replaced = replaced + 1
         end
     end
-    return {cancelled, 0, replaced}
 end
-local staying = {}
-for _, entry in ipairs(entries) do
-    if not leaving[entry] then staying[#staying + 1] = entry end
-end
-if #staying < #entries then
-    redis.call('LTRIM', list, 0, -#entries - 1)
-    if #staying > 0 then redis.call('RPUSH', list, unpack(staying)) end
-end
-return {cancelled, #entries - #staying, 0}
+return {cancelled, removed, replaced}

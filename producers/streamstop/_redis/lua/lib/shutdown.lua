@@ -6,6 +6,7 @@
 --                                           verify, callback, calls, reopened, closed_for, n:<result>,
 --                                           room_open: 1 where only requeued dead letters keep the shutdown open, and
 --                                           its room can be used again
+--                                           trace: headers of its jobs, if its opener is traced
 --                                           joining: 1 while a batch of its room is not fully applied
 -- streamstop.shutdown.<id>:tasks      hash  member -> command: every stream task of the shutdown
 -- streamstop.shutdown.<id>:jobs       hash  member -> id of the job that stops it

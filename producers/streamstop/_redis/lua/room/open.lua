@@ -1,5 +1,5 @@
 --! include lib/clock lib/shutdown lib/room lib/batch lib/join lib/conclude lib/control
---! args room ttl:int id verify:flag callback closed_for:int fan_out batch staged:int entries(task command)...
+--! args room ttl:int id verify:flag callback closed_for:int fan_out trace batch staged:int entries(task command)...
 -- Open a room's shutdown, or join the one that is open. All entries are accepted, or none.
 --
 -- room
@@ -9,6 +9,7 @@
 -- callback    message of the job that calls back when the shutdown ends, with '@shutdown@' and '@call@' to replace; or ''
 -- closed_for  for how many s after the end a task that is registered is stopped at once
 -- fan_out     message of the control job that fans out, with '@shutdown@' to replace
+-- trace       headers of the jobs that name the trace which opens the shutdown, as JSON; '': none
 -- batch       id of a staged batch that holds the entries; '': they are arguments
 -- staged      how many entries the batch must hold
 -- entries     commands to stop beside those that are registered
@@ -24,6 +25,7 @@ if new then
     redis.call('HSET', shutdown_key(id), 'room', room, 'opened', now_s, 'total', 0, 'ended', 0, 'attention', 0,
         'scanned', 0, 'verify', verify and 1 or 0, 'callback', message, 'closed_for', closed_for,
         'expected', redis.call('HLEN', room_key(room, 'tasks')))
+    if trace ~= '' then redis.call('HSET', shutdown_key(id), 'trace', trace) end
     write_status(id, 'open')
     redis.call('EXPIRE', shutdown_key(id), SHUTDOWN_OPEN)
     redis.call('HSET', state, 'shutdown', id)
