@@ -81,6 +81,7 @@ def test_a_shutdown_that_ended_well_is_information_and_names_its_trace(rooms: Ro
     traced = Sending(sentry={"tracelink": f"00-{trace_id}-b7ad6b7169203331-01"})
     shutdowns = [opened(rooms, "a", traced), opened(rooms, "b")]
     for shutdown in shutdowns:
+        clock.advance(timedelta(seconds=1))
         end(rooms, shutdown, ["stopped"] * 3)
     lines = logged(rooms, clock)
     assert [(line["shutdown"], line["log_level"], line.get("trace_id")) for line in lines] == [
