@@ -8,7 +8,8 @@ from streamstop.operations import StopStreamIngest
 from streamstop_simulator import Call, Phase, SeenTask, TaskState
 from tests.torture.chronicle import Happened
 from tests.torture.evidence import Evidence, Seen, ShutdownFacts, member_of
-from tests.torture.invariants import Finding, Judge
+from tests.torture.finding import Finding
+from tests.torture.invariants import Judge
 from tests.torture.producer import Accepted
 from tests.torture.schedule import Fault, Kind
 
@@ -38,7 +39,7 @@ def call(at: float, answer: str = "ok", **more: Any) -> Call:
         answer=answer,
         status=200,
         request_id=more.pop("request_id", "r"),
-        authenticated=True,
+        authenticated=more.pop("authenticated", True),
         over_limit=more.pop("over_limit", False),
         carried_out=more.pop("carried_out", True),
         **more,
@@ -60,8 +61,8 @@ def finished_at(at: float) -> dict[str, Any]:
     return {"what": "finished", "at": at, "job": JOB, "recorded": True, "process": PROCESS}
 
 
-def happened(kind: Kind, began: float, ended: float | None = None, process: str = "") -> Happened:
-    return Happened(Fault(0, kind, seconds=1), began, began if ended is None else ended, process)
+def happened(kind: Kind, began: float, ended: float | None = None, process: str = "", how: str = "") -> Happened:
+    return Happened(Fault(0, kind, seconds=1, how=how), began, began if ended is None else ended, process)
 
 
 #: A command that was accepted at 100, called at 101 and recorded at 102.

@@ -32,8 +32,9 @@ from tests.torture.load import SINGLES, lanes, limits, starts
 from tests.torture.producer import Accepted, Producer
 from tests.torture.stage import Stage
 
-#: A lane rests, and a job backs off, for at most a minute. A job may meet both, after a lease has run out.
-SETTLES_WITHIN_S = 180.0
+#: A lane rests, a job backs off, and a held account waits for its next call, each for at most a minute. A job may meet
+#: all of them, after a lease has run out.
+SETTLES_WITHIN_S = 240.0
 #: How much longer a deferred job may wait if the clock was set back, as the documentation says.
 LONGEST_AFTER_SETTING_BACK_S = 600.0
 _PROBED_WITHIN_S = 60.0
@@ -184,6 +185,7 @@ def gather(
         tasks=stage.simulator.tasks(),
         notes=[note for life in stage.fleet.lives for note in life.read_notes()],
         faults=stage.chronicle.faults,
+        limit_changes=stage.people.limit_changes,
         left=left,
         leaks=leaks(stage, redis),
         alarms=[*stage.chronicle.alarms, *producer.problems, *tracebacks(stage)],

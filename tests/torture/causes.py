@@ -6,7 +6,7 @@ from typing import Any
 
 from streamstop_simulator import Call
 from tests.torture.chronicle import Happened
-from tests.torture.schedule import Kind
+from tests.torture.schedule import BY_RESUMING, Kind
 
 #: What Redis answered so shortly before it was killed may not be on its disk: a running fsync delays the write.
 UNWRITTEN_S = 2.0
@@ -201,16 +201,23 @@ class Causes:
         pauses = [
             fault for fault in self._faults if fault.kind is Kind.PAUSE and fault.fault.how in {"all", call.account}
         ]
+        resumed = [(one.ended, one.fault.how) for one in pauses]
+        resumed += [
+            (one.ended, account)
+            for one in self._faults
+            if one.kind is Kind.KEY
+            for account, _, end in [one.fault.how.partition(" ")]
+            if end == BY_RESUMING
+        ]
         return [
             pause
             for pause in pauses
             if pause.began + 1.0 < call.arrived_at < pause.ended - 0.2
             # who resumes a scope ends every pause of it
             and not any(
-                other is not pause
-                and other.fault.how == pause.fault.how
-                and pause.began <= other.ended <= call.arrived_at + 0.2
-                for other in pauses
+                scope == pause.fault.how and pause.began <= moment <= call.arrived_at + 0.2
+                for moment, scope in resumed
+                if moment != pause.ended
             )
         ]
 

@@ -16,7 +16,7 @@ from tests.torture.schedule import Kind
 
 #: Account, operation and the task's name. A call and its job have the same.
 Key = tuple[str, str, str]
-_NEVER = {Result.REFUSED, Result.CANCELLED, Result.EXPIRED, Result.UNVERIFIABLE}
+_NEVER = {Result.CANCELLED, Result.EXPIRED, Result.UNVERIFIABLE}
 #: The simulator's fault whose answer is a readable ``InternalError`` of the vendor.
 _INTERNAL_ERROR = "500"
 #: Faults of an answer that the worker counts as no attempt, or not as a fault.
@@ -62,9 +62,13 @@ class Ends:
                 return self._may_give_up(outcome)
             case Result.NOT_FOUND:
                 return self._may_be_unknown(outcome)
+            case Result.REFUSED:  # no command of a run is wrong, so only a revoked key can cause this
+                return any(not one.call.authenticated for one in self._made.get(outcome.job_id, ()))
             case Result.NOT_VERIFIED:  # the simulator stops a task at once, so only a failed query can cause this
                 return any(
-                    one.result is Result.GAVE_UP and not _stops(one) and _task_of(one) == _task_of(outcome)
+                    one.result in {Result.GAVE_UP, Result.REFUSED}
+                    and not _stops(one)
+                    and _task_of(one) == _task_of(outcome)
                     for one in self._evidence.held.values()
                 )
             case _:

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from streamstop._core.lane import result_key
 from streamstop._wire.results import read_record
 from streamstop_simulator import Call, SeenTask
 from tests.torture.chronicle import Happened
+from tests.torture.people import LimitChange
 from tests.torture.producer import Accepted, LateStart, Unsure
 
 _RECORDS = result_key("*")
@@ -167,6 +168,8 @@ class Evidence:
     #: The workers' notes, in the order of time.
     notes: Sequence[Mapping[str, Any]]
     faults: Sequence[Happened]
+    #: What people changed about limits, in the order of time.
+    limit_changes: Sequence[LimitChange] = ()
     #: Tasks that started late and were not stopped.
     unjoined: Sequence[LateStart] = ()
     #: The ids of the dead letters.
@@ -176,6 +179,12 @@ class Evidence:
     #: Where a secret was found.
     leaks: Sequence[str] = ()
     alarms: Sequence[str] = ()
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield the outcomes that Redis held at the end: those of jobs, and those of shutdowns' members."""
+        yield from self.held.values()
+        for shutdown in self.shutdowns:
+            yield from shutdown.outcomes.values()
 
 
 def member_of(command: Command) -> str:

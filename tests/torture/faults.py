@@ -3,18 +3,16 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from redis.exceptions import RedisError
 
-from streamstop._core.controls import Pause
-from streamstop._redis.controls import ControlStore
+from streamstop._core.lane import Lane
 from tests.torture.clock import SHIFT_KEY
 from tests.torture.proxy import Proxy
-from tests.torture.schedule import Fault, Kind
+from tests.torture.schedule import BY_RESUMING, Fault, Kind
 from tests.torture.stage import Stage
 
 
@@ -28,6 +26,8 @@ def play(stage: Stage, faults: Sequence[Fault], began: float) -> None:
         playing.append(thread)
     for thread in playing:
         thread.join()
+    if any(fault.kind is Kind.REDIS for fault in faults):
+        stage.people.end_all()
     for left in stage.triggers.iterdir():
         with suppress(FileNotFoundError):
             left.unlink()
@@ -91,12 +91,21 @@ def _carry_out(stage: Stage, fault: Fault) -> None:
             with chronicle.going_on(fault), stage.vendors.rule(**_rule(fault)):
                 time.sleep(fault.seconds)
         case Kind.PAUSE:
-            pause = Pause(scope=fault.how, by="torture", at=datetime.now(UTC))
             with chronicle.going_on(fault) as happened:
-                _insistently(stage, lambda controls: controls.pause(pause))
+                stage.people.pause(fault.how)
                 happened.began = time.time()
                 time.sleep(fault.seconds)
-                _insistently(stage, lambda controls: controls.resume(fault.how, "torture"))
+                stage.people.resume(fault.how)
+        case Kind.LIMIT:
+            with chronicle.going_on(fault), stage.people.limited(Lane.from_name(fault.how), fault.amount):
+                time.sleep(fault.seconds)
+        case Kind.KEY:
+            account, _, end = fault.how.partition(" ")
+            with chronicle.going_on(fault):
+                with stage.people.revoked(account):
+                    time.sleep(fault.seconds)
+                if end == BY_RESUMING:
+                    stage.people.resume(account)
         case Kind.CLOCK:
             _turn_the_clock(stage, fault, fault.amount)
         case Kind.CLOCK_BACK:
@@ -125,21 +134,6 @@ def _rule(fault: Fault) -> dict[str, Any]:
         case _:
             kind, _, when = fault.how.partition(" ")
             return {"kind": kind, "probability": fault.amount, "seed": seed, "when": when or "before"}
-
-
-def _insistently(stage: Stage, change: Callable[[ControlStore], object]) -> None:
-    """Change a control. Repeat it until Redis accepts it, because Redis may be away."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with stage.client() as redis:
-                change(ControlStore(redis))
-        except RedisError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
 
 
 def _turn_the_clock(stage: Stage, fault: Fault, seconds: float) -> None:

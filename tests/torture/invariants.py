@@ -2,33 +2,19 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 from streamstop import Outcome, Result
 from streamstop_simulator import Call, TaskState
 from tests.torture.causes import Causes, Made, Notes
+from tests.torture.controls import Controls
 from tests.torture.ends import Ends, Key
 from tests.torture.evidence import Evidence, ShutdownFacts, member_of
+from tests.torture.finding import Finding
 from tests.torture.load import name_of
 
 _ENDED_WELL = {Result.STOPPED, Result.ALREADY_STOPPED, Result.VERIFIED}
 _NEEDS_ATTENTION = "needs_attention"
-
-
-@dataclass
-class Finding:
-    """One invariant: whether it held, what broke it, and what a fault explains."""
-
-    name: str
-    broken: list[str] = field(default_factory=list)
-    #: What would break it without a fault that explains it, and how often.
-    apart: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def ok(self) -> bool:
-        """Whether it held."""
-        return not self.broken
 
 
 class Judge:
@@ -44,6 +30,7 @@ class Judge:
         for key, arrived in calls.items():
             self.made |= self._notes.made(jobs.get(key) or ["unknown"], arrived)
         self._ends = Ends(evidence, self._notes, self._causes, jobs=jobs, calls=calls, made=self.made)
+        self._controls = Controls(evidence, self._causes, self.made)
         #: Why jobs were called again, and how often.
         self.extra: Counter[str] = Counter()
 
@@ -55,8 +42,10 @@ class Judge:
             ("every result is what the faults allow", self._results),
             ("dead letters tell what needs a person, and nothing else", self._letters),
             ("what ended well is stopped at the vendor", self._stopped),
-            ("no lane over its limit", self._limits),
-            ("no call of a paused lane later than a second after", self._pauses),
+            ("no lane over its limit", self._controls.vendor_limits),
+            ("no second with more calls than the limits in force", self._controls.set_limits),
+            ("no call of a paused lane later than a second after", self._controls.pauses),
+            ("at most five jobs end refused for each revoked key", self._controls.keys),
             ("no call after the outcome was recorded", self._no_late_call),
             ("every further call has its cause", self._further_calls),
             ("shutdowns: counters exact, every member with its outcome", self._shutdowns),
@@ -129,42 +118,11 @@ class Judge:
 
     def _stopped(self, finding: Finding) -> None:
         states = {(task.account, name_of(task.params)): task.state for task in self._evidence.tasks}
-        for outcome in self._outcomes():
+        for outcome in self._evidence.outcomes():
             if outcome.result in _ENDED_WELL:  # which no status command can be
                 state = states.get((outcome.account, name_of(outcome.params or {})))
                 if state is not TaskState.STOPPED:
                     finding.broken.append(f"{outcome.job_id} is {outcome.result}, and its task {state}")
-
-    def _limits(self, finding: Finding) -> None:
-        for call in self._evidence.calls:
-            if call.over_limit:
-                cause = self._causes.of_over_limit(call, self._on_the_way(call))
-                if cause is None:
-                    finding.broken.append(f"{_lane(call)}: a call over the limit at {call.arrived_at:.3f}")
-                else:
-                    finding.apart[cause] += 1
-
-    def _on_the_way(self, over: Call) -> list[float]:
-        """Return how long each of the lane's calls in the second until `over` took to the vendor."""
-        return [
-            made.on_the_way_s
-            for calls in self.made.values()
-            for made in calls
-            if made.on_the_way_s is not None
-            and _lane(made.call) == _lane(over)
-            and 0 <= over.arrived_at - made.call.arrived_at <= 1.1
-        ]
-
-    def _pauses(self, finding: Finding) -> None:
-        for made in (made for calls in self.made.values() for made in calls):
-            call = made.call
-            for pause in self._causes.pauses_over(call):
-                if made.on_the_way_s is not None and made.on_the_way_s > 0.5:
-                    finding.apart["this machine delayed the call on its way"] += 1
-                elif (cause := self._causes.of_paused_call(pause, call)) is not None:
-                    finding.apart[cause] += 1
-                else:
-                    finding.broken.append(f"{_lane(call)}: called {call.arrived_at - pause.began:.3f} s after {pause}")
 
     def _no_late_call(self, finding: Finding) -> None:
         for job, calls in self.made.items():
@@ -230,11 +188,6 @@ class Judge:
     def _no_alarm(self, finding: Finding) -> None:
         finding.broken += self._evidence.alarms
 
-    def _outcomes(self) -> Iterator[Outcome]:
-        yield from self._evidence.held.values()
-        for shutdown in self._evidence.shutdowns:
-            yield from shutdown.outcomes.values()
-
     def _jobs(self) -> dict[Key, list[str]]:
         jobs: dict[Key, list[str]] = defaultdict(list)
         for job, accepted in self._evidence.accepted.items():
@@ -256,10 +209,6 @@ class Judge:
 def _asks_again(made: Made) -> bool:
     """Return whether a call verifies a stop. Such a call may be repeated while the task runs."""
     return made.call.operation is not None and "Stop" not in made.call.operation and made.call.answer == "ok"
-
-
-def _lane(call: Call) -> str:
-    return f"{call.account}.{call.operation}"
 
 
 def _inexact(one: ShutdownFacts) -> Iterator[str]:

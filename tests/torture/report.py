@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.torture.invariants import Finding
+from tests.torture.finding import Finding
 from tests.torture.run import Verdict
 from tests.torture.schedule import Kind
 from tests.torture.stage import LEASE_S

@@ -15,8 +15,9 @@ from tests.torture.chronicle import Chronicle
 from tests.torture.clock import shifted_scripts
 from tests.torture.evidence import Evidence, Recorder
 from tests.torture.faults import play
-from tests.torture.invariants import Finding, Judge
-from tests.torture.load import ACCOUNTS, Load, limits, load, starts
+from tests.torture.finding import Finding
+from tests.torture.invariants import Judge
+from tests.torture.load import ACCOUNTS, Load, lanes, limits, load, starts
 from tests.torture.producer import Producer
 from tests.torture.schedule import Fault, Kind
 from tests.torture.stage import stage
@@ -49,6 +50,7 @@ def plan(
         seconds,
         workers=WORKERS,
         accounts=[account.name for account in ACCOUNTS],
+        lanes=[lane.name for lane in lanes()],
         kinds=kinds,
         openings=[room.at for room in asked.rooms],
         left_batches=[batch.at for batch in asked.batches if batch.left],

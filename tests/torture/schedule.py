@@ -56,6 +56,10 @@ class Kind(StrEnum):
     """The share `amount` of an account's calls is throttled, for `seconds`."""
     PAUSE = "pause"
     """Somebody pauses a scope, as `how` says, and resumes it after `seconds`."""
+    LIMIT = "limit"
+    """Somebody sets the limit of the lane `how` to `amount` calls per second, and clears it after `seconds`."""
+    KEY = "key"
+    """The vendor refuses an account's key for `seconds`. `how` names the account, and what ends a hold of it."""
     WRONG = "wrong"
     """The share `amount` of all calls gets a wrong answer, of the kind `how`, for `seconds`."""
     PRODUCER = "producer"
@@ -69,10 +73,14 @@ class Kind(StrEnum):
 #: The kinds of faults that a run has by default.
 ALL = frozenset(Kind)
 #: The relative frequency of a kind, after its first fault.
-_WEIGHTS = {Kind.KILL: 4, Kind.KILL_AT: 6, Kind.REDIS: 2, Kind.WRONG: 3, Kind.OUTAGE: 2}
+_WEIGHTS = {Kind.KILL: 4, Kind.KILL_AT: 6, Kind.REDIS: 2, Kind.WRONG: 3, Kind.OUTAGE: 2, Kind.LIMIT: 2}
 _OUTAGES = ("503", "reset", "hang")
 _WRONG = ("500", "html", "half_body", "reset", "500 after", "half_body after", "reset after")
 _TO_PRODUCERS = ("cut", "half_open", "slow")
+#: Limits that people set. The vendor's own is 30; one that is higher is raised at the vendor too.
+_LIMITS = (2.0, 5.0, 12.0, 20.0, 60.0)
+#: What ends the hold of an account whose key is back: a call that workers make once a minute, or a person.
+BY_CALLING, BY_RESUMING = "called", "resumed"
 _JUMPS_S = (1, 5, 20, 60, 600, 3600)
 
 
@@ -119,6 +127,7 @@ def faults(
     *,
     workers: int,
     accounts: Sequence[str],
+    lanes: Sequence[str],
     kinds: Collection[Kind] = ALL,
     openings: Sequence[float] = (),
     left_batches: Sequence[float] = (),
@@ -139,6 +148,7 @@ def faults(
     weights = [_WEIGHTS.get(kind, 1) for kind in wanted]
     drawn = wanted + chance.choices(wanted, weights, k=number - len(wanted))
     points = _endlessly_shuffled(chance, number)
+    long = seconds >= LONG_RUN_S
     planned = []
     for kind in drawn:
         at = round(chance.uniform(0.5, seconds), 2)
@@ -146,7 +156,7 @@ def faults(
         moments = {"push": openings, "spread": left_batches}.get(point.rpartition("-")[2])
         if kind is Kind.KILL_AT and moments:
             at = round(max(0.0, chance.choice(moments) - 0.05), 2)
-        planned.append(_fault(chance, at, kind, point, workers=workers, accounts=accounts, long=seconds >= LONG_RUN_S))
+        planned.append(_fault(chance, at, kind, point, workers=workers, accounts=accounts, lanes=lanes, long=long))
     return sorted(planned, key=lambda fault: (fault.at, fault.kind))
 
 
@@ -157,7 +167,15 @@ def clock_errors(seed: int, worker: int, life: int) -> float:
 
 
 def _fault(  # noqa: PLR0911  # a return a kind
-    chance: random.Random, at: float, kind: Kind, point: str, *, workers: int, accounts: Sequence[str], long: bool
+    chance: random.Random,
+    at: float,
+    kind: Kind,
+    point: str,
+    *,
+    workers: int,
+    accounts: Sequence[str],
+    lanes: Sequence[str],
+    long: bool,
 ) -> Fault:
     worker = chance.randrange(workers)
     brief = round(chance.uniform(0.5, 4.0), 1)
@@ -181,6 +199,11 @@ def _fault(  # noqa: PLR0911  # a return a kind
             return Fault(at, kind, seconds=brief, how=chance.choice(accounts), amount=0.5)
         case Kind.PAUSE:
             return Fault(at, kind, seconds=brief + 1.5, how=chance.choice(("all", *accounts)))
+        case Kind.LIMIT:
+            return Fault(at, kind, seconds=brief + 2.0, how=chance.choice(lanes), amount=chance.choice(_LIMITS))
+        case Kind.KEY:
+            how = f"{chance.choice(accounts)} {chance.choice((BY_CALLING, BY_RESUMING))}"
+            return Fault(at, kind, seconds=brief, how=how)
         case Kind.WRONG:
             return Fault(at, kind, seconds=brief, how=chance.choice(_WRONG), amount=round(chance.uniform(0.05, 0.3), 2))
         case Kind.PRODUCER:

@@ -11,11 +11,13 @@ from typing import Any
 from redis import Redis
 
 from streamstop_simulator import SimulatorClient, run_in_process
+from streamstop_simulator.accounts import load_accounts
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.accounts import Account
 from tests.support.workers import accounts_toml
 from tests.torture.chronicle import Chronicle
 from tests.torture.fleet import Fleet
+from tests.torture.people import People
 from tests.torture.proxy import Proxy, proxies
 from tests.torture.schedule import clock_errors
 
@@ -92,6 +94,7 @@ class Stage:
     vendors: VendorFaults
     fleet: Fleet
     chronicle: Chronicle
+    people: People
     #: The proxy between the producers and Redis.
     producers: Proxy
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -147,6 +150,6 @@ def stage(
             fleet.add(to_redis, to_vendor, own)
         fleet.await_ready(60)
         fleet.watch()
-        yield Stage(
-            folder, triggers, redis, simulator, VendorFaults(simulator), fleet, chronicle, made.to(redis.server.port)
-        )
+        people = People(f"redis://127.0.0.1:{redis.server.port}/0", simulator, load_accounts(known, {}))
+        to_redis = made.to(redis.server.port)
+        yield Stage(folder, triggers, redis, simulator, VendorFaults(simulator), fleet, chronicle, people, to_redis)

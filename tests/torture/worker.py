@@ -20,7 +20,7 @@ from redis import Redis
 
 from streamstop._redis.batches import Batches
 from streamstop._redis.rooms import Rooms
-from streamstop._redis.schedule import Schedule
+from streamstop._redis.schedule import WAITS_FOR_KEY, Schedule
 from streamstop._wire.reports import Ended, Report, Retried
 from streamstop_worker.app import app
 from streamstop_worker.pipeline import execute, steps
@@ -113,7 +113,7 @@ def report(self: Schedule, reports: Sequence[Report], **how: Any) -> Any:
     reported = _report(self, reports, **how)
     for one, rest in zip(reports, reported.rests, strict=True):
         if isinstance(one, Ended):
-            _note("finished", job=one.job.job_id, recorded=rest is not None)
+            _note("finished", job=one.job.job_id, recorded=rest not in {None, WAITS_FOR_KEY})
     if ends:
         _come_to("after-report")
     return reported

@@ -4,9 +4,9 @@ import pytest
 
 from streamstop._redis.publishing import AT_ONCE
 from tests.torture import schedule
-from tests.torture.load import name_of
+from tests.torture.load import ACCOUNTS, LIMIT, lanes, name_of
 from tests.torture.run import plan
-from tests.torture.schedule import Kind
+from tests.torture.schedule import BY_CALLING, BY_RESUMING, Kind
 
 
 @pytest.mark.parametrize("seed", [0, 1, 12345])
@@ -77,3 +77,18 @@ def test_the_producers_connection_to_redis_is_cut_silenced_and_slowed_in_turn() 
     assert {fault.how for fault in faults} == {"cut", "half_open", "slow"}
     assert all((fault.seconds > 0) == (fault.how != "cut") for fault in faults)
     assert all((fault.amount > 0) == (fault.how == "slow") for fault in faults)
+
+
+def test_limits_are_set_for_lanes_of_the_load_below_and_above_the_vendors_own() -> None:
+    faults = plan(1, 600, kinds={Kind.LIMIT}).faults
+    assert {fault.how for fault in faults} == {lane.name for lane in lanes()}
+    assert min(fault.amount for fault in faults) < LIMIT < max(fault.amount for fault in faults)
+    assert all(fault.seconds > 2 for fault in faults)
+
+
+def test_the_key_of_every_account_is_revoked_and_its_hold_is_ended_in_both_ways() -> None:
+    faults = plan(1, 600, kinds={Kind.KEY}).faults
+    assert {fault.how for fault in faults} == {
+        f"{account.name} {end}" for account in ACCOUNTS for end in (BY_CALLING, BY_RESUMING)
+    }
+    assert all(fault.seconds > 0 for fault in faults)
