@@ -101,6 +101,12 @@ def passed_on(headers: Headers) -> Headers:
     return {name: headers[name] for name in (LINK, INNER) if name in headers}
 
 
+def linked_trace_id(headers: Headers) -> str | None:
+    """Return the id of the trace that headers link to; None if they link to none."""
+    parts = str(headers.get(LINK, "")).split("-")
+    return parts[1] if len(parts) > 1 else None
+
+
 def tracer_provider() -> Any:
     """Return OpenTelemetry's provider of spans that was set in this process; None if none was."""
     if "opentelemetry.trace" not in sys.modules:

@@ -27,6 +27,7 @@ from streamstop._core.sightings import Sighting, Wanted
 from streamstop._core.workers import WorkerView
 from streamstop._doctor.examination import examine
 from streamstop._redis.accounts import check_vendor
+from streamstop.errors import UnknownAccount
 from streamstop.lane_operating import LaneOperating
 from streamstop.operations import find
 from streamstop.shutdowns import Shutdown
@@ -46,7 +47,7 @@ class Operating(LaneOperating):
         after `lasting` (seconds, or a timedelta; None: not by itself), or by :meth:`resume`. A second pause of a scope
         replaces the first. `by` is who does it; None: the user and host of this process.
 
-        Raises :class:`~streamstop.errors.UnknownAccount` for an account that no running worker has.
+        Raises :class:`~streamstop.errors.UnknownAccount` for an account that no running worker has and that has no job.
         """
         scope, lasting = check_scope(scope), check_lasting(lasting)
         reason, by = check_text(reason, "reason"), check_by(by)
@@ -123,8 +124,13 @@ class Operating(LaneOperating):
             return self._backend.controls.read()
 
     def _check_account(self, lane: Lane) -> None:
-        """Refuse an account that no running worker has; `lane` may have no operation."""
-        vendor = self._backend.vendor_of(lane.account)
+        """Refuse an account that no running worker has and that has no job; `lane` may have no operation."""
+        try:
+            vendor = self._backend.vendor_of(lane.account)
+        except UnknownAccount:
+            if all(holding.account != lane.account for holding in self._backend.lanes.holding()):
+                raise
+            return  # its workers may be down
         if lane.operation:
             check_vendor(lane.account, vendor, find(lane.operation).spec.product.vendor.name)
 

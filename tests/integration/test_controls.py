@@ -12,9 +12,10 @@ import pytest
 from redis import Redis
 
 from streamstop import AsyncClient, Client, InvalidCommand, Limit, Pause, UnknownAccount
-from streamstop._core.constants import CONTROLS
+from streamstop._core.constants import ACCOUNTS, CONTROLS
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.controls import ControlStore
+from streamstop.operations import StopMPUTask
 from streamstop.testing import RecordingAsyncClient, RecordingClient
 from tests.support.executable import objects, run
 
@@ -119,6 +120,18 @@ def test_an_account_that_no_worker_has_is_refused(any_client: Client, scope: str
     with pytest.raises(UnknownAccount):
         any_client.pause(scope)
     assert any_client.pauses() == []
+
+
+@pytest.mark.usefixtures("accounts")
+def test_while_jobs_wait_an_account_without_a_worker_is_paused_and_limited(redis_url: str, real_redis: Redis) -> None:
+    with Client(redis_url) as client:
+        client.enqueue(StopMPUTask(app_id="a", task_id="t"), account="live-cn")
+    real_redis.delete(ACCOUNTS)
+    KnownAccounts(real_redis).publish({"live-de": "aliyun"})
+    with Client(redis_url) as client:
+        client.pause("live-cn")
+        client.set_limit("live-cn", OPERATION, 2)
+        assert ([one.scope for one in client.pauses()], len(client.limits())) == (["live-cn"], 1)
 
 
 def test_a_limit_of_an_operation_at_another_vendor_is_refused(any_client: Client) -> None:

@@ -26,6 +26,7 @@ from streamstop import (
 )
 from streamstop._core.journal import EventKind
 from streamstop._core.lane import result_key
+from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.drain import PAGE
 from streamstop._wire.messages import celery_message
 from streamstop.operations import StopMPUTask
@@ -237,6 +238,15 @@ def run(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command(url, *arguments), capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
     )
+
+
+@pytest.mark.parametrize("option", ["--yes", "--dry-run"])
+def test_the_command_refuses_an_account_that_nobody_knows(redis_url: str, real_redis: Redis, option: str) -> None:
+    KnownAccounts(real_redis).publish({"live-de": "aliyun"})
+    done = run(redis_url, "live-cn", option)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no running worker has account 'live-cn'" in done.stderr
+    assert run(redis_url, "live-de", option).returncode == 0
 
 
 def test_the_command_asks_for_yes_where_there_is_no_terminal(client: Client, redis_url: str) -> None:

@@ -85,6 +85,7 @@ def sweeper(real_redis: Redis, tmp_path: Path) -> Sweeper:
         longest_lease=2 * LEASE,
         on_unserved=lambda _lanes: None,
         finish_batches=Batches(real_redis).finish,
+        log_ended_shutdowns=lambda: None,
     )
 
 

@@ -1,4 +1,4 @@
-"""A process whose spans go to a file, one JSON object in each line."""
+"""A process whose spans, or what it sends to Sentry, go to a file, one JSON object in each line."""
 
 import json
 import os
@@ -26,18 +26,44 @@ for instrumentor in (AioHttpClientInstrumentor, CeleryInstrumentor, HTTPXClientI
     instrumentor().instrument()
 """
 
+#: Sentry with all integrations of what is installed, Celery's, Redis' and aiohttp's among them.
+_SENTRY_SITE = """
+import os
+import sentry_sdk
+from sentry_sdk.transport import Transport
+
+out = open(os.environ["SPANS"], "a", buffering=1)
+
+class Sent(Transport):
+    def capture_envelope(self, envelope):
+        for item in envelope.items:
+            if item.type in ("event", "transaction"):
+                out.write(item.get_bytes().decode() + "\\n")
+
+sentry_sdk.init("https://key@sentry.invalid/1", transport=Sent(), traces_sample_rate=1.0)
+"""
+
 
 def traced_environ(folder: Path) -> Mapping[str, str]:
     """Return the environment of processes that are traced by OpenTelemetry and three of its instrumentations."""
+    return _environ(folder, _SITE)
+
+
+def sentry_environ(folder: Path) -> Mapping[str, str]:
+    """Return the environment of processes that report to Sentry."""
+    return _environ(folder, _SENTRY_SITE)
+
+
+def _environ(folder: Path, code: str) -> Mapping[str, str]:
     site = folder / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text(_SITE)
+    (site / "sitecustomize.py").write_text(code)
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
     return {"PYTHONPATH": path, "SPANS": str(folder / "spans.jsonl")}
 
 
 def spans_in(folder: Path) -> Sequence[Mapping[str, Any]]:
-    """Return the spans that have ended so far, of all processes."""
+    """Return what all processes have written so far."""
     path = folder / "spans.jsonl"
     whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
     return [json.loads(line) for line in whole.splitlines()]

@@ -60,13 +60,14 @@ def test_the_printed_commands_succeed_and_ctrl_c_leaves_nothing(environ: dict[st
             )
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
             outputs.append(done.stdout)
-        slow_room, stopped_room, stopped_task, task_status, dead_letters = outputs
+        slow_room, stopped_room, stopped_task, task_status, dead_letters, lanes = outputs
         assert "room-slow: closing" in slow_room
         assert "/240" in slow_room
         assert re.search(r"12\b.*\bstopped", stopped_room)
         assert "1 job: 1 stopped" in stopped_task
         assert "running" in task_status
         assert "never-started" in dead_letters
+        assert "live.StopMPUTask" in lanes
 
         [redis_url] = re.findall(r"^  Redis +(\S+)$", text, re.MULTILINE)
         [simulator_url] = re.findall(r"^  simulator +(\S+)", text, re.MULTILINE)

@@ -70,7 +70,7 @@ def test_the_command_line_reports_errors_without_a_secret(tmp_path: Path) -> Non
                 assert secrets_in(output) == []
 
 
-@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("log_format", ["json", "logfmt", "text"])
 def test_an_exception_that_nobody_foresaw_is_logged_without_the_variables_of_its_frames(
     tmp_path: Path, log_format: str
 ) -> None:

@@ -99,9 +99,18 @@ def test_operations_are_listed_for_programs() -> None:
         ("stop live.StopMPUTask --account a AppId=a TaskId=t --priority 10", "--priority"),
         ("stop live.StopMPUTask --account a AppId=a TaskId=t --expires-in 0", "expires_in must be a positive"),
         ("stop live.StopMPUTask --account a AppId=a TaskId=t --expires-in soon", "--expires-in"),
-        ("stop live.StopMPUTask --account a AppId=a TaskId=t --wait nan", "'nan' is not a number of seconds"),
-        ("stop live.StopMPUTask --account a AppId=a TaskId=t --wait inf", "'inf' is not a number of seconds"),
-        ("stop live.StopMPUTask --account a AppId=a TaskId=t --wait -1", "'-1' is not a number of seconds"),
+        (
+            "stop live.StopMPUTask --account a AppId=a TaskId=t --wait nan",
+            "'nan' is not a duration: give a number of seconds",
+        ),
+        (
+            "stop live.StopMPUTask --account a AppId=a TaskId=t --wait inf",
+            "'inf' is not a duration: give a number of seconds",
+        ),
+        (
+            "stop live.StopMPUTask --account a AppId=a TaskId=t --wait -1",
+            "'-1' is not a duration: give a number of seconds",
+        ),
         ("stop live.StopMPUTask --account a AppId=a TaskId=t --redis http://:hush@host", "must start with one of"),
         ("stop live.StopMPUTask --account a AppId=a TaskId=t --redis redis://:hush@host:port", "must be a url such as"),
         ("job", "Missing argument 'ID'"),

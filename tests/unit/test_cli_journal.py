@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from streamstop import ErrorCount, Event, EventKind
-from streamstop.cli.journal_output import errors_table, errors_total, event_line, json_line
+from streamstop.cli._shared.output import json_line
+from streamstop.cli.journal_output import errors_table, errors_total, event_line
 from tests.support.offline_cli import NOWHERE, run
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -46,10 +47,13 @@ def test_an_event_is_one_line_of_80_columns(shown: Event, line: str) -> None:
     assert len(line) <= 80
 
 
-def test_a_long_event_is_cut_for_a_terminal_and_whole_elsewhere() -> None:
+def test_a_long_event_is_wrapped_on_a_terminal_and_one_line_elsewhere() -> None:
+    requeue = "streamstop dead requeue --account live-cn --code InvalidAccessKeyId.NotFound"
+    shown = event_line(event(EventKind.HELD, account="live-cn", text=f"its jobs wait; requeue: {requeue}"), 80)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert requeue in " ".join(shown.split()), "a person on call needs the command"
     long = event(account="live-cn", text=LONG)
-    assert len(event_line(long, 80)) == 80
-    assert event_line(long, 80).endswith("…")
+    assert "\n" not in event_line(long)
     assert LONG in event_line(long)
     assert json.loads(json_line(long)) == {
         "id": "1-0",

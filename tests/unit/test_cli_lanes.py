@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from streamstop import LaneError, LaneView, QueueUnavailable
 from streamstop._core.controls import Limit, Pause
 from streamstop.cli import lane_watch
+from streamstop.cli._shared.output import json_line
 from streamstop.cli._shared.screen import Screen
-from streamstop.cli.lane_output import lane_json, lane_table
+from streamstop.cli.lane_output import lane_table
 from streamstop.cli.lane_watch import watch_lanes
 from streamstop.operations import OPERATIONS
 from tests.support.offline_cli import NOWHERE, run
@@ -156,9 +157,9 @@ def test_no_lane_is_no_table() -> None:
 
 
 def test_the_json_is_one_line_of_ascii() -> None:
-    data = json.loads(lane_json(RESTING))
+    data = json.loads(json_line(RESTING))
     assert (data["account"], data["state"], data["oldest_waiting"]) == ("live-cn", "resting", 720)
-    assert lane_json(RESTING).isascii()
+    assert json_line(RESTING).isascii()
 
 
 class Stopped(Exception):

@@ -32,7 +32,7 @@ def test_every_command_has_a_help_page_with_an_example(command: str) -> None:
         ("unregister '' live.StopMPUTask --account a AppId=a TaskId=t", "room must be a text"),
         ("register r live.GetMPUTaskStatus --account a AppId=a TaskId=t", "is a status operation"),
         ("stop r --callback http://service.example", "callback must be an https:// URL"),
-        ("stop r --wait soon", "'soon' is not a number of seconds"),
+        ("stop r --wait soon", "'soon' is not a duration: give a number of seconds"),
         ("stop", "Missing argument 'ROOM'"),
     ],
 )

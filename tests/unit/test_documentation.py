@@ -4,16 +4,19 @@ import importlib
 import inspect
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 from pydantic import BaseModel
 
 import streamstop
 from streamstop import testing
 from streamstop._core import constants
+from streamstop.cli import main
 from streamstop_worker.accounts import load_accounts
 from tests.support.documentation import PAGES, ROOT, Snippet, Step, program, snippets, steps
 
@@ -179,3 +182,19 @@ def test_pages_are_read_as_programs_and_commands(tmp_path: Path) -> None:
     )
     assert program(path) == "\n\n\nx = 1\n"
     assert steps(path) == [Step("for n in 1 2; do\n  echo $n\ndone", ["1", "2"]), Step("true", [])]
+
+
+def commands_with_json(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]:
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from commands_with_json(inner, (*path, name))
+    elif any("--json" in parameter.opts for parameter in command.params):
+        yield " ".join(path)
+
+
+def test_the_reference_says_what_each_command_prints_as_json() -> None:
+    rows = re.findall(
+        r"^\| (`[^|]+) \| ", page("reference/json.md").partition("## What `--json` prints")[2], re.MULTILINE
+    )
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert set(commands_with_json(main)) == named

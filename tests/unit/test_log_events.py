@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,26 @@ def test_the_page_of_log_lines_has_every_event_and_no_other() -> None:
     assert len(logged) > 20
     documented = documented_events()
     assert (sorted(logged - documented), sorted(documented - logged)) == ([], [])
+
+
+def test_the_page_says_each_events_level() -> None:
+    levels: defaultdict[str, set[str]] = defaultdict(set)
+    for path in sorted(CODE.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _logs(node.func) and isinstance(node.args[0], ast.Constant):
+                levels[str(node.args[0].value)] |= _levels(node.func)
+    assert len(levels) > 20
+    rows = re.findall(r"^\| (`[^|]+) \| ([a-z, ]+) \|", PAGE.read_text(), re.MULTILINE)
+    documented = {event: set(said.split(", ")) for events, said in rows for event in re.findall(r"`([^`]+)`", events)}
+    assert {event: documented[event] for event in levels} == levels
+
+
+def _levels(function: ast.expr) -> set[str]:
+    if isinstance(function, ast.IfExp):
+        return _levels(function.body) | _levels(function.orelse)
+    assert isinstance(function, ast.Attribute)
+    return {"error" if function.attr == "exception" else function.attr}
 
 
 def events_of(path: Path) -> Iterator[str]:

@@ -30,13 +30,14 @@ from streamstop._redis.schedule import BATCH, Schedule
 from streamstop._redis.stream_tasks import StreamTasks
 from streamstop._redis.workers import Workers
 from streamstop.errors import InvalidSettings
+from streamstop_worker import telemetry
 from streamstop_worker.account_changes import find_changes
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.celery_parts import cold_shutdown, remote_control
 from streamstop_worker.celery_parts.intake import Intake
 from streamstop_worker.celery_parts.not_applicable import leave, refuse_options
 from streamstop_worker.celery_parts.pool import EventLoopPool
-from streamstop_worker.observing import check_extras, observe
+from streamstop_worker.observing import check_extras, observe, reports
 from streamstop_worker.pipeline.bugs import log_broken_lanes
 from streamstop_worker.pipeline.cancelled import CancelledJobs
 from streamstop_worker.pipeline.deliveries import Delivery, deliveries
@@ -47,6 +48,7 @@ from streamstop_worker.pipeline.reporter import Reporter
 from streamstop_worker.pipeline.slots import Slots
 from streamstop_worker.pipeline.steps import LEASE, Steps
 from streamstop_worker.settings import WorkerSettings
+from streamstop_worker.shutdowns.ended import log_ended
 from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 from streamstop_worker.upkeep.heartbeat import Heartbeat, Ping, Vitals
@@ -105,6 +107,7 @@ class WorkerParts(bootsteps.StartStopStep):
             longest_lease=2 * step_lease,  # another worker may have longer leases
             on_unserved=self._take_unserved,
             finish_batches=Batches(redis).finish,
+            log_ended_shutdowns=partial(log_ended, self.shutdowns.rooms),
         )
         self.heartbeat = Heartbeat(Workers(redis), Journal(redis), worker.hostname, self._vitals())
         signals.worker_shutting_down.connect(self._drain, weak=False)
@@ -149,6 +152,8 @@ class WorkerParts(bootsteps.StartStopStep):
             draining=lambda: self.slots.draining,
         )
         observer = observe(self.settings, self.slots)
+        if (report_lines := reports()) is not None:
+            telemetry.watch(report_lines)
         self.executor = Executor(
             shutdowns=self.shutdowns,
             stream_tasks=StreamTasks(self._redis),

@@ -39,7 +39,7 @@ class WorkerSettings:
     verify_timeout: timedelta
     #: How long Redis keeps a job's outcome.
     outcomes_kept: timedelta
-    #: ``json``, ``text``, or ``auto``: text on a terminal, JSON elsewhere.
+    #: ``json``, ``logfmt``, ``text``, or ``auto``: text on a terminal, JSON elsewhere.
     log_format: str
     log_level: str
     #: The key that signs shutdowns' callbacks to a URL.
@@ -58,7 +58,7 @@ class WorkerSettings:
             call_timeout=seconds(environ, "STREAMSTOP_CALL_TIMEOUT", default=10, most=300),
             verify_timeout=seconds(environ, "STREAMSTOP_VERIFY_TIMEOUT", default=30),
             outcomes_kept=outcomes_kept(environ),
-            log_format=_one_of(environ, "STREAMSTOP_LOG_FORMAT", "auto", "json", "text"),
+            log_format=_one_of(environ, "STREAMSTOP_LOG_FORMAT", "auto", "json", "text", "logfmt"),
             log_level=_one_of(environ, "STREAMSTOP_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
             callback_secret=environ.get("STREAMSTOP_CALLBACK_SECRET") or None,
             metrics_port=_port(environ, "STREAMSTOP_METRICS_PORT"),

@@ -1,16 +1,36 @@
-"""Telemetry: logs all lines of a worker, including Celery's, in one format: JSON, or text for a terminal."""
+"""Telemetry: logs all lines of a worker, including Celery's, in one format: JSON, logfmt, or text for a terminal."""
 
+import json
 import logging
 import sys
-from typing import TextIO
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TextIO
 
 import click
 import structlog
 from click.core import ParameterSource
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 #: Loggers of Celery that log each job. Our lines say more, so theirs only show at DEBUG.
 _PER_JOB = ("celery.worker.strategy", "celery.app.trace")
+
+
+#: Receive the lines of our own loggers at warning and above.
+_watchers: list[Callable[[Mapping[str, Any]], None]] = []
+
+
+def watch(watcher: Callable[[Mapping[str, Any]], None]) -> None:
+    """Let `watcher` receive each line of our own loggers at warning and above, with its fields."""
+    _watchers.append(watcher)
+
+
+def _tell_watchers(_logger: object, _method: str, event: EventDict) -> EventDict:
+    if _watchers and event["level"] not in {"debug", "info"} and str(event.get("logger")).startswith("streamstop"):
+        for watcher in _watchers:
+            with suppress(Exception):  # its error could only be logged again
+                watcher(event)
+    return event
 
 
 def level_was_asked_for() -> bool:
@@ -27,14 +47,17 @@ def set_up(level: int | str, log_format: str, logfile: str | None = None) -> Non
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
+        _tell_watchers,  # before the exception becomes text
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=_is_terminal(sys.stderr))
-        if as_text
-        else structlog.processors.JSONRenderer(default=str)
-    )
+    renderer: Processor
+    if as_text:
+        renderer = structlog.dev.ConsoleRenderer(colors=_is_terminal(sys.stderr))
+    elif log_format == "logfmt":
+        renderer = _render_logfmt
+    else:
+        renderer = structlog.processors.JSONRenderer(default=str)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -58,6 +81,22 @@ def set_up(level: int | str, log_format: str, logfile: str | None = None) -> Non
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _render_logfmt(_logger: object, _method: str, event: EventDict) -> str:
+    """Return a line of ``key=value``. A value with a space, a quote, a backslash or a control character is quoted."""
+    first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
+    return " ".join(f"{_logfmt_key(name)}={_logfmt_value(value)}" for name, value in {**first, **event}.items())
+
+
+def _logfmt_key(name: str) -> str:
+    return "".join(char if char.isprintable() and char not in ' ="' else "_" for char in name)
+
+
+def _logfmt_value(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    plain = text and text.isprintable() and not set(' ="\\') & set(text)
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def _is_terminal(stream: TextIO) -> bool:

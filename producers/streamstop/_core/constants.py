@@ -38,6 +38,7 @@ Key                                           Type        Contents              
 ``streamstop.shutdown.<id>:<part>``           various     its members, jobs and outcomes: shutdown            7 days
 ``streamstop.shutdowns.open``                 hash        id of an open shutdown -> since when, µs            30 days
 ``streamstop.shutdowns.ended``                sorted set  id of a shutdown that ended -> when, µs             30 days
+``streamstop.work.shutdowns``                 string      until when ends of shutdowns are logged, µs          30 days
 ``streamstop.dead``                           sorted set  id of a dead letter -> when it was kept, µs         never
 ``streamstop.dead.<id>``                      hash        a dead letter: dead                                 never
 ``streamstop.dead:results``                   hash        result -> how many dead letters have it              never
@@ -111,6 +112,8 @@ SHUTDOWN = "streamstop.shutdown."
 #: Sorted sets: open shutdowns, and the latest ended ones, for people.
 SHUTDOWNS_OPEN = "streamstop.shutdowns.open"
 SHUTDOWNS_ENDED = "streamstop.shutdowns.ended"
+#: String: the moment (µs) up to which workers have logged the ends of shutdowns.
+SHUTDOWNS_TOLD = "streamstop.work.shutdowns"
 #: Lane of the jobs that fan out or cancel a shutdown. No account can have this name.
 CONTROL_LANE = "_control.room.Steps"
 #: Lane of the jobs that call a service back. A service that does not answer delays no shutdown.

@@ -179,6 +179,13 @@ class Rooms:
         shutdowns = [*sorted(opened, key=lambda shutdown: int(opened[shutdown])), *ended]
         return [shutdown.decode() for shutdown in dict.fromkeys(shutdowns)][:most]
 
+    def newly_ended(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the shutdowns that have ended since the last call of any worker, with the fields of their hashes."""
+        for raw in self._scripts["ended"]():
+            facts = self.facts(shutdown := raw.decode())
+            if facts.get("status", "open") != "open":  # it can be open again, or have expired
+                yield shutdown, facts
+
     def count_open(self) -> int:
         """Return how many shutdowns are open."""
         return int(self._redis.hlen(SHUTDOWNS_OPEN))

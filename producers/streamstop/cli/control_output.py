@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from streamstop._core.controls import Hold, Limit, Pause
-from streamstop.cli._shared.output import aligned, clip, printable
+from streamstop.cli._shared.output import aligned, clip, moment_text, printable
 
 _WIDTH = 80
 
@@ -29,7 +29,7 @@ def limits_table(limits: Sequence[Limit]) -> Iterator[str]:
 
 def holds_table(holds: Sequence[Hold]) -> Iterator[str]:
     """Yield an aligned line for each hold, below a header, and the vendor's answer on a line of its own."""
-    rows = [(hold.account, _moment(hold.at), hold.operation) for hold in holds]
+    rows = [(hold.account, moment_text(hold.at), hold.operation) for hold in holds]
     answers = [": ".join(part for part in (hold.code, hold.message) if part) for hold in holds]
     yield from _with_reasons(("HELD", "SINCE", "KEY REFUSED BY"), rows, answers)
 
@@ -46,8 +46,4 @@ def _with_reasons(header: Sequence[str], rows: Sequence[Sequence[str]], reasons:
 
 
 def _until(moment: datetime | None) -> str:
-    return "-" if moment is None else _moment(moment)
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%SZ}"
+    return "-" if moment is None else moment_text(moment)

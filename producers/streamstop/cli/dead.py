@@ -9,7 +9,7 @@ import click
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page, PageGroup
 from streamstop.cli._shared.input import check_id
-from streamstop.cli._shared.options import Seconds, json_option, redis_option
+from streamstop.cli._shared.options import Duration, json_option, redis_option
 from streamstop.cli._shared.output import join_lines, printable
 from streamstop.cli._shared.waiting import wait_for_outcomes
 from streamstop.cli.dead_actions import (
@@ -29,7 +29,7 @@ from streamstop.errors import UnknownDeadLetter
 from streamstop.outcomes import Outcome
 
 _ID = "live-cn.live.StopMPUTask.0f8b5c2e9d7a4b31a6c0d4e8f1b29375"
-_BAD_INPUT = "2    bad input, or --yes is missing and there is no terminal to confirm on: nothing was changed"
+_BAD_INPUT = "2    bad input, or neither --yes nor a terminal to confirm on: nothing was changed"
 
 
 @click.group(
@@ -127,7 +127,7 @@ def show(letter_id: str, *, as_json: bool, redis: str | None) -> None:
     },
 )
 @selection_options
-@click.option("--wait", metavar="SECONDS", type=Seconds(), help="Wait up to this long for the new jobs to end.")
+@click.option("--wait", metavar="TIME", type=Duration(), help="Wait up to this long for the new jobs to end: 30, 10m.")
 @json_option
 @redis_option
 def requeue(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from streamstop._core.lane import Lane
 from streamstop._core.letters import DeadLetter
-from streamstop.cli._shared.output import aligned, aligned_facts, clip, counted, params_text, printable
+from streamstop.cli._shared.output import aligned, aligned_facts, clip, counted, moment_text, params_text, printable
 from streamstop.cli.dead_filters import UNREADABLE
 
 _HEADER = ("DIED AT", "RESULT", "CODE", "ACCOUNT", "OPERATION", "PARAMETERS", "ID")
@@ -117,7 +117,7 @@ def _cells(letter: DeadLetter) -> list[str]:
 
 
 def _time_text(letter: DeadLetter) -> str:
-    return f"{letter.died_at:%Y-%m-%dT%H:%M:%SZ}"
+    return moment_text(letter.died_at)
 
 
 def _result_name(letter: DeadLetter) -> str:

@@ -11,8 +11,8 @@ from streamstop._core.findings import DIAGNOSIS_TIMEOUT, Diagnosis, Finding, Sev
 from streamstop.cli._shared.completers import complete_account
 from streamstop.cli._shared.exit_codes import Exit
 from streamstop.cli._shared.help_pages import Page
-from streamstop.cli._shared.options import Seconds, json_option, redis_option
-from streamstop.cli._shared.output import counted, join_lines, printable
+from streamstop.cli._shared.options import Duration, json_option, redis_option
+from streamstop.cli._shared.output import counted, join_lines, json_line, printable
 from streamstop.client import Client
 
 _WIDTH = 80
@@ -44,8 +44,8 @@ _INDENT = 9
 )
 @click.option(
     "--wait",
-    metavar="SECONDS",
-    type=Seconds(),
+    metavar="TIME",
+    type=Duration(),
     default=DIAGNOSIS_TIMEOUT,
     show_default="20",
     help="Wait up to this long for the vendor's answer.",
@@ -62,7 +62,7 @@ def doctor(*, account: str | None, wait: timedelta, as_json: bool, redis: str | 
     with Client(redis) as client:
         diagnosis = client.diagnose(account, timeout=wait)
     if as_json:
-        click.echo(join_lines(finding.model_dump_json() for finding in diagnosis.findings))
+        click.echo(join_lines(map(json_line, diagnosis.findings)))
     else:
         click.echo(join_lines(diagnosis_page(diagnosis)))
     sys.exit(exit_code(diagnosis))

@@ -1,6 +1,5 @@
 """``streamstop drain``: cancels the jobs of an account that wait."""
 
-import json
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,11 +8,12 @@ from typing import Any
 import click
 
 from streamstop._core.drained import Drained
+from streamstop._redis.accounts import vendor_among
 from streamstop.cli._shared.completers import complete_account, complete_any_operation
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import Duration, json_option, redis_option
-from streamstop.cli._shared.output import aligned, counted, join_lines, params_text
+from streamstop.cli._shared.output import aligned, counted, join_lines, json_line, moment_text, params_text
 from streamstop.client import Client
 from streamstop.errors import QueueUnavailable
 
@@ -28,9 +28,10 @@ from streamstop.errors import QueueUnavailable
             "streamstop drain live-cn --room room-42 --yes --json",
         ],
         "Exit codes": [
-            "0    drained, even if nothing waited",
+            "0    drained, even if nothing waited that fits",
             "1    you did not confirm: nothing was cancelled",
-            "2    bad input, or --yes is missing and there is no terminal to confirm on: nothing was cancelled",
+            "2    bad input, or neither --yes nor a terminal to confirm on: nothing was cancelled",
+            "2    also if nothing waits for the account and no running worker has it",
             "4    Redis did not answer; run it again",
             "130  interrupted (Ctrl-C); what was cancelled stays cancelled",
         ],
@@ -67,11 +68,14 @@ def drain(
         if dry_run or not yes:
             found = client.drain(**chosen, dry_run=True)
             if dry_run:
+                _check_known(client, found)
                 _print(found, as_json=as_json)
                 return
             if found.jobs:
                 _confirm(found)
-        _print(_drain(client, chosen), as_json=as_json)
+        drained = _drain(client, chosen)
+        _check_known(client, drained)
+        _print(drained, as_json=as_json)
 
 
 def _drain(client: Client, chosen: dict[str, Any]) -> Drained:
@@ -98,6 +102,12 @@ def _drain(client: Client, chosen: dict[str, Any]) -> Drained:
             click.echo("\r\x1b[K", nl=False, err=True)
 
 
+def _check_known(client: Client, drained: Drained) -> None:
+    """Raise :class:`~streamstop.errors.UnknownAccount` if nothing fits and no running worker has the account."""
+    if not drained.jobs:
+        vendor_among(client.accounts(), drained.account)
+
+
 def _confirm(found: Drained) -> None:
     """Ask the user. Raises :class:`~streamstop.cli._shared.exit_codes.Failure` unless the answer is yes."""
     if not sys.stdin.isatty():
@@ -114,7 +124,7 @@ def _confirm(found: Drained) -> None:
 
 
 def _print(drained: Drained, *, as_json: bool) -> None:
-    click.echo(json.dumps(drained.model_dump(mode="json")) if as_json else join_lines(_page(drained)))
+    click.echo(json_line(drained) if as_json else join_lines(_page(drained)))
 
 
 def _page(drained: Drained) -> Iterator[str]:
@@ -126,7 +136,7 @@ def _page(drained: Drained) -> Iterator[str]:
         yield from aligned(
             [
                 "",
-                "" if job.enqueued_at is None else job.enqueued_at.isoformat(timespec="seconds"),
+                "" if job.enqueued_at is None else moment_text(job.enqueued_at),
                 job.operation,
                 params_text(job.params or {}),
             ]

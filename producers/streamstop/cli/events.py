@@ -15,8 +15,8 @@ from streamstop._core.journal import LONGEST_SINCE, Event
 from streamstop.cli._shared.completers import complete_account
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import Duration, json_option, redis_option
-from streamstop.cli._shared.output import join_lines, printable
-from streamstop.cli.journal_output import event_line, json_line
+from streamstop.cli._shared.output import join_lines, json_line, printable
+from streamstop.cli.journal_output import event_line
 from streamstop.client import Client
 from streamstop.errors import QueueUnavailable
 
@@ -61,7 +61,7 @@ def events(*, follow: bool, since: timedelta | None, account: str | None, as_jso
     """Show what happened to lanes, accounts and workers, oldest first, a line each.
 
     Lanes rest, fail and recover; people pause, limit and drain; keys are refused; workers come and go. Times are UTC.
-    Redis keeps the latest 10,000 events. A terminal cuts long lines; --json has the whole.
+    Redis keeps the latest 10,000 events.
     """
 
     def show(shown: list[Event]) -> None:

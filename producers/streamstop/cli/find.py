@@ -8,7 +8,7 @@ from streamstop.cli._shared.completers import complete_account, complete_operati
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import json_option, redis_option
-from streamstop.cli._shared.output import params_text, printable
+from streamstop.cli._shared.output import json_line, params_text, printable
 from streamstop.cli.find_output import sighting_line
 from streamstop.client import Client
 from streamstop.errors import InvalidCommand
@@ -58,7 +58,7 @@ def find(
     with Client(redis) as client:
         for sighting in client.find(params, account=account, operation=operation):
             found = True
-            click.echo(sighting.model_dump_json() if as_json else sighting_line(sighting))
+            click.echo(json_line(sighting) if as_json else sighting_line(sighting))
             sys.stdout.flush()
     if not found:
         raise Failure(printable(f"nothing is known of {params_text(params)}"), Exit.ENDED_OTHERWISE)

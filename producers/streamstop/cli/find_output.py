@@ -1,7 +1,7 @@
 """What ``streamstop find`` prints, without I/O."""
 
 from streamstop._core.sightings import Sighting, Where
-from streamstop.cli._shared.output import params_text, printable
+from streamstop.cli._shared.output import moment_text, params_text, printable
 
 _WHERE_WIDTH, _DETAIL_WIDTH = max(len(where.value) for where in Where), len("already_stopped")
 
@@ -14,7 +14,7 @@ def sighting_line(sighting: Sighting) -> str:
         detail = f"place {sighting.place}"
     else:
         detail = ""
-    at = "" if sighting.at is None else f"{sighting.at:%Y-%m-%dT%H:%M:%SZ}"
+    at = "" if sighting.at is None else moment_text(sighting.at)
     cells = [sighting.where.value.ljust(_WHERE_WIDTH), detail.ljust(_DETAIL_WIDTH), at.ljust(20)]
     if sighting.job_id is not None:
         cells.append(sighting.job_id)

@@ -1,12 +1,10 @@
-"""What the command line prints about events and vendors' errors: lines, tables and JSON, without I/O."""
+"""What the command line prints about events and vendors' errors: lines and tables, without I/O."""
 
-import json
+import textwrap
 from collections.abc import Iterator, Sequence
 
-from pydantic import BaseModel
-
 from streamstop._core.journal import ErrorCount, Event
-from streamstop.cli._shared.output import aligned, clip, counted, printable
+from streamstop.cli._shared.output import aligned, clip, counted, join_lines, printable
 
 _ERRORS_HEADER = ("COUNT", "CODE", "ACCOUNT", "OPERATION", "LAST SEEN")
 _INDENT = 7
@@ -15,18 +13,15 @@ _LONGEST_CODE = 40
 _KIND_WIDTH = 9
 
 
-def json_line(value: BaseModel) -> str:
-    """Return an event or an error count as one line of ASCII JSON."""
-    return json.dumps(value.model_dump(mode="json"))
-
-
 def event_line(event: Event, width: int | None = None) -> str:
-    """Return an event as one line, cut to `width`: when, what, where, and what happened."""
+    """Return an event: when, what, where, and what happened. It is one line, or lines of `width` columns at most."""
     where = " ".join(filter(None, (event.account, event.operation)))
     by = f"(by {event.by})" if where and event.by else ""
     details = "  ".join(filter(None, (where or event.by, event.text, by)))
     line = printable(f"{event.at:%m-%d %H:%M:%SZ}  {event.kind.ljust(_KIND_WIDTH)}  {details}")
-    return line if width is None else clip(line, width)
+    if width is None:
+        return line
+    return join_lines(textwrap.wrap(line, width, subsequent_indent=" " * _INDENT, break_on_hyphens=False))
 
 
 def errors_table(counts: Sequence[ErrorCount], width: int | None = None) -> Iterator[str]:

@@ -4,7 +4,6 @@ The table fits 80 columns. Where account and operation are too long for one colu
 What does not fit at the end of a lane's line follows on the next.
 """
 
-import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -21,11 +20,6 @@ _NUMBERS_WIDTH = sum(1 + width for _, width in _NUMBERS)
 _STATE = 9
 _INDENT = "    "
 _DAY_S = 86400
-
-
-def lane_json(view: LaneView) -> str:
-    """Return a lane as one line of JSON."""
-    return json.dumps(view.model_dump(mode="json"))
 
 
 def lane_table(views: Sequence[LaneView], width: int | None) -> list[str]:

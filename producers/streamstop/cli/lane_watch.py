@@ -9,9 +9,9 @@ from time import sleep
 import click
 
 from streamstop._core.lane_view import LaneView
-from streamstop.cli._shared.output import join_lines, printable
+from streamstop.cli._shared.output import join_lines, json_line, printable
 from streamstop.cli._shared.screen import Screen, open_screen
-from streamstop.cli.lane_output import lane_json, lane_table
+from streamstop.cli.lane_output import lane_table
 from streamstop.errors import QueueUnavailable
 
 #: How long to wait between two looks: on a terminal, and elsewhere.
@@ -38,7 +38,7 @@ def watch_lanes(
             elif problem:
                 click.echo(problem, err=True)
             elif as_json:
-                click.echo(join_lines(map(lane_json, views)), nl=bool(views))
+                click.echo(join_lines(map(json_line, views)), nl=bool(views))
             else:
                 click.echo(join_lines([*map(click.unstyle, lane_table(views, None) or [empty]), ""]))
             sleep((_ELSEWHERE if screen is None else _ON_TERMINAL).total_seconds())

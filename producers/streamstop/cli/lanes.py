@@ -12,8 +12,8 @@ from streamstop._redis.accounts import vendor_among
 from streamstop.cli._shared.completers import complete_account
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import json_option, redis_option
-from streamstop.cli._shared.output import join_lines
-from streamstop.cli.lane_output import lane_json, lane_table
+from streamstop.cli._shared.output import join_lines, json_line
+from streamstop.cli.lane_output import lane_table
 from streamstop.cli.lane_watch import watch_lanes
 from streamstop.client import Client
 
@@ -90,7 +90,7 @@ def lanes(
         views = read()
         _check_known(client, accounts, views)
     if as_json:
-        click.echo(join_lines(map(lane_json, views)), nl=bool(views))
+        click.echo(join_lines(map(json_line, views)), nl=bool(views))
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     click.echo(join_lines(lane_table(views, width) or [_EMPTY]))

@@ -13,7 +13,7 @@ from streamstop._core.membership import check_callback, check_room
 from streamstop._core.progress import Progress, ShutdownStatus
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page, PageGroup
-from streamstop.cli._shared.options import Seconds, json_option, redis_option
+from streamstop.cli._shared.options import Duration, json_option, redis_option
 from streamstop.cli._shared.output import join_lines, printable
 from streamstop.cli.room_output import outcome_lines, progress_json, progress_line, room_json, room_page
 from streamstop.cli.room_tasks import (
@@ -77,7 +77,7 @@ def room() -> None:
 @click.option("--callback", metavar="URL", help="POST to this https:// URL when everything has ended.")
 @click.option("--watch", is_flag=True, help="Show the progress until everything has ended.")
 @click.option(
-    "--wait", metavar="SECONDS", type=Seconds(), help="Wait, or watch, up to this long for everything to end."
+    "--wait", metavar="TIME", type=Duration(), help="Wait, or watch, up to this long for everything to end: 30, 10m."
 )
 @click.option(
     "--allow-empty",

@@ -13,7 +13,7 @@ from streamstop.cli._shared.exit_codes import EXIT_CODES, Exit, Failure
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.input import check_accounts, read_commands
 from streamstop.cli._shared.options import (
-    Seconds,
+    Duration,
     account_option,
     any_region_option,
     combine,
@@ -59,7 +59,9 @@ def _enqueueing_command(kind: Kind, *examples: str, line: str) -> Callable[[Call
         operation_arguments,
         account_option,
         from_option("commands"),
-        click.option("--wait", metavar="SECONDS", type=Seconds(), help="Wait up to this long for all jobs to end."),
+        click.option(
+            "--wait", metavar="TIME", type=Duration(), help="Wait up to this long for all jobs to end: 30, 10m."
+        ),
         click.option(
             "--priority",
             type=click.IntRange(0, 9),
@@ -67,7 +69,9 @@ def _enqueueing_command(kind: Kind, *examples: str, line: str) -> Callable[[Call
             show_default=True,
             help="Order among the account's jobs of the operation; 0 goes first.",
         ),
-        click.option("--expires-in", metavar="SECONDS", type=Seconds(), help="Do not call the vendor after this time."),
+        click.option(
+            "--expires-in", metavar="TIME", type=Duration(), help="Do not call the vendor after this time: 90, 10m, 2h."
+        ),
         click.option(
             "--unique",
             is_flag=True,

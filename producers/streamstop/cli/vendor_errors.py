@@ -9,8 +9,8 @@ import click
 from streamstop.cli._shared.completers import complete_account
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import Duration, json_option, redis_option
-from streamstop.cli._shared.output import join_lines
-from streamstop.cli.journal_output import errors_table, errors_total, json_line
+from streamstop.cli._shared.output import join_lines, json_line
+from streamstop.cli.journal_output import errors_table, errors_total
 from streamstop.client import Client
 
 _DEFAULT = timedelta(minutes=30)

@@ -4,7 +4,7 @@ import click
 
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import json_option, redis_option
-from streamstop.cli._shared.output import join_lines
+from streamstop.cli._shared.output import join_lines, json_line
 from streamstop.cli.worker_output import workers_page
 from streamstop.client import Client
 
@@ -29,6 +29,6 @@ def workers(*, as_json: bool, redis: str | None) -> None:
     with Client(redis) as client:
         views = client.workers()
     if as_json:
-        click.echo(join_lines(view.model_dump_json() for view in views), nl=bool(views))
+        click.echo(join_lines(map(json_line, views)), nl=bool(views))
     else:
         click.echo(join_lines(workers_page(views)))

@@ -28,6 +28,7 @@ COMMANDS = (
         f"Region={sample.REGION} TaskId=pulled-2 --wait 30",
     ),
     ("List the jobs that failed", "streamstop dead list"),
+    ("See what the lanes do (add --watch to follow)", "streamstop lanes"),
 )
 
 

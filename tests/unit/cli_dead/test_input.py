@@ -46,7 +46,7 @@ def test_every_command_has_a_help_page_with_an_example(command: str) -> None:
         ("requeue x --all", "IDs, filters and --all cannot be combined."),
         ("drop x --account a", "IDs, filters and --all cannot be combined."),
         ("requeue --all --code c", "IDs, filters and --all cannot be combined."),
-        ("requeue --all --wait soon", "'soon' is not a number of seconds"),
+        ("requeue --all --wait soon", "'soon' is not a duration: give a number of seconds"),
         ("show", "Missing argument 'ID'"),
         ("show \udcff", "An ID must be UTF-8 text."),
         ("drop \udcff", "An ID must be UTF-8 text."),

@@ -1,6 +1,10 @@
 """What a worker shows of its work: metrics, traces and error reports, each an extra of its own."""
 
+import os
+import sys
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from typing import Any
 
 import structlog
 
@@ -41,4 +45,31 @@ def observe(settings: WorkerSettings, slots: Slots) -> Observer:
         leave_celery_to_us()
         observers.append(Tracing(provider))
         _log.info("jobs are traced", by="OpenTelemetry")
+    if is_sentry_set_up():
+        from streamstop_worker.observing.sentry import Transactions
+
+        observers.append(Transactions())
+        _log.info("errors are reported", to="Sentry")
     return Observers(observers) if observers else Observer()
+
+
+def is_sentry_set_up() -> bool:
+    """Return whether Sentry is initialised in this process. SENTRY_DSN initialises it."""
+    if find_spec("sentry_sdk") is None:
+        return False
+    if "sentry_sdk" not in sys.modules and not os.environ.get("SENTRY_DSN"):
+        return False
+    import sentry_sdk
+
+    if not sentry_sdk.get_client().is_active() and os.environ.get("SENTRY_DSN"):
+        sentry_sdk.init()
+    return sentry_sdk.get_client().is_active()
+
+
+def reports() -> Callable[[Mapping[str, Any]], None] | None:
+    """Return what reports log lines to Sentry; None if Sentry is not set up."""
+    if not is_sentry_set_up():
+        return None
+    from streamstop_worker.observing.sentry import Reports
+
+    return Reports()

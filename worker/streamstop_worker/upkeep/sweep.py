@@ -49,6 +49,7 @@ class Sweeper:
         longest_lease: timedelta,
         on_unserved: Callable[[Sequence[Lane]], None],
         finish_batches: Callable[[], object],
+        log_ended_shutdowns: Callable[[], object],
     ) -> None:
         """`on_unserved` receives lanes of accounts that no worker has; `finish_batches` applies accepted batches."""
         self._schedule = schedule
@@ -59,6 +60,7 @@ class Sweeper:
         self._longest_lease = longest_lease
         self._on_unserved = on_unserved
         self._finish_batches = finish_batches
+        self._log_ended_shutdowns = log_ended_shutdowns
         self._turn = 0
         self._unserved: deque[Lane] = deque()  # one thread adds, another removes
         self._vendors: list[tuple[str, str]] = []
@@ -119,6 +121,7 @@ class Sweeper:
             period = timedelta(0)
         if swept.batches:
             _run_logged(self._finish_batches)
+        _run_logged(self._log_ended_shutdowns)
         _run_logged(self._controls.end_expired)
         _run_logged(self._find_unannounced_jobs)
 

@@ -35,7 +35,7 @@ def lane_notes(view: LaneView) -> list[str]:
     """Return what a person wants to know of a lane beside its state: its last error, and a limit that somebody set."""
     notes = []
     error, state = view.last_error, view.state_text
-    if error is not None and view.at - error.at < _ERROR_SHOWN and not state.endswith(error.code):
+    if error is not None and view.at - error.at < _ERROR_SHOWN and error.code not in state:
         notes.append(f"last error {error.code} {duration_text(view.at - error.at)} ago")
     if (override := view.limit_override) is not None:
         until = "" if override.until is None else f" for {duration_text(override.until - view.at)} more"

@@ -11,27 +11,8 @@ from streamstop.cli._shared.completers import complete_account, complete_operati
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_MAX_SECONDS = 1e9
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd]?)")
-
-
-class Seconds(click.ParamType):  # type: ignore[type-arg]  # older clicks are not generic
-    """A number of seconds, zero or more, as a timedelta."""
-
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Return the duration that `value` names."""
-        if isinstance(value, timedelta):
-            return value
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds <= _MAX_SECONDS:  # float() also accepts nan and inf
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
-        return timedelta(seconds=seconds)
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # older clicks are not generic

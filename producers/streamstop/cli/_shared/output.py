@@ -4,7 +4,10 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import BaseModel
 
 from streamstop.operations import OPERATIONS, Operation
 from streamstop.outcomes import Outcome
@@ -67,6 +70,16 @@ def outcome_detail(outcome: Outcome) -> str:
         field = operation.spec.status.path if operation is not None and operation.spec.status is not None else "raw"
         return f"{outcome.status.state.value} ({field} = {json.dumps(outcome.status.raw, ensure_ascii=False)})"
     return "" if outcome.reply is None else json.dumps(outcome.reply, ensure_ascii=False)
+
+
+def json_line(value: BaseModel) -> str:
+    """Return `value` as one line of ASCII JSON."""
+    return json.dumps(value.model_dump(mode="json"))
+
+
+def moment_text(moment: datetime) -> str:
+    """Return a moment to the second: ``2026-01-01T00:00:00Z``."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def job_json_line(
