@@ -117,4 +117,6 @@ async def _pass(pause: Pause) -> None:
 
     pause.news.add_done_callback(end)
     with suppress(TimeoutError):
-        await asyncio.wait_for(over.wait(), pause.seconds)
+        # Not with asyncio.wait_for: before Python 3.12 it can swallow a cancellation that comes with the news.
+        async with asyncio.timeout(pause.seconds):
+            await over.wait()
