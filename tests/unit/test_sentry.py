@@ -14,6 +14,7 @@ from sentry_sdk.transport import Transport
 from streamstop import Command
 from streamstop._tracing import sending
 from streamstop._wire.messages import celery_message
+from streamstop_worker.observing import is_sentry_set_up, reports
 from streamstop_worker.observing.sentry import Reports, Transactions
 from streamstop_worker.pipeline.deliveries import Delivery
 from tests.support.pipeline import STOP, Pipeline, fault
@@ -154,3 +155,23 @@ def test_errors_and_chosen_warnings_are_reported_and_a_bug_with_its_traceback(se
     assert failing["message"].startswith("the lane is failing and rests ")
     assert account["message"] == "the vendor refuses the account's key: its jobs wait live-cn"
     assert bug["exception"]["values"][0]["type"] == "ValueError"
+
+
+def test_a_dsn_in_the_environment_initialises_sentry_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(sentry_sdk, "init", lambda: calls.append("init"))
+    monkeypatch.delenv("SENTRY_DSN", raising=False)
+    assert not is_sentry_set_up()
+    assert (calls, reports()) == ([], None)
+    monkeypatch.setenv("SENTRY_DSN", "https://key@sentry.invalid/1")
+    is_sentry_set_up()
+    assert calls == ["init"]
+
+
+def test_a_process_that_has_initialised_sentry_is_not_initialised_again(
+    sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentry_sdk, "init", pytest.fail)
+    monkeypatch.setenv("SENTRY_DSN", "https://key@sentry.invalid/1")
+    assert is_sentry_set_up()
+    assert isinstance(reports(), Reports)
