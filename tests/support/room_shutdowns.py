@@ -138,6 +138,6 @@ def outcome_with(shutdown: Shutdown, result: Result) -> Outcome:
 
 
 def other_keys_without_ttl(world: World) -> set[str]:
-    """Return the keys without a time to live, beside Celery's own and dead letters."""
+    """Return the keys without a time to live, beside Celery's own, dead letters and the latest events."""
     keys = [key.decode() for key in world.redis.scan_iter("*") if world.redis.ttl(key) == -1]
-    return {key for key in keys if not key.startswith(("_kombu", "streamstop.dead"))}
+    return {key for key in keys if not key.startswith(("_kombu", "streamstop.dead", "streamstop.events"))}

@@ -104,5 +104,5 @@ def test_a_message_that_was_written_by_hand_is_served(made: World, tells_of_it: 
             redis.ltrim("streamstop.wake", 0, 0)
     assert made.client.job(job_id).outcome(TIMEOUT_S).result is Result.STOPPED
     with plain_app(made) as app:
-        assert set(answer(app, "stats")["total"]) == {LANE.operation}
+        assert set(answer(app, "stats")["total"]) == {LANE.name}
     assert "Traceback" not in made.workers[0].text()

@@ -14,8 +14,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from streamstop import Client, Job, Matching
-from streamstop._core.constants import ACCOUNTS, ARRIVALS, BOOK, LEASED, SCHEDULE, SWEPT, WAKE
+from streamstop._core.constants import (
+    ACCOUNTS,
+    ARRIVALS,
+    BOOK,
+    ERROR_COUNTS,
+    EVENTS,
+    LEASED,
+    RECENT,
+    SCHEDULE,
+    SHUTDOWNS_ENDED,
+    SHUTDOWNS_OPEN,
+    SHUTDOWNS_TOLD,
+    SWEPT,
+    TASK_JOBS,
+    WAKE,
+)
 from streamstop._core.lane import Lane, result_key
+from streamstop._core.stream_tasks import TaskNote
 from streamstop._redis.pool import close_redis, open_redis
 from streamstop._redis.rooms import CONTROL
 from streamstop.settings import RedisSettings
@@ -105,8 +121,9 @@ def clear(
     redis.zrem(LEASED, *names)
     own_names = [account.name for account in accounts]
     books = [book for book in redis.scan_iter(f"{BOOK}*") if any(redis.hmget(book, own_names))]
-    redis.delete(WAKE, SWEPT, *books)
+    redis.delete(WAKE, SWEPT, SHUTDOWNS_TOLD, *books)
     redis.zrem(ACCOUNTS, *(f"{account.name} {account.vendor}" for account in accounts))
+    _clear_history(redis, names, set(own_names))
     close_redis(redis)
     dead = client.dead_letters
     for letter_id in [letter.id for account in accounts for letter in dead.letters(Matching(account=account.name))]:
@@ -131,3 +148,21 @@ def _version(executable: Path) -> str:
     output = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
     versions = [word.removeprefix("v=") for word in output.split() if word.startswith("v=")]
     return " ".join(["redis-server", *versions[:1]])
+
+
+def _clear_history(redis: Any, lanes: Sequence[str], accounts: Collection[str]) -> None:
+    """Delete what is kept of jobs, errors, shutdowns and workers after their end."""
+    redis.zrem(RECENT, *lanes)
+    for shutdowns in (SHUTDOWNS_OPEN, SHUTDOWNS_ENDED):
+        redis.delete(shutdowns)
+    for key in redis.scan_iter(f"{TASK_JOBS}*"):
+        notes = [TaskNote.parse("", note.decode()) for note in redis.lrange(key, 0, -1)]
+        if all(note is not None and note.lane.name in lanes for note in notes):
+            redis.delete(key)
+    for key in redis.scan_iter(f"{ERROR_COUNTS}*"):
+        redis.hdel(key, "", *(field for field in redis.hkeys(key) if field.decode().partition(".")[0] in accounts))
+    for event, fields in redis.xrange(EVENTS):
+        if fields[b"account"].decode() in accounts or fields[b"by"].startswith(b"worker-"):
+            redis.xdel(EVENTS, event)
+    if redis.xlen(EVENTS) == 0:
+        redis.delete(EVENTS)
