@@ -46,7 +46,7 @@ _LANE_METRICS: tuple[tuple[str, str, Callable[[LaneView], float | None]], ...] =
 
 
 class Exporter(Collector):
-    """Reads the metrics through a client at each scrape. If Redis does not answer, ``streamstop_redis_up`` is 0."""
+    """Reads the metrics through a client. If Redis does not answer, ``streamstop_redis_up`` is 0."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -221,7 +221,7 @@ class Operating(LaneOperating):
     def redis_info(self) -> Mapping[str, Any]:
         """Return what Redis' INFO says, such as ``used_memory``; nothing if the Redis user may not run it."""
         with self._backend.reaching("Redis could not be asked"):
-            return self._backend.fleet.server_facts().info or {}
+            return self._backend.fleet.server_info()
 
     def diagnose(self, account: str | None = None, *, timeout: float | timedelta = DIAGNOSIS_TIMEOUT) -> Diagnosis:
         """Examine Redis, the workers, lanes, pauses, dead letters and this process' settings.

@@ -11,7 +11,10 @@ from redis import Redis
 
 from streamstop._core.lane import Lane
 from streamstop.operations import StopMPUTask
+from streamstop_simulator import SimulatorClient
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
+from tests.support.accounts import DEFAULT_ACCOUNTS
+from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
 
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "redis.md"
@@ -19,6 +22,18 @@ PASSWORD = "s3cret-of-redis"
 PRODUCER, ROOMS, WORKER = "streamstop-producer", "streamstop-rooms", "streamstop-worker"
 OPERATOR = "streamstop-operator"
 LANE = Lane(ALIYUN, "live.StopMPUTask")
+
+
+@contextmanager
+def restricted_worker(
+    restricted: "RestrictedRedis", simulator: SimulatorClient, folder: Path, *arguments: str
+) -> Iterator[WorkerProcess]:
+    """Run a worker under the page's rules; `folder` gets its accounts file."""
+    accounts = folder / "accounts.toml"
+    accounts.write_text(accounts_toml(DEFAULT_ACCOUNTS, simulator.url))
+    accounts.chmod(0o600)
+    with worker(restricted.url(WORKER), accounts, *arguments, folder=folder) as process:
+        yield process
 
 
 def stop(task_id: str) -> StopMPUTask:

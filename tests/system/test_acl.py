@@ -27,6 +27,7 @@ from tests.support.access_rules import (
     WORKER,
     RestrictedRedis,
     restricted_redis,
+    restricted_worker,
     rule_from_redis_7,
     rules,
     stop,
@@ -56,10 +57,7 @@ def running(
     restricted: RestrictedRedis, simulator: SimulatorClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WorkerProcess]:
     """A worker under the page's rules."""
-    folder = tmp_path_factory.mktemp("acl")
-    (folder / "accounts.toml").write_text(accounts_toml(DEFAULT_ACCOUNTS, simulator.url))
-    (folder / "accounts.toml").chmod(0o600)
-    with worker(restricted.url(WORKER), folder / "accounts.toml", "-E", folder=folder) as process:
+    with restricted_worker(restricted, simulator, tmp_path_factory.mktemp("acl"), "-E") as process:
         yield process
 
 

@@ -24,11 +24,11 @@ from tests.support.access_rules import (
     WORKER,
     RestrictedRedis,
     restricted_redis,
+    restricted_worker,
     stop,
 )
-from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.redis_content import everything_in
-from tests.support.workers import WorkerProcess, accounts_toml, worker
+from tests.support.workers import WorkerProcess
 from tests.support.world import ALIYUN
 
 TIMEOUT = 30
@@ -54,10 +54,7 @@ def running(
     restricted: RestrictedRedis, simulator: SimulatorClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WorkerProcess]:
     """A worker under the page's rules."""
-    folder = tmp_path_factory.mktemp("acl")
-    (folder / "accounts.toml").write_text(accounts_toml(DEFAULT_ACCOUNTS, simulator.url))
-    (folder / "accounts.toml").chmod(0o600)
-    with worker(restricted.url(WORKER), folder / "accounts.toml", folder=folder) as process:
+    with restricted_worker(restricted, simulator, tmp_path_factory.mktemp("acl")) as process:
         yield process
 
 

@@ -46,6 +46,13 @@ def _forget_stages() -> Any:
     stages.clear()
 
 
+async def call_without_an_answer(_delivery: Delivery, on_call: OnCall) -> End:
+    on_call()
+    stages[0].slots.send()
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("end", "kind", "said"),
     [
@@ -198,13 +205,7 @@ def test_a_warm_shutdown_lets_calls_end_and_gives_back_what_waits_for_its_slot()
 
 
 def test_a_cold_shutdown_leaves_the_calls_to_their_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run(_delivery: Delivery, on_call: OnCall) -> End:
-        on_call()
-        stages[0].slots.send()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    with stage(run) as open_stage:
+    with stage(call_without_an_answer) as open_stage:
         stages.append(open_stage)
         open_stage.deliver()
         open_stage.turn_until(lambda: "task-started" in open_stage.events.kinds)
@@ -246,13 +247,7 @@ def test_the_handler_of_a_cold_shutdown_only_requests_it(
 
 
 def test_a_cold_shutdown_ends_the_wait_of_a_warm_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run(_delivery: Delivery, on_call: OnCall) -> End:
-        on_call()
-        stages[0].slots.send()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    with stage(run) as open_stage:
+    with stage(call_without_an_answer) as open_stage:
         stages.append(open_stage)
         open_stage.deliver()
         open_stage.turn_until(lambda: "task-started" in open_stage.events.kinds)
@@ -295,13 +290,7 @@ def test_a_worker_that_shuts_down_looks_for_no_more_jobs() -> None:
 
 
 def test_a_worker_that_connects_anew_hears_of_wakes_while_its_calls_are_under_way() -> None:
-    async def run(_delivery: Delivery, on_call: OnCall) -> End:
-        on_call()
-        stages[0].slots.send()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    with stage(run) as open_stage:
+    with stage(call_without_an_answer) as open_stage:
         stages.append(open_stage)
         open_stage.deliver()
         open_stage.turn_until(lambda: "task-started" in open_stage.events.kinds)

@@ -77,8 +77,11 @@ class FleetBackend(Protocol):
     def workers(self) -> list[WorkerView]:
         """Return every worker that is alive, or was lost within the last hour, sorted by name."""
 
+    def server_info(self) -> Mapping[str, Any]:
+        """Return what INFO says; nothing if the user may not ask."""
+
     def server_facts(self) -> ServerFacts:
-        """Return what the server of the queue says about itself."""
+        """Return everything that the server of the queue says about itself."""
 
 
 class JournalBackend(Protocol):

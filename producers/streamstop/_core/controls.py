@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ _LONGEST_TEXT = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _Control(BaseModel):
+class _Control(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     #: Who did it: ``user@host``, or the name of a token.
@@ -53,9 +54,9 @@ class _Control(BaseModel):
     until: datetime | None = None
 
     @property
+    @abstractmethod
     def field(self) -> str:
         """Its field of the hash."""
-        raise NotImplementedError
 
     @property
     def text(self) -> str:

@@ -1,9 +1,12 @@
 """Fleet: the workers of a queue in Redis, for a client."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from streamstop._core.findings import ServerFacts
 from streamstop._core.workers import WorkerView
 from streamstop._redis.connections import Connections
-from streamstop._redis.server_facts import read_facts
+from streamstop._redis.server_facts import read_facts, read_info
 from streamstop._redis.workers import Workers
 
 
@@ -16,6 +19,10 @@ class RedisFleet:
     def workers(self) -> list[WorkerView]:
         """See :meth:`streamstop._redis.workers.Workers.views`."""
         return Workers(self._connections.redis).views()
+
+    def server_info(self) -> Mapping[str, Any]:
+        """See :func:`streamstop._redis.server_facts.read_info`."""
+        return read_info(self._connections.redis, {}) or {}
 
     def server_facts(self) -> ServerFacts:
         """See :func:`streamstop._redis.server_facts.read_facts`."""

@@ -19,11 +19,16 @@ _SETTINGS = ("save", "appendfsync")
 _SLOW_ENTRIES = 128
 
 
+def read_info(redis: Redis, refused: dict[str, str]) -> Any:
+    """Return what INFO says; None if Redis refuses it, which `refused` then names. Raises redis-py's other errors."""
+    return _allowed("INFO", refused, redis.info)
+
+
 def read_settings(redis: Redis) -> ServerFacts:
     """Return what INFO and CONFIG GET say. Raises redis-py's errors, but for a refusal."""
     source: Any = redis  # its replies are typed as awaitable or not; here they are not
     refused: dict[str, str] = {}
-    info = _allowed("INFO", refused, source.info)
+    info = read_info(redis, refused)
     config = _allowed("CONFIG GET", refused, lambda: {name: source.config_get(name).get(name) for name in _SETTINGS})
     return ServerFacts(info=info, config=config, refused=refused)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from streamstop._core.findings import ServerFacts
 from streamstop._core.workers import WorkerState, WorkerView
@@ -25,10 +26,13 @@ class RecordedFleet:
             return list(self._workers)
         return [self._only_worker()] if self._accounts else []
 
+    def server_info(self) -> Mapping[str, Any]:
+        """Return the INFO of a server that is well."""
+        return {"redis_version": "8.0.0", "aof_enabled": 1, "used_memory": 1, "maxmemory": 0, "evicted_keys": 0}
+
     def server_facts(self) -> ServerFacts:
         """Return the facts about a server that is well."""
-        info = {"redis_version": "8.0.0", "aof_enabled": 1, "used_memory": 1, "maxmemory": 0, "evicted_keys": 0}
-        return ServerFacts(info=info, config={}, slow=[], now=datetime.now(UTC))
+        return ServerFacts(info=self.server_info(), config={}, slow=[], now=datetime.now(UTC))
 
     def _only_worker(self) -> WorkerView:
         return WorkerView(
