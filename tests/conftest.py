@@ -1,5 +1,6 @@
 """Fixtures that all tests share: a real Redis server, the simulator, clients."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,15 @@ from tests.support.redis_content import keys_without_ttl
 
 #: For a test marked `long`, instead of the timeout in pyproject.toml.
 LONG_TIMEOUT_S = 900
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the processes of tests.
+
+    A shell starts a background command with SIGINT ignored, and every process that it starts inherits this.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
