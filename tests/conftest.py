@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 from redis import Redis
@@ -14,6 +15,14 @@ from tests.support.redis_content import keys_without_ttl
 
 #: For a test marked `long`, instead of the timeout in pyproject.toml.
 LONG_TIMEOUT_S = 900
+
+
+# A time limit of an example, or of making one, would measure what else the machine does. pytest's timeout ends a test
+# that hangs.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:

@@ -31,7 +31,7 @@ from tests.support.redis_content import everything_in
 from tests.support.workers import WorkerProcess
 from tests.support.world import ALIYUN
 
-TIMEOUT = 30
+TIMEOUT = 60
 #: What Redis refuses while an operator requeues: the requeued message then takes its place by other commands.
 REQUEUE = [f"{OPERATOR}: lpush 1"]
 
