@@ -128,8 +128,8 @@ def ending(end: Callable[[Delivery], End]) -> JobRunner:
     """Return what calls the vendor for a job, and then ends it."""
 
     async def run(open_stage: Stage, delivery: Delivery, on_call: OnCall) -> End:
-        on_call()
         open_stage.slots.send()
+        on_call()
         return end(delivery)
 
     return run
@@ -137,8 +137,8 @@ def ending(end: Callable[[Delivery], End]) -> JobRunner:
 
 async def call_without_an_answer(open_stage: Stage, _delivery: Delivery, on_call: OnCall) -> End:
     """Call the vendor for a job, which never answers."""
-    on_call()
     open_stage.slots.send()
+    on_call()
     await asyncio.Event().wait()
     raise AssertionError
 

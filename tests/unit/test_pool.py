@@ -77,8 +77,8 @@ def test_a_job_that_celery_knows_nothing_of_is_run_and_leaves_its_room() -> None
     seen: list[Delivery] = []
 
     async def run(open_stage: Stage, delivery: Delivery, on_call: OnCall) -> End:
-        on_call()
         open_stage.slots.send()
+        on_call()
         seen.append(delivery)
         raise RuntimeError("a fault")
 

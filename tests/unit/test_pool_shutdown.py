@@ -28,8 +28,8 @@ def test_a_warm_shutdown_lets_calls_end_and_gives_back_what_waits_for_its_slot()
             assert not waited
             answered["call"].set()  # only now the vendor answers the call
             return GivenBack()
-        on_call()
         open_stage.slots.send()
+        on_call()
         answered["call"] = asyncio.Event()
         await answered["call"].wait()
         return outcome(delivery)
