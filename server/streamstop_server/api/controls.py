@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamstop import Hold, Limit, Pause
 from streamstop._core.controls import LONGEST
 from streamstop_server.auth import Operator, Reader, check_account
-from streamstop_server.problems import MEDIA_TYPE, Problem, ProblemDocument
+from streamstop_server.documented import errors
+from streamstop_server.problems import Problem
 from streamstop_server.queue import Queue
 from streamstop_server.scopes import check_scope_of, is_seen
 
@@ -33,7 +34,6 @@ _Scope = Annotated[
 ]
 _Account = Annotated[str, Path(examples=["live-cn"])]
 _Operation = Annotated[str, Path(examples=["live.StopMPUTask"])]
-_NONE = {404: {"description": "There is none.", "model": ProblemDocument, "content": {MEDIA_TYPE: {}}}}
 
 
 class NewPause(BaseModel):
@@ -80,7 +80,7 @@ async def pause(caller: Operator, queue: Queue, new: Annotated[NewPause, Body()]
     return made
 
 
-@router.delete("/pauses/{scope}", status_code=204, responses=_NONE)
+@router.delete("/pauses/{scope}", status_code=204, responses=errors(404))
 async def resume(caller: Operator, queue: Queue, scope: _Scope) -> None:
     """End the pause of a scope, and the hold of the account if the scope is one.
 
@@ -119,7 +119,7 @@ async def set_limit(
     )
 
 
-@router.delete("/limits/{account}/{operation}", status_code=204, responses=_NONE)
+@router.delete("/limits/{account}/{operation}", status_code=204, responses=errors(404))
 async def clear_limit(caller: Operator, queue: Queue, account: _Account, operation: _Operation) -> None:
     """End the override of a lane's limit."""
     check_account(caller, account)

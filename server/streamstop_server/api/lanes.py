@@ -7,15 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop import Drained, LaneView
 from streamstop_server.auth import Operator, Reader, check_account
+from streamstop_server.documented import errors
 from streamstop_server.lanes import drained_of, view_of
-from streamstop_server.problems import MEDIA_TYPE, ProblemDocument
 from streamstop_server.queue import Queue
 
 router = APIRouter(tags=["lanes"])
 
 _Account = Annotated[str, Path(examples=["live-cn"])]
 _Operation = Annotated[str, Path(examples=["live.StopMPUTask"])]
-_NO_LANE = {404: {"description": "There is no such lane.", "model": ProblemDocument, "content": {MEDIA_TYPE: {}}}}
 
 
 class Drain(BaseModel):
@@ -45,7 +44,7 @@ async def lanes(
     return [view for view in views if caller.may_touch(view.account)]
 
 
-@router.get("/lanes/{account}/{operation}", responses=_NO_LANE)
+@router.get("/lanes/{account}/{operation}", responses=errors(404))
 async def lane(caller: Reader, queue: Queue, account: _Account, operation: _Operation) -> LaneView:
     """Return one lane: what it holds, its state, pace and limit."""
     check_account(caller, account)

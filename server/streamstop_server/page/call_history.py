@@ -85,7 +85,7 @@ class CallHistory:
         ]
 
     def _before_first(self, view: LaneView) -> tuple[float, int, int]:
-        """Return what to compare a lane's first read with: 0 if all its calls can have been made since the last read."""
+        """Return what to compare a lane's first read with: 0 if all its calls may have come since the last read."""
         if self._last is None or view.limit is None or view.calls > view.limit * (self._now - self._last + 1):
             return self._now, view.calls, view.throttled
         return self._last, 0, 0

@@ -20,6 +20,7 @@ async def count(
     request: Request,
     viewer: Viewer,
     queue: Queue,
+    *,
     account: str,
     operation: str = "",
     older_than: Annotated[str, Query(max_length=20)] = "",

@@ -21,6 +21,7 @@ async def events(
     request: Request,
     viewer: Viewer,
     feeds: Shared,
+    *,
     account: Annotated[str, Query(max_length=200)] = "",
     kind: Annotated[str, Query(max_length=50)] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,

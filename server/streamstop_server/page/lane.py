@@ -52,6 +52,7 @@ async def lane(
     viewer: Viewer,
     queue: Queue,
     feeds: Shared,
+    *,
     account: str,
     operation: str,
     waiting: _Page = 1,
@@ -70,7 +71,7 @@ async def lane(
 
 @router.post("/lanes/{account}/{operation}/cancel")
 async def cancel(
-    request: Request, viewer: Viewer, queue: Queue, feeds: Shared, account: str, operation: str
+    request: Request, viewer: Viewer, queue: Queue, feeds: Shared, *, account: str, operation: str
 ) -> Response:
     """Cancel one job of the lane. A job that has ended meanwhile stays as it is."""
     check_account(viewer, account)

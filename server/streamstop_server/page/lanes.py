@@ -70,6 +70,7 @@ async def lanes(
     viewer: Viewer,
     queue: Queue,
     feeds: Shared,
+    *,
     q: Annotated[str, Query(max_length=200)] = "",
     state: LaneState | Literal[""] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
