@@ -47,10 +47,10 @@ class CallHistory:
         self._last: float | None = None
         self._now = 0.0
 
-    def add(self, views: Iterable[LaneView]) -> None:
-        """Count what the lanes did since the last read."""
+    def add(self, views: Iterable[LaneView], at: float) -> None:
+        """Count what the lanes did since the last read. `at` is the moment in seconds since the epoch."""
+        self._now = at
         for view in views:
-            self._now = view.at.timestamp()
             counted = self._lanes.get(view.lane)
             if counted is None:
                 counted = self._lanes[view.lane] = _Counted()
@@ -73,7 +73,8 @@ class CallHistory:
 
     def throttled(self, lane: Lane) -> int:
         """Return how many calls of a lane were throttled within five minutes."""
-        return round(sum(step.throttled for step in self.steps(lane)))
+        counted, first = self._lanes.get(lane), int(self._now // STEP_S) - STEPS
+        return 0 if counted is None else round(sum(step[1] for at, step in counted.steps.items() if at > first))
 
     def steps(self, lane: Lane) -> Sequence[Step]:
         """Return the steps of a lane, oldest first; the last one is not over yet."""

@@ -58,7 +58,8 @@ class Feed(Generic[_T]):
 
         Raises what the read raised if nothing was ever read.
         """
-        if time.monotonic() - self._read_at > EVERY_S:
+        is_old = not self._watchers and time.monotonic() - self._read_at > EVERY_S  # while somebody watches, it is new
+        if is_old or self._value is None:
             await asyncio.wait({self._begin()}, timeout=None if self._value is None else PATIENCE_S)
         return self._known()
 

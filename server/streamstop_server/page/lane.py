@@ -23,7 +23,7 @@ router = APIRouter()
 
 #: How many jobs of each kind, and events, one page shows.
 PAGE = 50
-_EVENTS = 20
+_EVENTS = 10
 
 _Page = Annotated[int, Query(ge=1, le=1_000_000)]
 
@@ -62,7 +62,7 @@ async def lane(
     """Show a lane."""
     check_account(viewer, account)
     view = await view_of(queue, account, operation)
-    numbers = {Where.WAITING: waiting, Where.IN_FLIGHT: in_flight, Where.DEFERRED: deferred}
+    numbers = {Where.IN_FLIGHT: in_flight, Where.DEFERRED: deferred, Where.WAITING: waiting}
     values = await _values(queue, feeds, view, numbers)
     if wants_fragment(request):
         return render(request, "lane_live.html", **values)

@@ -51,6 +51,7 @@ class Total:
     in_flight: int
     deferred: int
     rate: float
+    throttled: int
 
     @classmethod
     def of(cls, views: Sequence[LaneView], calls: CallHistory) -> "Total":
@@ -61,6 +62,7 @@ class Total:
             sum(view.in_flight for view in views),
             sum(view.deferred for view in views),
             sum(calls.rate(view.lane) for view in views),
+            sum(calls.throttled(view.lane) for view in views),
         )
 
 

@@ -5,6 +5,7 @@ So what is shown is rendered in one place, and a stream carries no contents.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
@@ -72,7 +73,7 @@ class Feeds:
     async def _read_lanes(self) -> tuple[LanesNow, object]:
         views = await self._client.lanes(recent=True)
         now = LanesNow(views, await self._client.pauses(), await self._client.holds(), await self._client.limits())
-        self.calls.add(views)
+        self.calls.add(views, time.time())
         contents = [{name: value for name, value in view.__dict__.items() if name != "at"} for view in views]
         rates = [self.calls.rate(view.lane) for view in views]
         return now, (contents, rates, now.pauses, now.holds, now.limits)
