@@ -9,8 +9,8 @@ import pytest
 from streamstop import Outcome, Result
 from streamstop._core.lane import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopStreamIngest
-from tests.support.celery_tools import TIMEOUT_S, answer, celery, plain_app
-from tests.support.polling import eventually
+from tests.support.celery_tools import answer, celery, plain_app
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long
