@@ -126,7 +126,7 @@ async def cancel_shutdown(shutdown_id: ShutdownId, caller: Enqueuer, queue: Queu
     check_progress(caller, progress)
     if progress.status is ShutdownStatus.OPEN:
         await check_room(caller, queue, progress.room)
-        await shutdown.cancel()
+        await shutdown.cancel(by=caller.name)
     return ShutdownProgress.of(await shutdown.progress())
 
 
