@@ -77,10 +77,17 @@ class Shutdown:
         with self._backend.following("ask for the outcomes again"):
             yield from self._backend.outcomes_of(self.id)
 
-from streamstop._core.journal import EventKind
-from streamstop._core.membership import check_page_size
-from streamstop._core.progress import OutcomePage, Progress, ShutdownStatus
-from streamstop.errors import OutcomeTimeout, StreamstopError, UnknownShutdown
+    def outcome_page(self, cursor: str | None = None, *, most: int = 100) -> OutcomePage:
+        """Return a page of about `most` (1 to 10,000) outcomes. `cursor` is the ``next`` of the page before.
+
+        An outcome that is there from the first page to the last is in one of the pages. While the shutdown is open, it
+        can be in two.
+        """
+        most = check_page_size(most)
+        with self._backend.reaching("ask for the outcomes again"):
+            return self._backend.outcome_page(self.id, cursor, most)
+
+    def cancel(self, *, by: str | None = None) -> bool:
         """Cancel the jobs that no worker has claimed; return False if the shutdown is not open.
 
         Their stream tasks stay registered in the room. With `by`, who cancels becomes an event.
