@@ -9,7 +9,7 @@ from typing import Any
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
 from streamstop._core.letters import Matching
-from streamstop._core.progress import Progress, RoomView, ShutdownStatus
+from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView, ShutdownStatus
 from streamstop._core.sightings import Sighting, Wanted
 from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
@@ -21,7 +21,7 @@ from streamstop.testing.fleet import RecordedFleet
 from streamstop.testing.journal import RecordedJournal
 from streamstop.testing.lanes import OpenJob, RecordedLanes
 from streamstop.testing.letters import RecordedDeadLetters
-from streamstop.testing.rooms import RecordedRooms
+from streamstop.testing.rooms import RecordedRooms, page_of
 from streamstop.testing.sightings import find_recorded
 
 
@@ -187,6 +187,15 @@ class RecordedQueue:
         with self._lock:
             return self.rooms.view(room)
 
+    def room_page(self, room: str, cursor: str | None, most: int) -> RoomPage:
+        """Return a page of registered stream tasks."""
+        view = self.room(room)
+        return RoomPage(room, *page_of(view.tasks, cursor, most), total=len(view.tasks), shutdown=view.shutdown)
+
+    def room_accounts(self, room: str) -> frozenset[str]:
+        """Return the accounts of a room's registered stream tasks."""
+        return frozenset(command.account for command in self.room(room).tasks)
+
     def stop_room(
         self,
         room: str,
@@ -226,6 +235,10 @@ class RecordedQueue:
         """Yield the outcomes of the shutdown's stream tasks that have ended."""
         recorded = self.rooms.shutdowns.get(shutdown)
         return iter([] if recorded is None else recorded.outcomes)
+
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int) -> OutcomePage:
+        """Return a page of outcomes."""
+        return OutcomePage(*page_of(tuple(self.outcomes_of(shutdown)), cursor, most))
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """Return the ids of shutdowns: the open ones, and then the ended ones, the latest first."""
