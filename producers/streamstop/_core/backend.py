@@ -231,8 +231,11 @@ class Backend(Protocol):
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks."""
 
-    def outcome_page(self, shutdown: str, cursor: str | None, most: int) -> OutcomePage:
-        """Return a page of about `most` outcomes; `cursor` as in :meth:`room_page`."""
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
+        """Return a page of about `most` outcomes; with `attention`, of those that need a person.
+
+        `cursor` as in :meth:`room_page`.
+        """
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """Return the ids of shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""

@@ -193,9 +193,9 @@ class RedisBackend:
         """Yield the outcomes of a shutdown's stream tasks, read page by page."""
         return self.connections.rooms.shutdowns.outcomes(shutdown)
 
-    def outcome_page(self, shutdown: str, cursor: str | None, most: int) -> OutcomePage:
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
         """See :meth:`streamstop._redis.pages.Pages.outcomes`."""
-        return self._pages.outcomes(shutdown, cursor, most)
+        return self._pages.outcomes(shutdown, cursor, most, attention=attention)
 
     @property
     def _pages(self) -> Pages:

@@ -10,8 +10,8 @@ from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, Field
 
 from streamstop import AsyncShutdown, Outcome, Progress, ShutdownStatus, UnknownShutdown
-from streamstop_server.api._coverage import check_progress, check_room, covers
 from streamstop_server.auth import Enqueuer, Reader
+from streamstop_server.coverage import check_progress, check_room, covers
 from streamstop_server.ending import ending_of
 from streamstop_server.following import ShutdownProgress, Snapshot, following_of
 from streamstop_server.problems import MEDIA_TYPE, ProblemDocument

@@ -6,7 +6,6 @@ So what is shown is rendered in one place, and a stream carries no contents.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
 from typing import Self
 
 from fastapi import APIRouter, Depends, Request
@@ -14,9 +13,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from streamstop import AsyncClient
 from streamstop_server.ending import ending_of
-from streamstop_server.page.covered import progress_for
-from streamstop_server.page.shell import Viewer, viewer
-from streamstop_server.queue import Queue
+from streamstop_server.page.shell import viewer
 
 router = APIRouter(prefix="/live", dependencies=[Depends(viewer)])
 
@@ -48,23 +45,3 @@ async def clock(request: Request) -> AsyncGenerator[ServerSentEvent, None]:
     """Tell once a second."""
     async for event in ending_of(request).until(_ticks()):
         yield event
-
-
-async def _covered(shutdown_id: str, viewer: Viewer, queue: Queue) -> None:
-    await progress_for(viewer, queue, shutdown_id)
-
-
-@router.get("/shutdowns/{shutdown_id}", response_class=EventSourceResponse, dependencies=[Depends(_covered)])
-async def of_shutdown(shutdown_id: str, request: Request, queue: Queue) -> AsyncGenerator[ServerSentEvent, None]:
-    """Tell when a shutdown has changed, and at last that it has ended."""
-
-    async def changes() -> AsyncGenerator[ServerSentEvent, None]:
-        async with aclosing(queue.shutdown(shutdown_id).watch()) as watching:
-            async for _ in watching:
-                yield ServerSentEvent(event="changed", data="")
-                await asyncio.sleep(EVERY_S)
-        yield ServerSentEvent(event="ended", data="")
-
-    with suppress(GeneratorExit):
-        async for event in ending_of(request).until(changes()):
-            yield event

@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from streamstop import AsyncClient, Progress, ShutdownStatus
+from streamstop import AsyncClient, Progress, ShutdownStatus, UnknownShutdown
 from streamstop._core.lane_view import NO_ESTIMATE
 from streamstop._core.membership import check_room
-from streamstop_server.auth import check_account
-from streamstop_server.page.covered import progress_of
+from streamstop_server.coverage import check_room as check_covered
+from streamstop_server.coverage import covers
 from streamstop_server.page.shell import Viewer, actor_name, go_to, render, room_path, wants_fragment
 from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue import Queue
@@ -56,14 +56,12 @@ async def stop(request: Request, viewer: Viewer, queue: Queue) -> Response:
     """Stop a room."""
     form = await form_of(request)
     room = check_room(form.get("room", ""))
-    if viewer.accounts is not None:
-        for account in sorted(await queue.room_accounts(room)):
-            check_account(viewer, account)
+    await check_covered(viewer, queue, room)
     shutdown = await queue.stop_room(room, verify="verify" in form, by=actor_name(viewer))
     return go_to(request, f"/shutdowns/{shutdown.id}")
 
 
-@router.get("/rooms/{room:path}")
+@router.get("/rooms/{room:segment}")
 async def room(
     request: Request, viewer: Viewer, queue: Queue, room: str, *, act: str = "", cursor: str | None = None
 ) -> Response:
@@ -86,6 +84,15 @@ async def _room(
         verify="verify" in request.query_params,
         cursor=cursor,
     )
+
+
+async def progress_of(viewer: Caller, queue: AsyncClient, shutdown_id: str) -> Progress | None:
+    """Return the progress of a shutdown; None if it is gone, or if not all of its accounts are the viewer's."""
+    try:
+        progress = await queue.shutdown(shutdown_id).progress()
+    except UnknownShutdown:
+        return None
+    return progress if covers(viewer, progress) else None
 
 
 def _urgency(progress: Progress) -> int:
