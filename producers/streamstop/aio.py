@@ -70,6 +70,10 @@ class AsyncShutdown:
         """See :meth:`streamstop.shutdowns.Shutdown.outcome_page`."""
         return await self._runner.call(partial(self.shutdown.outcome_page, cursor, most=most, attention=attention))
 
+    async def accounts(self) -> frozenset[str]:
+        """See :meth:`streamstop.shutdowns.Shutdown.accounts`."""
+        return await self._runner.call(self.shutdown.accounts)
+
     async def cancel(self, *, by: str | None = None) -> bool:
         """See :meth:`streamstop.shutdowns.Shutdown.cancel`."""
         return await self._runner.call(partial(self.shutdown.cancel, by=by))

@@ -90,6 +90,14 @@ class Shutdown:
         with self._backend.reaching("ask for the outcomes again"):
             return self._backend.outcome_page(self.id, cursor, most, attention=attention)
 
+    def accounts(self) -> frozenset[str]:
+        """Return the accounts of the stream tasks, and of those that are registered in the room while it is open.
+
+        It reads them all.
+        """
+        with self._backend.following("ask for the accounts again"):
+            return self._backend.accounts_of(self.id)
+
     def cancel(self, *, by: str | None = None) -> bool:
         """Cancel the jobs that no worker has claimed; return False if the shutdown is not open.
 

@@ -1,7 +1,7 @@
 """Segments: rooms' names in paths. A name may contain a slash, which a client sends as ``%2F``.
 
 Servers decode a path before it is routed, and a decoded slash would divide the name. So the slash is written as a
-stand-in until the route has been found. The convertor ``segment`` (``/rooms/{room:segment}/tasks``) puts it back.
+stand-in until the route has been found. The convertor ``segment`` in :data:`ROOM` puts it back.
 """
 
 from urllib.parse import unquote
@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 #: A character that Unicode reserves for use within a program. Where a name contains it, it is doubled in a way.
 _ESCAPE = "\ufdd0"
 _ITSELF, _SLASH = f"{_ESCAPE}0", f"{_ESCAPE}1"
+#: A room in the path of a route.
+ROOM = "/rooms/{room:segment}"
 #: The paths whose next segment is a room.
 _PREFIXES = ("/v1/rooms/", "/rooms/")
 

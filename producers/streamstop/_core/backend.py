@@ -231,6 +231,9 @@ class Backend(Protocol):
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks."""
 
+    def accounts_of(self, shutdown: str) -> frozenset[str]:
+        """Return the accounts of a shutdown's stream tasks, and of those that are registered while it is open."""
+
     def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
         """Return a page of about `most` outcomes; with `attention`, of those that need a person.
 

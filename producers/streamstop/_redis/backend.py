@@ -193,6 +193,10 @@ class RedisBackend:
         """Yield the outcomes of a shutdown's stream tasks, read page by page."""
         return self.connections.rooms.shutdowns.outcomes(shutdown)
 
+    def accounts_of(self, shutdown: str) -> frozenset[str]:
+        """See :meth:`streamstop._redis.pages.Pages.shutdown_accounts`."""
+        return self._pages.shutdown_accounts(shutdown)
+
     def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
         """See :meth:`streamstop._redis.pages.Pages.outcomes`."""
         return self._pages.outcomes(shutdown, cursor, most, attention=attention)

@@ -236,6 +236,14 @@ class RecordedQueue:
         recorded = self.rooms.shutdowns.get(shutdown)
         return iter([] if recorded is None else recorded.outcomes)
 
+    def accounts_of(self, shutdown: str) -> frozenset[str]:
+        """Return the accounts of a shutdown's stream tasks, and of those that are registered while it is open."""
+        recorded = self.rooms.shutdowns.get(shutdown)
+        if recorded is None:
+            return frozenset()
+        registered = self.room_accounts(recorded.room) if recorded.status is ShutdownStatus.OPEN else frozenset[str]()
+        return registered | {member.command.account for member in recorded.members}
+
     def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
         """Return a page of outcomes."""
         outcomes = (one for one in self.outcomes_of(shutdown) if not attention or one.result.needs_person)

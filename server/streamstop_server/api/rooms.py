@@ -1,5 +1,6 @@
 """Rooms, as the API has them."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -8,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamstop import UnknownShutdown
 from streamstop_server.api._stops import MOST, OneOrMany, Stop, commands_of
 from streamstop_server.auth import Enqueuer, Reader
-from streamstop_server.coverage import check_commands, check_progress, check_room
+from streamstop_server.coverage import check_commands, check_room, check_shutdown
 from streamstop_server.following import ShutdownProgress
 from streamstop_server.problems import MEDIA_TYPE, Problem, ProblemDocument
 from streamstop_server.queue import Queue
+from streamstop_server.segments import ROOM
 
 router = APIRouter(tags=["rooms"])
 
@@ -94,7 +96,7 @@ class Reopening(BaseModel):
     reopened: bool = True
 
 
-@router.put("/rooms/{room:segment}/tasks", status_code=201, responses=_JOINED)
+@router.put(f"{ROOM}/tasks", status_code=201, responses=_JOINED)
 async def register_tasks(
     room: Room, stops: OneOrMany, caller: Enqueuer, queue: Queue, response: Response
 ) -> Registration:
@@ -112,7 +114,7 @@ async def register_tasks(
     return Registration(room=room, tasks=len(commands), shutdown=joined and joined.id)
 
 
-@router.delete("/rooms/{room:segment}/tasks")
+@router.delete(f"{ROOM}/tasks")
 async def unregister_tasks(room: Room, stops: OneOrMany, caller: Enqueuer, queue: Queue) -> Unregistration:
     """Remove stream tasks from a room, such as those that have ended by themselves. The body is as for PUT."""
     commands = await commands_of(stops)
@@ -120,7 +122,7 @@ async def unregister_tasks(room: Room, stops: OneOrMany, caller: Enqueuer, queue
     return Unregistration(room=room, unregistered=await queue.unregister_many(room, commands))
 
 
-@router.get("/rooms/{room:segment}")
+@router.get(ROOM)
 async def look_at_room(
     room: Room,
     caller: Reader,
@@ -133,19 +135,17 @@ async def look_at_room(
     page = await queue.room_page(room, cursor, most=limit)
     progress = None
     if page.shutdown is not None:
-        try:
-            progress = ShutdownProgress.of(await queue.shutdown(page.shutdown).progress())
-        except UnknownShutdown:
-            progress = None  # its record is gone
-        else:
-            check_progress(caller, progress)
+        shutdown = queue.shutdown(page.shutdown)
+        with suppress(UnknownShutdown):  # its record is gone
+            progress = ShutdownProgress.of(await shutdown.progress())
+            await check_shutdown(caller, shutdown, progress)
     tasks = [Stop.of(command) for command in page.tasks]
     return RoomDocument.model_construct(
         room=room, registered=page.total, tasks=tasks, next=page.next, shutdown=progress
     )
 
 
-@router.post("/rooms/{room:segment}/shutdown", status_code=202, responses={202: {"headers": _LOCATION}})
+@router.post(f"{ROOM}/shutdown", status_code=202, responses={202: {"headers": _LOCATION}})
 async def stop_room(
     room: Room, caller: Enqueuer, queue: Queue, response: Response, how: StopRoom | None = None
 ) -> Closing:
@@ -163,7 +163,7 @@ async def stop_room(
     return Closing(room=room, shutdown=shutdown.id)
 
 
-@router.post("/rooms/{room:segment}/reopen", responses=_STILL_OPEN)
+@router.post(f"{ROOM}/reopen", responses=_STILL_OPEN)
 async def reopen_room(room: Room, caller: Enqueuer, queue: Queue) -> Reopening:
     """Let a closed room be used again at once: tasks that are registered are no longer stopped."""
     await check_room(caller, queue, room)

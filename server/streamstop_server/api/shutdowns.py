@@ -9,9 +9,9 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, Field
 
-from streamstop import AsyncShutdown, Outcome, Progress, ShutdownStatus, UnknownShutdown
+from streamstop import Outcome, ShutdownStatus
 from streamstop_server.auth import Enqueuer, Reader
-from streamstop_server.coverage import check_progress, check_room, covers
+from streamstop_server.coverage import check_shutdown, covered_progress, covers_lanes
 from streamstop_server.ending import ending_of
 from streamstop_server.following import ShutdownProgress, Snapshot, following_of
 from streamstop_server.problems import MEDIA_TYPE, ProblemDocument
@@ -46,8 +46,9 @@ async def recent_shutdowns(
     limit: Annotated[int, Query(ge=1, le=200, description="How many at most.")] = 50,
 ) -> list[ShutdownProgress]:
     """Return the open shutdowns, oldest first, and then the latest ended ones, newest first."""
-    found = await asyncio.gather(*map(_progress, await queue.recent_shutdowns(limit)))
-    return [ShutdownProgress.of(one) for one in found if one is not None and covers(caller, one)]
+    shutdowns = await queue.recent_shutdowns(limit)
+    found = await asyncio.gather(*(covered_progress(caller, shutdown) for shutdown in shutdowns))
+    return [ShutdownProgress.of(progress) for progress in found if progress is not None]
 
 
 @router.get("/shutdowns/{shutdown_id}", response_model=ShutdownProgress, responses=_ERRORS)
@@ -67,7 +68,7 @@ async def look_at_shutdown(
         snapshot = await poll(request, _ended(request, shutdown_id, wait), None)
     if snapshot is None:
         snapshot = Snapshot(await shutdown.progress())
-    check_progress(caller, snapshot.progress)
+    await check_shutdown(caller, shutdown, snapshot.progress)
     return Response(snapshot.json, media_type="application/json")
 
 
@@ -93,8 +94,9 @@ async def follow_shutdown(
     two are left out, the last one never is. Where it has seen `end`, the answer is 204, and an EventSource stops.
     `reconnect` means that the process ends: connect again.
     """
-    first = Snapshot(await queue.shutdown(shutdown_id).progress())
-    check_progress(caller, first.progress)
+    shutdown = queue.shutdown(shutdown_id)
+    first = Snapshot(await shutdown.progress())
+    await check_shutdown(caller, shutdown, first.progress)
     if first.is_final and first.id == last_event_id:
         return Response(status_code=204)
     return EventStream(request, _frames(request, caller, shutdown_id, last_event_id))
@@ -110,7 +112,7 @@ async def outcomes_of_shutdown(
 ) -> OutcomePageDocument:
     """Return the outcomes of the stream tasks that have ended, page by page."""
     shutdown = queue.shutdown(shutdown_id)
-    check_progress(caller, await shutdown.progress())
+    await check_shutdown(caller, shutdown, await shutdown.progress())
     page = await shutdown.outcome_page(cursor, most=limit)
     return OutcomePageDocument.model_construct(outcomes=list(page.outcomes), next=page.next)
 
@@ -123,18 +125,10 @@ async def cancel_shutdown(shutdown_id: ShutdownId, caller: Enqueuer, queue: Queu
     """
     shutdown = queue.shutdown(shutdown_id)
     progress = await shutdown.progress()
-    check_progress(caller, progress)
+    await check_shutdown(caller, shutdown, progress)
     if progress.status is ShutdownStatus.OPEN:
-        await check_room(caller, queue, progress.room)
         await shutdown.cancel(by=caller.name)
     return ShutdownProgress.of(await shutdown.progress())
-
-
-async def _progress(shutdown: AsyncShutdown) -> Progress | None:
-    try:
-        return await shutdown.progress()
-    except UnknownShutdown:
-        return None  # its record has gone meanwhile
 
 
 async def _ended(request: Request, shutdown_id: str, seconds: float) -> Snapshot | None:
@@ -155,7 +149,7 @@ async def _frames(
     async with following_of(request).shutdown(shutdown_id) as followed:
         while True:
             snapshot = await followed.latest()
-            if not covers(caller, snapshot.progress):
+            if not covers_lanes(caller, snapshot.progress):
                 return  # a task of another account has joined
             if snapshot.id != seen:
                 seen = snapshot.id

@@ -6,14 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from streamstop import AsyncClient, Progress, ShutdownStatus, UnknownShutdown
+from streamstop import AsyncClient, Progress, ShutdownStatus
 from streamstop._core.lane_view import NO_ESTIMATE
 from streamstop._core.membership import check_room
 from streamstop_server.coverage import check_room as check_covered
-from streamstop_server.coverage import covers
+from streamstop_server.coverage import covered_progress
 from streamstop_server.page.shell import Viewer, actor_name, go_to, render, room_path, wants_fragment
 from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue import Queue
+from streamstop_server.segments import ROOM
 from streamstop_server.tokens import Caller
 
 router = APIRouter()
@@ -40,7 +41,7 @@ async def rooms(
         return await _room(request, viewer, queue, room, act=act, cursor=None)
     found = await queue.recent_shutdowns(page * _SHUTDOWNS + 1)
     on_page = found[(page - 1) * _SHUTDOWNS : page * _SHUTDOWNS]
-    shown = await asyncio.gather(*(progress_of(viewer, queue, one.id) for one in on_page))
+    shown = await asyncio.gather(*(covered_progress(viewer, one) for one in on_page))
     return render(
         request,
         "rooms_table.html" if wants_fragment(request) else "rooms.html",
@@ -61,7 +62,7 @@ async def stop(request: Request, viewer: Viewer, queue: Queue) -> Response:
     return go_to(request, f"/shutdowns/{shutdown.id}")
 
 
-@router.get("/rooms/{room:segment}")
+@router.get(ROOM)
 async def room(
     request: Request, viewer: Viewer, queue: Queue, room: str, *, act: str = "", cursor: str | None = None
 ) -> Response:
@@ -79,20 +80,11 @@ async def _room(
         room=page,
         tasks=[task for task in page.tasks if viewer.may_touch(task.account)],
         total=page.total if viewer.accounts is None else None,
-        shutdown=page.shutdown and await progress_of(viewer, queue, page.shutdown),
+        shutdown=page.shutdown and await covered_progress(viewer, queue.shutdown(page.shutdown)),
         asks=act == "stop",
         verify="verify" in request.query_params,
         cursor=cursor,
     )
-
-
-async def progress_of(viewer: Caller, queue: AsyncClient, shutdown_id: str) -> Progress | None:
-    """Return the progress of a shutdown; None if it is gone, or if not all of its accounts are the viewer's."""
-    try:
-        progress = await queue.shutdown(shutdown_id).progress()
-    except UnknownShutdown:
-        return None
-    return progress if covers(viewer, progress) else None
 
 
 def _urgency(progress: Progress) -> int:

@@ -107,7 +107,7 @@ def error_page(request: Request, problem: Problem) -> Response | None:
     if path.startswith(_NOT_PAGES) or not is_for_people:
         return None
     if problem.status == HTTPStatus.UNAUTHORIZED and request.method in _SAFE:
-        back = path + (f"?{request.url.query}" if request.url.query else "")
+        back = request.scope["raw_path"].decode("latin-1") + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/sign-in?next={quote(back, safe='/')}", status_code=303)
     if wants_fragment(request):
         answer = render(request, "problem_fragment.html", status=problem.status, problem=problem)

@@ -6,8 +6,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
-from streamstop import OutcomePage
-from streamstop_server.coverage import check_progress, check_room, covers
+from streamstop import AsyncClient, OutcomePage, Progress
+from streamstop_server.coverage import check_shutdown, covers_lanes
 from streamstop_server.ending import ending_of
 from streamstop_server.following import following_of
 from streamstop_server.page.shell import Viewer, actor_name, go_to, render, wants_fragment
@@ -28,8 +28,7 @@ async def shutdown(
     request: Request, viewer: Viewer, queue: Queue, shutdown_id: str, *, show: str = "", cursor: str | None = None
 ) -> Response:
     """Show a shutdown: its progress by lane, its results, and what needs attention."""
-    progress = await queue.shutdown(shutdown_id).progress()
-    check_progress(viewer, progress)
+    progress = await _progress(viewer, queue, shutdown_id)
     attention = sum(count for result, count in progress.results.items() if result.needs_person)
     shows_all = show == "all"
     outcomes = OutcomePage((), None)
@@ -51,9 +50,7 @@ async def shutdown(
 @router.post("/shutdowns/{shutdown_id}/cancel")
 async def cancel(request: Request, viewer: Viewer, queue: Queue, shutdown_id: str) -> Response:
     """Cancel the jobs that no worker has claimed."""
-    progress = await queue.shutdown(shutdown_id).progress()
-    check_progress(viewer, progress)
-    await check_room(viewer, queue, progress.room)
+    await _progress(viewer, queue, shutdown_id)
     if not await queue.shutdown(shutdown_id).cancel(by=actor_name(viewer)):
         raise Problem(409, "not-open", "the shutdown is no longer open")
     return go_to(request, _path(shutdown_id))
@@ -62,14 +59,21 @@ async def cancel(request: Request, viewer: Viewer, queue: Queue, shutdown_id: st
 @router.get("/live/shutdowns/{shutdown_id}", response_class=EventSourceResponse)
 async def live(request: Request, viewer: Viewer, queue: Queue, shutdown_id: str) -> Response:
     """Tell when a shutdown has changed, and at last that it has ended."""
-    check_progress(viewer, await queue.shutdown(shutdown_id).progress())
+    await _progress(viewer, queue, shutdown_id)
     return EventStream(request, _frames(request, viewer, shutdown_id))
+
+
+async def _progress(viewer: Caller, queue: AsyncClient, shutdown_id: str) -> Progress:
+    shutdown = queue.shutdown(shutdown_id)
+    progress = await shutdown.progress()
+    await check_shutdown(viewer, shutdown, progress)
+    return progress
 
 
 async def _frames(request: Request, viewer: Caller, shutdown_id: str) -> AsyncGenerator[bytes | None, None]:
     ending, seen = ending_of(request), ""
     async with following_of(request).shutdown(shutdown_id) as followed:
-        while covers(viewer, (snapshot := await followed.latest()).progress):
+        while covers_lanes(viewer, (snapshot := await followed.latest()).progress):
             if snapshot.id != seen:
                 seen = snapshot.id
                 yield _CHANGED
