@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -20,7 +20,6 @@ from streamstop_server.ending import ending_of
 from streamstop_server.page.call_history import STEP_S, CallHistory
 from streamstop_server.page.feed import EVERY_S, Feed
 from streamstop_server.page.shell import viewer
-from streamstop_server.queue import Queue
 from streamstop_server.scopes import is_seen
 from streamstop_server.tokens import Caller
 
@@ -125,17 +124,3 @@ async def clock(request: Request) -> AsyncGenerator[ServerSentEvent, None]:
     """Tell once a second."""
     async for event in ending_of(request).until(_ticks()):
         yield event
-
-
-@router.get("/shutdowns/{shutdown_id}", response_class=EventSourceResponse)
-async def of_shutdown(shutdown_id: str, request: Request, queue: Queue) -> AsyncGenerator[ServerSentEvent, None]:
-    """Tell when a shutdown has changed, until it has ended."""
-
-    async def changes() -> AsyncGenerator[ServerSentEvent, None]:
-        async for _ in queue.shutdown(shutdown_id).watch():
-            yield ServerSentEvent(event="changed", data="")
-            await asyncio.sleep(EVERY_S)
-
-    with suppress(GeneratorExit):
-        async for event in ending_of(request).until(changes()):
-            yield event
