@@ -22,7 +22,7 @@ class Drain(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"dry_run": False, "older_than": 7200}]})
 
-    dry_run: Annotated[bool, Field(description="Count the jobs, show examples, and change nothing.")] = True
+    dry_run: Annotated[bool, Field(strict=True, description="Count the jobs, show examples, and change nothing.")] = True
     older_than: Annotated[
         float | None, Field(description="Only jobs that were enqueued more than so many seconds ago.")
     ] = None
