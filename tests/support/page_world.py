@@ -65,6 +65,4 @@ def page_world(folder: Path) -> Iterator[PageWorld]:
         client.register_many("concert", [Command(operation=stop, account=ALIYUN) for stop in relays])
         running = client.stop_room("concert")
         waiting = client.enqueue(StopMPUTask(app_id="app", task_id=PLANTED), account=ALIYUN, priority=9)
-        yield PageWorld(
-            made, service, running, ended, waiting.id, outcomes[Result.STOPPED], outcomes[Result.NOT_FOUND]
-        )
+        yield PageWorld(made, service, running, ended, waiting.id, outcomes[Result.STOPPED], outcomes[Result.NOT_FOUND])
