@@ -16,6 +16,13 @@ STOP = StopMPUTask(app_id="app", task_id="relay-1")
 LANE = Lane("live-cn", STOP.spec.id)
 
 
+def only_message(redis: Redis) -> bytes:
+    """Return the only message in the lane."""
+    messages: Any = redis.lrange(LANE.queue, 0, -1)
+    assert len(messages) == 1
+    return bytes(messages[0])
+
+
 def test_a_job_that_waits_has_its_place(client: Client) -> None:
     client.enqueue(STOP, account="live-cn")
     job = client.enqueue(STOP, account="live-cn", expires_in=timedelta(hours=1))
@@ -42,7 +49,7 @@ def test_a_job_that_nobody_enqueued_is_none(client: Client) -> None:
 
 def test_a_job_that_a_foreign_program_enqueued_is_found(client: Client, real_redis: Redis) -> None:
     client.enqueue(STOP, account="live-cn")
-    (message,) = real_redis.lrange(LANE.queue, 0, -1)
+    message = only_message(real_redis)
     real_redis.lpush(LANE.queue, message.replace(message.split(b'"id":"')[1].split(b'"')[0], b"my-own-id"))
     view = client.job("my-own-id").look()
     assert view is not None
@@ -51,7 +58,7 @@ def test_a_job_that_a_foreign_program_enqueued_is_found(client: Client, real_red
 
 def test_a_job_goes_on_with_the_trace_in_its_message(client: Client, real_redis: Redis) -> None:
     job = client.enqueue(STOP, account="live-cn")
-    (message,) = real_redis.lrange(LANE.queue, 0, -1)
+    message = only_message(real_redis)
     trace = "0af7651916cd43dd8448eb211c80319c"
     traced = message.replace(b'"headers":{', b'"headers":{"traceparent":"00-%s-b7ad6b7169203331-01",' % trace.encode())
     real_redis.delete(LANE.queue)
