@@ -161,11 +161,14 @@ class Rooms:
 
     def progress(self, shutdown: str) -> Progress | None:
         """Return the progress of a shutdown; None if no shutdown has this id."""
-        fields = self.facts(shutdown)
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(f"{SHUTDOWN}{shutdown}")
+        pipeline.hgetall(f"{SHUTDOWN}{shutdown}:lanes")  # together, so that no job ends between the two
+        fields, by_name = map(_decoded, pipeline.execute())
         if not fields:
             return None
         counts: dict[Lane, list[int]] = {}
-        for name, count in self._hash(f"{SHUTDOWN}{shutdown}:lanes").items():
+        for name, count in by_name.items():
             lane, _, part = name.rpartition(":")
             counts.setdefault(Lane.from_name(lane), [0, 0])[part == "ended"] = int(count)
         by_lane = {lane: (total, ended) for lane, (total, ended) in sorted(counts.items())}
@@ -306,12 +309,16 @@ class Rooms:
         return reply[1]
 
     def _hash(self, key: str) -> dict[str, str]:
-        return {field.decode(): value.decode() for field, value in self._redis.hgetall(key).items()}
+        return _decoded(self._redis.hgetall(key))
 
     @cached_property
     def _scripts(self) -> dict[str, Script]:
         # A Redis user who may not enqueue cannot use this key: Redis refuses the script before it begins.
         return load(self._redis, "room", keys=[STAGED])
+
+
+def _decoded(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {field.decode(): value.decode() for field, value in fields.items()}
 
 
 def stop_of(command: str) -> Command:

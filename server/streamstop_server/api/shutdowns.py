@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, Field
 
 from streamstop import AsyncShutdown, Outcome, ShutdownStatus, UnknownShutdown
@@ -74,8 +73,7 @@ async def look_at_shutdown(
 
 @router.get(
     "/shutdowns/{shutdown_id}/events",
-    response_class=EventSourceResponse,
-    response_model=None,
+    response_class=Response,
     responses=_ERRORS | _STREAM,
 )
 async def follow_shutdown(
