@@ -49,7 +49,7 @@ class Pages:
 
     def shutdown_accounts(self, shutdown: str) -> frozenset[str]:
         """Return the accounts of a shutdown's stream tasks; while it is open, of those that are registered too."""
-        facts = self._rooms.facts(shutdown)
+        facts = self._rooms.shutdowns.facts(shutdown)
         registered = self.room_accounts(facts["room"]) if facts.get("status") == "open" else frozenset[str]()
         tasks = self._redis.hscan_iter(f"{SHUTDOWN}{shutdown}:tasks", count=_PAGE)
         return registered | {str(json.loads(command)["account"]) for _member, command in tasks}

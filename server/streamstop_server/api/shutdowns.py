@@ -11,17 +11,15 @@ from pydantic import BaseModel, Field
 from streamstop import AsyncShutdown, Outcome, ShutdownStatus, UnknownShutdown
 from streamstop_server.api._coverage import check_shutdown, covers_lanes
 from streamstop_server.auth import Enqueuer, Reader
+from streamstop_server.documented import errors
 from streamstop_server.ending import ending_of
 from streamstop_server.following import ShutdownProgress, Snapshot, following_of
-from streamstop_server.problems import MEDIA_TYPE, Problem, ProblemDocument
+from streamstop_server.problems import Problem
 from streamstop_server.queue import Queue
 from streamstop_server.streams import KEEP_ALIVE_S, EventStream, reconnect
 from streamstop_server.tokens import Caller
 from streamstop_server.waits import LONGEST_POLL_S, poll
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    404: {"description": "No shutdown has this id.", "model": ProblemDocument, "content": {MEDIA_TYPE: {}}}
-}
 router = APIRouter(tags=["shutdowns"])
 
 ShutdownId = Annotated[str, Path(description="The shutdown's id.", pattern=r"^[0-9A-Za-z-]{1,64}$")]
@@ -50,7 +48,7 @@ async def recent_shutdowns(
     return [progress for progress in found if progress is not None]
 
 
-@router.get("/shutdowns/{shutdown_id}", response_model=ShutdownProgress, responses=_ERRORS)
+@router.get("/shutdowns/{shutdown_id}", response_model=ShutdownProgress, responses=errors(404))
 async def look_at_shutdown(
     shutdown_id: ShutdownId,
     request: Request,
@@ -74,7 +72,7 @@ async def look_at_shutdown(
 @router.get(
     "/shutdowns/{shutdown_id}/events",
     response_class=Response,
-    responses=_ERRORS | _STREAM,
+    responses=errors(404) | _STREAM,
 )
 async def follow_shutdown(
     shutdown_id: ShutdownId,
@@ -100,7 +98,7 @@ async def follow_shutdown(
     return EventStream(request, _frames(request, caller, shutdown_id, last_event_id))
 
 
-@router.get("/shutdowns/{shutdown_id}/outcomes", responses=_ERRORS)
+@router.get("/shutdowns/{shutdown_id}/outcomes", responses=errors(404))
 async def outcomes_of_shutdown(
     shutdown_id: ShutdownId,
     caller: Reader,
@@ -115,7 +113,7 @@ async def outcomes_of_shutdown(
     return OutcomePageDocument.model_construct(outcomes=list(page.outcomes), next=page.next)
 
 
-@router.delete("/shutdowns/{shutdown_id}", responses=_ERRORS)
+@router.delete("/shutdowns/{shutdown_id}", responses=errors(404))
 async def cancel_shutdown(shutdown_id: ShutdownId, caller: Enqueuer, queue: Queue) -> ShutdownProgress:
     """Cancel the stops that no worker has begun, and return the progress. A shutdown that has ended stays as it is.
 

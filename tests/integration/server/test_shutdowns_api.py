@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Command, Shutdown
-from streamstop._redis.rooms import Rooms
+from streamstop._redis.shutdown_views import ShutdownViews
 from streamstop.operations import StopMPUTask
 from streamstop_server import streams
 from streamstop_server.api import shutdowns as routes
@@ -141,13 +141,13 @@ def test_the_id_of_a_state_is_the_same_in_another_process(
 def test_many_streams_of_a_shutdown_read_it_once(
     service: ServedApp, room: RoomDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads, real = [], Rooms.progress
+    reads, real = [], ShutdownViews.progress
 
-    def counted(rooms: Rooms, shutdown: str) -> Any:
+    def counted(views: ShutdownViews, shutdown: str) -> Any:
         reads.append(shutdown)
-        return real(rooms, shutdown)
+        return real(views, shutdown)
 
-    monkeypatch.setattr(Rooms, "progress", counted)
+    monkeypatch.setattr(ShutdownViews, "progress", counted)
     shutdown = opened(room, *"abc")
     members = room.members()
     with ExitStack() as stack:
