@@ -66,9 +66,9 @@ class AsyncShutdown:
             for outcome in page:
                 yield outcome
 
-    async def outcome_page(self, cursor: str | None = None, *, most: int = 100) -> OutcomePage:
+    async def outcome_page(self, cursor: str | None = None, *, most: int = 100, attention: bool = False) -> OutcomePage:
         """See :meth:`streamstop.shutdowns.Shutdown.outcome_page`."""
-        return await self._runner.call(partial(self.shutdown.outcome_page, cursor, most=most))
+        return await self._runner.call(partial(self.shutdown.outcome_page, cursor, most=most, attention=attention))
 
     async def accounts(self) -> frozenset[str]:
         """See :meth:`streamstop.shutdowns.Shutdown.accounts`."""
@@ -167,9 +167,10 @@ class AsyncClient(AsyncOperating):
         *,
         verify: bool = False,
         callback: str | Mapping[str, Any] | None = None,
+        by: str | None = None,
     ) -> AsyncShutdown:
         """See :meth:`streamstop.client.Client.stop_room`."""
-        call = partial(self.client.stop_room, room, list(commands), verify=verify, callback=callback)
+        call = partial(self.client.stop_room, room, list(commands), verify=verify, callback=callback, by=by)
         return AsyncShutdown(await self._runner.call(call), self._runner)
 
     async def reopen_room(self, room: str) -> bool:

@@ -77,15 +77,18 @@ class Shutdown:
         with self._backend.following("ask for the outcomes again"):
             yield from self._backend.outcomes_of(self.id)
 
-    def outcome_page(self, cursor: str | None = None, *, most: int = 100) -> OutcomePage:
-        """Return a page of about `most` (1 to 10,000) outcomes. `cursor` is the ``next`` of the page before.
+    def outcome_page(self, cursor: str | None = None, *, most: int = 100, attention: bool = False) -> OutcomePage:
+        """Return a page of about `most` (1 to 10,000) outcomes; with `attention`, only of those that need a person.
+
+        `cursor` is the ``next`` of the page before. With `attention`, a page looks at 20,000 outcomes at most, so it
+        can be empty although there is a next one.
 
         An outcome that is there from the first page to the last is in one of the pages. While the shutdown is open, it
         can be in two.
         """
         most = check_page_size(most)
         with self._backend.reaching("ask for the outcomes again"):
-            return self._backend.outcome_page(self.id, cursor, most)
+            return self._backend.outcome_page(self.id, cursor, most, attention=attention)
 
     def accounts(self) -> frozenset[str]:
         """Return the accounts of the stream tasks, and of those that are registered in the room while it is open.

@@ -234,8 +234,11 @@ class Backend(Protocol):
     def accounts_of(self, shutdown: str) -> frozenset[str]:
         """Return the accounts of a shutdown's stream tasks, and of those that are registered while it is open."""
 
-    def outcome_page(self, shutdown: str, cursor: str | None, most: int) -> OutcomePage:
-        """Return a page of about `most` outcomes; `cursor` as in :meth:`room_page`."""
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
+        """Return a page of about `most` outcomes; with `attention`, of those that need a person.
+
+        `cursor` as in :meth:`room_page`.
+        """
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """Return the ids of shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""

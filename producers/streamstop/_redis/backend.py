@@ -197,9 +197,9 @@ class RedisBackend:
         """See :meth:`streamstop._redis.pages.Pages.shutdown_accounts`."""
         return self._pages.shutdown_accounts(shutdown)
 
-    def outcome_page(self, shutdown: str, cursor: str | None, most: int) -> OutcomePage:
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
         """See :meth:`streamstop._redis.pages.Pages.outcomes`."""
-        return self._pages.outcomes(shutdown, cursor, most)
+        return self._pages.outcomes(shutdown, cursor, most, attention=attention)
 
     @property
     def _pages(self) -> Pages:

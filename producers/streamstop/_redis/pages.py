@@ -14,11 +14,14 @@ from streamstop._core.constants import ROOM, SHUTDOWN
 from streamstop._core.progress import OutcomePage, RoomPage
 from streamstop._redis.rooms import Rooms, stop_of
 from streamstop.errors import InvalidCommand, quoted
-from streamstop.outcomes import Outcome
+from streamstop.outcomes import Outcome, Result
 
 _CURSOR = re.compile(r"([1-9][0-9]{0,19})\.([0-9a-f]{0,8})")
 #: How many entries one command reads to find the accounts of a room.
 _PAGE = 1000
+#: How many outcomes one page looks at for those that need a person.
+_MOST_SEARCHED = 20_000
+_FOR_PERSONS = [f'"result":"{result.value}"'.encode() for result in Result if result.needs_person]
 
 _T = TypeVar("_T")
 
@@ -36,10 +39,13 @@ class Pages:
         tasks, after = self._page(key, cursor, most, lambda _task, command: stop_of(command.decode()))
         return RoomPage(room, tasks, after, int(self._redis.hlen(key)), shutdown)
 
-    def outcomes(self, shutdown: str, cursor: str | None, most: int) -> OutcomePage:
-        """Return a page of about `most` outcomes of a shutdown."""
-        key = f"{SHUTDOWN}{shutdown}:outcomes"
-        return OutcomePage(*self._page(key, cursor, most, lambda _member, each: Outcome.model_validate_json(each)))
+    def outcomes(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
+        """Return a page of about `most` outcomes of a shutdown; with `attention`, of those that need a person."""
+        key, wanted = f"{SHUTDOWN}{shutdown}:outcomes", _may_need_person if attention else None
+        read, after = self._page(
+            key, cursor, most, lambda _member, each: Outcome.model_validate_json(each), wanted=wanted
+        )
+        return OutcomePage(tuple(each for each in read if not attention or each.result.needs_person), after)
 
     def room_accounts(self, room: str) -> frozenset[str]:
         """Return the accounts of a room's registered stream tasks."""
@@ -55,17 +61,30 @@ class Pages:
         return registered | {str(json.loads(command)["account"]) for _member, command in tasks}
 
     def _page(
-        self, key: str, cursor: str | None, most: int, read: Callable[[bytes, bytes], _T]
+        self,
+        key: str,
+        cursor: str | None,
+        most: int,
+        read: Callable[[bytes, bytes], _T],
+        *,
+        wanted: Callable[[bytes], bool] | None = None,
     ) -> tuple[tuple[_T, ...], str | None]:
         run = self._rooms.server()[:8]
         at = 0 if cursor is None else _position(cursor, run)
         entries: dict[bytes, bytes] = {}
+        searched = 0
         while True:
-            at, page = self._redis.hscan(key, at, count=most - len(entries))
-            entries.update(page)
-            if at == 0 or len(entries) >= most:
+            at, page = self._redis.hscan(key, at, count=_PAGE if wanted else most - len(entries))
+            entries.update({field: value for field, value in page.items() if wanted is None or wanted(value)})
+            searched += len(page)
+            if at == 0 or len(entries) >= most or searched >= _MOST_SEARCHED:
                 break
         return tuple(read(field, value) for field, value in entries.items()), f"{at}.{run}" if at else None
+
+
+def _may_need_person(outcome: bytes) -> bool:
+    """Whether an outcome's JSON can have a result that needs a person. Most outcomes need not be parsed so."""
+    return any(result in outcome for result in _FOR_PERSONS)
 
 
 def _position(cursor: str, run: str) -> int:

@@ -244,9 +244,10 @@ class RecordedQueue:
         registered = self.room_accounts(recorded.room) if recorded.status is ShutdownStatus.OPEN else frozenset[str]()
         return registered | {member.command.account for member in recorded.members}
 
-    def outcome_page(self, shutdown: str, cursor: str | None, most: int) -> OutcomePage:
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
         """Return a page of outcomes."""
-        return OutcomePage(*page_of(tuple(self.outcomes_of(shutdown)), cursor, most))
+        outcomes = (one for one in self.outcomes_of(shutdown) if not attention or one.result.needs_person)
+        return OutcomePage(*page_of(tuple(outcomes), cursor, most))
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """Return the ids of shutdowns: the open ones, and then the ended ones, the latest first."""

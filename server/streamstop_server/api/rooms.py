@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop import UnknownShutdown
-from streamstop_server.api._coverage import check_commands, check_room, check_shutdown
 from streamstop_server.api._stops import MOST, OneOrMany, Stop, commands_of
 from streamstop_server.auth import Enqueuer, Reader
+from streamstop_server.coverage import check_commands, check_room, check_shutdown
 from streamstop_server.documented import errors
 from streamstop_server.following import ShutdownProgress
 from streamstop_server.problems import Problem
@@ -152,7 +152,7 @@ async def stop_room(
     commands = await commands_of(how.commands, "commands")
     check_commands(caller, commands)
     await check_room(caller, queue, room)
-    shutdown = await queue.stop_room(room, commands, verify=how.verify, callback=how.callback)
+    shutdown = await queue.stop_room(room, commands, verify=how.verify, callback=how.callback, by=caller.name)
     response.headers["Location"] = _path_of(shutdown.id)
     return Closing(room=room, shutdown=shutdown.id)
 

@@ -8,13 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from streamstop import AsyncShutdown, Outcome, ShutdownStatus, UnknownShutdown
-from streamstop_server.api._coverage import check_shutdown, covers_lanes
+from streamstop import Outcome, ShutdownStatus
 from streamstop_server.auth import Enqueuer, Reader
+from streamstop_server.coverage import check_shutdown, covered_progress, covers_lanes
 from streamstop_server.documented import errors
 from streamstop_server.ending import ending_of
 from streamstop_server.following import ShutdownProgress, Snapshot, following_of
-from streamstop_server.problems import Problem
 from streamstop_server.queue import Queue
 from streamstop_server.streams import KEEP_ALIVE_S, EventStream, reconnect
 from streamstop_server.tokens import Caller
@@ -44,8 +43,8 @@ async def recent_shutdowns(
 ) -> list[ShutdownProgress]:
     """Return the open shutdowns, oldest first, and then the latest ended ones, newest first."""
     shutdowns = await queue.recent_shutdowns(limit)
-    found = await asyncio.gather(*(_seen(caller, shutdown) for shutdown in shutdowns))
-    return [progress for progress in found if progress is not None]
+    found = await asyncio.gather(*(covered_progress(caller, shutdown) for shutdown in shutdowns))
+    return [ShutdownProgress.of(progress) for progress in found if progress is not None]
 
 
 @router.get("/shutdowns/{shutdown_id}", response_model=ShutdownProgress, responses=errors(404))
@@ -125,16 +124,6 @@ async def cancel_shutdown(shutdown_id: ShutdownId, caller: Enqueuer, queue: Queu
     if progress.status is ShutdownStatus.OPEN:
         await shutdown.cancel(by=caller.name)
     return ShutdownProgress.of(await shutdown.progress())
-
-
-async def _seen(caller: Caller, shutdown: AsyncShutdown) -> ShutdownProgress | None:
-    """Return the progress; None if the token does not cover it, or if its record has gone meanwhile."""
-    try:
-        progress = await shutdown.progress()
-        await check_shutdown(caller, shutdown, progress)
-    except (UnknownShutdown, Problem):
-        return None
-    return ShutdownProgress.of(progress)
 
 
 async def _ended(request: Request, shutdown_id: str, seconds: float) -> Snapshot | None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from streamstop import AsyncClient, AsyncShutdown, Command, Progress, ShutdownStatus
+from streamstop import AsyncClient, AsyncShutdown, Command, Progress, ShutdownStatus, UnknownShutdown
 from streamstop_server.auth import check_account
+from streamstop_server.problems import Problem
 from streamstop_server.tokens import Caller
 
 
@@ -35,3 +36,13 @@ async def check_room(caller: Caller, queue: AsyncClient, room: str) -> None:
         return
     for account in sorted(await queue.room_accounts(room)):
         check_account(caller, account)
+
+
+async def covered_progress(caller: Caller, shutdown: AsyncShutdown) -> Progress | None:
+    """Return the progress; None if the token does not cover it, or if its record has gone meanwhile."""
+    try:
+        progress = await shutdown.progress()
+        await check_shutdown(caller, shutdown, progress)
+    except (UnknownShutdown, Problem):
+        return None
+    return progress
