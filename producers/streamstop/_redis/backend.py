@@ -11,7 +11,7 @@ from streamstop._core.constants import EVENTS
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
 from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView
-from streamstop._core.sightings import Sighting, Wanted
+from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._core.unique import digest_of
 from streamstop._redis.connections import Connections
 from streamstop._redis.controls import ControlStore
@@ -109,6 +109,10 @@ class RedisBackend:
                 expires_at = None if command.expires_in is None else now + command.expires_in
                 unique.append(UniqueJob(job_id, command, _queued(job_id, command, argument, headers), expires_at))
             return self.connections.publish_unique(unique, perhaps=perhaps)
+
+    def look(self, job_id: str) -> JobView | None:
+        """See :meth:`streamstop._redis.finder.Finder.look`."""
+        return self._finder.look(job_id)
 
     def exists(self, job_id: str) -> bool:
         """See :meth:`streamstop._redis.finder.Finder.exists`."""
