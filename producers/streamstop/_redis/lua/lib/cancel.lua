@@ -1,5 +1,5 @@
 --! include lib/announce lib/jobs lib/record lib/member_result
---! const RESULT
+--! const RESULT CANCELLED
 -- Cancels a job that no worker has taken.
 
 -- Cancel a job. Its message may still wait in the lane; it is dropped when it comes up. `member_result` is the member's
@@ -21,4 +21,9 @@ local function cancel_job(lane, id, record, ttl, member_result)
     end
     if member_result then record_member_result(member_result, lane.name) end
     return 'cancelled'
+end
+
+-- Count jobs of a lane that were cancelled before a worker took them. A key of another type must not make this fail.
+local function count_cancelled(lane, jobs)
+    if jobs > 0 then redis.pcall('HINCRBY', CANCELLED, lane.name, jobs) end
 end
