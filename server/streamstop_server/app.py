@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from streamstop import AsyncClient, __version__
-from streamstop_server import api, logs, page, problems, system
+from streamstop_server import api, documented, logs, page, problems, system
 from streamstop_server.access_log import AccessLog
 from streamstop_server.auth import Authenticator
 from streamstop_server.bounds import BodyBounds, Failures
@@ -46,6 +47,7 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.openapi = partial(documented.openapi, app)  # type: ignore[method-assign]
     app.state.settings = settings
     app.state.authenticator = Authenticator(settings)
     app.state.failures = Failures()
