@@ -44,7 +44,7 @@ class LaneOperating:
     def count_cancelled(self) -> Mapping[Lane, int]:
         """Return how many jobs of each lane were cancelled before a worker took them: by a job, a shutdown, a drain.
 
-        The counts are kept for as long as Redis keeps its data. Workers count the jobs that end with them.
+        Redis forgets the counts 30 days after the last such job. Workers count the jobs that end with them.
         """
         with self._backend.reaching("the cancelled jobs could not be counted"):
             return self._backend.lanes.cancelled()

@@ -25,7 +25,7 @@ Key                                           Type        Contents              
 ``streamstop.work.refused``                   hash        refusals of accounts' keys, next probes: holds      1 day
 ``streamstop.work.errors.<n>``                hash        vendors' errors in five minutes: journal            1 day
 ``streamstop.work.task.<task id>``            list        the latest jobs of a stream task: stream_tasks      1 day
-``streamstop.work.cancelled``                  hash        lane -> jobs cancelled before a worker took them     never
+``streamstop.work.cancelled``                  hash        lane -> jobs cancelled before a worker took them     30 days
 ``streamstop.unique.<lane>.<digest>``         hash        the open job of a unique command: unique            1 day
 ``streamstop.work.workers``                   hash        id of a worker process -> its last sign of life     1 day
 ``streamstop.accounts``                       sorted set  ``<account> <vendor>`` -> when last published, s    1 minute

@@ -65,7 +65,7 @@ class Lanes:
         return frozenset(Lane.from_name(name.decode()) for names in pipeline.execute() for name in names)
 
     def cancelled(self) -> dict[Lane, int]:
-        """Return how many jobs of each lane were cancelled before a worker took them, since the first one."""
+        """Return how many jobs of each lane were cancelled before a worker took them."""
         counts: Any = self._redis.hgetall(CANCELLED)
         return {Lane.from_name(name.decode()): int(count) for name, count in counts.items()}
 

@@ -2,6 +2,8 @@
 --! const RESULT CANCELLED
 -- Cancels a job that no worker has taken.
 
+local CANCELLED_COUNTED = 2592000   -- s after the last cancelled job
+
 -- Cancel a job. Its message may still wait in the lane; it is dropped when it comes up. `member_result` is the member's
 -- result if the job is of a shutdown (see lib/member_result), else nil. Return 'cancelled', 'claimed' or 'ended', and the
 -- record of a job that has ended.
@@ -25,5 +27,7 @@ end
 
 -- Count jobs of a lane that were cancelled before a worker took them. A key of another type must not make this fail.
 local function count_cancelled(lane, jobs)
-    if jobs > 0 then redis.pcall('HINCRBY', CANCELLED, lane.name, jobs) end
+    if jobs == 0 then return end
+    redis.pcall('HINCRBY', CANCELLED, lane.name, jobs)
+    redis.call('EXPIRE', CANCELLED, CANCELLED_COUNTED)
 end
