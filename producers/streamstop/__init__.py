@@ -8,8 +8,8 @@ from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneState, LaneView
 from streamstop._core.letters import DeadLetter, LetterCounts, Matching
-from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
-from streamstop._core.sightings import Sighting, Where
+from streamstop._core.progress import LaneProgress, OutcomePage, Progress, RoomPage, RoomView, ShutdownStatus
+from streamstop._core.sightings import JobView, Sighting, Where
 from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
 from streamstop.aio import AsyncClient, AsyncShutdown
 from streamstop.aio_jobs import AsyncDeadLetters, AsyncJob
@@ -63,6 +63,7 @@ __all__ = [
     "Job",
     "JobDeferred",
     "JobFailed",
+    "JobView",
     "Lane",
     "LaneError",
     "LaneProgress",
@@ -77,11 +78,13 @@ __all__ = [
     "NotRequeueable",
     "Operation",
     "Outcome",
+    "OutcomePage",
     "OutcomeTimeout",
     "Pause",
     "Progress",
     "QueueUnavailable",
     "Result",
+    "RoomPage",
     "RoomView",
     "Severity",
     "Shutdown",

@@ -22,6 +22,9 @@ LINK = "tracelink"
 #: The headers of a message that Sentry writes and reads, as those of Celery's integration.
 INNER = "headers"
 
+#: A version, and the id of a trace.
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
+
 Headers = Mapping[str, Any]
 
 _TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -129,6 +132,14 @@ def linked_trace_id(headers: Headers) -> str | None:
     """Return the id of the trace that headers link to; None if they link to none."""
     parts = str(headers.get(LINK, "")).split("-")
     return parts[1] if len(parts) > 1 else None
+
+
+def trace_id(headers: Headers) -> str | None:
+    """Return the id of the trace that headers go on with, or link to; None if there is none."""
+    for name in ("traceparent", LINK):
+        if (found := _TRACE.match(str(headers.get(name, "")))) is not None:
+            return found[1]
+    return None
 
 
 def tracer_provider() -> Any:

@@ -10,8 +10,8 @@ from streamstop._core.commands import Command
 from streamstop._core.constants import EVENTS
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
-from streamstop._core.progress import Progress, RoomView
-from streamstop._core.sightings import Sighting, Wanted
+from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView
+from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._core.unique import digest_of
 from streamstop._redis.connections import Connections
 from streamstop._redis.controls import ControlStore
@@ -20,6 +20,7 @@ from streamstop._redis.finder import Finder
 from streamstop._redis.fleet import RedisFleet
 from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
+from streamstop._redis.pages import Pages
 from streamstop._redis.publishing import UniqueJob
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import changes, wait
@@ -109,6 +110,10 @@ class RedisBackend:
                 unique.append(UniqueJob(job_id, command, _queued(job_id, command, argument, headers), expires_at))
             return self.connections.publish_unique(unique, perhaps=perhaps)
 
+    def look(self, job_id: str) -> JobView | None:
+        """See :meth:`streamstop._redis.finder.Finder.look`."""
+        return self._finder.look(job_id)
+
     def exists(self, job_id: str) -> bool:
         """See :meth:`streamstop._redis.finder.Finder.exists`."""
         return self._finder.exists(job_id)
@@ -147,6 +152,14 @@ class RedisBackend:
         """Return the current state of a room."""
         return self.connections.rooms.view(room)
 
+    def room_page(self, room: str, cursor: str | None, most: int) -> RoomPage:
+        """See :meth:`streamstop._redis.pages.Pages.room`."""
+        return self._pages.room(room, cursor, most)
+
+    def room_accounts(self, room: str) -> frozenset[str]:
+        """See :meth:`streamstop._redis.pages.Pages.room_accounts`."""
+        return self._pages.room_accounts(room)
+
     def stop_room(
         self,
         room: str,
@@ -183,6 +196,18 @@ class RedisBackend:
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks, read page by page."""
         return self.connections.rooms.shutdowns.outcomes(shutdown)
+
+    def accounts_of(self, shutdown: str) -> frozenset[str]:
+        """See :meth:`streamstop._redis.pages.Pages.shutdown_accounts`."""
+        return self._pages.shutdown_accounts(shutdown)
+
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
+        """See :meth:`streamstop._redis.pages.Pages.outcomes`."""
+        return self._pages.outcomes(shutdown, cursor, most, attention=attention)
+
+    @property
+    def _pages(self) -> Pages:
+        return Pages(self.connections.redis, self.connections.rooms)
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """See :meth:`streamstop._redis.shutdown_views.ShutdownViews.recent`."""

@@ -9,8 +9,8 @@ from typing import Any
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
 from streamstop._core.letters import Matching
-from streamstop._core.progress import Progress, RoomView, ShutdownStatus
-from streamstop._core.sightings import Sighting, Wanted
+from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView, ShutdownStatus
+from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
 from streamstop.operations import Operation
@@ -21,8 +21,8 @@ from streamstop.testing.fleet import RecordedFleet
 from streamstop.testing.journal import RecordedJournal
 from streamstop.testing.lanes import OpenJob, RecordedLanes
 from streamstop.testing.letters import RecordedDeadLetters
-from streamstop.testing.rooms import RecordedRooms
-from streamstop.testing.sightings import find_recorded
+from streamstop.testing.rooms import RecordedRooms, page_of
+from streamstop.testing.sightings import find_recorded, look_at_recorded
 
 
 class RecordedQueue:
@@ -148,10 +148,15 @@ class RecordedQueue:
                 ids.append(found)
         return ids
 
+    def look(self, job_id: str) -> JobView | None:
+        """Return a job that was enqueued, or that stops a stream task of a shutdown."""
+        with self._lock:
+            dead = {letter.id for letter in self.dead.letters(Matching())}
+            return look_at_recorded(job_id, self._commands, self._outcomes, dead, self.rooms)
+
     def exists(self, job_id: str) -> bool:
         """Return whether a job with this id was enqueued, or stops a stream task of a shutdown."""
-        members = (member.job_id for shutdown in self.rooms.shutdowns.values() for member in shutdown.members)
-        return job_id in self._commands or job_id in self._outcomes or job_id in members
+        return job_id in self._outcomes or self.look(job_id) is not None
 
     def find(self, wanted: Wanted) -> Iterator[Sighting]:
         """Yield the jobs of a stream task, and its registrations in rooms."""
@@ -193,6 +198,15 @@ class RecordedQueue:
         with self._lock:
             return self.rooms.view(room)
 
+    def room_page(self, room: str, cursor: str | None, most: int) -> RoomPage:
+        """Return a page of registered stream tasks."""
+        view = self.room(room)
+        return RoomPage(room, *page_of(view.tasks, cursor, most), total=len(view.tasks), shutdown=view.shutdown)
+
+    def room_accounts(self, room: str) -> frozenset[str]:
+        """Return the accounts of a room's registered stream tasks."""
+        return frozenset(command.account for command in self.room(room).tasks)
+
     def stop_room(
         self,
         room: str,
@@ -232,6 +246,19 @@ class RecordedQueue:
         """Yield the outcomes of the shutdown's stream tasks that have ended."""
         recorded = self.rooms.shutdowns.get(shutdown)
         return iter([] if recorded is None else recorded.outcomes)
+
+    def accounts_of(self, shutdown: str) -> frozenset[str]:
+        """Return the accounts of a shutdown's stream tasks, and of those that are registered while it is open."""
+        recorded = self.rooms.shutdowns.get(shutdown)
+        if recorded is None:
+            return frozenset()
+        registered = self.room_accounts(recorded.room) if recorded.status is ShutdownStatus.OPEN else frozenset[str]()
+        return registered | {member.command.account for member in recorded.members}
+
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
+        """Return a page of outcomes."""
+        outcomes = (one for one in self.outcomes_of(shutdown) if not attention or one.result.needs_person)
+        return OutcomePage(*page_of(tuple(outcomes), cursor, most))
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """Return the ids of shutdowns: the open ones, and then the ended ones, the latest first."""
