@@ -22,12 +22,11 @@ LINK = "tracelink"
 #: The headers of a message that Sentry writes and reads, as those of Celery's integration.
 INNER = "headers"
 
-#: A version, and the id of a trace.
-_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
+#: A `traceparent`. The group is the id of the trace.
+_TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Headers = Mapping[str, Any]
 
-_TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 #: The headers of Sentry by which a trace is continued, and the longest that is kept of each.
 _SENTRY_HEADERS, _MOST_KEPT = ("sentry-trace", "baggage"), 8192
 
@@ -137,7 +136,7 @@ def linked_trace_id(headers: Headers) -> str | None:
 def trace_id(headers: Headers) -> str | None:
     """Return the id of the trace that headers go on with, or link to; None if there is none."""
     for name in ("traceparent", LINK):
-        if (found := _TRACE.match(str(headers.get(name, "")))) is not None:
+        if (found := _TRACEPARENT.match(str(headers.get(name, "")))) is not None:
             return found[1]
     return None
 
