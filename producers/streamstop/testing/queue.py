@@ -10,9 +10,10 @@ from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
 from streamstop._core.letters import Matching
 from streamstop._core.progress import Progress, RoomView, ShutdownStatus
+from streamstop._core.requests import Request
 from streamstop._core.sightings import Sighting, Wanted
 from streamstop._redis.accounts import vendor_among
-from streamstop.errors import StreamstopError
+from streamstop.errors import IdempotencyConflict, StreamstopError
 from streamstop.operations import Operation
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
@@ -45,6 +46,7 @@ class RecordedQueue:
         self._commands: dict[str, tuple[Command, datetime]] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._unique: dict[tuple[str, Operation], str] = {}
+        self._requests: dict[str, tuple[str, list[str]]] = {}
         self._lock = threading.RLock()
 
     def answer(self, answer: Answer) -> None:
@@ -130,16 +132,33 @@ class RecordedQueue:
         if not self.leave_open:
             self.end_jobs(job_id for job_id, _ in jobs)
 
-    def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str = "") -> list[str]:
-        """Record jobs, except where a job of the same command is open; return the id of each command's open job."""
+    def enqueue_once(
+        self,
+        jobs: Sequence[tuple[str, Command]],
+        *,
+        unique: bool,
+        request: Request | None,
+        now: datetime,
+        perhaps: str = "",
+    ) -> list[str]:
+        """Record jobs, except those of unique commands with open jobs, and those of a repeated request."""
         with self._lock:
+            known = None if request is None else self._requests.get(request.id)
+            if known is not None and request is not None:
+                if known[0] != request.digest:
+                    raise IdempotencyConflict("the idempotency key was used within a day for other commands")
+                return known[1]
             ids = []
             for job_id, command in jobs:
-                found = self._unique.get((command.account, command.operation))
+                found = self._unique.get((command.account, command.operation)) if unique else None
                 if found is None or found in self._outcomes or not self._lasts(found, command, now):
                     self.enqueue([(job_id, command)], now=now, perhaps=perhaps)
-                    found = self._unique[command.account, command.operation] = job_id
+                    found = job_id
+                    if unique:
+                        self._unique[command.account, command.operation] = job_id
                 ids.append(found)
+            if request is not None:
+                self._requests[request.id] = (request.digest, ids)
         return ids
 
     def exists(self, job_id: str) -> bool:
