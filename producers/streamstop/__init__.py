@@ -8,7 +8,7 @@ from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneState, LaneView
 from streamstop._core.letters import DeadLetter, LetterCounts, Matching
-from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
+from streamstop._core.progress import LaneProgress, OutcomePage, Progress, RoomPage, RoomView, ShutdownStatus
 from streamstop._core.sightings import Sighting, Where
 from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
 from streamstop.aio import AsyncClient, AsyncShutdown
@@ -80,12 +80,14 @@ __all__ = [
     "NotRequeueable",
     "Operation",
     "Outcome",
+    "OutcomePage",
     "OutcomeTimeout",
     "Pause",
     "Progress",
     "QueueUnavailable",
     "RequestUnderWay",
     "Result",
+    "RoomPage",
     "RoomView",
     "Severity",
     "Shutdown",

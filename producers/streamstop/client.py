@@ -5,19 +5,22 @@ there.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from streamstop._core.backend import Backend, Pause, blocking
 from streamstop._core.commands import Command
+from streamstop._core.controls import check_by
 from streamstop._core.durations import positive_duration, wait_duration
-from streamstop._core.membership import check_callback, check_room
-from streamstop._core.progress import RoomView
+from streamstop._core.journal import EventKind
+from streamstop._core.membership import check_callback, check_page_size, check_room
+from streamstop._core.progress import RoomPage, RoomView
 from streamstop._core.requests import Request
 from streamstop._redis.accounts import check_vendor
 from streamstop._redis.backend import RedisBackend
 from streamstop.dead_letters import DeadLetters
-from streamstop.errors import InvalidCommand, InvalidSettings, UnknownAccount
+from streamstop.errors import InvalidCommand, InvalidSettings, StreamstopError, UnknownAccount, quoted
 from streamstop.jobs import Job
 from streamstop.operating import Operating
 from streamstop.operations import Kind, Operation
@@ -174,15 +177,37 @@ class Client(Operating):
 
     def unregister(self, room: str, operation: Operation, *, account: str) -> bool:
         """Remove a stream task from `room`, such as one that has ended by itself; return whether it was registered."""
-        commands = checked_stops(room, [Command(operation=operation, account=account)])
-        with self._backend.reaching("the task may or may not be registered still; unregister it again"):
-            return self._backend.unregister(room, commands) > 0
+        return self.unregister_many(room, [Command(operation=operation, account=account)]) > 0
+
+    def unregister_many(self, room: str, commands: Iterable[Command]) -> int:
+        """Remove many stream tasks from `room`; return how many were registered."""
+        commands = checked_stops(room, commands)
+        perhaps = "the tasks may or may not be registered still; unregister them again"
+        with self._backend.reaching(perhaps, commands=len(commands)):
+            return self._backend.unregister(room, commands)
 
     def room(self, room: str) -> RoomView:
         """Return the registered stream tasks of `room`, and the id of its open or latest shutdown."""
         check_room(room)
         with self._backend.reaching("the room could not be looked up"):
             return self._backend.room(room)
+
+    def room_page(self, room: str, cursor: str | None = None, *, most: int = 100) -> RoomPage:
+        """Return a page of about `most` (1 to 10,000) stream tasks that are registered in `room`.
+
+        `cursor` is the ``next`` of the page before. A task that is registered from the first page to the last is in one
+        of the pages, and while the room changes it can be in two.
+        """
+        check_room(room)
+        most = check_page_size(most)
+        with self._backend.reaching("the room could not be looked up"):
+            return self._backend.room_page(room, cursor, most)
+
+    def room_accounts(self, room: str) -> frozenset[str]:
+        """Return the accounts of the stream tasks that are registered in `room`. It reads them all."""
+        check_room(room)
+        with self._backend.following("the room could not be looked up"):
+            return self._backend.room_accounts(room)
 
     def stop_room(
         self,
@@ -191,15 +216,17 @@ class Client(Operating):
         *,
         verify: bool = False,
         callback: str | Mapping[str, Any] | None = None,
+        by: str | None = None,
     ) -> Shutdown:
         """Stop all stream tasks that are registered in `room`, and `commands`; return the shutdown at once.
 
         If the room has an open shutdown, it is returned, `commands` join it, and it keeps its own `verify` and
         `callback`. All `commands` are accepted, or none. With `verify`, each stop is followed until the vendor reports
         that the task is over. `callback` is called when the shutdown has ended: it is a Celery signature of the
-        service's own, or an ``https://`` URL that receives a signed POST (see :mod:`streamstop.callbacks`).
+        service's own, or an ``https://`` URL that receives a signed POST (see :mod:`streamstop.callbacks`). With `by`,
+        who stops the room becomes an event.
         """
-        commands = checked_stops(room, commands)
+        commands, by = checked_stops(room, commands), None if by is None else check_by(by)
         checked_callback = check_callback(callback)
         perhaps, again = "the room may or may not be closing", "stop it again"
         with self._backend.reaching(f"{perhaps}; {again}", commands=len(commands)):
@@ -207,6 +234,10 @@ class Client(Operating):
             shutdown = self._backend.stop_room(
                 room, commands, now=now, verify=verify, callback=checked_callback, again=again
             )
+        if by is not None:
+            with suppress(StreamstopError), self._backend.reaching("the act is not among the events"):
+                text = f"room {quoted(room)} is stopped by shutdown {shutdown}"
+                self._backend.journal.add(EventKind.ROOM_STOPPED, text, by=by)
         return self.shutdown(shutdown)
 
     def reopen_room(self, room: str) -> bool:

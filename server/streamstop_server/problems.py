@@ -50,6 +50,9 @@ _OF_ERRORS: Mapping[type[StreamstopError], tuple[int, str]] = {
 }
 
 
+#: Parts of a mistake's place that are no member of what was sent: where it was, and the forms that a body may have.
+_UNNAMED = {"body", "query", "path", "header", "one", "many"}
+
 _OF_ROUTER = {404: "there is nothing at this path", 405: "this path does not take this method"}
 
 
@@ -112,7 +115,7 @@ class Problem(Exception):
 def of_validation(error: RequestValidationError) -> Problem:
     """Return the problem of a request that does not have the form that the API describes."""
     first = error.errors()[0]
-    place = [part for part in first["loc"] if part not in {"body", "query", "path", "header"}]
+    place = [part for part in first["loc"] if part not in _UNNAMED]
     if first["type"] == "json_invalid":
         return Problem(400, "invalid-json", f"the body is not JSON: {first['ctx']['error']}")
     field = ".".join(map(str, place)) or None

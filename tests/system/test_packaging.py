@@ -243,4 +243,4 @@ def test_a_worker_calls_vendors_without_the_simulator_and_its_extra(tmp_path: Pa
     stop = StopMPUTask(app_id="app", task_id="relay-1")
     with world(tmp_path, environ={"PYTHONPATH": path}) as made:
         made.simulator.start_tasks(ALIYUN, [stop])
-        assert made.client.enqueue(stop, account=ALIYUN).outcome(timeout=30).result is Result.STOPPED
+        assert made.client.enqueue(stop, account=ALIYUN).outcome(timeout=60).result is Result.STOPPED

@@ -40,7 +40,7 @@ def opened(rooms: Rooms, room: str = "r", traced: Sending | None = None) -> str:
 
 
 def end(rooms: Rooms, shutdown: str, results: Sequence[str]) -> None:
-    for (member, _command, _job), result in zip(list(rooms.members(shutdown)), results, strict=True):
+    for (member, _command, _job), result in zip(list(rooms.shutdowns.members(shutdown)), results, strict=True):
         ok = result == "stopped"
         rooms.record_member_result(LANE, MemberResult(shutdown, member, result, "{}", ok=ok, attention=not ok))
 

@@ -19,7 +19,7 @@ from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching, Position
-from streamstop._core.progress import Progress, RoomView
+from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView
 from streamstop._core.requests import Request
 from streamstop._core.sightings import Sighting, Wanted
 from streamstop._core.workers import WorkerView
@@ -210,6 +210,12 @@ class Backend(Protocol):
     def room(self, room: str) -> RoomView:
         """Return the current state of a room."""
 
+    def room_page(self, room: str, cursor: str | None, most: int) -> RoomPage:
+        """Return a page of about `most` registered stream tasks; `cursor` is that of the page before, None: first."""
+
+    def room_accounts(self, room: str) -> frozenset[str]:
+        """Return the accounts of a room's registered stream tasks."""
+
     def stop_room(
         self,
         room: str,
@@ -236,6 +242,15 @@ class Backend(Protocol):
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks."""
+
+    def accounts_of(self, shutdown: str) -> frozenset[str]:
+        """Return the accounts of a shutdown's stream tasks, and of those that are registered while it is open."""
+
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
+        """Return a page of about `most` outcomes; with `attention`, of those that need a person.
+
+        `cursor` as in :meth:`room_page`.
+        """
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """Return the ids of shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""

@@ -10,7 +10,7 @@ from streamstop._core.commands import Command
 from streamstop._core.constants import EVENTS
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
-from streamstop._core.progress import Progress, RoomView
+from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView
 from streamstop._core.requests import Request
 from streamstop._core.sightings import Sighting, Wanted
 from streamstop._core.unique import digest_of
@@ -21,6 +21,7 @@ from streamstop._redis.finder import Finder
 from streamstop._redis.fleet import RedisFleet
 from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
+from streamstop._redis.pages import Pages
 from streamstop._redis.requests import OneJob
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import changes, wait
@@ -162,6 +163,14 @@ class RedisBackend:
         """Return the current state of a room."""
         return self.connections.rooms.view(room)
 
+    def room_page(self, room: str, cursor: str | None, most: int) -> RoomPage:
+        """See :meth:`streamstop._redis.pages.Pages.room`."""
+        return self._pages.room(room, cursor, most)
+
+    def room_accounts(self, room: str) -> frozenset[str]:
+        """See :meth:`streamstop._redis.pages.Pages.room_accounts`."""
+        return self._pages.room_accounts(room)
+
     def stop_room(
         self,
         room: str,
@@ -185,7 +194,7 @@ class RedisBackend:
 
     def progress(self, shutdown: str) -> Progress | None:
         """Return the progress of a shutdown."""
-        return self.connections.rooms.progress(shutdown)
+        return self.connections.rooms.shutdowns.progress(shutdown)
 
     def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[Pause | None]:
         """Yield at once, and after each change of a shutdown, at most ten times a second."""
@@ -197,15 +206,27 @@ class RedisBackend:
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks, read page by page."""
-        return self.connections.rooms.outcomes(shutdown)
+        return self.connections.rooms.shutdowns.outcomes(shutdown)
+
+    def accounts_of(self, shutdown: str) -> frozenset[str]:
+        """See :meth:`streamstop._redis.pages.Pages.shutdown_accounts`."""
+        return self._pages.shutdown_accounts(shutdown)
+
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
+        """See :meth:`streamstop._redis.pages.Pages.outcomes`."""
+        return self._pages.outcomes(shutdown, cursor, most, attention=attention)
+
+    @property
+    def _pages(self) -> Pages:
+        return Pages(self.connections.redis, self.connections.rooms)
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
-        """See :meth:`streamstop._redis.rooms.Rooms.recent`."""
-        return self.connections.rooms.recent(most)
+        """See :meth:`streamstop._redis.shutdown_views.ShutdownViews.recent`."""
+        return self.connections.rooms.shutdowns.recent(most)
 
     def count_open_shutdowns(self) -> int:
         """Return how many shutdowns are open."""
-        return self.connections.rooms.count_open()
+        return self.connections.rooms.shutdowns.count_open()
 
     def cancel_shutdown(self, shutdown: str) -> bool:
         """See :meth:`streamstop._redis.rooms.Rooms.cancel`."""

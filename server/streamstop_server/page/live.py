@@ -6,7 +6,6 @@ So what is shown is rendered in one place, and a stream carries no contents.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from typing import Self
 
 from fastapi import APIRouter, Depends, Request
@@ -15,7 +14,6 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from streamstop import AsyncClient
 from streamstop_server.ending import ending_of
 from streamstop_server.page.shell import viewer
-from streamstop_server.queue import Queue
 
 router = APIRouter(prefix="/live", dependencies=[Depends(viewer)])
 
@@ -47,17 +45,3 @@ async def clock(request: Request) -> AsyncGenerator[ServerSentEvent, None]:
     """Tell once a second."""
     async for event in ending_of(request).until(_ticks()):
         yield event
-
-
-@router.get("/shutdowns/{shutdown_id}", response_class=EventSourceResponse)
-async def of_shutdown(shutdown_id: str, request: Request, queue: Queue) -> AsyncGenerator[ServerSentEvent, None]:
-    """Tell when a shutdown has changed, until it has ended."""
-
-    async def changes() -> AsyncGenerator[ServerSentEvent, None]:
-        async for _ in queue.shutdown(shutdown_id).watch():
-            yield ServerSentEvent(event="changed", data="")
-            await asyncio.sleep(EVERY_S)
-
-    with suppress(GeneratorExit):
-        async for event in ending_of(request).until(changes()):
-            yield event

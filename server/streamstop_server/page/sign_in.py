@@ -1,5 +1,6 @@
 """Signing in with a token, and out."""
 
+import re
 from typing import Annotated
 from urllib.parse import parse_qs
 
@@ -11,6 +12,9 @@ from streamstop_server.page.shell import check_same_origin, cookie_name, render
 from streamstop_server.problems import Problem
 
 router = APIRouter()
+
+#: Browsers read a backslash as a slash, and leave out tabs and line ends.
+_OWN_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
 
 
 @router.get("/sign-in")
@@ -70,4 +74,4 @@ async def form_of(request: Request) -> dict[str, str]:
 
 def _own_path(path: str) -> str:
     """Return a path of this service; whatever else it is, the first screen."""
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+    return path if _OWN_PATH.fullmatch(path) else "/"
