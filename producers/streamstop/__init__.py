@@ -9,7 +9,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneState, LaneView
 from streamstop._core.letters import DeadLetter, LetterCounts, Matching
 from streamstop._core.progress import LaneProgress, OutcomePage, Progress, RoomPage, RoomView, ShutdownStatus
-from streamstop._core.sightings import Sighting, Where
+from streamstop._core.sightings import JobView, Sighting, Where
 from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
 from streamstop.aio import AsyncClient, AsyncShutdown
 from streamstop.aio_jobs import AsyncDeadLetters, AsyncJob
@@ -66,6 +66,7 @@ __all__ = [
     "Job",
     "JobDeferred",
     "JobFailed",
+    "JobView",
     "Lane",
     "LaneError",
     "LaneProgress",

@@ -21,7 +21,7 @@ from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching, Position
 from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView
 from streamstop._core.requests import Request
-from streamstop._core.sightings import Sighting, Wanted
+from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._core.workers import WorkerView
 from streamstop.outcomes import Deferral, Outcome, Result
 
@@ -182,6 +182,9 @@ class Backend(Protocol):
 
         Raises :class:`~streamstop.errors.IdempotencyConflict` and :class:`~streamstop.errors.RequestUnderWay`.
         """
+
+    def look(self, job_id: str) -> JobView | None:
+        """Return a job that has a record or a dead letter, or waits, is deferred or in flight; None: there is none."""
 
     def exists(self, job_id: str) -> bool:
         """Return whether a job with this id has a record, or waits, is deferred or in flight."""

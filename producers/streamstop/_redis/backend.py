@@ -12,7 +12,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
 from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView
 from streamstop._core.requests import Request
-from streamstop._core.sightings import Sighting, Wanted
+from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._core.unique import digest_of
 from streamstop._redis.connections import Connections
 from streamstop._redis.controls import ControlStore
@@ -124,6 +124,10 @@ class RedisBackend:
         if accepted.ids or request is None:
             return list(accepted.ids)
         return request.job_ids([command.lane for _, command in jobs], accepted.nonce)
+
+    def look(self, job_id: str) -> JobView | None:
+        """See :meth:`streamstop._redis.finder.Finder.look`."""
+        return self._finder.look(job_id)
 
     def exists(self, job_id: str) -> bool:
         """See :meth:`streamstop._redis.finder.Finder.exists`."""

@@ -11,7 +11,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.letters import Matching
 from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView, ShutdownStatus
 from streamstop._core.requests import Request
-from streamstop._core.sightings import Sighting, Wanted
+from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
 from streamstop.outcomes import Outcome
@@ -23,7 +23,7 @@ from streamstop.testing.lanes import OpenJob, RecordedLanes
 from streamstop.testing.letters import RecordedDeadLetters
 from streamstop.testing.once import RecordedOnce
 from streamstop.testing.rooms import RecordedRooms, page_of
-from streamstop.testing.sightings import find_recorded
+from streamstop.testing.sightings import find_recorded, look_at_recorded
 
 
 class RecordedQueue:
@@ -156,10 +156,15 @@ class RecordedQueue:
             self._once.note(request, ids)
         return ids
 
+    def look(self, job_id: str) -> JobView | None:
+        """Return a job that was enqueued, or that stops a stream task of a shutdown."""
+        with self._lock:
+            dead = {letter.id for letter in self.dead.letters(Matching())}
+            return look_at_recorded(job_id, self._commands, self._outcomes, dead, self.rooms)
+
     def exists(self, job_id: str) -> bool:
         """Return whether a job with this id was enqueued, or stops a stream task of a shutdown."""
-        members = (member.job_id for shutdown in self.rooms.shutdowns.values() for member in shutdown.members)
-        return job_id in self._commands or job_id in self._outcomes or job_id in members
+        return job_id in self._outcomes or self.look(job_id) is not None
 
     def find(self, wanted: Wanted) -> Iterator[Sighting]:
         """Yield the jobs of a stream task, and its registrations in rooms."""
