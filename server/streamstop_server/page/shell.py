@@ -130,11 +130,22 @@ def age(value: datetime | None) -> str:
     return "" if value is None else span(max(timedelta(0), datetime.now(UTC) - value))
 
 
+def until(value: datetime | None) -> str:
+    """Return how long it is until a moment: ``3 min``; nothing for None, and for a moment that is over."""
+    left = timedelta(0) if value is None else value - datetime.now(UTC)
+    return span(left) if left > timedelta(0) else ""
+
+
 def span(value: timedelta | float | None) -> str:
     """Return a duration in words: ``2 min``; nothing for None."""
     if value is None:
         return ""
     return duration_text(value if isinstance(value, timedelta) else timedelta(seconds=value))
+
+
+def rate(value: float | None) -> str:
+    """Return calls per second with two digits or more: ``8.2``, ``120``; nothing for None."""
+    return "" if value is None else f"{value:.0f}" if value >= 100 or value == 0 else f"{value:.2g}"
 
 
 def number(value: float | None) -> str:
@@ -160,8 +171,10 @@ def room_path(room: str, **query: str | None) -> str:
 _templates.filters.update(
     moment=moment,
     age=age,
+    until=until,
     span=span,
     number=number,
+    rate=rate,
     time_left=time_left,
     room_path=room_path,
     segment=lambda text: quote(str(text), safe=""),
