@@ -179,9 +179,9 @@ class Rooms:
         shutdowns = [*sorted(opened, key=lambda shutdown: int(opened[shutdown])), *ended]
         return [shutdown.decode() for shutdown in dict.fromkeys(shutdowns)][:most]
 
-    def newly_ended(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield the shutdowns that have ended since the last call of any worker, with the fields of their hashes."""
-        for raw in self._scripts["ended"]():
+    def ended_between(self, since_us: int, until_us: int) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the shutdowns that have ended from one moment to before another, with the fields of their hashes."""
+        for raw in self._redis.zrangebyscore(SHUTDOWNS_ENDED, since_us, f"({until_us}"):
             facts = self.facts(shutdown := raw.decode())
             if facts.get("status", "open") != "open":  # it can be open again, or have expired
                 yield shutdown, facts
