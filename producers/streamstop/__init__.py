@@ -7,13 +7,14 @@ from streamstop._core.findings import Diagnosis, Finding, Severity
 from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneState, LaneView
-from streamstop._core.letters import DeadLetter, Matching
+from streamstop._core.letters import DeadLetter, LetterCounts, Matching
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
 from streamstop._core.sightings import Sighting, Where
 from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
-from streamstop.aio import AsyncClient, AsyncDeadLetters, AsyncJob, AsyncShutdown
+from streamstop.aio import AsyncClient, AsyncShutdown
+from streamstop.aio_jobs import AsyncDeadLetters, AsyncJob
 from streamstop.client import Client
-from streamstop.dead_letters import DeadLetters
+from streamstop.dead_letters import DeadLetters, LetterAct
 from streamstop.errors import (
     InternalError,
     InvalidCommand,
@@ -67,6 +68,8 @@ __all__ = [
     "LaneProgress",
     "LaneState",
     "LaneView",
+    "LetterAct",
+    "LetterCounts",
     "Limit",
     "LimitDifference",
     "Matching",

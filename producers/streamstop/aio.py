@@ -14,54 +14,18 @@ from itertools import islice
 from typing import Any
 
 from streamstop._core.commands import Command
-from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.progress import Progress, RoomView, ShutdownStatus
 from streamstop._core.runner import Runner, ThreadRunner
+from streamstop.aio_jobs import AsyncDeadLetters, AsyncJob
 from streamstop.aio_operating import AsyncOperating
 from streamstop.client import Client
-from streamstop.dead_letters import DeadLetters
 from streamstop.errors import OutcomeTimeout
-from streamstop.jobs import Job
 from streamstop.operations import Operation
-from streamstop.outcomes import Deferral, Outcome, Result
+from streamstop.outcomes import Outcome
 from streamstop.shutdowns import Shutdown
 
-#: How many outcomes of a shutdown, or dead letters, one step to a thread brings.
+#: How many outcomes of a shutdown one step to a thread brings.
 _PAGE = 1000
-_ALL = Matching()
-
-
-@dataclass(frozen=True)
-class AsyncJob:
-    """A command in the queue; see :class:`~streamstop.client.Job`."""
-
-    job: Job
-    _runner: Runner
-
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return self.job.id
-
-    async def outcome(self, timeout: float | timedelta | None = None) -> Outcome:
-        """Wait until the job has ended; see :meth:`streamstop.client.Job.outcome`."""
-        steps = self.job._waiting(timeout)  # noqa: SLF001
-        async with aclosing(self._runner.iterate(steps)) as outcomes:
-            async for outcome in outcomes:
-                return outcome
-        raise OutcomeTimeout(f"job {self.id} is still open")
-
-    async def exists(self) -> bool:
-        """See :meth:`streamstop.client.Job.exists`."""
-        return await self._runner.call(self.job.exists)
-
-    async def peek(self) -> Outcome | Deferral | None:
-        """See :meth:`streamstop.client.Job.peek`."""
-        return await self._runner.call(self.job.peek)
-
-    async def cancel(self) -> Outcome:
-        """See :meth:`streamstop.client.Job.cancel`."""
-        return await self._runner.call(self.job.cancel)
 
 
 @dataclass(frozen=True)
@@ -102,44 +66,9 @@ class AsyncShutdown:
             for outcome in page:
                 yield outcome
 
-    async def cancel(self) -> bool:
+    async def cancel(self, *, by: str | None = None) -> bool:
         """See :meth:`streamstop.shutdowns.Shutdown.cancel`."""
-        return await self._runner.call(self.shutdown.cancel)
-
-
-@dataclass(frozen=True)
-class AsyncDeadLetters:
-    """What ended so that a person must look; see :class:`~streamstop.dead_letters.DeadLetters`."""
-
-    _dead_letters: DeadLetters
-    _runner: Runner
-
-    async def count_by_result(self) -> Mapping[Result | None, int]:
-        """See :meth:`streamstop.dead_letters.DeadLetters.count_by_result`."""
-        return await self._runner.call(self._dead_letters.count_by_result)
-
-    async def count(self) -> int:
-        """See :meth:`streamstop.dead_letters.DeadLetters.count`."""
-        return await self._runner.call(self._dead_letters.count)
-
-    async def letters(self, matching: Matching = _ALL) -> AsyncGenerator[DeadLetter, None]:
-        """See :meth:`streamstop.dead_letters.DeadLetters.letters`."""
-        letters = self._dead_letters.letters(matching)
-        while page := await self._runner.call(lambda: list(islice(letters, _PAGE))):
-            for letter in page:
-                yield letter
-
-    async def get(self, letter_id: str) -> DeadLetter:
-        """See :meth:`streamstop.dead_letters.DeadLetters.get`."""
-        return await self._runner.call(partial(self._dead_letters.get, letter_id))
-
-    async def requeue(self, letter_id: str) -> AsyncJob:
-        """See :meth:`streamstop.dead_letters.DeadLetters.requeue`."""
-        return AsyncJob(await self._runner.call(partial(self._dead_letters.requeue, letter_id)), self._runner)
-
-    async def drop(self, letter_id: str) -> None:
-        """See :meth:`streamstop.dead_letters.DeadLetters.drop`."""
-        await self._runner.call(partial(self._dead_letters.drop, letter_id))
+        return await self._runner.call(partial(self.shutdown.cancel, by=by))
 
 
 class AsyncClient(AsyncOperating):

@@ -13,7 +13,7 @@ from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
 from streamstop._core.runner import Runner
-from streamstop._core.sightings import Sighting
+from streamstop._core.sightings import Sighting, Where
 from streamstop._core.workers import WorkerView
 from streamstop.client import Client
 
@@ -40,6 +40,12 @@ class AsyncOperating:
     ) -> list[LaneView]:
         """See :meth:`streamstop.client.Client.lanes`."""
         return await self._runner.call(partial(self.client.lanes, lanes, accounts=accounts, recent=recent, every=every))
+
+    async def lane_jobs(
+        self, lane: Lane, where: Where | str = Where.WAITING, *, first: int = 0, most: int = 50
+    ) -> list[Sighting]:
+        """See :meth:`streamstop.client.Client.lane_jobs`."""
+        return await self._runner.call(partial(self.client.lane_jobs, lane, where, first=first, most=most))
 
     # ---- pauses, limits and holds
 

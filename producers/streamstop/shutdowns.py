@@ -1,13 +1,16 @@
 """Shutdown: a producer's handle of one bulk stop of a room."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from streamstop._core.backend import Backend, Pause, blocking
+from streamstop._core.controls import check_by
 from streamstop._core.durations import wait_duration
+from streamstop._core.journal import EventKind
 from streamstop._core.progress import Progress, ShutdownStatus
-from streamstop.errors import OutcomeTimeout, UnknownShutdown
+from streamstop.errors import OutcomeTimeout, StreamstopError, UnknownShutdown
 from streamstop.outcomes import Outcome
 
 
@@ -73,10 +76,15 @@ class Shutdown:
         with self._backend.following("ask for the outcomes again"):
             yield from self._backend.outcomes_of(self.id)
 
-    def cancel(self) -> bool:
+    def cancel(self, *, by: str | None = None) -> bool:
         """Cancel the jobs that no worker has claimed; return False if the shutdown is not open.
 
-        Their stream tasks stay registered in the room.
+        Their stream tasks stay registered in the room. With `by`, who cancels becomes an event.
         """
+        by = None if by is None else check_by(by)
         with self._backend.reaching("the shutdown may or may not be cancelled; cancel it again"):
-            return self._backend.cancel_shutdown(self.id)
+            is_cancelled = self._backend.cancel_shutdown(self.id)
+        if is_cancelled and by is not None:
+            with suppress(StreamstopError), self._backend.reaching("the act is not among the events"):
+                self._backend.journal.add(EventKind.CANCELLED, f"shutdown {self.id} is cancelled", by=by)
+        return is_cancelled

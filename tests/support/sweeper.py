@@ -10,8 +10,8 @@ from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.batches import Batches
 from streamstop._redis.controls import ControlStore
 from streamstop._redis.lanes import Lanes
-from streamstop._redis.rooms import Rooms
 from streamstop._redis.schedule import Schedule
+from streamstop._redis.shutdown_views import ShutdownViews
 from streamstop_worker.accounts import Accounts
 from streamstop_worker.pipeline.pacing import book_of
 from streamstop_worker.shutdowns.ended import log_ended
@@ -42,5 +42,5 @@ def sweeper_of(redis: Redis, accounts: Accounts) -> Sweeper:
         longest_lease=2 * LEASE,
         on_unserved=lambda _lanes: None,
         finish_batches=Batches(redis).finish,
-        log_ended_shutdowns=partial(log_ended, Rooms(redis, lanes)),
+        log_ended_shutdowns=partial(log_ended, ShutdownViews(redis, lanes)),
     )

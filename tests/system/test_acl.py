@@ -36,7 +36,7 @@ from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
 
-TIMEOUT = 30
+TIMEOUT = 60
 
 
 @pytest.fixture(scope="module")

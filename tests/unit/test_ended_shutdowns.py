@@ -40,7 +40,7 @@ def opened(rooms: Rooms, room: str = "r", traced: Sending | None = None) -> str:
 
 
 def end(rooms: Rooms, shutdown: str, results: Sequence[str]) -> None:
-    for (member, _command, _job), result in zip(list(rooms.members(shutdown)), results, strict=True):
+    for (member, _command, _job), result in zip(list(rooms.shutdowns.members(shutdown)), results, strict=True):
         ok = result == "stopped"
         rooms.record_member_result(LANE, MemberResult(shutdown, member, result, "{}", ok=ok, attention=not ok))
 
@@ -50,7 +50,7 @@ def logged(rooms: Rooms, clock: ManualClock) -> list[dict[str, Any]]:
     swept = Schedule(rooms._redis).sweep(longest_lease=timedelta(minutes=1), period=timedelta(seconds=1))
     assert swept is not None
     with structlog.testing.capture_logs() as lines:
-        log_ended(rooms, swept.last_us, swept.now_us)
+        log_ended(rooms.shutdowns, swept.last_us, swept.now_us)
     return [dict(line) for line in lines]
 
 

@@ -90,7 +90,7 @@ def test_a_url_is_told_what_the_handle_tells_signed(bench: Work, clock: ManualCl
     assert told.deliver() == StepDone("callback")
     (request,) = told.requests
     body = request.read()
-    progress = told.rooms.progress(told.shutdown)
+    progress = told.rooms.shutdowns.progress(told.shutdown)
     assert progress is not None
     assert json.loads(body) == progress.model_dump(mode="json")
     assert callbacks.verify("s", request.headers[callbacks.HEADER], body)

@@ -18,7 +18,7 @@ from streamstop._core.findings import ServerFacts
 from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
-from streamstop._core.letters import DeadLetter, Matching
+from streamstop._core.letters import DeadLetter, Matching, Position
 from streamstop._core.progress import Progress, RoomView
 from streamstop._core.sightings import Sighting, Wanted
 from streamstop._core.workers import WorkerView
@@ -58,8 +58,8 @@ class DeadLetterBackend(Protocol):
     def count_by_result(self) -> Mapping[Result | None, int]:
         """Return how many letters there are of each result; None: of messages that could not be read."""
 
-    def letters(self, matching: Matching) -> Iterator[DeadLetter]:
-        """Yield the letters that match, oldest first."""
+    def letters(self, matching: Matching, after: Position | None = None) -> Iterator[DeadLetter]:
+        """Yield the letters that match, oldest first, from the one behind `after` on."""
 
     def get(self, letter_id: str) -> DeadLetter:
         """Return one letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""

@@ -6,12 +6,13 @@ job's id.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticSerializationError
 
 from streamstop._core.commands import VERSION, ReceivedCommand
@@ -22,6 +23,11 @@ from streamstop.errors import InvalidCommand
 from streamstop.outcomes import Outcome, Result
 
 _UNREADABLE = "it is no message that a worker can read"
+#: Stands for the result of a message that no worker could read.
+UNREADABLE = "unreadable"
+#: How many problems a bulk act quotes, and how many codes it counts.
+_MOST_PROBLEMS = 5
+_MOST_CODES = 100
 
 
 class DeadLetterBody(BaseModel):
@@ -76,6 +82,8 @@ class Matching:
     """A selection of dead letters: those that match every field that is set."""
 
     account: str | None = None
+    #: Only those of these accounts, by their lanes and by their commands.
+    accounts: Collection[str] | None = None
     operation: str | None = None
     result: Result | None = None
     code: str | None = None
@@ -92,7 +100,56 @@ class Matching:
         wanted = (self.account, self.operation, self.result, self.code, self.room, self.readable)
         readable = letter.outcome is not None
         actual = (letter.account, letter.operation, letter.result, letter.code, letter.room, readable)
-        return all(want in {None, has} for want, has in zip(wanted, actual, strict=True))
+        if not all(want in {None, has} for want, has in zip(wanted, actual, strict=True)):
+            return False
+        return self.accounts is None or {letter.account, lane_of(letter).account} <= set(self.accounts)
+
+
+#: The position of a letter in the order of letters: when it died, and its id.
+Position = tuple[datetime, str]
+
+
+def position_of(letter: DeadLetter) -> Position:
+    """Return the position of a letter."""
+    return letter.died_at, letter.id
+
+
+class LetterCounts(BaseModel):
+    """How many dead letters a bulk act has requeued or dropped; in a dry run: how many it would."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    dry_run: bool = False
+    letters: int = 0
+    #: Letters that matched and are neither requeued nor dropped: gone meanwhile, or without a command.
+    failed: int = 0
+    #: The letters, by account, operation, result (``unreadable``: of a message that could not be read) and code.
+    accounts: Mapping[str, int] = Field(default_factory=dict)
+    operations: Mapping[str, int] = Field(default_factory=dict)
+    results: Mapping[str, int] = Field(default_factory=dict)
+    codes: Mapping[str, int] = Field(default_factory=dict)
+    #: Why the first of the failed ones failed.
+    problems: tuple[str, ...] = ()
+
+    def plus(self, letters: Iterable[DeadLetter], problems: Iterable[str] = ()) -> "LetterCounts":
+        """Return the sum with more letters, and with letters that failed."""
+        letters, problems = list(letters), list(problems)
+        codes = _sum(self.codes, (letter.code for letter in letters if letter.code))
+        return self.model_copy(
+            update={
+                "letters": self.letters + len(letters),
+                "failed": self.failed + len(problems),
+                "accounts": _sum(self.accounts, (letter.account for letter in letters)),
+                "operations": _sum(self.operations, (letter.operation for letter in letters)),
+                "results": _sum(self.results, (letter.result or UNREADABLE for letter in letters)),
+                "codes": dict(codes.most_common(_MOST_CODES)),
+                "problems": (*self.problems, *problems)[:_MOST_PROBLEMS],
+            }
+        )
+
+
+def _sum(counts: Mapping[str, int], more: Iterable[str]) -> "Counter[str]":
+    return Counter(counts) + Counter(more)
 
 
 @dataclass(frozen=True)
@@ -166,6 +223,11 @@ def lane_of(letter: DeadLetter) -> Lane:
         return ReceivedCommand.from_message(letter.command).lane
     except InvalidCommand:
         return Lane(letter.account, letter.operation)
+
+
+def no_command(letter: DeadLetter) -> str:
+    """Return why a letter cannot be requeued."""
+    return f"dead letter {letter.id} has no command: {letter.reason}"
 
 
 def requeued_id(letter: DeadLetter, lane: Lane) -> str:

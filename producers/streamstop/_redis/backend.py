@@ -170,7 +170,7 @@ class RedisBackend:
 
     def progress(self, shutdown: str) -> Progress | None:
         """Return the progress of a shutdown."""
-        return self.connections.rooms.progress(shutdown)
+        return self.connections.rooms.shutdowns.progress(shutdown)
 
     def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[Pause | None]:
         """Yield at once, and after each change of a shutdown, at most ten times a second."""
@@ -182,15 +182,15 @@ class RedisBackend:
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks, read page by page."""
-        return self.connections.rooms.outcomes(shutdown)
+        return self.connections.rooms.shutdowns.outcomes(shutdown)
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
-        """See :meth:`streamstop._redis.rooms.Rooms.recent`."""
-        return self.connections.rooms.recent(most)
+        """See :meth:`streamstop._redis.shutdown_views.ShutdownViews.recent`."""
+        return self.connections.rooms.shutdowns.recent(most)
 
     def count_open_shutdowns(self) -> int:
         """Return how many shutdowns are open."""
-        return self.connections.rooms.count_open()
+        return self.connections.rooms.shutdowns.count_open()
 
     def cancel_shutdown(self, shutdown: str) -> bool:
         """See :meth:`streamstop._redis.rooms.Rooms.cancel`."""

@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from streamstop._core.lane import Lane
-from streamstop._core.letters import DeadLetter
+from streamstop._core.letters import UNREADABLE, DeadLetter
 from streamstop.cli._shared.output import aligned, aligned_facts, clip, counted, moment_text, params_text, printable
-from streamstop.cli.dead_filters import UNREADABLE
 
 _HEADER = ("DIED AT", "RESULT", "CODE", "ACCOUNT", "OPERATION", "PARAMETERS", "ID")
 _NARROW_HEADER = ("DIED AT", "RESULT", "CODE", "PARAMETERS")

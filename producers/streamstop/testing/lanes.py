@@ -8,6 +8,7 @@ from streamstop._core.commands import Command
 from streamstop._core.drained import DrainedJob, DrainFilter, DrainPage
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
+from streamstop._core.sightings import Sighting, Where
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import cancelled_outcome
 
@@ -53,6 +54,22 @@ class RecordedLanes:
                 oldest_waiting_at=min(moments.get(lane, ()), default=None),
             )
             for lane in lanes
+        ]
+
+    def jobs(self, lane: Lane, where: Where, first: int, most: int) -> list[Sighting]:
+        """Return the open jobs of `lane`, in the order in which they were enqueued. All of them wait."""
+        found = [job for job in self._open_jobs() if job.command.lane == lane] if where is Where.WAITING else []
+        return [
+            Sighting(
+                where=where,
+                account=lane.account,
+                operation=lane.operation,
+                params=job.command.operation.params,
+                job_id=job.id,
+                at=job.enqueued_at,
+                place=place,
+            )
+            for place, job in enumerate(found[first : first + most], first + 1)
         ]
 
     def draining(self, lane: Lane, chosen: DrainFilter) -> Iterator[DrainPage]:

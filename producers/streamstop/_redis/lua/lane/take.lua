@@ -156,7 +156,7 @@ local function serve_lane(lane, share, slots)
     if room <= 0 then return reschedule(lane) end
     local selected, more = select_jobs(lane, math.min(room, share))
     if #selected > 0 then
-        local fields, leases, first_slot = {}, {}, slot
+        local fields, leases, first_slot, calls = {}, {}, slot, lane.calls
         local first_end
         for _, job in ipairs(selected) do
             local lease_end = integer(math.max(slot, now) + lease)
@@ -174,6 +174,7 @@ local function serve_lane(lane, share, slots)
             if not job.ended and slots then
                 job.slot = slot
                 slot = slot + interval
+                calls = calls + 1
             end
         end
         redis.call('ZADD', lane.leases, unpack(leases))
@@ -183,6 +184,7 @@ local function serve_lane(lane, share, slots)
         if slots then
             if lane.held == 1 and slot > first_slot then note_probe(lane) end
             set(lane, 'tat', slot)
+            set(lane, 'calls', calls)
         end
         leased[#leased + 1] = first_end
         leased[#leased + 1] = lane.name

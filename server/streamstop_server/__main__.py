@@ -1,0 +1,77 @@
+"""``streamstop-server``: serves the API and the page until SIGTERM or SIGINT."""
+
+import os
+import secrets
+from pathlib import Path
+
+import click
+
+from streamstop import Client, InvalidSettings, __version__
+from streamstop_server.settings import ServerSettings
+
+_EPILOG = """\b
+Examples:
+  streamstop-server
+  streamstop token new me --scope read --scope operate >> tokens.toml
+  streamstop-server --host 0.0.0.0 --tokens tokens.toml --processes 2
+"""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65_535), help="The port.")
+@click.option(
+    "--tokens", type=click.Path(path_type=Path), help="The tokens file; without it, loopback only.", metavar="FILE"
+)
+@click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="How many processes serve.")
+@click.option(
+    "--trust-proxy",
+    metavar="ADDRESSES",
+    default="127.0.0.1",
+    show_default=True,
+    help="Reverse proxies whose X-Forwarded headers count.",
+)
+@click.version_option(__version__)
+def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy: str) -> None:
+    """Serve the HTTP API and the page of streamstop.
+
+    STREAMSTOP_REDIS_URL says where Redis is. Without a tokens file, only this machine can connect, and may do
+    everything. A tokens file that changes is read again. SIGTERM ends the service after the requests in progress.
+    """
+    os.environ["STREAMSTOP_SERVER_HOST"] = host
+    if tokens is not None:
+        os.environ["STREAMSTOP_SERVER_TOKENS"] = str(tokens)
+    # All processes must accept a session that one of them has made.
+    os.environ.setdefault("STREAMSTOP_SERVER_SECRET", secrets.token_urlsafe(32))
+    try:
+        import uvicorn
+
+        from streamstop_server.auth import Authenticator
+    except ModuleNotFoundError as missing:
+        raise click.ClickException(f"{missing.name} is not installed: pip install 'streamstop[server]'") from None
+    try:
+        settings = ServerSettings.from_environ()
+        Authenticator(settings)
+        Client().close()
+    except InvalidSettings as mistake:
+        raise click.UsageError(str(mistake)) from None
+    if settings.tokens is None:
+        click.echo("There is no tokens file: everybody on this machine may do everything.", err=True)
+    uvicorn.run(
+        "streamstop_server.app:create",
+        factory=True,
+        host=host,
+        port=port,
+        workers=processes,
+        log_config=None,
+        log_level=settings.log_level.lower(),
+        access_log=False,
+        server_header=False,
+        forwarded_allow_ips=trust_proxy,
+        timeout_graceful_shutdown=max(1, round(settings.grace.total_seconds())),
+        timeout_keep_alive=75,  # longer than a reverse proxy keeps a connection open
+    )
+
+
+if __name__ == "__main__":
+    main()
