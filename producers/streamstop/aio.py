@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from streamstop._core.commands import Command
-from streamstop._core.progress import Progress, RoomView, ShutdownStatus
+from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView, ShutdownStatus
 from streamstop._core.runner import Runner, ThreadRunner
 from streamstop.aio_jobs import AsyncDeadLetters, AsyncJob
 from streamstop.aio_operating import AsyncOperating
@@ -66,6 +66,14 @@ class AsyncShutdown:
             for outcome in page:
                 yield outcome
 
+    async def outcome_page(self, cursor: str | None = None, *, most: int = 100, attention: bool = False) -> OutcomePage:
+        """See :meth:`streamstop.shutdowns.Shutdown.outcome_page`."""
+        return await self._runner.call(partial(self.shutdown.outcome_page, cursor, most=most, attention=attention))
+
+    async def accounts(self) -> frozenset[str]:
+        """See :meth:`streamstop.shutdowns.Shutdown.accounts`."""
+        return await self._runner.call(self.shutdown.accounts)
+
     async def cancel(self, *, by: str | None = None) -> bool:
         """See :meth:`streamstop.shutdowns.Shutdown.cancel`."""
         return await self._runner.call(partial(self.shutdown.cancel, by=by))
@@ -100,15 +108,25 @@ class AsyncClient(AsyncOperating):
         priority: int = 0,
         expires_in: float | timedelta | None = None,
         unique: bool = False,
+        idempotency_key: str | None = None,
     ) -> AsyncJob:
         """See :meth:`streamstop.client.Client.enqueue`."""
-        enqueue = self.client.enqueue
-        call = partial(enqueue, operation, account=account, priority=priority, expires_in=expires_in, unique=unique)
+        enqueue = partial(self.client.enqueue, operation, account=account, priority=priority, expires_in=expires_in)
+        call = partial(enqueue, unique=unique, idempotency_key=idempotency_key)
         return AsyncJob(await self._runner.call(call), self._runner)
 
-    async def enqueue_many(self, commands: Iterable[Command], *, unique: bool = False) -> list[AsyncJob]:
+    async def enqueue_many(
+        self,
+        commands: Iterable[Command],
+        *,
+        unique: bool = False,
+        idempotency_key: str | None = None,
+        idempotency_namespace: str = "",
+    ) -> list[AsyncJob]:
         """See :meth:`streamstop.client.Client.enqueue_many`."""
-        jobs = await self._runner.call(partial(self.client.enqueue_many, list(commands), unique=unique))
+        enqueue = partial(self.client.enqueue_many, list(commands), unique=unique)
+        call = partial(enqueue, idempotency_key=idempotency_key, idempotency_namespace=idempotency_namespace)
+        jobs = await self._runner.call(call)
         return [AsyncJob(job, self._runner) for job in jobs]
 
     def job(self, job_id: str) -> AsyncJob:
@@ -136,9 +154,21 @@ class AsyncClient(AsyncOperating):
         """See :meth:`streamstop.client.Client.unregister`."""
         return await self._runner.call(partial(self.client.unregister, room, operation, account=account))
 
+    async def unregister_many(self, room: str, commands: Iterable[Command]) -> int:
+        """See :meth:`streamstop.client.Client.unregister_many`."""
+        return await self._runner.call(partial(self.client.unregister_many, room, list(commands)))
+
     async def room(self, room: str) -> RoomView:
         """See :meth:`streamstop.client.Client.room`."""
         return await self._runner.call(partial(self.client.room, room))
+
+    async def room_page(self, room: str, cursor: str | None = None, *, most: int = 100) -> RoomPage:
+        """See :meth:`streamstop.client.Client.room_page`."""
+        return await self._runner.call(partial(self.client.room_page, room, cursor, most=most))
+
+    async def room_accounts(self, room: str) -> frozenset[str]:
+        """See :meth:`streamstop.client.Client.room_accounts`."""
+        return await self._runner.call(partial(self.client.room_accounts, room))
 
     async def stop_room(
         self,
@@ -147,9 +177,10 @@ class AsyncClient(AsyncOperating):
         *,
         verify: bool = False,
         callback: str | Mapping[str, Any] | None = None,
+        by: str | None = None,
     ) -> AsyncShutdown:
         """See :meth:`streamstop.client.Client.stop_room`."""
-        call = partial(self.client.stop_room, room, list(commands), verify=verify, callback=callback)
+        call = partial(self.client.stop_room, room, list(commands), verify=verify, callback=callback, by=by)
         return AsyncShutdown(await self._runner.call(call), self._runner)
 
     async def reopen_room(self, room: str) -> bool:

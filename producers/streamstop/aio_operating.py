@@ -98,6 +98,10 @@ class AsyncOperating:
 
     # ---- drain
 
+    async def count_cancelled(self) -> Mapping[Lane, int]:
+        """See :meth:`streamstop.client.Client.count_cancelled`."""
+        return await self._runner.call(self.client.count_cancelled)
+
     async def drain(
         self,
         account: str,
@@ -133,10 +137,16 @@ class AsyncOperating:
     # ---- events and errors
 
     async def events(
-        self, *, since: float | timedelta | None = None, account: str | None = None, after: str | None = None
+        self,
+        *,
+        since: float | timedelta | None = None,
+        account: str | None = None,
+        after: str | None = None,
+        most: int | None = None,
     ) -> list[Event]:
         """See :meth:`streamstop.client.Client.events`."""
-        return await self._runner.call(partial(self.client.events, since=since, account=account, after=after))
+        call = partial(self.client.events, since=since, account=account, after=after, most=most)
+        return await self._runner.call(call)
 
     async def follow_events(
         self, *, account: str | None = None, after: str | None = None, timeout: float | timedelta | None = None

@@ -13,8 +13,11 @@ from streamstop_server.access_log import AccessLog
 from streamstop_server.auth import Authenticator
 from streamstop_server.bounds import BodyBounds, Failures
 from streamstop_server.ending import Ending
+from streamstop_server.following import Following
 from streamstop_server.headers import Headers
+from streamstop_server.segments import Segments
 from streamstop_server.settings import ServerSettings
+from streamstop_server.waits import Waits
 
 _DESCRIPTION = """Stops stream tasks at cloud vendors, each account and operation at its own pace.
 
@@ -35,6 +38,7 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
         app.state.ending = Ending()
         app.state.ending.listen()
         async with client() as app.state.client, page.live.Feeds(app.state.client) as app.state.feeds:
+            app.state.following = Following(app.state.client, app.state.ending)
             yield
 
     app = FastAPI(
@@ -51,10 +55,12 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
     app.state.settings = settings
     app.state.authenticator = Authenticator(settings)
     app.state.failures = Failures()
+    app.state.waits = Waits()
     app.include_router(api.router)
     app.include_router(system.router)
     app.include_router(page.router)
     problems.install(app, page.error_page)
+    app.add_middleware(Segments)
     app.add_middleware(BodyBounds)
     if settings.origins:
         app.add_middleware(

@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from streamstop import (
+    IdempotencyConflict,
     InternalError,
     InvalidCommand,
     NotCancellable,
     NotRequeueable,
     QueueUnavailable,
+    RequestUnderWay,
     StreamstopError,
     UnknownAccount,
     UnknownDeadLetter,
@@ -36,6 +38,8 @@ _OF_ERRORS: Mapping[type[StreamstopError], tuple[int, str]] = {
     UnknownOperation: (422, "unknown-operation"),
     UnknownAccount: (422, "unknown-account"),
     InvalidCommand: (422, "invalid-value"),
+    IdempotencyConflict: (422, "idempotency-key-reused"),
+    RequestUnderWay: (409, "request-under-way"),
     UnknownShutdown: (404, "unknown-shutdown"),
     UnknownDeadLetter: (404, "unknown-dead-letter"),
     NotCancellable: (409, "not-cancellable"),
@@ -45,6 +49,9 @@ _OF_ERRORS: Mapping[type[StreamstopError], tuple[int, str]] = {
     StreamstopError: (500, "internal-error"),
 }
 
+
+#: Parts of a mistake's place that are no member of what was sent: where it was, and the forms that a body may have.
+_UNNAMED = {"body", "query", "path", "header", "one", "many"}
 
 _OF_ROUTER = {404: "there is nothing at this path", 405: "this path does not take this method"}
 
@@ -108,7 +115,7 @@ class Problem(Exception):
 def of_validation(error: RequestValidationError) -> Problem:
     """Return the problem of a request that does not have the form that the API describes."""
     first = error.errors()[0]
-    place = [part for part in first["loc"] if part not in {"body", "query", "path", "header"}]
+    place = [part for part in first["loc"] if part not in _UNNAMED]
     if first["type"] == "json_invalid":
         return Problem(400, "invalid-json", f"the body is not JSON: {first['ctx']['error']}")
     field = ".".join(map(str, place)) or None

@@ -42,13 +42,16 @@ class HttpApp:
 
 
 @contextmanager
-def http_app(redis_url: str, folder: Path) -> Iterator[HttpApp]:
-    """Serve the application."""
+def http_app(queue: str | AsyncClient, folder: Path) -> Iterator[HttpApp]:
+    """Serve the application. `queue` is the address of its Redis, or its client."""
     tokens = {name: new_token() for name in TOKENS}
     file = folder / "tokens.toml"
     file.write_text(tokens_toml(tokens, TOKENS))
     file.chmod(0o600)
-    app = create(ServerSettings("127.0.0.1", file, "s" * 32), client=lambda: AsyncClient(redis_url))
+    app = create(
+        ServerSettings("127.0.0.1", file, "s" * 32),
+        client=lambda: AsyncClient(queue) if isinstance(queue, str) else queue,
+    )
     with TestClient(app, base_url="http://127.0.0.1", follow_redirects=False, raise_server_exceptions=False) as client:
         yield HttpApp(app, client, tokens)
 

@@ -41,6 +41,8 @@ class EventKind(StrEnum):
     """Somebody cancelled jobs that waited."""
     CANCELLED = "cancelled"
     """Somebody cancelled a job or a shutdown, and gave a name."""
+    ROOM_STOPPED = "room_stopped"
+    """Somebody stopped a room, and gave a name."""
     REQUEUED = "requeued"
     """Somebody enqueued the commands of dead letters again."""
     DROPPED = "dropped"

@@ -75,19 +75,20 @@ class Rooms:
 
     def view(self, room: str) -> RoomView:
         """Return the registered stream tasks of a room, and its open or latest shutdown."""
-        state = f"{ROOM}{room}:state"
-        while True:
-            shutdown, pending = self._redis.hmget(state, "shutdown", "batch")
-            if pending is None or not self._apply_if_allowed(room):
-                break
+        shutdown = self.shutdown_of(room)
         registered: dict[str, str] = {}
         cursor: int | None = None
         while cursor != 0:
             cursor, tasks = self.scan(room, cursor or 0, _PAGE)
             registered.update(tasks)  # a page may repeat entries of an earlier one
-        received = (ReceivedCommand.from_message(json.loads(command)) for command in registered.values())
-        stops = tuple(Command(operation=command.operation, account=command.account) for command in received)
-        return RoomView(room, stops, None if shutdown is None else shutdown.decode())
+        return RoomView(room, tuple(map(stop_of, registered.values())), shutdown)
+
+    def shutdown_of(self, room: str) -> str | None:
+        """Return the id of a room's open or latest shutdown, after the room's pending batch is applied."""
+        while True:
+            shutdown, pending = self._redis.hmget(f"{ROOM}{room}:state", "shutdown", "batch")
+            if pending is None or not self._apply_if_allowed(room):
+                return None if shutdown is None else str(shutdown.decode())
 
     def open(
         self,
@@ -219,6 +220,12 @@ class Rooms:
     def _scripts(self) -> dict[str, Script]:
         # A Redis user who may not enqueue cannot use this key: Redis refuses the script before it begins.
         return load(self._redis, "room", keys=[STAGED])
+
+
+def stop_of(command: str) -> Command:
+    """Return the stop of a registered stream task, from its JSON data in the registry."""
+    received = ReceivedCommand.from_message(json.loads(command))
+    return Command(operation=received.operation, account=received.account)
 
 
 def shutdown_channel(shutdown: str) -> str:
