@@ -123,7 +123,7 @@ def test_the_first_mistake_is_told_with_its_place(service: HttpApp, client: Clie
         ([right, {**right, "params": {"AppId": "a"}}], "[1].params.TaskId"),
         ([right, {**right, "account": "No"}], "[1].account"),
         ([right, {"operation": right["operation"]}], "[1].account"),
-        ([right, {**right, "priority": 1}], "1.priority"),
+        ([right, {**right, "priority": 1}], "[1].priority"),
         ({**right, "params": {"AppId": "a", "TaskID": "t"}}, "params.TaskID"),
         ({**right, "params": []}, "params"),
         ([right, status], "operation"),
