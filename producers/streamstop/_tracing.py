@@ -8,6 +8,7 @@ job of a batch.
 format: the job is one of many, and has a trace of its own, which links to that span.
 """
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,9 @@ from typing import Any
 LINK = "tracelink"
 #: The headers of a message that Sentry writes and reads, as those of Celery's integration.
 INNER = "headers"
+
+#: A version, and the id of a trace.
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
 Headers = Mapping[str, Any]
 
@@ -105,6 +109,14 @@ def linked_trace_id(headers: Headers) -> str | None:
     """Return the id of the trace that headers link to; None if they link to none."""
     parts = str(headers.get(LINK, "")).split("-")
     return parts[1] if len(parts) > 1 else None
+
+
+def trace_id(headers: Headers) -> str | None:
+    """Return the id of the trace that headers go on with, or link to; None if there is none."""
+    for name in ("traceparent", LINK):
+        if (found := _TRACE.match(str(headers.get(name, "")))) is not None:
+            return found[1]
+    return None
 
 
 def tracer_provider() -> Any:

@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from streamstop import (
+    IdempotencyConflict,
     InternalError,
     InvalidCommand,
     NotCancellable,
     NotRequeueable,
     QueueUnavailable,
+    RequestUnderWay,
     StreamstopError,
     UnknownAccount,
     UnknownDeadLetter,
@@ -36,6 +38,8 @@ _OF_ERRORS: Mapping[type[StreamstopError], tuple[int, str]] = {
     UnknownOperation: (422, "unknown-operation"),
     UnknownAccount: (422, "unknown-account"),
     InvalidCommand: (422, "invalid-value"),
+    IdempotencyConflict: (422, "idempotency-key-reused"),
+    RequestUnderWay: (409, "request-under-way"),
     UnknownShutdown: (404, "unknown-shutdown"),
     UnknownDeadLetter: (404, "unknown-dead-letter"),
     NotCancellable: (409, "not-cancellable"),

@@ -26,6 +26,7 @@ Key                                           Type        Contents              
 ``streamstop.work.errors.<n>``                hash        vendors' errors in five minutes: journal            1 day
 ``streamstop.work.task.<task id>``            list        the latest jobs of a stream task: stream_tasks      1 day
 ``streamstop.unique.<lane>.<digest>``         hash        the open job of a unique command: unique            1 day
+``streamstop.request.<digest>``                hash        a call with an idempotency key: request             1 day
 ``streamstop.work.workers``                   hash        id of a worker process -> its last sign of life     1 day
 ``streamstop.accounts``                       sorted set  ``<account> <vendor>`` -> when last published, s    1 minute
 ``streamstop.batch.<id>``                     list        a batch of messages                                 never
@@ -92,6 +93,8 @@ ERROR_COUNTS = "streamstop.work.errors."
 TASK_JOBS = "streamstop.work.task."
 #: Prefix of the open job of a unique command.
 UNIQUE = "streamstop.unique."
+#: Prefix of the calls with idempotency keys.
+REQUEST = "streamstop.request."
 #: Hash: id of a worker's process -> its last sign of life, as JSON; see the script ``worker/beat``.
 WORKERS = "streamstop.work.workers"
 

@@ -1,6 +1,6 @@
 """Views of shutdowns: their progress, members and outcomes, read from Redis. Nothing here writes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from redis import Redis
@@ -25,11 +25,14 @@ class ShutdownViews:
 
     def progress(self, shutdown: str) -> Progress | None:
         """Return the progress of a shutdown; None if no shutdown has this id."""
-        fields = self.facts(shutdown)
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(f"{SHUTDOWN}{shutdown}")
+        pipeline.hgetall(f"{SHUTDOWN}{shutdown}:lanes")  # together, so that hardly a job ends between the two
+        fields, by_name = map(_decoded, pipeline.execute())
         if not fields:
             return None
         counts: dict[Lane, list[int]] = {}
-        for name, count in self._hash(f"{SHUTDOWN}{shutdown}:lanes").items():
+        for name, count in by_name.items():
             lane, _, part = name.rpartition(":")
             counts.setdefault(Lane.from_name(lane), [0, 0])[part == "ended"] = int(count)
         by_lane = {lane: (total, ended) for lane, (total, ended) in sorted(counts.items())}
@@ -97,4 +100,8 @@ class ShutdownViews:
         return [task for task, job_id in zip(tasks, jobs, strict=True) if job_id is None]
 
     def _hash(self, key: str) -> dict[str, str]:
-        return {field.decode(): value.decode() for field, value in self._redis.hgetall(key).items()}
+        return _decoded(self._redis.hgetall(key))
+
+
+def _decoded(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {field.decode(): value.decode() for field, value in fields.items()}

@@ -10,8 +10,9 @@ from streamstop import UnknownShutdown
 from streamstop_server.api._stops import MOST, OneOrMany, Stop, commands_of
 from streamstop_server.auth import Enqueuer, Reader
 from streamstop_server.coverage import check_commands, check_room, check_shutdown
+from streamstop_server.documented import errors
 from streamstop_server.following import ShutdownProgress
-from streamstop_server.problems import MEDIA_TYPE, Problem, ProblemDocument
+from streamstop_server.problems import Problem
 from streamstop_server.queue import Queue
 from streamstop_server.segments import ROOM
 
@@ -23,13 +24,6 @@ _SHUTDOWN = "9f86d081884c7d659a2feaa0c55ad015"
 _LOCATION = {"Location": {"description": "The shutdown's path.", "schema": {"type": "string"}}}
 _JOINED: dict[int | str, dict[str, Any]] = {
     202: {"description": "The room closes: the tasks are stopped, as part of its shutdown.", "headers": _LOCATION}
-}
-_STILL_OPEN: dict[int | str, dict[str, Any]] = {
-    409: {
-        "description": "The room's shutdown is still open.",
-        "model": ProblemDocument,
-        "content": {MEDIA_TYPE: {}},
-    }
 }
 
 
@@ -163,7 +157,7 @@ async def stop_room(
     return Closing(room=room, shutdown=shutdown.id)
 
 
-@router.post(f"{ROOM}/reopen", responses=_STILL_OPEN)
+@router.post(f"{ROOM}/reopen", responses=errors(409))
 async def reopen_room(room: Room, caller: Enqueuer, queue: Queue) -> Reopening:
     """Let a closed room be used again at once: tasks that are registered are no longer stopped."""
     await check_room(caller, queue, room)

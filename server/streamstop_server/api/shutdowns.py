@@ -6,23 +6,19 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, Field
 
 from streamstop import Outcome, ShutdownStatus
 from streamstop_server.auth import Enqueuer, Reader
 from streamstop_server.coverage import check_shutdown, covered_progress, covers_lanes
+from streamstop_server.documented import errors
 from streamstop_server.ending import ending_of
 from streamstop_server.following import ShutdownProgress, Snapshot, following_of
-from streamstop_server.problems import MEDIA_TYPE, ProblemDocument
 from streamstop_server.queue import Queue
 from streamstop_server.streams import KEEP_ALIVE_S, EventStream, reconnect
 from streamstop_server.tokens import Caller
 from streamstop_server.waits import LONGEST_POLL_S, poll
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    404: {"description": "No shutdown has this id.", "model": ProblemDocument, "content": {MEDIA_TYPE: {}}}
-}
 router = APIRouter(tags=["shutdowns"])
 
 ShutdownId = Annotated[str, Path(description="The shutdown's id.", pattern=r"^[0-9A-Za-z-]{1,64}$")]
@@ -51,7 +47,7 @@ async def recent_shutdowns(
     return [ShutdownProgress.of(progress) for progress in found if progress is not None]
 
 
-@router.get("/shutdowns/{shutdown_id}", response_model=ShutdownProgress, responses=_ERRORS)
+@router.get("/shutdowns/{shutdown_id}", response_model=ShutdownProgress, responses=errors(404))
 async def look_at_shutdown(
     shutdown_id: ShutdownId,
     request: Request,
@@ -74,9 +70,8 @@ async def look_at_shutdown(
 
 @router.get(
     "/shutdowns/{shutdown_id}/events",
-    response_class=EventSourceResponse,
-    response_model=None,
-    responses=_ERRORS | _STREAM,
+    response_class=Response,
+    responses=errors(404) | _STREAM,
 )
 async def follow_shutdown(
     shutdown_id: ShutdownId,
@@ -102,7 +97,7 @@ async def follow_shutdown(
     return EventStream(request, _frames(request, caller, shutdown_id, last_event_id))
 
 
-@router.get("/shutdowns/{shutdown_id}/outcomes", responses=_ERRORS)
+@router.get("/shutdowns/{shutdown_id}/outcomes", responses=errors(404))
 async def outcomes_of_shutdown(
     shutdown_id: ShutdownId,
     caller: Reader,
@@ -117,7 +112,7 @@ async def outcomes_of_shutdown(
     return OutcomePageDocument.model_construct(outcomes=list(page.outcomes), next=page.next)
 
 
-@router.delete("/shutdowns/{shutdown_id}", responses=_ERRORS)
+@router.delete("/shutdowns/{shutdown_id}", responses=errors(404))
 async def cancel_shutdown(shutdown_id: ShutdownId, caller: Enqueuer, queue: Queue) -> ShutdownProgress:
     """Cancel the stops that no worker has begun, and return the progress. A shutdown that has ended stays as it is.
 

@@ -14,7 +14,7 @@ from streamstop._core.membership import Membership
 from streamstop._core.stream_tasks import DEFERRED, TaskNote
 from streamstop._core.unique import unique_key
 from streamstop._redis.schedule import WAITS_FOR_KEY
-from streamstop._tracing import passed_on
+from streamstop._tracing import passed_on, trace_id
 from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
 from streamstop._wire.results import deferral_record, outcome_record, step_record
 from streamstop.operations import Operation
@@ -187,6 +187,7 @@ def build_outcome(job: Handling, finish: Finish) -> Outcome:
         calls=history.calls,
         enqueued_at=command and command.enqueued_at,
         ended_at=job.delivery.now(),
+        trace_id=trace_id(job.delivery.headers),
         **(_read_reply(command.operation, answer.reply) if command and finish.result is Result.STATUS else {}),
     )
 
