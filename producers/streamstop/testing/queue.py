@@ -37,7 +37,7 @@ class RecordedQueue:
         self.error: StreamstopError | None = None
         self.rooms = RecordedRooms()
         self.dead = RecordedDeadLetters(self._requeue)
-        self.lanes = RecordedLanes(self.open_jobs, self.end_cancelled)
+        self.lanes = RecordedLanes(self.open_jobs, self.end_cancelled, self.all_outcomes)
         self.controls = RecordedControls()
         self.journal = RecordedJournal()
         self._accounts = dict(accounts)
@@ -112,6 +112,12 @@ class RecordedQueue:
                 for opened, member in self.rooms.open_members()
             ]
         return alone + members
+
+    def all_outcomes(self) -> list[Outcome]:
+        """Return the outcomes of all jobs that have ended, those of shutdowns among them."""
+        with self._lock:
+            members = [member for opened in self.rooms.shutdowns.values() for member in opened.members]
+            return [*self._outcomes.values(), *(member.outcome for member in members if member.outcome is not None)]
 
     def end_cancelled(self, outcome: Outcome) -> None:
         """Record the outcome of an open job that is cancelled."""
