@@ -34,9 +34,16 @@ def service(redis_url: str, real_redis: Redis, client: Client, tmp_path: Path) -
 def called(redis: Redis, *, calls: int) -> None:
     """Let every lane have made so many calls, and met many errors."""
     pipeline, now_us = redis.pipeline(transaction=False), int(time.time() * 1_000_000)
-    fields = {"interval": 100_000, "tat": now_us, "share": 50, "calls": calls, "throttled": calls // 2}
+    fields: dict[str, str | int] = {
+        "interval": 100_000,
+        "tat": now_us,
+        "share": 50,
+        "calls": calls,
+        "throttled": calls // 2,
+    }
+    fields |= {"error_code": "Throttling.User", "error_at": now_us}
     for lane in LANES:
-        pipeline.hset(lane.pace, mapping={**fields, "error_code": "Throttling.User", "error_at": now_us})
+        pipeline.hset(lane.pace, mapping=fields)  # type: ignore[arg-type]
         pipeline.expire(lane.pace, 3600)
     pipeline.execute()
 
