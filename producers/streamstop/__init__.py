@@ -9,13 +9,14 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneState, LaneView
 from streamstop._core.letters import DeadLetter, LetterCounts, Matching
 from streamstop._core.progress import LaneProgress, OutcomePage, Progress, RoomPage, RoomView, ShutdownStatus
-from streamstop._core.sightings import Sighting, Where
+from streamstop._core.sightings import JobView, Sighting, Where
 from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
 from streamstop.aio import AsyncClient, AsyncShutdown
 from streamstop.aio_jobs import AsyncDeadLetters, AsyncJob
 from streamstop.client import Client
 from streamstop.dead_letters import DeadLetters, LetterAct
 from streamstop.errors import (
+    IdempotencyConflict,
     InternalError,
     InvalidCommand,
     InvalidSettings,
@@ -25,6 +26,7 @@ from streamstop.errors import (
     NotRequeueable,
     OutcomeTimeout,
     QueueUnavailable,
+    RequestUnderWay,
     StreamstopError,
     UnknownAccount,
     UnknownDeadLetter,
@@ -57,12 +59,14 @@ __all__ = [
     "EventKind",
     "Finding",
     "Hold",
+    "IdempotencyConflict",
     "InternalError",
     "InvalidCommand",
     "InvalidSettings",
     "Job",
     "JobDeferred",
     "JobFailed",
+    "JobView",
     "Lane",
     "LaneError",
     "LaneProgress",
@@ -82,6 +86,7 @@ __all__ = [
     "Pause",
     "Progress",
     "QueueUnavailable",
+    "RequestUnderWay",
     "Result",
     "RoomPage",
     "RoomView",

@@ -9,6 +9,7 @@ from itertools import islice
 
 from streamstop._core.letters import DeadLetter, LetterCounts, Matching, Position
 from streamstop._core.runner import Runner
+from streamstop._core.sightings import JobView
 from streamstop.dead_letters import DeadLetters, LetterAct
 from streamstop.errors import OutcomeTimeout
 from streamstop.jobs import Job
@@ -42,6 +43,10 @@ class AsyncJob:
     async def exists(self) -> bool:
         """See :meth:`streamstop.client.Job.exists`."""
         return await self._runner.call(self.job.exists)
+
+    async def look(self) -> JobView | None:
+        """See :meth:`streamstop.client.Job.look`."""
+        return await self._runner.call(self.job.look)
 
     async def peek(self) -> Outcome | Deferral | None:
         """See :meth:`streamstop.client.Job.peek`."""

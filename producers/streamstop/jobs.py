@@ -10,6 +10,7 @@ from streamstop._core.controls import check_by
 from streamstop._core.durations import wait_duration
 from streamstop._core.journal import EventKind
 from streamstop._core.lane import Lane
+from streamstop._core.sightings import JobView
 from streamstop.errors import NotCancellable, OutcomeTimeout, StreamstopError
 from streamstop.outcomes import Deferral, Outcome, Result
 
@@ -51,6 +52,14 @@ class Job:
         """
         with self._backend.following("the job could not be looked up"):
             return self._backend.exists(self.id)
+
+    def look(self) -> JobView | None:
+        """Return where the job is and what Redis knows of it; None: there is no such job, or nothing is known any more.
+
+        This can search the job's whole lane, page by page.
+        """
+        with self._backend.following("the job could not be looked up"):
+            return self._backend.look(self.id)
 
     def peek(self) -> Outcome | Deferral | None:
         """Return the outcome, or why the job waits for another call, or None while there is neither."""
