@@ -16,6 +16,7 @@ from streamstop.aio_jobs import AsyncDeadLetters, AsyncJob
 from streamstop.client import Client
 from streamstop.dead_letters import DeadLetters, LetterAct
 from streamstop.errors import (
+    IdempotencyConflict,
     InternalError,
     InvalidCommand,
     InvalidSettings,
@@ -25,6 +26,7 @@ from streamstop.errors import (
     NotRequeueable,
     OutcomeTimeout,
     QueueUnavailable,
+    RequestUnderWay,
     StreamstopError,
     UnknownAccount,
     UnknownDeadLetter,
@@ -57,6 +59,7 @@ __all__ = [
     "EventKind",
     "Finding",
     "Hold",
+    "IdempotencyConflict",
     "InternalError",
     "InvalidCommand",
     "InvalidSettings",
@@ -83,6 +86,7 @@ __all__ = [
     "Pause",
     "Progress",
     "QueueUnavailable",
+    "RequestUnderWay",
     "Result",
     "RoomPage",
     "RoomView",

@@ -108,15 +108,25 @@ class AsyncClient(AsyncOperating):
         priority: int = 0,
         expires_in: float | timedelta | None = None,
         unique: bool = False,
+        idempotency_key: str | None = None,
     ) -> AsyncJob:
         """See :meth:`streamstop.client.Client.enqueue`."""
-        enqueue = self.client.enqueue
-        call = partial(enqueue, operation, account=account, priority=priority, expires_in=expires_in, unique=unique)
+        enqueue = partial(self.client.enqueue, operation, account=account, priority=priority, expires_in=expires_in)
+        call = partial(enqueue, unique=unique, idempotency_key=idempotency_key)
         return AsyncJob(await self._runner.call(call), self._runner)
 
-    async def enqueue_many(self, commands: Iterable[Command], *, unique: bool = False) -> list[AsyncJob]:
+    async def enqueue_many(
+        self,
+        commands: Iterable[Command],
+        *,
+        unique: bool = False,
+        idempotency_key: str | None = None,
+        idempotency_namespace: str = "",
+    ) -> list[AsyncJob]:
         """See :meth:`streamstop.client.Client.enqueue_many`."""
-        jobs = await self._runner.call(partial(self.client.enqueue_many, list(commands), unique=unique))
+        enqueue = partial(self.client.enqueue_many, list(commands), unique=unique)
+        call = partial(enqueue, idempotency_key=idempotency_key, idempotency_namespace=idempotency_namespace)
+        jobs = await self._runner.call(call)
         return [AsyncJob(job, self._runner) for job in jobs]
 
     def job(self, job_id: str) -> AsyncJob:

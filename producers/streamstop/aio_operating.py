@@ -98,6 +98,10 @@ class AsyncOperating:
 
     # ---- drain
 
+    async def count_cancelled(self) -> Mapping[Lane, int]:
+        """See :meth:`streamstop.client.Client.count_cancelled`."""
+        return await self._runner.call(self.client.count_cancelled)
+
     async def drain(
         self,
         account: str,

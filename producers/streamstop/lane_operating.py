@@ -41,6 +41,14 @@ class LaneOperating:
 
     # ---- lanes
 
+    def count_cancelled(self) -> Mapping[Lane, int]:
+        """Return how many jobs of each lane were cancelled before a worker took them: by a job, a shutdown, a drain.
+
+        Redis forgets the counts 30 days after the last such job. Workers count the jobs that end with them.
+        """
+        with self._backend.reaching("the cancelled jobs could not be counted"):
+            return self._backend.lanes.cancelled()
+
     def lanes(
         self,
         lanes: Iterable[Lane] | None = None,

@@ -20,6 +20,7 @@ from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
 from streamstop._core.letters import DeadLetter, Matching, Position
 from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView
+from streamstop._core.requests import Request
 from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._core.workers import WorkerView
 from streamstop.outcomes import Deferral, Outcome, Result
@@ -165,10 +166,21 @@ class Backend(Protocol):
         `perhaps` is the consequence to report if the queue does not say whether it has accepted them.
         """
 
-    def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> list[str]:
-        """Put jobs into their lanes, except where a job of the same command is open: all of them, or none.
+    def enqueue_once(
+        self,
+        jobs: Sequence[tuple[str, Command]],
+        *,
+        unique: bool,
+        request: Request | None,
+        now: datetime,
+        perhaps: str,
+    ) -> list[str]:
+        """Put jobs into their lanes: all of them, or none; return the id of each command's job.
 
-        Return the id of each command's open job. `perhaps` as in :meth:`enqueue`.
+        With `unique`, a command with an open job gets no other. If `request` was accepted before, its jobs are
+        returned. `perhaps` as in :meth:`enqueue`.
+
+        Raises :class:`~streamstop.errors.IdempotencyConflict` and :class:`~streamstop.errors.RequestUnderWay`.
         """
 
     def look(self, job_id: str) -> JobView | None:

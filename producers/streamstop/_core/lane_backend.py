@@ -1,6 +1,6 @@
 """Lane backend: what a client reads and drains of the lanes in a queue."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -21,6 +21,9 @@ class LaneBackend(Protocol):
 
     def views(self, lanes: Sequence[Lane]) -> list[LaneView]:
         """Return the views of `lanes`."""
+
+    def cancelled(self) -> Mapping[Lane, int]:
+        """Return how many jobs of each lane were cancelled before a worker took them."""
 
     def jobs(self, lane: Lane, where: Where, first: int, most: int) -> list[Sighting]:
         """Return up to `most` jobs of `lane` that are there, from the place `first` on."""

@@ -7,7 +7,7 @@ job's id.
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -39,6 +39,8 @@ class DeadLetterBody(BaseModel):
     #: The command's JSON data, for requeueing; None if the message could not be read.
     command: dict[str, Any] | None = None
     membership: Membership | None = None
+    #: The headers of tracing for the message of the job as which it is requeued; None if nothing was traced.
+    trace: dict[str, Any] | None = None
 
 
 class DeadLetter(BaseModel):
@@ -158,6 +160,8 @@ class StoredDeadLetter:
 
     letter: DeadLetter
     membership: Membership | None
+    #: The headers of tracing for a requeued job's message.
+    trace: Mapping[str, Any]
 
     @classmethod
     def read(cls, letter_id: str, died_us: float, fields: Mapping[bytes, bytes]) -> Self:
@@ -175,7 +179,9 @@ class StoredDeadLetter:
             command=None if body is None else body.command,
             message=texts.get("message") or None,
         )
-        return cls(letter, None if body is None else body.membership)
+        if body is None:
+            return cls(letter, None, {})
+        return cls(letter, body.membership, body.trace or {})
 
 
 def dead_letter_record(
@@ -185,11 +191,13 @@ def dead_letter_record(
     member_result: MemberResult | None,
     *,
     understood: bool = True,
+    trace: Callable[[], Mapping[str, Any]] = dict,
 ) -> DeadLetterRecord | None:
     """Return the dead letter of a job that has ended; None if its end needs no attention.
 
     `message` is the command's JSON data, if the message holds any. `understood`: a worker could read it as a command.
     For a job of a shutdown, `member_result` holds the final outcome of the stream task; None: the task goes on.
+    `trace` returns the headers of tracing for the message of a requeued job.
     """
     if member_result is None:
         if membership is not None or not outcome.result.needs_person:
@@ -205,7 +213,7 @@ def dead_letter_record(
         membership = membership.model_copy(update={"verification": None})
     if command is not None and isinstance(command.get("shutdown"), Mapping):  # a control job's is an id
         del command["shutdown"]
-    body = DeadLetterBody(outcome=outcome, command=command, membership=membership)
+    body = DeadLetterBody(outcome=outcome, command=command, membership=membership, trace=dict(trace()) or None)
     try:
         text = body.model_dump_json(exclude_none=True, by_alias=True)
     except PydanticSerializationError:  # half a surrogate pair, or a thousand brackets

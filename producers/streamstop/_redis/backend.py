@@ -11,6 +11,7 @@ from streamstop._core.constants import EVENTS
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
 from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView
+from streamstop._core.requests import Request
 from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._core.unique import digest_of
 from streamstop._redis.connections import Connections
@@ -21,7 +22,7 @@ from streamstop._redis.fleet import RedisFleet
 from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.pages import Pages
-from streamstop._redis.publishing import UniqueJob
+from streamstop._redis.requests import OneJob
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import changes, wait
 from streamstop._tracing import Headers, sending
@@ -100,15 +101,29 @@ class RedisBackend:
             queued = [_queued(job_id, command, command.to_message(now=now), headers) for job_id, command in jobs]
             self.connections.publish(queued, [job_id for job_id, _ in jobs], perhaps=perhaps)
 
-    def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> list[str]:
-        """Put jobs into their lanes, except where a job of the same command is open."""
-        unique = []
+    def enqueue_once(
+        self,
+        jobs: Sequence[tuple[str, Command]],
+        *,
+        unique: bool,
+        request: Request | None,
+        now: datetime,
+        perhaps: str,
+    ) -> list[str]:
+        """See :meth:`streamstop._redis.connections.Connections.publish_once`."""
+        prepared = []
         with _sending(jobs) as headers:
             for job_id, command in jobs:
-                argument = {**command.to_message(now=now), "unique": digest_of(command)}
-                expires_at = None if command.expires_in is None else now + command.expires_in
-                unique.append(UniqueJob(job_id, command, _queued(job_id, command, argument, headers), expires_at))
-            return self.connections.publish_unique(unique, perhaps=perhaps)
+                argument, digest = command.to_message(now=now), digest_of(command) if unique else ""
+                if unique:
+                    argument["unique"] = digest
+                expires_at = None if command.expires_in is None else (now + command.expires_in).timestamp()
+                expires_at_us = None if expires_at is None else int(expires_at * 1_000_000)
+                prepared.append(OneJob(job_id, _queued(job_id, command, argument, headers), digest, expires_at_us))
+            accepted = self.connections.publish_once(prepared, request, perhaps=perhaps)
+        if accepted.ids or request is None:
+            return list(accepted.ids)
+        return request.job_ids([command.lane for _, command in jobs], accepted.nonce)
 
     def look(self, job_id: str) -> JobView | None:
         """See :meth:`streamstop._redis.finder.Finder.look`."""

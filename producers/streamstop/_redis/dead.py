@@ -98,19 +98,21 @@ class DeadLetterStore:
         :class:`~streamstop.errors.NotRequeueable` if the message could not be read.
         """
         stored = self._read_one(letter_id)
-        letter, membership = stored.letter, stored.membership
+        letter, membership, headers = stored.letter, stored.membership, stored.trace
         if letter.command is None:
             raise NotRequeueable(no_command(letter))
         lane = lane_of(letter)
         job_id = requeued_id(letter, lane)
         command = requeued_command(letter.command, datetime.now(UTC))
-        plain = as_member = Queued(lane, PRIORITY, celery_message(job_id, lane, command, priority=PRIORITY))
+        text = celery_message(job_id, lane, command, priority=PRIORITY, headers=headers)
+        plain = as_member = Queued(lane, PRIORITY, text)
         shutdown = member = ""
         if membership is not None:
             shutdown, member = membership.shutdown, membership.member
             requeued_membership = membership.model_copy(update={"stop_attempt": 1, "requeued": membership.requeued + 1})
-            message = celery_message(job_id, lane, requeued_membership.in_message(command), priority=PRIORITY)
-            as_member = Queued(lane, PRIORITY, message)
+            argument = requeued_membership.in_message(command)
+            text = celery_message(job_id, lane, argument, priority=PRIORITY, headers=headers)
+            as_member = Queued(lane, PRIORITY, text)
         requeued = self._scripts["requeue"](
             keys=[DEAD, _key(letter_id), plain.list],
             letter_id=letter_id,

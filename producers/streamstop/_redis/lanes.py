@@ -7,7 +7,7 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop._core.constants import ARRIVALS, DEAD, LEASED, RECENT, SCHEDULE
+from streamstop._core.constants import ARRIVALS, CANCELLED, DEAD, LEASED, RECENT, SCHEDULE
 from streamstop._core.drained import DrainFilter, DrainPage
 from streamstop._core.lane import Lane, result_key
 from streamstop._core.lane_types import MemberResult
@@ -63,6 +63,11 @@ class Lanes:
         pipeline.zrange(LEASED, 0, -1)
         pipeline.smembers(ARRIVALS)
         return frozenset(Lane.from_name(name.decode()) for names in pipeline.execute() for name in names)
+
+    def cancelled(self) -> dict[Lane, int]:
+        """Return how many jobs of each lane were cancelled before a worker took them."""
+        counts: Any = self._redis.hgetall(CANCELLED)
+        return {Lane.from_name(name.decode()): int(count) for name, count in counts.items()}
 
     def recent(self, within: timedelta) -> frozenset[Lane]:
         """Return the lanes that were at work within `within`, a day at most, and perhaps some of the hour before."""
