@@ -1,4 +1,4 @@
-"""Acts on the page: rooms, shutdowns, jobs and dead letters; with JavaScript and without, and not with a reader's token."""
+"""Acts on the page: rooms, shutdowns, jobs, dead letters; with JavaScript, without, and with a reader's token."""
 
 import re
 from collections.abc import Iterator

@@ -21,6 +21,7 @@ SCREENS = {
     "/": ["/"],
     "/sign-in": ["/sign-in?next=/rooms"],
     "/lanes/{account}/{operation}": ["/lanes/{account}/{operation}"],
+    "/drain": ["/drain?account={account}&operation={operation}"],
     "/rooms": ["/rooms", "/rooms?page=2"],
     "/rooms/{room:segment}": ["/rooms/concert", "/rooms/concert?act=stop", "/rooms/{odd_room}", "/rooms/nothing"],
     "/shutdowns/{shutdown_id}": ["/shutdowns/{ended}", "/shutdowns/{ended}?show=all", "/shutdowns/{running}"],
