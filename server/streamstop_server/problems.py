@@ -98,6 +98,8 @@ class Problem(Exception):
             if error.job_ids:
                 members["job_ids"] = list(error.job_ids)
             return cls(status, name, str(error), headers={"Retry-After": str(RETRY_AFTER_S)}, **members)
+        if isinstance(error, RequestUnderWay):
+            return cls(status, name, str(error), headers={"Retry-After": "1"})
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             return cls(status, name, "streamstop met a bug of its own, or a key that another program has written")
         return cls(status, name, str(error), field=getattr(error, "field", None))
@@ -121,7 +123,7 @@ def of_validation(error: RequestValidationError) -> Problem:
     place = [part for part in first["loc"] if part not in _UNNAMED]
     if first["type"] == "json_invalid":
         return Problem(400, "invalid-json", f"the body is not JSON: {first['ctx']['error']}")
-    field = ".".join(map(str, place)) or None
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".") or None
     return Problem(422, "invalid-request", f"{field or 'the body'}: {first['msg']}", field=field)
 
 
