@@ -109,7 +109,10 @@ def error_page(request: Request, problem: Problem) -> Response | None:
         return None
     if problem.status == HTTPStatus.UNAUTHORIZED and request.method in _SAFE:
         back = request.scope["raw_path"].decode("latin-1") + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/sign-in?next={quote(back, safe='/')}", status_code=303)
+        sign_in = f"/sign-in?next={quote(back, safe='/')}"
+        if wants_fragment(request):  # the whole screen is left, not a part of it
+            return Response(status_code=401, headers={"HX-Redirect": sign_in})
+        return RedirectResponse(sign_in, status_code=303)
     if wants_fragment(request):
         answer = render(request, "problem_fragment.html", status=problem.status, problem=problem)
     else:
