@@ -1,4 +1,4 @@
-"""The HTTP service as the Redis user of the documentation: it may do all that its callers may, and nothing is refused."""
+"""The HTTP service as the Redis user of the documentation: it may do all that its callers may."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
