@@ -23,7 +23,7 @@ from tests.support.http_service import http_service
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
 
 _LIMITS = {"live.StopMPUTask": 10.0, "live.StopLivePullToPush": 10.0, "trtc.StopStreamIngest": 20.0}
-_WIDTH, _HEIGHT = 1100, 620
+_WIDTH, _HEIGHT = 1280, 660
 
 
 def busy(made: World) -> str:
