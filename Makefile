@@ -49,10 +49,13 @@ PYTEST := $(BIN)/python -m pytest -q
 SYSTEM_JOBS ?= $(shell expr 2 '*' `getconf _NPROCESSORS_ONLN`)
 SYSTEM := -n $(SYSTEM_JOBS) --maxprocesses 8 --dist loadfile
 
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
 test: $(READY)
 	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal
-	$(PYTEST) tests/system -m "not long and not paced" $(SYSTEM)
+	$(PYTEST) tests/system -m "not long and not paced$(if $(CHROMIUM),, and not browser)" $(SYSTEM)
 	$(PYTEST) tests/system -m "paced and not long"
+	@$(if $(CHROMIUM),true,echo "The tests of the page did not run: there is no Chromium (apt-get install chromium). make test-all fails without it.")
 
 test-all: $(READY)
 	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal --cov
@@ -62,7 +65,7 @@ test-all: $(READY)
 # Each folder of SERVERS holds a redis-server, which goes before every other.
 SERVERS ?=
 test-servers: $(READY)
-	$(BIN)/python -m tests.support.servers $(SERVERS) -- -m "not paced" $(SYSTEM)
+	$(BIN)/python -m tests.support.servers $(SERVERS) -- -m "not paced" -n auto --maxprocesses 8 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .
