@@ -5,6 +5,7 @@ is a template of its own, which the browser asks for again (``hx-get``) when a f
 """
 
 import getpass
+import json
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -40,7 +41,7 @@ def cookie_name(request: Request) -> str:
     return f"__Host-{COOKIE}" if request.url.scheme == "https" else COOKIE
 
 
-def viewer(request: Request) -> Caller:
+async def viewer(request: Request) -> Caller:
     """Return who looks at a screen; send whoever is not signed in to the sign-in. Reading needs the scope ``read``."""
     known = authenticator(request)
     found = EVERYBODY
@@ -163,6 +164,11 @@ def time_left(value: Progress | LaneProgress) -> str:
     return f"about {span(value.seconds_left)}" if value.seconds_left else ""
 
 
+def job_path(job_id: str) -> str:
+    """Return the path of a job's screen."""
+    return f"/jobs/{quote(job_id, safe='')}"
+
+
 def room_path(room: str, **query: str | None) -> str:
     """Return the path of a room's screen. Browsers leave out the segments ``.`` and ``..``."""
     asked = {name: value for name, value in query.items() if value}
@@ -171,7 +177,13 @@ def room_path(room: str, **query: str | None) -> str:
     return f"/rooms/{quote(room, safe='')}" + (f"?{urlencode(asked)}" if asked else "")
 
 
+def as_json(value: object) -> str:
+    """Return a value as JSON on several lines."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
 _templates.filters.update(
+    json=as_json,
     moment=moment,
     age=age,
     until=until,
