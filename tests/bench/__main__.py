@@ -126,7 +126,7 @@ def _measured(name: str, engines: Sequence[Engine], *, quick: bool, only_ours: b
         "growth": lambda: growth.measure(_WAITING[: 3 if quick else 4], 2 if quick else 10, engines),
         "growing-rooms": lambda: growing_rooms.measure(_TASKS[: 2 if quick else 4], engines),
         "exporting": lambda: exporting.measure([100, 1_000]),
-        "observing": lambda: observing.measure(500, 4 if quick else 8, 1 if quick else 2),
+        "observing": lambda: observing.measure(500, 4 if quick else 10, 1 if quick else 2),
     }
     return scenarios[name]()
 

@@ -188,6 +188,13 @@ def test_a_job_without_a_trace_gets_one_of_its_own_with_the_sampling_of_the_work
         assert traces == [int(delivery.taken.job_id.rpartition(".")[2], 16)] * sampled
 
 
+def test_the_ids_of_jobs_are_random_where_samplers_look() -> None:
+    sampler = TraceIdRatioBased(0.1)
+    numbers = [int(COMMAND.lane.new_job_id().rpartition(".")[2], 16) for _ in range(5000)]
+    sampled = sum(sampler.should_sample(None, number, "process").decision.is_sampled() for number in numbers)
+    assert 350 < sampled < 650
+
+
 @pytest.mark.parametrize(
     "headers",
     [
