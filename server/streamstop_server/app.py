@@ -15,6 +15,7 @@ from streamstop_server.bounds import BodyBounds, Failures
 from streamstop_server.ending import Ending
 from streamstop_server.following import Following
 from streamstop_server.headers import Headers
+from streamstop_server.lane_times import LaneTimes
 from streamstop_server.segments import Segments
 from streamstop_server.settings import ServerSettings
 from streamstop_server.waits import Waits
@@ -56,6 +57,7 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
     app.state.authenticator = Authenticator(settings)
     app.state.failures = Failures()
     app.state.waits = Waits()
+    app.state.lane_times = LaneTimes()
     app.include_router(api.router)
     app.include_router(system.router)
     app.include_router(page.router)

@@ -42,7 +42,7 @@ _ERRORS: Mapping[int, tuple[str, str, str]] = {
     ),
 }
 _WITH_BODY = {400, 408, 413, 415}
-_WITH_TOKEN = {401, 403, 429}
+_WITH_TOKEN = {401, 403}
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -150,13 +150,6 @@ class Rooms:
         while self._scripts["apply"](room=room, most=PIECE):
             yield PIECE
 
-    def newly_ended(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield the shutdowns that have ended since the last call of any worker, with the fields of their hashes."""
-        for raw in self._scripts["ended"]():
-            facts = self.shutdowns.facts(shutdown := raw.decode())
-            if facts.get("status", "open") != "open":  # it can be open again, or have expired
-                yield shutdown, facts
-
     def server(self) -> str:
         """Return the run id of the server, or an empty text if Redis does not return it.
 

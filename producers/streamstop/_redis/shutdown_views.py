@@ -51,6 +51,13 @@ class ShutdownViews:
         """Return how many shutdowns are open."""
         return int(self._redis.hlen(SHUTDOWNS_OPEN))
 
+    def ended_between(self, since_us: int, until_us: int) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the shutdowns that have ended from one moment to before another, with the fields of their hashes."""
+        for raw in self._redis.zrangebyscore(SHUTDOWNS_ENDED, since_us, f"({until_us}"):
+            facts = self.facts(shutdown := raw.decode())
+            if facts.get("status", "open") != "open":  # it can be open again, or have expired
+                yield shutdown, facts
+
     def facts(self, shutdown: str) -> dict[str, str]:
         """Return the fields of a shutdown's hash."""
         return self._hash(f"{SHUTDOWN}{shutdown}")

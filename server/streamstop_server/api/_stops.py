@@ -1,4 +1,4 @@
-"""Stops of stream tasks in the bodies of requests: one, or an array of them."""
+"""Commands in the bodies of requests, stops of stream tasks among them: one, or an array."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from streamstop_server.problems import Problem
 MOST = 10_000
 #: So many commands are checked in the event loop; more are checked in a thread.
 _AT_ONCE = 50
-_FIELDS = {"operation", "account"}
+_FIELDS = {"operation", "account", "priority", "expires_in"}
 _EXAMPLE: dict[str, JsonValue] = {
     "operation": "live.StopMPUTask",
     "account": "live-cn",
@@ -43,23 +43,40 @@ class Stop(BaseModel):
         return Command(operation=operations.parse(self.operation, self.params), account=self.account)
 
 
+class CommandDocument(Stop):
+    """A command: one operation for one account."""
+
+    priority: Annotated[int, Field(strict=True, ge=0, le=9, description="0 goes first within the lane.")] = 0
+    expires_in: Annotated[
+        float | None,
+        Field(strict=True, gt=0, allow_inf_nan=False, description="It is not sent after so many seconds."),
+    ] = None
+
+    def command(self) -> Command:
+        """Return the command. Raises :class:`~streamstop.InvalidCommand`."""
+        operation = operations.parse(self.operation, self.params)
+        return Command(operation=operation, account=self.account, priority=self.priority, expires_in=self.expires_in)
+
+
 def _form(body: object) -> str:
     return "many" if isinstance(body, list) else "one"
 
 
-#: One stop, or an array of stops, as the body of a request.
+_EXAMPLES: Any = {
+    "one": {"summary": "One stream task", "value": _EXAMPLE},
+    "many": {"summary": "Several", "value": [_EXAMPLE, {**_EXAMPLE, "params": {"AppId": "a", "TaskId": "t-2"}}]},
+}
+#: One stop or one command, or an array, as the body of a request.
 OneOrMany = Annotated[
     Annotated[Stop, Tag("one")] | Annotated[list[Stop], Field(min_length=1, max_length=MOST), Tag("many")],
     Discriminator(_form),
-    Body(
-        openapi_examples={
-            "one": {"summary": "One stream task", "value": _EXAMPLE},
-            "many": {
-                "summary": "Several",
-                "value": [_EXAMPLE, {**_EXAMPLE, "params": {"AppId": "a", "TaskId": "t-2"}}],
-            },
-        }
-    ),
+    Body(openapi_examples=_EXAMPLES),
+]
+OneOrManyCommands = Annotated[
+    Annotated[CommandDocument, Tag("one")]
+    | Annotated[list[CommandDocument], Field(min_length=1, max_length=MOST), Tag("many")],
+    Discriminator(_form),
+    Body(openapi_examples=_EXAMPLES),
 ]
 
 
@@ -72,6 +89,11 @@ async def commands_of(stops: Stop | Sequence[Stop], field: str = "") -> list[Com
     return await asyncio.to_thread(_commands, listed, is_one=is_one, field=field)
 
 
+def place_of(index: int, name: str, *, is_one: bool) -> str:
+    """Return where a command's field is in the body: ``account``, or ``[3].account`` in an array."""
+    return name if is_one else f"[{index}].{name}"
+
+
 def _commands(stops: Sequence[Stop], *, is_one: bool, field: str) -> list[Command]:
     commands = []
     for number, stop in enumerate(stops):
@@ -80,6 +102,6 @@ def _commands(stops: Sequence[Stop], *, is_one: bool, field: str) -> list[Comman
         except InvalidCommand as error:
             problem = Problem.of(error)
             name = error.field if error.field in _FIELDS else f"params.{error.field}" if error.field else "params"
-            problem.field = ".".join(filter(None, [field, "" if is_one else str(number), name]))
+            problem.field = field + place_of(number, name, is_one=is_one)
             raise problem from None
     return commands

@@ -59,7 +59,7 @@ class NewLimit(BaseModel):
     limit: Annotated[float, Field(description="Calls per second.")]
     lasting: _For = None
     reason: _Reason = ""
-    above_vendor: Annotated[bool, Field(description="Accept a limit above the vendor's page.")] = False
+    above_vendor: Annotated[bool, Field(strict=True, description="Accept a limit above the vendor's page.")] = False
 
 
 @router.get("/pauses")

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from streamstop import Drained, LaneView
 from streamstop_server.auth import Operator, Reader, check_account
@@ -22,13 +22,14 @@ class Drain(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"dry_run": False, "older_than": 7200}]})
 
-    dry_run: Annotated[bool, Field(description="Count the jobs, show examples, and change nothing.")] = True
+    dry_run: Annotated[bool, Field(strict=True, description="Count the jobs, and change nothing.")] = True
     older_than: Annotated[
         float | None, Field(description="Only jobs that were enqueued more than so many seconds ago.")
     ] = None
     room: Annotated[str | None, Field(description="Only jobs of this room's shutdowns.")] = None
 
 
+_AccountName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_][a-z0-9_-]{0,62}$")]
 _Chosen = Annotated[Drain, Body()]
 
 
@@ -36,11 +37,11 @@ _Chosen = Annotated[Drain, Body()]
 async def lanes(
     caller: Reader,
     queue: Queue,
-    account: Annotated[list[str] | None, Query(description="Only lanes of these accounts.")] = None,
+    account: Annotated[list[_AccountName], Query(default_factory=list, description="Only lanes of these accounts.")],
     recent: Annotated[bool, Query(description="Also lanes that were at work within 15 minutes.")] = False,
 ) -> list[LaneView]:
     """Return the lanes that hold jobs."""
-    views = await queue.lanes(accounts=account, recent=recent)
+    views = await queue.lanes(accounts=account or None, recent=recent)
     return [view for view in views if caller.may_touch(view.account)]
 
 

@@ -4,7 +4,7 @@ It is made of the counters that lanes have, each time that they are read. A lane
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -45,19 +45,23 @@ class CallHistory:
     def __init__(self) -> None:
         self._lanes: dict[Lane, _Counted] = {}
         self._last: float | None = None
-        self._now = 0.0
+        #: By Redis' clock, and how far that is ahead of ours.
+        self._now = self._ahead = 0.0
 
-    def add(self, views: Iterable[LaneView], at: float) -> None:
-        """Count what the lanes did since the last read. `at` is the moment in seconds since the epoch."""
-        self._now = at
+    def add(self, views: Sequence[LaneView], clock: float) -> None:
+        """Count what the lanes did since the last read. `clock` is this machine's, in seconds since the epoch."""
+        if views:
+            self._ahead = views[-1].at.timestamp() - clock
+        self._now = clock + self._ahead
         for view in views:
+            at = view.at.timestamp()
             counted = self._lanes.get(view.lane)
             if counted is None:
                 counted = self._lanes[view.lane] = _Counted()
-                before = self._before_first(view)
+                before = self._before_first(view, at)
             else:
                 before = counted.reads[-1]
-            self._count(counted, before, (self._now, view.calls, view.throttled))
+            self._count(counted, before, (at, view.calls, view.throttled))
         self._last = self._now
         oldest = self._now - STEPS * STEP_S
         for lane in [lane for lane, counted in self._lanes.items() if counted.reads[-1][0] < oldest]:
@@ -85,21 +89,20 @@ class CallHistory:
             for number in range(last - STEPS + 1, last + 1)
         ]
 
-    def _before_first(self, view: LaneView) -> tuple[float, int, int]:
+    def _before_first(self, view: LaneView, at: float) -> tuple[float, int, int]:
         """Return what to compare a lane's first read with: 0 if all its calls may have come since the last read."""
-        if self._last is None or view.limit is None or view.calls > view.limit * (self._now - self._last + 1):
-            return self._now, view.calls, view.throttled
+        if self._last is None or view.limit is None or view.calls > view.limit * (at - self._last + 1):
+            return at, view.calls, view.throttled
         return self._last, 0, 0
 
     @staticmethod
     def _count(counted: _Counted, before: tuple[float, int, int], now: tuple[float, int, int]) -> None:
         calls, throttled = (max(0, new - old) for new, old in zip(now[1:], before[1:], strict=True))
         last = int(now[0] // STEP_S)
-        if calls or throttled:  # a long time between two reads is spread over its steps
-            steps = range(min(last, int(before[0] // STEP_S) + 1), last + 1)[-STEPS:]
-            for number in steps:
+        if calls or throttled:
+            for number, share in _shares(before[0], now[0]):
                 old = counted.steps.get(number, (0.0, 0.0))
-                counted.steps[number] = (old[0] + calls / len(steps), old[1] + throttled / len(steps))
+                counted.steps[number] = (old[0] + calls * share, old[1] + throttled * share)
         for number in [number for number in counted.steps if number <= last - STEPS]:
             del counted.steps[number]
         if not counted.reads:
@@ -107,3 +110,18 @@ class CallHistory:
         counted.reads.append(now)
         while len(counted.reads) > 2 and counted.reads[1][0] <= now[0] - _NOW_S:
             counted.reads.popleft()
+
+
+def _shares(since: float, until: float) -> Iterator[tuple[int, float]]:
+    """Yield the latest steps between two moments, and the share of the time between the moments that each has.
+
+    Without the shares, a read a little late would put the calls of six seconds into one step, above the limit.
+    """
+    last = int(until // STEP_S)
+    if until <= since:
+        yield last, 1.0
+        return
+    for number in range(max(int(since // STEP_S), last - STEPS + 1), last + 1):
+        covered = min(until, (number + 1) * STEP_S) - max(since, number * STEP_S)
+        if covered > 0:
+            yield number, covered / (until - since)

@@ -7,8 +7,8 @@ from streamstop_server.page.call_history import STEPS, Step
 
 #: The size of a small chart, and how many steps one of its points stands for.
 SPARK_WIDTH, SPARK_HEIGHT, _PER_POINT = 60, 16, 2
-#: The size of a large chart, and the room for the words at its left and below.
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 150, 40, 18, 12
+#: The size of a large chart, and the room above its highest value.
+WIDTH, HEIGHT, _TOP = 720, 130, 8
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,19 @@ def spark_of(steps: Sequence[Step], limit: float | None) -> Spark | None:
 def chart_of(steps: Sequence[Step], limit: float | None) -> Chart:
     """Return the large chart of a lane."""
     highest = max(step.rate for step in steps)
-    top, height = max(highest, limit or 0, 0.1), HEIGHT - BOTTOM - TOP
-    width = (WIDTH - LEFT) / STEPS
+    top, height = max(highest, limit or 0, 0.1), HEIGHT - _TOP
+    width = WIDTH / STEPS
     bars = []
     for number, step in enumerate(steps):
         if step.calls:
             size = height * step.rate / top
             share = min(1.0, step.throttled / step.calls)
-            x, y = LEFT + number * width, TOP + height - size
+            x, y = number * width, _TOP + height - size
             bars.append(Bar(round(x, 1), round(y, 1), round(size, 1), round(size * share, 1)))
     return Chart(
         bars=bars,
         bar_width=round(width - 1.5, 1),
-        limit_y=None if limit is None else round(TOP + height * (1 - limit / top), 1),
+        limit_y=None if limit is None else round(_TOP + height * (1 - limit / top), 1),
         top=top,
         highest=highest,
         throttled=round(sum(step.throttled for step in steps)),

@@ -14,7 +14,7 @@ from streamstop_server.lanes import view_of
 from streamstop_server.page import charts
 from streamstop_server.page.forms import AGES, LASTINGS
 from streamstop_server.page.live import Feeds, Shared
-from streamstop_server.page.shell import Viewer, go_to, render, wants_fragment
+from streamstop_server.page.shell import Viewer, actor_name, go_to, render, wants_fragment
 from streamstop_server.page.sign_in import form_of
 from streamstop_server.problems import Problem
 from streamstop_server.queue import Queue
@@ -78,7 +78,7 @@ async def cancel(
     job_id = (await form_of(request)).get("job_id", "")
     if Lane.of_job(job_id) != Lane(account, operation):
         raise Problem(422, "invalid-value", "job_id must be the id of a job of this lane", field="job_id")
-    await queue.job(job_id).cancel()
+    await queue.job(job_id).cancel(by=actor_name(viewer))
     await feeds.lanes.refresh()
     return go_to(request, request.url.path.removesuffix("/cancel"))
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from streamstop import LaneState, LaneView
+from streamstop import AsyncClient, LaneState, LaneView
 from streamstop.operations import OPERATIONS
 from streamstop_server.page.call_history import CallHistory
 from streamstop_server.page.charts import Spark, spark_of
@@ -20,6 +20,8 @@ router = APIRouter()
 
 #: How many lanes one page shows.
 PAGE = 100
+#: How many accounts forms suggest.
+_MOST_SUGGESTED = 50
 #: What needs a person first.
 _ORDER = (
     LaneState.HELD,
@@ -88,8 +90,8 @@ async def lanes(
         "lanes.html",
         **values,
         states=_ORDER,
-        scopes=scopes_of(viewer, await queue.accounts(), now.views),
-        accounts=sorted({view.account for view in now.views if view.backlog and not view.account.startswith("_")}),
+        scopes=_scopes(viewer, accounts := await _accounts(viewer, queue, now)),
+        accounts=accounts,
         lastings=LASTINGS,
     )
 
@@ -119,11 +121,14 @@ def _table(now: LanesNow, calls: CallHistory, text: str, state: str, page: int) 
     return {"rows": rows, "total": total, "q": text, "state": state, "page": page, "pages": pages, "of": len(now.views)}
 
 
-def scopes_of(viewer: Caller, accounts: dict[str, str] | Any, views: Sequence[LaneView]) -> list[str]:
-    """Return the scopes that a person can choose to pause: accounts, and without bounds vendors and all."""
-    names = {*accounts, *(view.account for view in views if not view.account.startswith("_"))}
-    found = sorted(filter(viewer.may_touch, names))
-    if viewer.accounts is not None:
-        return found
+async def _accounts(viewer: Caller, queue: AsyncClient, now: LanesNow) -> list[str]:
+    """Return the accounts that forms suggest; others can be typed."""
+    names = {*await queue.accounts(), *(view.account for view in now.views if not view.account.startswith("_"))}
+    return sorted(filter(viewer.may_touch, names))[:_MOST_SUGGESTED]
+
+
+def _scopes(viewer: Caller, accounts: Sequence[str]) -> list[str]:
+    """Return the scopes that the form suggests: accounts, and for a token without bounds vendors and all."""
     vendors = sorted({declared.spec.product.vendor.name for declared in OPERATIONS.values()})
-    return [*found, *(f"vendor:{vendor}" for vendor in vendors), "all"]
+    wide = [] if viewer.accounts is not None else ["all", *(f"vendor:{vendor}" for vendor in vendors)]
+    return [*wide, *accounts]

@@ -119,11 +119,11 @@ def test_the_first_mistake_is_told_with_its_place(service: HttpApp, client: Clie
     right = stop("t-1")
     status = {**right, "operation": GetMPUTaskStatus.spec.id}
     for body, field in (
-        ([right, {**right, "operation": "live.StopMPUTasc"}], "1.operation"),
-        ([right, {**right, "params": {"AppId": "a"}}], "1.params.TaskId"),
-        ([right, {**right, "account": "No"}], "1.account"),
-        ([right, {"operation": right["operation"]}], "1.account"),
-        ([right, {**right, "priority": 1}], "1.priority"),
+        ([right, {**right, "operation": "live.StopMPUTasc"}], "[1].operation"),
+        ([right, {**right, "params": {"AppId": "a"}}], "[1].params.TaskId"),
+        ([right, {**right, "account": "No"}], "[1].account"),
+        ([right, {"operation": right["operation"]}], "[1].account"),
+        ([right, {**right, "priority": 1}], "[1].priority"),
         ({**right, "params": {"AppId": "a", "TaskID": "t"}}, "params.TaskID"),
         ({**right, "params": []}, "params"),
         ([right, status], "operation"),
@@ -133,7 +133,7 @@ def test_the_first_mistake_is_told_with_its_place(service: HttpApp, client: Clie
         answer = service.client.put(path("room", "/tasks"), json=body)
         assert (answer.status_code, answer.json().get("field")) == (422, field), answer.text
     answer = service.client.post(path("room", "/shutdown"), json={"commands": [right, {**right, "account": "No"}]})
-    assert (answer.status_code, answer.json()["field"]) == (422, "commands.1.account")
+    assert (answer.status_code, answer.json()["field"]) == (422, "commands[1].account")
     assert client.room("room").tasks == ()
 
 

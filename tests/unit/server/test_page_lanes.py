@@ -56,6 +56,13 @@ def test_empty_screens_say_what_appears_on_them(service: HttpApp) -> None:
     assert service.client.get("/", headers=FOR_PEOPLE).headers["location"] == "/sign-in?next=/"
 
 
+def test_who_is_no_longer_signed_in_leaves_the_whole_screen(service: HttpApp) -> None:
+    service.client.cookies.clear()
+    answer = service.client.get("/?q=x", headers=FRAGMENT)
+    assert (answer.status_code, answer.headers["hx-redirect"]) == (401, "/sign-in?next=/%3Fq%3Dx")
+    assert answer.text == ""
+
+
 def test_lanes_are_filtered_by_words_and_state_and_summed_up(service: HttpApp, queue: RecordingClient) -> None:
     queue.enqueue_many([STOP, STOP, INGEST])
     page = get(service, "/")
@@ -139,7 +146,9 @@ def test_a_lane_shows_what_waits_and_cancels_one(service: HttpApp, queue: Record
     assert jobs[50].id.rpartition(".")[2] in second
     assert act(service, f"{LANE}/cancel", job_id=jobs[0].id) == LANE
     assert jobs[0].outcome().result == "cancelled"
-    assert jobs[0].id not in get(service, LANE)
+    page = get(service, LANE)
+    assert f'value="{jobs[0].id}"' not in page
+    assert [event.by for event in queue.events() if event.by] == ["everything"]
 
 
 def test_a_drain_counts_asks_and_cancels(service: HttpApp, queue: RecordingClient) -> None:

@@ -32,7 +32,7 @@ local MOST_UNREADABLE = 1000        -- dead letters of unreadable messages, so t
 
 local jobs, already_ended, unserved, broken = {}, {}, {}, {}
 local leased = {}
-local version = #lanes == 0 and controls_version()
+local version                       -- of the controls
 local dropped, returned = 0, 0
 
 -- Return whether this run has reached one of its limits. The next run goes on.
@@ -254,6 +254,7 @@ else
     local entries = redis.call('ZRANGE', SCHEDULE, 0, MOST_LANES, 'WITHSCORES')
     local due = 0
     while due * 2 < #entries and tonumber(entries[due * 2 + 2]) <= now do due = due + 1 end
+    if due > 0 then version = controls_version() end
     local is_cut, has_served = false, false
     for i = 1, math.min(due, MOST_LANES) do
         if #jobs >= most or is_at_limit() then
