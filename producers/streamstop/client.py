@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from streamstop._core.backend import Backend, Pause, blocking
+from streamstop._core.backend import Backend, WaitInterval, blocking
 from streamstop._core.commands import Command
 from streamstop._core.durations import positive_duration, wait_duration
 from streamstop._core.membership import check_callback, check_room
@@ -129,7 +129,7 @@ class Client(Operating):
         """Yield the outcomes of `jobs` as they end, until all have ended or `timeout` (seconds) is over."""
         yield from blocking(self._outcomes(jobs, timeout))
 
-    def _outcomes(self, jobs: Sequence[Job], timeout: float | timedelta | None) -> Iterator[Outcome | Pause]:
+    def _outcomes(self, jobs: Sequence[Job], timeout: float | timedelta | None) -> Iterator[Outcome | WaitInterval]:
         with self._backend.following("the jobs go on; ask for their outcomes again"):
             yield from self._backend.outcomes([job.id for job in jobs], wait_duration(timeout))
 

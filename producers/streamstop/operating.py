@@ -4,8 +4,7 @@ from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from streamstop._core.backend import Pause as Wait
-from streamstop._core.backend import blocking
+from streamstop._core.backend import WaitInterval, blocking
 from streamstop._core.commands import LONGEST_EXPIRY, check_account
 from streamstop._core.controls import (
     Controls,
@@ -183,7 +182,7 @@ class Operating(LaneOperating):
 
     def _following_events(
         self, account: str | None, after: str | None, timeout: float | timedelta | None
-    ) -> Iterator[Event | Wait]:
+    ) -> Iterator[Event | WaitInterval]:
         wanted, limit, journal = EventFilter(account, after), wait_duration(timeout), self._backend.journal
         with self._backend.following("follow the events again"):
             last = journal.newest() if after is None else after
@@ -232,7 +231,7 @@ class Operating(LaneOperating):
         """
         return Diagnosis(findings=tuple(blocking(self._examining(account, timeout))))
 
-    def _examining(self, account: str | None, timeout: float | timedelta) -> Iterator[Finding | Wait]:
+    def _examining(self, account: str | None, timeout: float | timedelta) -> Iterator[Finding | WaitInterval]:
         limit = positive_duration(timeout, "timeout", LONGEST_EXPIRY)
         yield from examine(self._backend, self.lanes, account, limit)
 

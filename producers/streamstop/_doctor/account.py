@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 from uuid import uuid4
 
-from streamstop._core.backend import Backend, Pause
+from streamstop._core.backend import Backend, WaitInterval
 from streamstop._core.commands import Command
 from streamstop._core.findings import Finding, ok, problem
 from streamstop.errors import NotCancellable, QueueUnavailable, UnknownAccount, UnknownDeadLetter
@@ -32,7 +32,7 @@ def _probe(vendor: str) -> Operation:
     return probes[vendor]
 
 
-def check_account(backend: Backend, account: str, timeout: timedelta) -> Iterator[Finding | Pause]:
+def check_account(backend: Backend, account: str, timeout: timedelta) -> Iterator[Finding | WaitInterval]:
     """Check that the vendor accepts the account's key. Pause while the command is under way, `timeout` at most."""
     with backend.reaching("the account could not be checked"):
         try:
@@ -49,7 +49,7 @@ def check_account(backend: Backend, account: str, timeout: timedelta) -> Iterato
     outcome = None
     with backend.following("the account was not checked"):
         for step in backend.outcomes([job.id], timeout):
-            if isinstance(step, Pause):
+            if isinstance(step, WaitInterval):
                 yield step
             else:
                 outcome = step
