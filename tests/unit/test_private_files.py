@@ -51,8 +51,7 @@ def warnings(file: Path) -> list[tuple[str, str]]:
 def test_an_accounts_file_that_others_can_write_is_a_mistake(file: Path, mode: int) -> None:
     file.chmod(mode)
     assert complaint(file) == (
-        f"{file}: can be written by other users (mode {mode:04o}), who could send its calls elsewhere: "
-        f"chmod go-w {file}"
+        f"{file}: can be written by other users (mode {mode:04o}), who could put their own in it: chmod go-w {file}"
     )
 
 
@@ -74,7 +73,8 @@ def a_stranger(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_accounts_file_of_another_user_is_a_mistake(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a_stranger(file, monkeypatch)
     assert complaint(file) == (
-        f"{file}: belongs to user {file.stat().st_uid}, who could change it; let root or the worker's user own it"
+        f"{file}: belongs to user {file.stat().st_uid}, who could change it; "
+        "let root or the user of this process own it"
     )
 
 

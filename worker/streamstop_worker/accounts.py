@@ -12,10 +12,10 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
+from streamstop._core import private_files
 from streamstop.errors import InvalidSettings
-from streamstop_worker import private_files
 from streamstop_worker.accounts_file import AccountsFile, complaint
-from streamstop_worker.credentials import Sources
+from streamstop_worker.credentials import Sources, warn_of_readers
 
 
 @dataclass(frozen=True)
@@ -113,5 +113,5 @@ def _load(path: Path, environ: Mapping[str, str]) -> Mapping[str, Account]:
         for table in document["accounts"].values()
         for key in ("access_key_secret", "security_token")
     ):
-        private_files.warn_of_readers(path)
+        warn_of_readers(path)
     return MappingProxyType({name: Account(name, **dict(table)) for name, table in tables.items()})

@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, cast
 
+import structlog
 from pydantic import BeforeValidator, ValidationInfo
 
-from streamstop_worker import private_files
+from streamstop._core import private_files
+
+_log = structlog.get_logger("streamstop")
+
 
 ALLOWED = '"…", { env = "VARIABLE" } or { file = "/path" }'
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -55,7 +59,7 @@ class Sources:
         if len(content) > _LONGEST:
             raise ValueError(f"the file {path} is too long for a credential")
         if legible:
-            private_files.warn_of_readers(path)
+            warn_of_readers(path)
         return text
 
 
@@ -79,3 +83,8 @@ def _resolve(value: object, info: ValidationInfo) -> str:
 
 #: A credential. Validation resolves the reference; it needs :class:`Sources` as its context.
 Credential = Annotated[str, BeforeValidator(_resolve)]
+
+
+def warn_of_readers(path: Path) -> None:
+    """Log that other users can read the credentials in a file."""
+    _log.warning("other users can read credentials", file=str(path), do=f"chmod 600 {path}")

@@ -11,9 +11,6 @@ import pwd
 import stat
 from pathlib import Path
 
-import structlog
-
-_log = structlog.get_logger("streamstop")
 _MODE_BITS = 0o7777
 
 
@@ -24,8 +21,8 @@ class Unsafe(ValueError):
 def read(path: Path, most: int = -1) -> tuple[bytes, bool]:
     """Return the file's first `most` bytes, and whether to warn that other users can read it.
 
-    There is no warning for a file on a read-only mount, nor for a file of root if the worker does not run as root: the
-    worker cannot change their mode. Raises :class:`Unsafe`, OSError.
+    There is no warning for a file on a read-only mount, nor for a file of root if the process does not run as root: it
+    cannot change their mode. Raises :class:`Unsafe`, OSError.
     """
     with path.open("rb") as opened:
         status = os.fstat(opened.fileno())
@@ -37,20 +34,15 @@ def read(path: Path, most: int = -1) -> tuple[bytes, bool]:
         return opened.read(most), bool(legible)
 
 
-def warn_of_readers(path: Path) -> None:
-    """Log that other users can read the credentials in a file."""
-    _log.warning("other users can read credentials", file=str(path), do=f"chmod 600 {path}")
-
-
 def _check(path: Path, status: os.stat_result) -> None:
     if status.st_uid not in {0, os.geteuid()}:
-        raise Unsafe(f"belongs to user {status.st_uid}, who could change it; let root or the worker's user own it")
+        raise Unsafe(
+            f"belongs to user {status.st_uid}, who could change it; let root or the user of this process own it"
+        )
     shared = status.st_mode & stat.S_IWGRP and not _is_private(status.st_gid, status.st_uid)
     if shared or status.st_mode & stat.S_IWOTH:
         mode = f"{status.st_mode & _MODE_BITS:04o}"
-        raise Unsafe(
-            f"can be written by other users (mode {mode}), who could send its calls elsewhere: chmod go-w {path}"
-        )
+        raise Unsafe(f"can be written by other users (mode {mode}), who could put their own in it: chmod go-w {path}")
 
 
 def _is_private(group: int, user: int) -> bool:

@@ -1,0 +1,44 @@
+"""The access log: one line for each request, with the name of its token, and never a query or a header."""
+
+import time
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_log = structlog.get_logger("streamstop.server")
+#: Probes are asked every few seconds.
+_QUIET = {"/healthz", "/readyz", "/metrics"}
+
+
+class AccessLog:
+    """Middleware that logs each request when its answer has ended."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.monotonic(), 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            caller = scope.get("state", {}).get("caller")
+            log = _log.debug if scope["path"] in _QUIET or scope["path"].startswith("/static/") else _log.info
+            log(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                ms=round((time.monotonic() - began) * 1000, 1),
+                token=getattr(caller, "name", None),
+            )

@@ -1,0 +1,5 @@
+"""Dead letters, as the API has them."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["dead letters"])

@@ -1,0 +1,5 @@
+"""Jobs, as the API has them."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["jobs"])

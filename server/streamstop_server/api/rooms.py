@@ -1,0 +1,5 @@
+"""Rooms, as the API has them."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["rooms"])

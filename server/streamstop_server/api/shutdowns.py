@@ -1,0 +1,5 @@
+"""Shutdowns, as the API has them."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["shutdowns"])

@@ -1,0 +1,67 @@
+"""The ASGI application: the API under ``/v1``, the page under ``/``, and what orchestrators ask."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from streamstop import AsyncClient, __version__
+from streamstop_server import api, logs, page, problems, system
+from streamstop_server.access_log import AccessLog
+from streamstop_server.auth import Authenticator
+from streamstop_server.bounds import BodyBounds, Failures
+from streamstop_server.ending import Ending
+from streamstop_server.headers import Headers
+from streamstop_server.settings import ServerSettings
+
+_DESCRIPTION = """Stops stream tasks at cloud vendors, each account and operation at its own pace.
+
+Commands are enqueued here; workers send them. Every error is `application/problem+json`."""
+
+
+def create(settings: ServerSettings | None = None, client: Callable[[], AsyncClient] = AsyncClient) -> FastAPI:
+    """Return the application.
+
+    Without `settings`, they are read from the environment, as the queue's are, and the process' log is set up.
+    """
+    if settings is None:
+        settings = ServerSettings.from_environ()
+        logs.set_up(settings.log_level)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        app.state.ending = Ending()
+        app.state.ending.listen()
+        async with client() as app.state.client, page.live.Feeds(app.state.client) as app.state.feeds:
+            yield
+
+    app = FastAPI(
+        title="streamstop",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        # They would load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    app.state.authenticator = Authenticator(settings)
+    app.state.failures = Failures()
+    app.include_router(api.router)
+    app.include_router(system.router)
+    app.include_router(page.router)
+    problems.install(app, page.error_page)
+    app.add_middleware(BodyBounds)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+            expose_headers=["Location", "Retry-After"],
+        )
+    app.add_middleware(Headers)
+    app.add_middleware(AccessLog)
+    return app

@@ -1,0 +1,5 @@
+"""The screen Dead letters."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

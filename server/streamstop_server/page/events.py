@@ -1,0 +1,5 @@
+"""The screen Events."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""The screen Job."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

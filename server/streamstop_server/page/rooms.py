@@ -1,0 +1,5 @@
+"""The screen Rooms."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""The screen Shutdown."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""The screen Workers."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

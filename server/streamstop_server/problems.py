@@ -1,0 +1,149 @@
+"""Problems: every error as ``application/problem+json`` (RFC 9457).
+
+``type`` is ``urn:streamstop:problem:<name>``. Besides the members of the RFC there are ``field`` (which part of the
+request is wrong) and, after a Redis that did not answer, ``may_have_been_done`` and ``job_ids``.
+"""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from streamstop import (
+    InternalError,
+    InvalidCommand,
+    NotCancellable,
+    NotRequeueable,
+    QueueUnavailable,
+    StreamstopError,
+    UnknownAccount,
+    UnknownDeadLetter,
+    UnknownOperation,
+    UnknownShutdown,
+)
+
+MEDIA_TYPE = "application/problem+json"
+#: Seconds after which a client may try again when Redis does not answer.
+RETRY_AFTER_S = 2
+
+#: The most specific class first: status and name.
+_OF_ERRORS: Mapping[type[StreamstopError], tuple[int, str]] = {
+    UnknownOperation: (422, "unknown-operation"),
+    UnknownAccount: (422, "unknown-account"),
+    InvalidCommand: (422, "invalid-value"),
+    UnknownShutdown: (404, "unknown-shutdown"),
+    UnknownDeadLetter: (404, "unknown-dead-letter"),
+    NotCancellable: (409, "not-cancellable"),
+    NotRequeueable: (409, "not-requeueable"),
+    QueueUnavailable: (503, "queue-unavailable"),
+    InternalError: (500, "internal-error"),
+    StreamstopError: (500, "internal-error"),
+}
+
+
+_OF_ROUTER = {404: "there is nothing at this path", 405: "this path does not take this method"}
+
+
+class ProblemDocument(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+
+
+class Problem(Exception):
+    """An answer other than the one that was asked for."""
+
+    def __init__(
+        self,
+        status: int,
+        name: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.name, self.detail, self.field = status, name, detail, field
+        self.headers = dict(headers or {})
+        self.members = members
+
+    @classmethod
+    def of(cls, error: StreamstopError) -> "Problem":
+        """Return the problem that an error of the client is."""
+        status, name = next(found for kind, found in _OF_ERRORS.items() if isinstance(error, kind))
+        if isinstance(error, QueueUnavailable):
+            members: dict[str, Any] = {"may_have_been_done": bool(error.job_ids) or "may or may not" in str(error)}
+            if error.job_ids:
+                members["job_ids"] = list(error.job_ids)
+            return cls(status, name, str(error), headers={"Retry-After": str(RETRY_AFTER_S)}, **members)
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            return cls(status, name, "streamstop met a bug of its own, or a key that another program has written")
+        return cls(status, name, str(error), field=getattr(error, "field", None))
+
+    def response(self) -> JSONResponse:
+        """Return the answer."""
+        document = {
+            "type": f"urn:streamstop:problem:{self.name}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            **({} if self.field is None else {"field": self.field}),
+            **self.members,
+        }
+        return JSONResponse(document, status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
+
+
+def of_validation(error: RequestValidationError) -> Problem:
+    """Return the problem of a request that does not have the form that the API describes."""
+    first = error.errors()[0]
+    place = [part for part in first["loc"] if part not in {"body", "query", "path", "header"}]
+    if first["type"] == "json_invalid":
+        return Problem(400, "invalid-json", f"the body is not JSON: {first['ctx']['error']}")
+    field = ".".join(map(str, place)) or None
+    return Problem(422, "invalid-request", f"{field or 'the body'}: {first['msg']}", field=field)
+
+
+def of_http(error: HTTPException) -> Problem:
+    """Return the problem of what the router refuses: no such route (404), or not by this method (405)."""
+    status = HTTPStatus(error.status_code)
+    name = status.phrase.lower().replace(" ", "-")
+    detail = _OF_ROUTER.get(status, error.detail)
+    return Problem(status, name, detail, headers=error.headers)
+
+
+def as_problem(error: Exception) -> Problem:
+    """Return the problem that any exception of a request is."""
+    match error:
+        case Problem():
+            return error
+        case StreamstopError():
+            return Problem.of(error)
+        case RequestValidationError():
+            return of_validation(error)
+        case HTTPException():
+            return of_http(error)
+        case _:
+            return Problem(500, "internal-error", "streamstop met a bug of its own; its log has the details")
+
+
+def install(app: FastAPI, page: Callable[[Request, Problem], Response | None]) -> None:
+    """Answer every error with a problem, or with what `page` makes of it for a person."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = as_problem(error)
+        return page(request, problem) or problem.response()
+
+    for kind in (Problem, StreamstopError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)

@@ -1,0 +1,84 @@
+"""Settings of the HTTP service: environment variables, which the options of ``streamstop-server`` set."""
+
+import ipaddress
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from streamstop.errors import InvalidSettings
+from streamstop.settings import seconds
+
+PREFIX = "STREAMSTOP_SERVER_"
+#: The shortest secret that signs sessions.
+_SHORTEST_SECRET = 32
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How the service is served."""
+
+    host: str
+    #: The tokens file; None: everybody on this machine may do everything, and nobody else may connect.
+    tokens: Path | None
+    #: Signs the cookies of the page. Processes that share it accept each other's sessions.
+    secret: str = field(repr=False)
+    #: Origins whose pages may call the API from a browser.
+    origins: tuple[str, ...] = ()
+    #: How long requests in progress may go on after SIGTERM. Streams and long polls end at once.
+    grace: timedelta = timedelta(seconds=25)
+    log_level: str = "INFO"
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read ``STREAMSTOP_SERVER_HOST``, ``…_TOKENS``, ``…_SECRET``, ``…_ORIGINS``, ``…_GRACE``; the log's level too.
+
+        Raises :class:`~streamstop.errors.InvalidSettings`; no secret is in its text.
+        """
+        host = environ.get(f"{PREFIX}HOST") or "127.0.0.1"
+        tokens = environ.get(f"{PREFIX}TOKENS")
+        if not tokens and not is_loopback(host):
+            raise InvalidSettings(
+                f"without a tokens file the service listens on loopback alone, not on {host}: "
+                f"make one with `streamstop token new`, and name it with --tokens or {PREFIX}TOKENS"
+            )
+        secret = environ.get(f"{PREFIX}SECRET") or secrets.token_urlsafe(32)
+        if len(secret) < _SHORTEST_SECRET:
+            raise InvalidSettings(f"{PREFIX}SECRET must have at least {_SHORTEST_SECRET} characters")
+        origins = tuple(filter(None, (text.strip() for text in environ.get(f"{PREFIX}ORIGINS", "").split(","))))
+        for origin in origins:
+            _check_origin(origin)
+        return cls(
+            host=host,
+            tokens=Path(tokens) if tokens else None,
+            secret=secret,
+            origins=origins,
+            log_level=_log_level(environ),
+            grace=seconds(environ, f"{PREFIX}GRACE", default=25, most=3600),
+        )
+
+
+def _log_level(environ: Mapping[str, str]) -> str:
+    level = environ.get("STREAMSTOP_LOG_LEVEL") or "INFO"
+    if level not in _LEVELS:
+        raise InvalidSettings(f"STREAMSTOP_LOG_LEVEL must be one of {', '.join(_LEVELS)}, not {level!r}")
+    return level
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` is this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _check_origin(origin: str) -> None:
+    parts = urlsplit(origin)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or f"{parts.scheme}://{parts.netloc}" != origin:
+        raise InvalidSettings(f"{PREFIX}ORIGINS must name origins such as https://ops.example.com, not {origin!r}")

@@ -1,0 +1,37 @@
+"""What orchestrators and Prometheus ask: ``/healthz``, ``/readyz`` and ``/metrics``."""
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.concurrency import run_in_threadpool
+
+from streamstop.exporter import Exporter
+from streamstop_server.auth import Reader, check_all_accounts
+from streamstop_server.ending import ending_of
+from streamstop_server.problems import Problem
+from streamstop_server.queue import Queue
+
+router = APIRouter(tags=["system"])
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Return 200 while the process serves requests, whatever Redis does."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(request: Request, queue: Queue) -> JSONResponse:
+    """Return 200 while the process should get requests: Redis answers, and the process does not end."""
+    if ending_of(request).has_begun:
+        raise Problem(503, "ending", "the process ends")
+    await queue.accounts()
+    return JSONResponse({"status": "ready"})
+
+
+@router.get("/metrics")
+async def metrics(caller: Reader, queue: Queue) -> Response:
+    """Return what Redis knows of the queue, as Prometheus reads it. It is the same from every process."""
+    check_all_accounts(caller, "the metrics")
+    registry = Exporter(queue.client).registry
+    return Response(await run_in_threadpool(generate_latest, registry), media_type=CONTENT_TYPE_LATEST)
