@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from streamstop import (
     WorkerState,
     WorkerView,
 )
-from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.controls import Controls, Hold, Limit, Pause
 from streamstop._core.findings import ServerFacts, SlowCommand, note, ok, problem
 from streamstop._core.lane_view import LaneError, LaneView
 from streamstop._doctor import controls, fleet
@@ -197,7 +197,13 @@ def test_a_pause_is_a_problem_once_it_is_older_than_a_day_and_a_hold_at_once() -
     hold = Hold(account="live-cn", at=NOW, operation=STOP, code="InvalidAccessKeyId.NotFound", message="no such key")
     (held,) = controls.check_holds([hold], NOW)
     assert held.severity is Severity.PROBLEM
-    assert held.text.endswith("its vendor refuses the key (InvalidAccessKeyId.NotFound: no such key)")
+    assert held.text == (
+        "account live-cn is held since 2026-01-01 00:00 UTC (0 s): its vendor refuses the key "
+        "(InvalidAccessKeyId.NotFound: no such key); its jobs wait, and one a minute is called as a probe: "
+        "the next is due now"
+    )
+    assert held.do is not None
+    assert held.do.endswith("streamstop resume live-cn")
     limit = Limit(account="live-cn", operation=STOP, limit=2, by="ann@desk", at=NOW - timedelta(days=3))
     (limited,) = controls.check_limits([limit], NOW)
     assert (limited.severity, limited.do) == (Severity.NOTE, f"streamstop limit clear live-cn {STOP}")
@@ -320,6 +326,40 @@ def test_a_check_without_an_answer_is_cancelled() -> None:
     (finding,) = (one for one in recording.diagnose("live-cn").findings if one.check == "account")
     assert finding.text == "the command that checks live-cn got no answer within 20 s"
     assert recording.lanes([Lane("live-cn", "live.GetMPUTaskStatus")])[0].waiting == 0
+
+
+def about_account(recording: RecordingClient) -> Finding:
+    (finding,) = (one for one in recording.diagnose("live-cn").findings if one.check == "account")
+    return finding
+
+
+def test_a_check_of_a_paused_account_names_the_pause_and_enqueues_nothing() -> None:
+    recording = RecordingClient(accounts={"live-cn": "aliyun"})
+    recording.pause("vendor:aliyun", reason="the night", by="ann@desk")
+    finding = about_account(recording)
+    assert finding.text.startswith("the key of live-cn cannot be checked: vendor:aliyun is paused since ")
+    assert finding.text.endswith(" by ann@desk: the night")
+    assert finding.do == "resume it, and examine the account again: streamstop resume vendor:aliyun"
+    assert recording.enqueued == []
+
+
+@pytest.mark.parametrize("probe_in", [50, 5, None])
+def test_a_check_of_a_held_account_names_the_hold_unless_its_probe_is_answered(
+    monkeypatch: pytest.MonkeyPatch, probe_in: float | None
+) -> None:
+    now = datetime.now(UTC)
+    probe = None if probe_in is None else now + timedelta(seconds=probe_in)
+    hold = Hold(account="live-cn", at=now, operation=STOP, code="InvalidAccessKeyId", next_probe=probe)
+    for leave_open in (True, False):
+        recording = RecordingClient(accounts={"live-cn": "aliyun"}, leave_open=leave_open)
+        monkeypatch.setattr(recording._backend.controls, "read", lambda: Controls({}, {}, {"live-cn": hold}))
+        finding = about_account(recording)
+        if leave_open or probe_in == 50:
+            assert finding.text.startswith("account live-cn is held since ")
+            assert "(InvalidAccessKeyId); its jobs wait" in finding.text
+        else:
+            assert finding.severity is Severity.OK
+        assert (recording.enqueued == []) is (probe_in == 50)
 
 
 def test_accounts_that_cannot_be_checked() -> None:
