@@ -25,8 +25,8 @@ from streamstop._core.journal import EventKind
 from streamstop._core.lane import Lane
 from streamstop._redis.scripts import Script, load
 
-#: Gives a client; after the block, waits until the replicas have what it wrote. It is told what was done, and to do what
-#: again if they do not confirm that.
+#: Gives a client; after the block, waits until the replicas have what it wrote. It is told what was done, and what to
+#: do again if they do not confirm that.
 Confirmed = Callable[[str, str], AbstractContextManager[Redis]]
 #: How many controls whose time is over one script removes.
 _MOST_EXPIRED = 100
