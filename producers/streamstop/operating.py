@@ -153,7 +153,7 @@ class Operating(LaneOperating):
         """Yield every job of a stream task that is known, each once, and the rooms in which the task is registered.
 
         `params` are parameters under the vendor's names, such as ``{"TaskId": "t-1"}``. They must name the task, by
-        ``TaskId`` or ``JobId``. Jobs that workers have taken come first, from an index of the latest 100 jobs of each
+        ``TaskId`` or ``JobId``. Jobs that have ended come first, from an index of the latest 100 jobs of each
         task, which is kept for as long as outcomes. Then all dead letters, lanes and rooms are searched, page by page.
         """
         wanted = Wanted.checked(params, account, operation)

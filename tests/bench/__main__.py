@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from streamstop_simulator.demo.embedded_redis import redis_server
-from tests.bench import crowd, growing_rooms, growth, high_limit, idle, results, soak, tables, throughput
+from tests.bench import crowd, finding, growing_rooms, growth, high_limit, idle, results, soak, tables, throughput
 from tests.bench.lanes import LanesWay
 from tests.bench.metering import environment
 from tests.bench.plain_celery import PlainCeleryWay
@@ -20,7 +20,19 @@ from tests.bench.stage import OURS, PLAIN, Engine
 
 _WAYS = (LanesWay(), PlainCeleryWay())
 #: Without names, every scenario but the soak runs.
-_SCENARIOS = ("pacing", "enqueue", "rooms", "throughput", "high", "crowd", "idle", "growth", "growing-rooms", "soak")
+_SCENARIOS = (
+    "pacing",
+    "enqueue",
+    "rooms",
+    "throughput",
+    "high",
+    "crowd",
+    "idle",
+    "growth",
+    "growing-rooms",
+    "find",
+    "soak",
+)
 
 _WAITING, _TASKS = (1_000, 10_000, 100_000, 1_000_000), (100, 1_000, 10_000, 100_000)
 
@@ -67,7 +79,8 @@ def main(
     once. rooms: a room of 10,000 is stopped and watched. throughput: one worker process beside one of plain Celery,
     1 to 1,000 lanes without a limit. high: one lane of 100 and of 500 calls/s. crowd: 40 and 200 accounts with a
     backlog each, and one that sends a stop now and then. idle: what 3 to 3,000 accounts cost without a job. growth: a
-    thousand to a million jobs wait in one lane. growing-rooms: rooms of up to 100,000 are stopped and cancelled.
+    thousand to a million jobs wait in one lane. growing-rooms: rooms of up to 100,000 are stopped and cancelled. find:
+    tasks are looked for among 100,000 waiting and as many ended jobs.
     soak: an even load for an hour, to see whether anything grows.
     """
     others = [] if engine_path is None else [Engine("other checkout", engine_path.resolve())]
@@ -109,6 +122,7 @@ def _measured(name: str, engines: Sequence[Engine], *, quick: bool, only_ours: b
         "idle": lambda: idle.measure([3, 3000] if quick else [3, 300, 3000], 3 if quick else 20, engines),
         "growth": lambda: growth.measure(_WAITING[: 3 if quick else 4], 2 if quick else 10, engines),
         "growing-rooms": lambda: growing_rooms.measure(_TASKS[: 2 if quick else 4], engines),
+        "find": lambda: finding.measure(10_000 if quick else 100_000),
     }
     return scenarios[name]()
 

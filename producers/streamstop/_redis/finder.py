@@ -5,7 +5,7 @@ by page.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -44,9 +44,9 @@ class Finder:
         self._tasks = StreamTasks(redis)
 
     def find(self, wanted: Wanted) -> Iterator[Sighting]:
-        """Yield the sightings of a stream task, each job once: first what workers have taken, then the rest."""
+        """Yield the sightings of a stream task, each job once: first what notes and leases say, then the rest."""
         seen: set[str] = set()
-        for search in (self._taken, self._dead_letters, self._open, self._waiting):
+        for search in (self._noted, self._taken, self._dead_letters, self._open, self._waiting):
             for sighting in search(wanted):
                 if sighting.job_id not in seen:
                     seen.add(str(sighting.job_id))
@@ -72,11 +72,15 @@ class Finder:
         lanes = sorted(self._lanes.holding()) if lane is None else [lane]  # of a producer with other ids
         if any(self._redis.hexists(one.jobs, job_id) for one in lanes):
             return True
-        entries = self._entries(lanes, fragment_of(job_id))
+        entries = self._entries(lanes, fragment_of(job_id), lambda one: lane in {None, one})
         return any(read_job(message)[0] == job_id for _lane, message, _place in entries)
 
+    def _noted(self, wanted: Wanted) -> Iterator[Sighting]:
+        """Yield what the notes say, at once."""
+        return self._of_notes(wanted, self._tasks.jobs(wanted.task_id, ()).notes)
+
     def _taken(self, wanted: Wanted) -> Iterator[Sighting]:
-        """Yield the jobs in flight, and then what the notes say of the other jobs."""
+        """Yield the jobs in flight, and then what the notes say: a job may have ended meanwhile."""
         names = self._redis.zrange(LEASED, 0, -1)
         lanes = [lane for lane in map(_lane, names) if wanted.fits_lane(lane)]
         notes: Sequence[TaskNote] = ()
@@ -86,6 +90,9 @@ class Finder:
             for job in jobs.open:
                 if job.in_flight and wanted.fits(job.lane, job.params):
                     yield _sighting(Where.IN_FLIGHT, job.lane, job.params, job_id=job.job_id)
+        yield from self._of_notes(wanted, notes)
+
+    def _of_notes(self, wanted: Wanted, notes: Sequence[TaskNote]) -> Iterator[Sighting]:
         fitting = [note for note in latest(notes) if wanted.fits(note.lane, note.params)]
         pipeline = self._redis.pipeline(transaction=False)
         for note in fitting:
@@ -130,7 +137,7 @@ class Finder:
 
     def _waiting(self, wanted: Wanted) -> Iterator[Sighting]:
         """Yield the jobs that wait, and those of accepted batches that are not in their lanes yet."""
-        for lane, message, place in self._entries(self._active(wanted), fragment_of(wanted.task_id)):
+        for lane, message, place in self._entries(self._active(wanted), fragment_of(wanted.task_id), wanted.fits_lane):
             job = read_waiting(message)
             if job is None or not wanted.fits(lane, params := job.command.get("params")):
                 continue
@@ -142,8 +149,13 @@ class Finder:
             else:
                 yield _sighting(Where.WAITING, lane, params, at=job.enqueued_at, place=place, **fields)
 
-    def _entries(self, lanes: Sequence[Lane], fragment: str) -> Iterator[tuple[Lane, bytes, int | None]]:
-        """Yield the messages in lanes and in accepted batches that contain `fragment`: lane, message and place."""
+    def _entries(
+        self, lanes: Sequence[Lane], fragment: str, fits: Callable[[Lane], bool]
+    ) -> Iterator[tuple[Lane, bytes, int | None]]:
+        """Yield the messages in `lanes` that contain `fragment`, and those in accepted batches for lanes that fit.
+
+        Each with its lane and its place.
+        """
         for lane in lanes:
             before = 0
             for name in lane.waiting:
@@ -152,12 +164,11 @@ class Finder:
                     message = entry.partition(b"\n")[2] if entry.startswith(b"\1") else entry
                     yield lane, message, before + length - position
                 before += length or int(self._redis.llen(name))
-        wanted = set(lanes)
         for batch in self._batches():
             for _length, _position, entry in self._page_through(f"{BATCH}{_text(batch)}", fragment):
                 head, _, message = entry.partition(b"\n")
                 lane = _lane(head.partition(b" ")[2])
-                if lane in wanted:
+                if fits(lane):
                     yield lane, message, None
 
     def _batches(self) -> list[bytes]:
