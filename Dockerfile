@@ -1,4 +1,4 @@
-# The image of the worker, and of the simulator: what they need, and nothing to build or install with.
+# The image of the worker, the HTTP service and the simulator: what they need, and nothing to build or install with.
 FROM python:3.12-slim AS build
 WORKDIR /app
 COPY requirements requirements
@@ -9,6 +9,7 @@ RUN tools/bin/python -m pip --python .venv install --quiet --require-hashes --on
 COPY pyproject.toml README.md LICENSE ./
 COPY producers producers
 COPY worker worker
+COPY server server
 COPY simulator simulator
 RUN tools/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheels .
 RUN tools/bin/python -m pip --python .venv install --quiet --no-deps wheels/*.whl

@@ -10,7 +10,7 @@ DEMO_READY := $(VENV)/.demo-ready
 
 help:
 	@echo "make demo            Stop about 200 simulated stream tasks with real Celery workers, and show how."
-	@echo "make dev             Run Redis, the simulated vendors, two workers and sample tasks until Ctrl-C."
+	@echo "make dev             Run Redis, the simulated vendors, two workers, the page and sample tasks until Ctrl-C."
 	@echo "make test            Run the tests of every change, those on a real Redis included; takes minutes."
 	@echo "make test-all        Run every test: torture, fuzzing, upgrade, Redis failures and packaging too."
 	@echo "make test-servers    Run the tests that depend on Redis on other servers: SERVERS=\"folder...\"."
@@ -92,7 +92,7 @@ COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 
 # The versions in dev.txt, which is everything, hold for the other sets.
 lock: $(READY)
 	$(COMPILE) pyproject.toml --all-extras --group dev --output-file requirements/dev.txt
-	$(COMPILE) pyproject.toml --extra worker --extra simulator --group build --group demo --constraint requirements/dev.txt --output-file requirements/demo.txt
+	$(COMPILE) pyproject.toml --extra worker --extra simulator --extra server --group build --group demo --constraint requirements/dev.txt --output-file requirements/demo.txt
 	$(COMPILE) pyproject.toml --all-extras --constraint requirements/dev.txt --output-file requirements/worker.txt
 	$(COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 

@@ -1,7 +1,9 @@
 """Fixtures that all tests share: a real Redis server, the simulator, clients."""
 
+import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 from redis import Redis
@@ -13,6 +15,23 @@ from tests.support.redis_content import keys_without_ttl
 
 #: For a test marked `long`, instead of the timeout in pyproject.toml.
 LONG_TIMEOUT_S = 900
+
+
+# A time limit of an example, or of making one, would measure what else the machine does. pytest's timeout ends a test
+# that hangs.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the processes of tests.
+
+    A shell starts a background command with SIGINT ignored, and every process that it starts inherits this.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

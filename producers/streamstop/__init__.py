@@ -7,14 +7,16 @@ from streamstop._core.findings import Diagnosis, Finding, Severity
 from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneError, LaneState, LaneView
-from streamstop._core.letters import DeadLetter, Matching
-from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
-from streamstop._core.sightings import Sighting, Where
+from streamstop._core.letters import DeadLetter, LetterCounts, Matching
+from streamstop._core.progress import LaneProgress, OutcomePage, Progress, RoomPage, RoomView, ShutdownStatus
+from streamstop._core.sightings import JobView, Sighting, Where
 from streamstop._core.workers import LimitDifference, WorkerState, WorkerView
-from streamstop.aio import AsyncClient, AsyncDeadLetters, AsyncJob, AsyncShutdown
+from streamstop.aio import AsyncClient, AsyncShutdown
+from streamstop.aio_jobs import AsyncDeadLetters, AsyncJob
 from streamstop.client import Client
-from streamstop.dead_letters import DeadLetters
+from streamstop.dead_letters import DeadLetters, LetterAct
 from streamstop.errors import (
+    IdempotencyConflict,
     InternalError,
     InvalidCommand,
     InvalidSettings,
@@ -24,6 +26,7 @@ from streamstop.errors import (
     NotRequeueable,
     OutcomeTimeout,
     QueueUnavailable,
+    RequestUnderWay,
     StreamstopError,
     UnknownAccount,
     UnknownDeadLetter,
@@ -56,17 +59,21 @@ __all__ = [
     "EventKind",
     "Finding",
     "Hold",
+    "IdempotencyConflict",
     "InternalError",
     "InvalidCommand",
     "InvalidSettings",
     "Job",
     "JobDeferred",
     "JobFailed",
+    "JobView",
     "Lane",
     "LaneError",
     "LaneProgress",
     "LaneState",
     "LaneView",
+    "LetterAct",
+    "LetterCounts",
     "Limit",
     "LimitDifference",
     "Matching",
@@ -74,11 +81,14 @@ __all__ = [
     "NotRequeueable",
     "Operation",
     "Outcome",
+    "OutcomePage",
     "OutcomeTimeout",
     "Pause",
     "Progress",
     "QueueUnavailable",
+    "RequestUnderWay",
     "Result",
+    "RoomPage",
     "RoomView",
     "Severity",
     "Shutdown",

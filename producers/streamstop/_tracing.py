@@ -8,6 +8,7 @@ job of a batch.
 format: the job is one of many, and has a trace of its own, which links to that span.
 """
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,13 @@ LINK = "tracelink"
 #: The headers of a message that Sentry writes and reads, as those of Celery's integration.
 INNER = "headers"
 
+#: A `traceparent`. The group is the id of the trace.
+_TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
 Headers = Mapping[str, Any]
+
+#: The headers of Sentry by which a trace is continued, and the longest that is kept of each.
+_SENTRY_HEADERS, _MOST_KEPT = ("sentry-trace", "baggage"), 8192
 
 
 @dataclass(frozen=True)
@@ -101,10 +108,37 @@ def passed_on(headers: Headers) -> Headers:
     return {name: headers[name] for name in (LINK, INNER) if name in headers}
 
 
+def kept(headers: Headers) -> Headers:
+    """Return the headers that a dead letter keeps for the job as which it is requeued.
+
+    That job has a trace of its own, for it can begin days later. The trace links to the delivery in which the dead job
+    ended if the worker is traced, otherwise to what the job's own message names. The headers of a message can be
+    anything, so only what has the right format is kept.
+    """
+    link = Sending(tracer_provider() is not None).links.get(LINK) or headers.get(LINK) or headers.get("traceparent")
+    inner = headers.get(INNER)
+    sentry = {name: inner.get(name) for name in _SENTRY_HEADERS} if isinstance(inner, Mapping) else {}
+    sentry = {name: value for name, value in sentry.items() if _is_short_text(value)}
+    found: dict[str, Any] = {}
+    if isinstance(link, str) and _TRACEPARENT.fullmatch(link):
+        found[LINK] = link
+    if sentry:
+        found[INNER] = sentry
+    return found
+
+
 def linked_trace_id(headers: Headers) -> str | None:
     """Return the id of the trace that headers link to; None if they link to none."""
     parts = str(headers.get(LINK, "")).split("-")
     return parts[1] if len(parts) > 1 else None
+
+
+def trace_id(headers: Headers) -> str | None:
+    """Return the id of the trace that headers go on with, or link to; None if there is none."""
+    for name in ("traceparent", LINK):
+        if (found := _TRACEPARENT.match(str(headers.get(name, "")))) is not None:
+            return found[1]
+    return None
 
 
 def tracer_provider() -> Any:
@@ -121,6 +155,10 @@ def _active_sentry() -> Any:
     """Return the module of Sentry if it was initialised in this process; None if it was not."""
     sentry_sdk: Any = sys.modules.get("sentry_sdk")
     return sentry_sdk if sentry_sdk is not None and sentry_sdk.get_client().is_active() else None
+
+
+def _is_short_text(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and len(value) <= _MOST_KEPT
 
 
 def _sentry_headers(sentry_sdk: Any) -> dict[str, str]:

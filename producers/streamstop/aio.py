@@ -14,54 +14,18 @@ from itertools import islice
 from typing import Any
 
 from streamstop._core.commands import Command
-from streamstop._core.letters import DeadLetter, Matching
-from streamstop._core.progress import Progress, RoomView, ShutdownStatus
+from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView, ShutdownStatus
 from streamstop._core.runner import Runner, ThreadRunner
+from streamstop.aio_jobs import AsyncDeadLetters, AsyncJob
 from streamstop.aio_operating import AsyncOperating
 from streamstop.client import Client
-from streamstop.dead_letters import DeadLetters
 from streamstop.errors import OutcomeTimeout
-from streamstop.jobs import Job
 from streamstop.operations import Operation
-from streamstop.outcomes import Deferral, Outcome, Result
+from streamstop.outcomes import Outcome
 from streamstop.shutdowns import Shutdown
 
-#: How many outcomes of a shutdown, or dead letters, one step to a thread brings.
+#: How many outcomes of a shutdown one step to a thread brings.
 _PAGE = 1000
-_ALL = Matching()
-
-
-@dataclass(frozen=True)
-class AsyncJob:
-    """A command in the queue; see :class:`~streamstop.client.Job`."""
-
-    job: Job
-    _runner: Runner
-
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return self.job.id
-
-    async def outcome(self, timeout: float | timedelta | None = None) -> Outcome:
-        """Wait until the job has ended; see :meth:`streamstop.client.Job.outcome`."""
-        steps = self.job._waiting(timeout)  # noqa: SLF001
-        async with aclosing(self._runner.iterate(steps)) as outcomes:
-            async for outcome in outcomes:
-                return outcome
-        raise OutcomeTimeout(f"job {self.id} is still open")
-
-    async def exists(self) -> bool:
-        """See :meth:`streamstop.client.Job.exists`."""
-        return await self._runner.call(self.job.exists)
-
-    async def peek(self) -> Outcome | Deferral | None:
-        """See :meth:`streamstop.client.Job.peek`."""
-        return await self._runner.call(self.job.peek)
-
-    async def cancel(self) -> Outcome:
-        """See :meth:`streamstop.client.Job.cancel`."""
-        return await self._runner.call(self.job.cancel)
 
 
 @dataclass(frozen=True)
@@ -102,44 +66,17 @@ class AsyncShutdown:
             for outcome in page:
                 yield outcome
 
-    async def cancel(self) -> bool:
+    async def outcome_page(self, cursor: str | None = None, *, most: int = 100, attention: bool = False) -> OutcomePage:
+        """See :meth:`streamstop.shutdowns.Shutdown.outcome_page`."""
+        return await self._runner.call(partial(self.shutdown.outcome_page, cursor, most=most, attention=attention))
+
+    async def accounts(self) -> frozenset[str]:
+        """See :meth:`streamstop.shutdowns.Shutdown.accounts`."""
+        return await self._runner.call(self.shutdown.accounts)
+
+    async def cancel(self, *, by: str | None = None) -> bool:
         """See :meth:`streamstop.shutdowns.Shutdown.cancel`."""
-        return await self._runner.call(self.shutdown.cancel)
-
-
-@dataclass(frozen=True)
-class AsyncDeadLetters:
-    """What ended so that a person must look; see :class:`~streamstop.dead_letters.DeadLetters`."""
-
-    _dead_letters: DeadLetters
-    _runner: Runner
-
-    async def count_by_result(self) -> Mapping[Result | None, int]:
-        """See :meth:`streamstop.dead_letters.DeadLetters.count_by_result`."""
-        return await self._runner.call(self._dead_letters.count_by_result)
-
-    async def count(self) -> int:
-        """See :meth:`streamstop.dead_letters.DeadLetters.count`."""
-        return await self._runner.call(self._dead_letters.count)
-
-    async def letters(self, matching: Matching = _ALL) -> AsyncGenerator[DeadLetter, None]:
-        """See :meth:`streamstop.dead_letters.DeadLetters.letters`."""
-        letters = self._dead_letters.letters(matching)
-        while page := await self._runner.call(lambda: list(islice(letters, _PAGE))):
-            for letter in page:
-                yield letter
-
-    async def get(self, letter_id: str) -> DeadLetter:
-        """See :meth:`streamstop.dead_letters.DeadLetters.get`."""
-        return await self._runner.call(partial(self._dead_letters.get, letter_id))
-
-    async def requeue(self, letter_id: str) -> AsyncJob:
-        """See :meth:`streamstop.dead_letters.DeadLetters.requeue`."""
-        return AsyncJob(await self._runner.call(partial(self._dead_letters.requeue, letter_id)), self._runner)
-
-    async def drop(self, letter_id: str) -> None:
-        """See :meth:`streamstop.dead_letters.DeadLetters.drop`."""
-        await self._runner.call(partial(self._dead_letters.drop, letter_id))
+        return await self._runner.call(partial(self.shutdown.cancel, by=by))
 
 
 class AsyncClient(AsyncOperating):
@@ -171,15 +108,25 @@ class AsyncClient(AsyncOperating):
         priority: int = 0,
         expires_in: float | timedelta | None = None,
         unique: bool = False,
+        idempotency_key: str | None = None,
     ) -> AsyncJob:
         """See :meth:`streamstop.client.Client.enqueue`."""
-        enqueue = self.client.enqueue
-        call = partial(enqueue, operation, account=account, priority=priority, expires_in=expires_in, unique=unique)
+        enqueue = partial(self.client.enqueue, operation, account=account, priority=priority, expires_in=expires_in)
+        call = partial(enqueue, unique=unique, idempotency_key=idempotency_key)
         return AsyncJob(await self._runner.call(call), self._runner)
 
-    async def enqueue_many(self, commands: Iterable[Command], *, unique: bool = False) -> list[AsyncJob]:
+    async def enqueue_many(
+        self,
+        commands: Iterable[Command],
+        *,
+        unique: bool = False,
+        idempotency_key: str | None = None,
+        idempotency_namespace: str = "",
+    ) -> list[AsyncJob]:
         """See :meth:`streamstop.client.Client.enqueue_many`."""
-        jobs = await self._runner.call(partial(self.client.enqueue_many, list(commands), unique=unique))
+        enqueue = partial(self.client.enqueue_many, list(commands), unique=unique)
+        call = partial(enqueue, idempotency_key=idempotency_key, idempotency_namespace=idempotency_namespace)
+        jobs = await self._runner.call(call)
         return [AsyncJob(job, self._runner) for job in jobs]
 
     def job(self, job_id: str) -> AsyncJob:
@@ -207,9 +154,21 @@ class AsyncClient(AsyncOperating):
         """See :meth:`streamstop.client.Client.unregister`."""
         return await self._runner.call(partial(self.client.unregister, room, operation, account=account))
 
+    async def unregister_many(self, room: str, commands: Iterable[Command]) -> int:
+        """See :meth:`streamstop.client.Client.unregister_many`."""
+        return await self._runner.call(partial(self.client.unregister_many, room, list(commands)))
+
     async def room(self, room: str) -> RoomView:
         """See :meth:`streamstop.client.Client.room`."""
         return await self._runner.call(partial(self.client.room, room))
+
+    async def room_page(self, room: str, cursor: str | None = None, *, most: int = 100) -> RoomPage:
+        """See :meth:`streamstop.client.Client.room_page`."""
+        return await self._runner.call(partial(self.client.room_page, room, cursor, most=most))
+
+    async def room_accounts(self, room: str) -> frozenset[str]:
+        """See :meth:`streamstop.client.Client.room_accounts`."""
+        return await self._runner.call(partial(self.client.room_accounts, room))
 
     async def stop_room(
         self,
@@ -218,9 +177,10 @@ class AsyncClient(AsyncOperating):
         *,
         verify: bool = False,
         callback: str | Mapping[str, Any] | None = None,
+        by: str | None = None,
     ) -> AsyncShutdown:
         """See :meth:`streamstop.client.Client.stop_room`."""
-        call = partial(self.client.stop_room, room, list(commands), verify=verify, callback=callback)
+        call = partial(self.client.stop_room, room, list(commands), verify=verify, callback=callback, by=by)
         return AsyncShutdown(await self._runner.call(call), self._runner)
 
     async def reopen_room(self, room: str) -> bool:

@@ -13,7 +13,7 @@ from streamstop._core.journal import ErrorCount, Event
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
 from streamstop._core.runner import Runner
-from streamstop._core.sightings import Sighting
+from streamstop._core.sightings import Sighting, Where
 from streamstop._core.workers import WorkerView
 from streamstop.client import Client
 
@@ -40,6 +40,12 @@ class AsyncOperating:
     ) -> list[LaneView]:
         """See :meth:`streamstop.client.Client.lanes`."""
         return await self._runner.call(partial(self.client.lanes, lanes, accounts=accounts, recent=recent, every=every))
+
+    async def lane_jobs(
+        self, lane: Lane, where: Where | str = Where.WAITING, *, first: int = 0, most: int = 50
+    ) -> list[Sighting]:
+        """See :meth:`streamstop.client.Client.lane_jobs`."""
+        return await self._runner.call(partial(self.client.lane_jobs, lane, where, first=first, most=most))
 
     # ---- pauses, limits and holds
 
@@ -92,6 +98,10 @@ class AsyncOperating:
 
     # ---- drain
 
+    async def count_cancelled(self) -> Mapping[Lane, int]:
+        """See :meth:`streamstop.client.Client.count_cancelled`."""
+        return await self._runner.call(self.client.count_cancelled)
+
     async def drain(
         self,
         account: str,
@@ -127,10 +137,16 @@ class AsyncOperating:
     # ---- events and errors
 
     async def events(
-        self, *, since: float | timedelta | None = None, account: str | None = None, after: str | None = None
+        self,
+        *,
+        since: float | timedelta | None = None,
+        account: str | None = None,
+        after: str | None = None,
+        most: int | None = None,
     ) -> list[Event]:
         """See :meth:`streamstop.client.Client.events`."""
-        return await self._runner.call(partial(self.client.events, since=since, account=account, after=after))
+        call = partial(self.client.events, since=since, account=account, after=after, most=most)
+        return await self._runner.call(call)
 
     async def follow_events(
         self, *, account: str | None = None, after: str | None = None, timeout: float | timedelta | None = None

@@ -5,18 +5,22 @@ there.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from streamstop._core.backend import Backend, WaitInterval, blocking
 from streamstop._core.commands import Command
+from streamstop._core.controls import check_by
 from streamstop._core.durations import positive_duration, wait_duration
-from streamstop._core.membership import check_callback, check_room
-from streamstop._core.progress import RoomView
+from streamstop._core.journal import EventKind
+from streamstop._core.membership import check_callback, check_page_size, check_room
+from streamstop._core.progress import RoomPage, RoomView
+from streamstop._core.requests import Request
 from streamstop._redis.accounts import check_vendor
 from streamstop._redis.backend import RedisBackend
 from streamstop.dead_letters import DeadLetters
-from streamstop.errors import InvalidCommand, InvalidSettings
+from streamstop.errors import InvalidCommand, InvalidSettings, StreamstopError, UnknownAccount, quoted
 from streamstop.jobs import Job
 from streamstop.operating import Operating
 from streamstop.operations import Kind, Operation
@@ -82,17 +86,25 @@ class Client(Operating):
         priority: int = 0,
         expires_in: float | timedelta | None = None,
         unique: bool = False,
+        idempotency_key: str | None = None,
     ) -> Job:
         """Put one operation into its lane, and return its job at once.
 
         A command is never sent after `expires_in` (seconds, or a timedelta). Vendors let callers reuse a task id, so a
-        very late stop can hit a later task. `priority` (0 first, to 9) orders jobs within the lane. `unique` as in
-        :meth:`enqueue_many`.
+        very late stop can hit a later task. `priority` (0 first, to 9) orders jobs within the lane. `unique` and
+        `idempotency_key` as in :meth:`enqueue_many`.
         """
         command = Command(operation=operation, account=account, priority=priority, expires_in=expires_in)
-        return self.enqueue_many([command], unique=unique)[0]
+        return self.enqueue_many([command], unique=unique, idempotency_key=idempotency_key)[0]
 
-    def enqueue_many(self, commands: Iterable[Command], *, unique: bool = False) -> list[Job]:
+    def enqueue_many(
+        self,
+        commands: Iterable[Command],
+        *,
+        unique: bool = False,
+        idempotency_key: str | None = None,
+        idempotency_namespace: str = "",
+    ) -> list[Job]:
         """Put commands into their lanes, all of them or none; return their jobs in the same order.
 
         All commands are checked before any is sent. Up to 500 are sent in one round trip. More are sent in pieces that
@@ -101,6 +113,13 @@ class Client(Operating):
         With `unique`, a command becomes no second job while a job of the same account, operation and parameters is
         open, which was enqueued with `unique` within the last day and does not expire earlier: that job is returned.
         It keeps its priority. At most 500 commands can be unique in one call.
+
+        With `idempotency_key` (1 to 255 visible ASCII characters), a call that is made again within a day enqueues
+        nothing more, and returns the same jobs. Keys of one `idempotency_namespace` are apart from those of another.
+        Raises :class:`~streamstop.errors.IdempotencyConflict` if the commands differ from those of the first call, and
+        :class:`~streamstop.errors.RequestUnderWay` if it has not returned.
+
+        The Redis user must be allowed to run scripts for `unique` and `idempotency_key`.
         """
         commands = checked_commands(commands)
         if not commands:
@@ -109,14 +128,18 @@ class Client(Operating):
             raise InvalidCommand(
                 f"at most {MOST_UNIQUE} commands can be unique in one call, not {len(commands)}", field="commands"
             )
+        request = None
+        if idempotency_key is not None:
+            request = Request.of(idempotency_namespace, idempotency_key, commands, unique=unique)
         with self._backend.reaching("nothing was enqueued", commands=len(commands)):
             now = self._check_accounts(commands)
-            job_ids = [command.lane.new_job_id() for command in commands]
+            lanes = [command.lane for command in commands]
+            job_ids = [lane.new_job_id() for lane in lanes] if request is None else request.job_ids(lanes)
             named = f" as job {job_ids[0]}" if len(job_ids) == 1 else ""
             perhaps = f"the commands may or may not have been enqueued{named}; stopping twice is harmless"
             queued = list(zip(job_ids, commands, strict=True))
-            if unique:
-                job_ids = self._backend.enqueue_unique(queued, now=now, perhaps=perhaps)
+            if unique or request is not None:
+                job_ids = self._backend.enqueue_once(queued, unique=unique, request=request, now=now, perhaps=perhaps)
             else:
                 self._backend.enqueue(queued, now=now, perhaps=perhaps)
         return [Job(job_id, self._backend) for job_id in job_ids]
@@ -154,15 +177,37 @@ class Client(Operating):
 
     def unregister(self, room: str, operation: Operation, *, account: str) -> bool:
         """Remove a stream task from `room`, such as one that has ended by itself; return whether it was registered."""
-        commands = checked_stops(room, [Command(operation=operation, account=account)])
-        with self._backend.reaching("the task may or may not be registered still; unregister it again"):
-            return self._backend.unregister(room, commands) > 0
+        return self.unregister_many(room, [Command(operation=operation, account=account)]) > 0
+
+    def unregister_many(self, room: str, commands: Iterable[Command]) -> int:
+        """Remove many stream tasks from `room`; return how many were registered."""
+        commands = checked_stops(room, commands)
+        perhaps = "the tasks may or may not be registered still; unregister them again"
+        with self._backend.reaching(perhaps, commands=len(commands)):
+            return self._backend.unregister(room, commands)
 
     def room(self, room: str) -> RoomView:
         """Return the registered stream tasks of `room`, and the id of its open or latest shutdown."""
         check_room(room)
         with self._backend.reaching("the room could not be looked up"):
             return self._backend.room(room)
+
+    def room_page(self, room: str, cursor: str | None = None, *, most: int = 100) -> RoomPage:
+        """Return a page of about `most` (1 to 10,000) stream tasks that are registered in `room`.
+
+        `cursor` is the ``next`` of the page before. A task that is registered from the first page to the last is in one
+        of the pages, and while the room changes it can be in two.
+        """
+        check_room(room)
+        most = check_page_size(most)
+        with self._backend.reaching("the room could not be looked up"):
+            return self._backend.room_page(room, cursor, most)
+
+    def room_accounts(self, room: str) -> frozenset[str]:
+        """Return the accounts of the stream tasks that are registered in `room`. It reads them all."""
+        check_room(room)
+        with self._backend.following("the room could not be looked up"):
+            return self._backend.room_accounts(room)
 
     def stop_room(
         self,
@@ -171,15 +216,17 @@ class Client(Operating):
         *,
         verify: bool = False,
         callback: str | Mapping[str, Any] | None = None,
+        by: str | None = None,
     ) -> Shutdown:
         """Stop all stream tasks that are registered in `room`, and `commands`; return the shutdown at once.
 
         If the room has an open shutdown, it is returned, `commands` join it, and it keeps its own `verify` and
         `callback`. All `commands` are accepted, or none. With `verify`, each stop is followed until the vendor reports
         that the task is over. `callback` is called when the shutdown has ended: it is a Celery signature of the
-        service's own, or an ``https://`` URL that receives a signed POST (see :mod:`streamstop.callbacks`).
+        service's own, or an ``https://`` URL that receives a signed POST (see :mod:`streamstop.callbacks`). With `by`,
+        who stops the room becomes an event.
         """
-        commands = checked_stops(room, commands)
+        commands, by = checked_stops(room, commands), None if by is None else check_by(by)
         checked_callback = check_callback(callback)
         perhaps, again = "the room may or may not be closing", "stop it again"
         with self._backend.reaching(f"{perhaps}; {again}", commands=len(commands)):
@@ -187,6 +234,10 @@ class Client(Operating):
             shutdown = self._backend.stop_room(
                 room, commands, now=now, verify=verify, callback=checked_callback, again=again
             )
+        if by is not None:
+            with suppress(StreamstopError), self._backend.reaching("the act is not among the events"):
+                text = f"room {quoted(room)} is stopped by shutdown {shutdown}"
+                self._backend.journal.add(EventKind.ROOM_STOPPED, text, by=by)
         return self.shutdown(shutdown)
 
     def reopen_room(self, room: str) -> bool:
@@ -206,7 +257,15 @@ class Client(Operating):
         """Refuse accounts that no running worker has; return the moment from which expiries count."""
         # In the order of the commands, so that the error names the first wrong account.
         for account, vendor in dict.fromkeys((c.account, c.operation.spec.product.vendor.name) for c in commands):
-            check_vendor(account, self._backend.vendor_of(account), vendor)
+            try:
+                check_vendor(account, self._backend.vendor_of(account), vendor)
+            except UnknownAccount as unknown:
+                unknown.index = next(
+                    index
+                    for index, command in enumerate(commands)
+                    if (command.account, command.operation.spec.product.vendor.name) == (account, vendor)
+                )
+                raise
         return self._backend.now() if any(command.expires_in for command in commands) else datetime.now(UTC)
 
 

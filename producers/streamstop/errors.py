@@ -8,6 +8,8 @@
     │   ├── UnknownAccount
     │   └── NewerMessage               a worker met a message of a later version of the contract
     ├── InvalidSettings (ValueError)   an environment variable or a file's key is wrong
+    ├── IdempotencyConflict (ValueError)  the idempotency key was used for other commands
+    ├── RequestUnderWay                a call with the same idempotency key has not returned
     ├── QueueUnavailable               Redis did not answer in time, or refuses for now
     ├── InternalError                  a bug in streamstop; chained from what Redis said
     ├── NotCancellable                 the job was already claimed, or has ended
@@ -38,12 +40,14 @@ class StreamstopError(Exception):
 class InvalidCommand(StreamstopError, ValueError):
     """A command is not valid; nothing was enqueued.
 
-    ``field`` is the parameter's name at the vendor (``TaskId``) or of the command (``expires_in``).
+    ``field`` is the parameter's name at the vendor (``TaskId``) or of the command (``expires_in``). ``index`` is the
+    position of a command whose account is not known among the commands of the call, from 0.
     """
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+        self.index: int | None = None
 
 
 class UnknownOperation(InvalidCommand):
@@ -60,6 +64,17 @@ class NewerMessage(InvalidCommand):
 
 class InvalidSettings(StreamstopError, ValueError):
     """A setting is missing or wrong; the message names the variable or the key, and what is allowed."""
+
+
+class IdempotencyConflict(StreamstopError, ValueError):
+    """The idempotency key was used within a day for other commands; nothing was enqueued."""
+
+
+class RequestUnderWay(StreamstopError):
+    """Another call with the same idempotency key and commands has not returned yet; make the call again in a second.
+
+    A caller that was killed counts as under way for a minute.
+    """
 
 
 class QueueUnavailable(StreamstopError):

@@ -91,6 +91,12 @@ class Exporter(Collector):
 
     def _rest(self) -> Iterator[Metric]:
         client = self._client
+        cancelled = CounterMetricFamily(
+            "streamstop_jobs_cancelled", "Jobs that were cancelled before a worker took them.", labels=_LANE
+        )
+        for lane, count in client.count_cancelled().items():
+            cancelled.add_metric((lane.account, lane.operation), count)
+        yield cancelled
         letters = GaugeMetricFamily("streamstop_dead_letters", "Dead letters, by result.", labels=("result",))
         for result, count in client.dead_letters.count_by_result().items():
             letters.add_metric(("unreadable" if result is None else result.value,), count)

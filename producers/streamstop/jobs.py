@@ -1,13 +1,17 @@
 """Job: a producer's handle of a command in the queue."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from streamstop._core.backend import Backend, WaitInterval, blocking
+from streamstop._core.controls import check_by
 from streamstop._core.durations import wait_duration
+from streamstop._core.journal import EventKind
 from streamstop._core.lane import Lane
-from streamstop.errors import NotCancellable, OutcomeTimeout
+from streamstop._core.sightings import JobView
+from streamstop.errors import NotCancellable, OutcomeTimeout, StreamstopError
 from streamstop.outcomes import Deferral, Outcome, Result
 
 
@@ -49,26 +53,37 @@ class Job:
         with self._backend.following("the job could not be looked up"):
             return self._backend.exists(self.id)
 
+    def look(self) -> JobView | None:
+        """Return where the job is and what Redis knows of it; None: there is no such job, or nothing is known any more.
+
+        This can search the job's whole lane, page by page.
+        """
+        with self._backend.following("the job could not be looked up"):
+            return self._backend.look(self.id)
+
     def peek(self) -> Outcome | Deferral | None:
         """Return the outcome, or why the job waits for another call, or None while there is neither."""
         with self._backend.reaching("the job could not be looked up"):
             return self._backend.record(self.id)
 
-    def cancel(self) -> Outcome:
+    def cancel(self, *, by: str | None = None) -> Outcome:
         """Cancel the job, so that the vendor is never called for it; return the outcome ``cancelled``. Idempotent.
 
-        An id that was never enqueued is cancelled too, for Redis cannot tell it from the id of a waiting job.
+        With `by`, who cancels is in the outcome's message, and becomes an event. An id that was never enqueued is
+        cancelled too, for Redis cannot tell it from the id of a waiting job.
 
         Raises :class:`~streamstop.errors.NotCancellable` if a worker has claimed the job or it has ended.
         """
         lane = Lane.of_job(self.id)
         if lane is None:
             raise NotCancellable(f"job {self.id} has an id that another program made: it does not name a lane")
+        by = None if by is None else check_by(by)
         outcome = Outcome(
             result=Result.CANCELLED,
             job_id=self.id,
             account=lane.account,
             operation=lane.operation,
+            message=None if by is None else f"cancelled by {by}",
             ended_at=datetime.now(UTC),
         )
         with self._backend.reaching("the job may or may not be cancelled; cancel it again"):
@@ -78,4 +93,8 @@ class Job:
         if answer != "cancelled":
             reason = "was already claimed by a worker" if answer == "claimed" else "has ended"
             raise NotCancellable(f"job {self.id} {reason}")
+        if by is not None:
+            with suppress(StreamstopError), self._backend.reaching("the act is not among the events"):
+                text, where = f"job {self.id} is cancelled", {"account": lane.account, "operation": lane.operation}
+                self._backend.journal.add(EventKind.CANCELLED, text, **where, by=by)
         return outcome

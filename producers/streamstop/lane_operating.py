@@ -13,13 +13,18 @@ from streamstop._core.journal import EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
 from streamstop._core.membership import check_room
-from streamstop.errors import StreamstopError
+from streamstop._core.sightings import Sighting, Where
+from streamstop.errors import InvalidCommand, StreamstopError, quoted
 from streamstop.operations import OPERATIONS, find
 
 #: How long a lane that holds nothing counts as one that lately held something.
 _RECENT = timedelta(minutes=15)
 #: How many lanes one round trip reads.
 _PAGE = 100
+#: How many jobs one call lists, and the farthest place from which on.
+_MOST_JOBS, _FARTHEST = 1000, 100_000_000
+#: Where the jobs of a lane are.
+_IN_LANE = (Where.WAITING, Where.IN_FLIGHT, Where.DEFERRED)
 #: The longest age that jobs can be selected by.
 _OLDEST = timedelta(days=3650)
 
@@ -35,6 +40,14 @@ class LaneOperating:
             return self._backend.accounts()
 
     # ---- lanes
+
+    def count_cancelled(self) -> Mapping[Lane, int]:
+        """Return how many jobs of each lane were cancelled before a worker took them: by a job, a shutdown, a drain.
+
+        Redis forgets the counts 30 days after the last such job. Workers count the jobs that end with them.
+        """
+        with self._backend.reaching("the cancelled jobs could not be counted"):
+            return self._backend.lanes.cancelled()
 
     def lanes(
         self,
@@ -82,6 +95,25 @@ class LaneOperating:
             for account, vendor in self._backend.accounts().items():
                 found.update(Lane(account, operation) for operation in by_vendor.get(vendor, ()))
         return found
+
+    def lane_jobs(
+        self, lane: Lane, where: Where | str = Where.WAITING, *, first: int = 0, most: int = 50
+    ) -> list[Sighting]:
+        """Return up to `most` (1000) jobs of a lane that wait, are in flight or are deferred, `first` of them left out.
+
+        Jobs that wait come in the order of their priorities, and of one priority the oldest first; `at` is when they
+        were enqueued, and `place` where they stand. Deferred jobs come in the order of their next calls; `at` is when.
+        Jobs that were cancelled are left out, so a page can have fewer jobs than `most` before the last one.
+        """
+        if where not in _IN_LANE:
+            raise InvalidCommand(f"where must be one of {', '.join(_IN_LANE)}, not {quoted(where)}", field="where")
+        for name, value, least, greatest in (("first", first, 0, _FARTHEST), ("most", most, 1, _MOST_JOBS)):
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= greatest:
+                raise InvalidCommand(
+                    f"{name} must be a whole number from {least} to {greatest}, not {quoted(value)}", field=name
+                )
+        with self._backend.reaching("the jobs of the lane could not be listed"):
+            return self._backend.lanes.jobs(lane, Where(where), first, most)
 
     # ---- drain
 

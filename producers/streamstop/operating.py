@@ -1,7 +1,9 @@
 """Operating: what people on call see and do, as methods of :class:`~streamstop.client.Client`."""
 
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from streamstop._core.backend import WaitInterval, blocking
@@ -22,6 +24,7 @@ from streamstop._core.durations import positive_duration, wait_duration
 from streamstop._core.findings import DIAGNOSIS_TIMEOUT, Diagnosis, Finding
 from streamstop._core.journal import ERRORS_KEPT, LONGEST_SINCE, ErrorCount, Event, EventFilter
 from streamstop._core.lane import Lane
+from streamstop._core.membership import check_page_size
 from streamstop._core.sightings import Sighting, Wanted
 from streamstop._core.workers import WorkerView
 from streamstop._doctor.examination import examine
@@ -163,16 +166,23 @@ class Operating(LaneOperating):
     # ---- events and errors
 
     def events(
-        self, *, since: float | timedelta | None = None, account: str | None = None, after: str | None = None
+        self,
+        *,
+        since: float | timedelta | None = None,
+        account: str | None = None,
+        after: str | None = None,
+        most: int | None = None,
     ) -> list[Event]:
         """Return what happened to lanes, accounts and workers, oldest first: all, or what is younger than `since`.
 
-        `after` is the id of an event: only later ones are returned.
+        `after` is the id of an event: only later ones are returned. `most` (1 to 10,000) limits how many: the first
+        ones after `after`; without `after`, the latest ones.
         """
         age = None if since is None else positive_duration(since, "since", LONGEST_SINCE)
-        wanted = EventFilter(account, after)
+        wanted, most = EventFilter(account, after), None if most is None else check_page_size(most)
         with self._backend.reaching("the events could not be read"):
-            return list(filter(wanted.fits, self._backend.journal.events(since=age, after=after)))
+            found = filter(wanted.fits, self._backend.journal.events(since=age, after=after))
+            return list(islice(found, most) if after is not None else deque(found, most))
 
     def follow_events(
         self, *, account: str | None = None, after: str | None = None, timeout: float | timedelta | None = None

@@ -95,6 +95,8 @@ class Outcome(BaseModel):
     calls: int = 0
     enqueued_at: datetime | None = None
     ended_at: datetime | None = None
+    #: The id of the trace in which the job was enqueued.
+    trace_id: str | None = None
     #: For status operations.
     status: Status | None = None
     #: The vendor's whole reply, for operations that list or describe.

@@ -1,13 +1,17 @@
 """Shutdown: a producer's handle of one bulk stop of a room."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from streamstop._core.backend import Backend, WaitInterval, blocking
+from streamstop._core.controls import check_by
 from streamstop._core.durations import wait_duration
-from streamstop._core.progress import Progress, ShutdownStatus
-from streamstop.errors import OutcomeTimeout, UnknownShutdown
+from streamstop._core.journal import EventKind
+from streamstop._core.membership import check_page_size
+from streamstop._core.progress import OutcomePage, Progress, ShutdownStatus
+from streamstop.errors import OutcomeTimeout, StreamstopError, UnknownShutdown
 from streamstop.outcomes import Outcome
 
 
@@ -73,10 +77,36 @@ class Shutdown:
         with self._backend.following("ask for the outcomes again"):
             yield from self._backend.outcomes_of(self.id)
 
-    def cancel(self) -> bool:
+    def outcome_page(self, cursor: str | None = None, *, most: int = 100, attention: bool = False) -> OutcomePage:
+        """Return a page of about `most` (1 to 10,000) outcomes; with `attention`, only of those that need a person.
+
+        `cursor` is the ``next`` of the page before. With `attention`, a page looks at 20,000 outcomes at most, so it
+        can be empty although there is a next one.
+
+        An outcome that is there from the first page to the last is in one of the pages. While the shutdown is open, it
+        can be in two.
+        """
+        most = check_page_size(most)
+        with self._backend.reaching("ask for the outcomes again"):
+            return self._backend.outcome_page(self.id, cursor, most, attention=attention)
+
+    def accounts(self) -> frozenset[str]:
+        """Return the accounts of the stream tasks, and of those that are registered in the room while it is open.
+
+        It reads them all.
+        """
+        with self._backend.following("ask for the accounts again"):
+            return self._backend.accounts_of(self.id)
+
+    def cancel(self, *, by: str | None = None) -> bool:
         """Cancel the jobs that no worker has claimed; return False if the shutdown is not open.
 
-        Their stream tasks stay registered in the room.
+        Their stream tasks stay registered in the room. With `by`, who cancels becomes an event.
         """
+        by = None if by is None else check_by(by)
         with self._backend.reaching("the shutdown may or may not be cancelled; cancel it again"):
-            return self._backend.cancel_shutdown(self.id)
+            is_cancelled = self._backend.cancel_shutdown(self.id)
+        if is_cancelled and by is not None:
+            with suppress(StreamstopError), self._backend.reaching("the act is not among the events"):
+                self._backend.journal.add(EventKind.CANCELLED, f"shutdown {self.id} is cancelled", by=by)
+        return is_cancelled

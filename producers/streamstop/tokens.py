@@ -6,6 +6,8 @@ import secrets
 
 #: What a token may be called.
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+#: What a token may be used for.
+SCOPES = ("enqueue", "read", "operate")
 _PREFIX = "sst_"
 
 

@@ -1,52 +1,62 @@
-"""``streamstop-server``: serve the API and the page."""
+"""``streamstop-server``: serves the API and the page until SIGTERM or SIGINT."""
 
 import os
 import secrets
-import sys
 from pathlib import Path
 
 import click
-import uvicorn
 
-from streamstop import Client, StreamstopError, __version__
-from streamstop_server.settings import PREFIX, ServerSettings
+from streamstop import Client, InvalidSettings, __version__
+from streamstop_server.settings import ServerSettings
+
+_EPILOG = """\b
+Examples:
+  streamstop-server
+  streamstop token new me --scope read --scope operate >> tokens.toml
+  streamstop-server --host 0.0.0.0 --tokens tokens.toml --processes 2
+"""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65_535), help="Port to listen on.")
-@click.option("--tokens", type=click.Path(path_type=Path), help=f"The tokens file; {PREFIX}TOKENS.")
+@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65_535), help="The port.")
+@click.option(
+    "--tokens", type=click.Path(path_type=Path), help="The tokens file; without it, loopback only.", metavar="FILE"
+)
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="How many processes serve.")
 @click.option(
     "--trust-proxy",
     metavar="ADDRESSES",
     default="127.0.0.1",
     show_default=True,
-    help="Addresses of reverse proxies whose X-Forwarded headers count.",
+    help="Reverse proxies whose X-Forwarded headers count.",
 )
 @click.version_option(__version__)
 def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy: str) -> None:
-    """Serve the API and the page of streamstop.
+    """Serve the HTTP API and the page of streamstop.
 
-    Redis is where STREAMSTOP_REDIS_URL says. Without a tokens file, only this machine can connect, and may do
-    everything. SIGHUP reads the tokens file again; SIGTERM ends, after requests in progress.
+    STREAMSTOP_REDIS_URL says where Redis is. Without a tokens file, only this machine can connect, and may do
+    everything. A tokens file that changes is read again. SIGTERM ends the service after the requests in progress.
     """
-    os.environ[f"{PREFIX}HOST"] = host
+    os.environ["STREAMSTOP_SERVER_HOST"] = host
     if tokens is not None:
-        os.environ[f"{PREFIX}TOKENS"] = str(tokens)
-    # The processes must accept each other's sessions.
-    os.environ.setdefault(f"{PREFIX}SECRET", secrets.token_urlsafe(32))
+        os.environ["STREAMSTOP_SERVER_TOKENS"] = str(tokens)
+    # All processes must accept a session that one of them has made.
+    os.environ.setdefault("STREAMSTOP_SERVER_SECRET", secrets.token_urlsafe(32))
+    try:
+        import uvicorn
+
+        from streamstop_server.auth import Authenticator
+    except ModuleNotFoundError as missing:
+        raise click.ClickException(f"{missing.name} is not installed: pip install 'streamstop[server]'") from None
     try:
         settings = ServerSettings.from_environ()
-        Client().close()  # settings of the queue that are wrong
-        from streamstop_server.auth import Authenticator
-
         Authenticator(settings)
-    except StreamstopError as mistake:
-        click.echo(f"streamstop-server: {mistake}", err=True)
-        sys.exit(2)
+        Client().close()
+    except InvalidSettings as mistake:
+        raise click.UsageError(str(mistake)) from None
     if settings.tokens is None:
-        click.echo("streamstop-server: no tokens file: everybody on this machine may do everything", err=True)
+        click.echo("There is no tokens file: everybody on this machine may do everything.", err=True)
     uvicorn.run(
         "streamstop_server.app:create",
         factory=True,
@@ -59,7 +69,7 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
         server_header=False,
         forwarded_allow_ips=trust_proxy,
         timeout_graceful_shutdown=max(1, round(settings.grace.total_seconds())),
-        timeout_keep_alive=75,
+        timeout_keep_alive=75,  # longer than a reverse proxy keeps a connection open
     )
 
 

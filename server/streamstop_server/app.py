@@ -2,18 +2,23 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from streamstop import AsyncClient, __version__
-from streamstop_server import api, logs, page, problems, system
+from streamstop_server import api, documented, logs, page, problems, system
 from streamstop_server.access_log import AccessLog
 from streamstop_server.auth import Authenticator
 from streamstop_server.bounds import BodyBounds, Failures
 from streamstop_server.ending import Ending
+from streamstop_server.following import Following
 from streamstop_server.headers import Headers
+from streamstop_server.lane_times import LaneTimes
+from streamstop_server.segments import Segments
 from streamstop_server.settings import ServerSettings
+from streamstop_server.waits import Waits
 
 _DESCRIPTION = """Stops stream tasks at cloud vendors, each account and operation at its own pace.
 
@@ -34,6 +39,7 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
         app.state.ending = Ending()
         app.state.ending.listen()
         async with client() as app.state.client, page.live.Feeds(app.state.client) as app.state.feeds:
+            app.state.following = Following(app.state.client, app.state.ending)
             yield
 
     app = FastAPI(
@@ -46,13 +52,17 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.openapi = partial(documented.openapi, app)  # type: ignore[method-assign]
     app.state.settings = settings
     app.state.authenticator = Authenticator(settings)
     app.state.failures = Failures()
+    app.state.waits = Waits()
+    app.state.lane_times = LaneTimes()
     app.include_router(api.router)
     app.include_router(system.router)
     app.include_router(page.router)
     problems.install(app, page.error_page)
+    app.add_middleware(Segments)
     app.add_middleware(BodyBounds)
     if settings.origins:
         app.add_middleware(

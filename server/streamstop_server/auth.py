@@ -97,10 +97,8 @@ def caller(
     elif credentials is None:
         raise Problem(401, "unauthorized", "a bearer token is required", headers={"WWW-Authenticate": _REALM})
     else:
-        request.app.state.failures.check(request)
         found = known.of_token(credentials.credentials)
     if found is None:
-        request.app.state.failures.count(request)
         challenge = f'{_REALM}, error="invalid_token"'
         raise Problem(401, "unauthorized", "the token is not known", headers={"WWW-Authenticate": challenge})
     request.state.caller = found

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from types import FrameType
 from typing import TypeVar
@@ -18,6 +18,7 @@ class Ending:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._at_begin: list[Callable[[], None]] = []
 
     @property
     def has_begun(self) -> bool:
@@ -27,6 +28,12 @@ class Ending:
     def begin(self) -> None:
         """End long polls and streams."""
         self._event.set()
+        for call in self._at_begin:
+            call()
+
+    def at_begin(self, call: Callable[[], None]) -> None:
+        """Call `call` in the event loop when the process is told to stop."""
+        self._at_begin.append(call)
 
     def listen(self) -> None:
         """Begin at SIGTERM or SIGINT, before the server handles the signal itself."""
@@ -40,7 +47,7 @@ class Ending:
 
             def handle(number: int, frame: FrameType | None, *, before: object = handled) -> None:
                 with suppress(RuntimeError):  # the loop is closed
-                    loop.call_soon_threadsafe(self._event.set)
+                    loop.call_soon_threadsafe(self.begin)
                 before(number, frame)  # type: ignore[operator]
 
             signal.signal(number, handle)

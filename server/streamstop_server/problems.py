@@ -4,6 +4,7 @@
 request is wrong) and, after a Redis that did not answer, ``may_have_been_done`` and ``job_ids``.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -11,15 +12,18 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from streamstop import (
+    IdempotencyConflict,
     InternalError,
     InvalidCommand,
     NotCancellable,
     NotRequeueable,
     QueueUnavailable,
+    RequestUnderWay,
     StreamstopError,
     UnknownAccount,
     UnknownDeadLetter,
@@ -28,6 +32,7 @@ from streamstop import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+_PARAMETER = re.compile(r"\{[^}]+\}")
 #: Seconds after which a client may try again when Redis does not answer.
 RETRY_AFTER_S = 2
 
@@ -36,6 +41,8 @@ _OF_ERRORS: Mapping[type[StreamstopError], tuple[int, str]] = {
     UnknownOperation: (422, "unknown-operation"),
     UnknownAccount: (422, "unknown-account"),
     InvalidCommand: (422, "invalid-value"),
+    IdempotencyConflict: (422, "idempotency-key-reused"),
+    RequestUnderWay: (409, "request-under-way"),
     UnknownShutdown: (404, "unknown-shutdown"),
     UnknownDeadLetter: (404, "unknown-dead-letter"),
     NotCancellable: (409, "not-cancellable"),
@@ -45,6 +52,9 @@ _OF_ERRORS: Mapping[type[StreamstopError], tuple[int, str]] = {
     StreamstopError: (500, "internal-error"),
 }
 
+
+#: Parts of a mistake's place that are no member of what was sent: where it was, and the forms that a body may have.
+_UNNAMED = {"body", "query", "path", "header", "one", "many"}
 
 _OF_ROUTER = {404: "there is nothing at this path", 405: "this path does not take this method"}
 
@@ -88,6 +98,8 @@ class Problem(Exception):
             if error.job_ids:
                 members["job_ids"] = list(error.job_ids)
             return cls(status, name, str(error), headers={"Retry-After": str(RETRY_AFTER_S)}, **members)
+        if isinstance(error, RequestUnderWay):
+            return cls(status, name, str(error), headers={"Retry-After": "1"})
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             return cls(status, name, "streamstop met a bug of its own, or a key that another program has written")
         return cls(status, name, str(error), field=getattr(error, "field", None))
@@ -108,10 +120,10 @@ class Problem(Exception):
 def of_validation(error: RequestValidationError) -> Problem:
     """Return the problem of a request that does not have the form that the API describes."""
     first = error.errors()[0]
-    place = [part for part in first["loc"] if part not in {"body", "query", "path", "header"}]
+    place = [part for part in first["loc"] if part not in _UNNAMED]
     if first["type"] == "json_invalid":
         return Problem(400, "invalid-json", f"the body is not JSON: {first['ctx']['error']}")
-    field = ".".join(map(str, place)) or None
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".") or None
     return Problem(422, "invalid-request", f"{field or 'the body'}: {first['msg']}", field=field)
 
 
@@ -143,7 +155,24 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response | None]) -
 
     async def answer(request: Request, error: Exception) -> Response:
         problem = as_problem(error)
+        if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            problem.headers["Allow"] = ", ".join(_methods(request))
         return page(request, problem) or problem.response()
 
     for kind in (Problem, StreamstopError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of a path. The router names those of one of its routes alone.
+
+    Of ``/{name}`` and ``/{name}:drain``, which both match, the second is meant.
+    """
+    routes = [route for route in iter_route_contexts(request.app.routes) if _matches(route, request.scope["path"])]
+    literal = {id(route): len(_PARAMETER.sub("", route.path or "")) for route in routes}
+    longest = max(literal.values(), default=0)
+    return sorted({method for route in routes if literal[id(route)] == longest for method in route.methods or ()})
+
+
+def _matches(route: RouteContext, path: str) -> bool:
+    return route.path_regex.fullmatch(path) is not None

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from streamstop.errors import InvalidSettings
 from streamstop.settings import seconds
 
-PREFIX = "STREAMSTOP_SERVER_"
 #: The shortest secret that signs sessions.
 _SHORTEST_SECRET = 32
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -40,17 +39,19 @@ class ServerSettings:
 
         Raises :class:`~streamstop.errors.InvalidSettings`; no secret is in its text.
         """
-        host = environ.get(f"{PREFIX}HOST") or "127.0.0.1"
-        tokens = environ.get(f"{PREFIX}TOKENS")
+        host = environ.get("STREAMSTOP_SERVER_HOST") or "127.0.0.1"
+        tokens = environ.get("STREAMSTOP_SERVER_TOKENS")
         if not tokens and not is_loopback(host):
             raise InvalidSettings(
                 f"without a tokens file the service listens on loopback alone, not on {host}: "
-                f"make one with `streamstop token new`, and name it with --tokens or {PREFIX}TOKENS"
+                f"make one with `streamstop token new`, and name it with --tokens or STREAMSTOP_SERVER_TOKENS"
             )
-        secret = environ.get(f"{PREFIX}SECRET") or secrets.token_urlsafe(32)
+        secret = environ.get("STREAMSTOP_SERVER_SECRET") or secrets.token_urlsafe(32)
         if len(secret) < _SHORTEST_SECRET:
-            raise InvalidSettings(f"{PREFIX}SECRET must have at least {_SHORTEST_SECRET} characters")
-        origins = tuple(filter(None, (text.strip() for text in environ.get(f"{PREFIX}ORIGINS", "").split(","))))
+            raise InvalidSettings(f"STREAMSTOP_SERVER_SECRET must have at least {_SHORTEST_SECRET} characters")
+        origins = tuple(
+            filter(None, (text.strip() for text in environ.get("STREAMSTOP_SERVER_ORIGINS", "").split(",")))
+        )
         for origin in origins:
             _check_origin(origin)
         return cls(
@@ -59,7 +60,7 @@ class ServerSettings:
             secret=secret,
             origins=origins,
             log_level=_log_level(environ),
-            grace=seconds(environ, f"{PREFIX}GRACE", default=25, most=3600),
+            grace=seconds(environ, "STREAMSTOP_SERVER_GRACE", default=25, most=3600),
         )
 
 
@@ -81,4 +82,6 @@ def is_loopback(host: str) -> bool:
 def _check_origin(origin: str) -> None:
     parts = urlsplit(origin)
     if parts.scheme not in {"http", "https"} or not parts.hostname or f"{parts.scheme}://{parts.netloc}" != origin:
-        raise InvalidSettings(f"{PREFIX}ORIGINS must name origins such as https://ops.example.com, not {origin!r}")
+        raise InvalidSettings(
+            f"STREAMSTOP_SERVER_ORIGINS must name origins such as https://ops.example.com, not {origin!r}"
+        )

@@ -1,7 +1,7 @@
 """What orchestrators and Prometheus ask: ``/healthz``, ``/readyz`` and ``/metrics``."""
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 
@@ -21,15 +21,15 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def readyz(request: Request, queue: Queue) -> JSONResponse:
+async def readyz(request: Request, queue: Queue) -> dict[str, str]:
     """Return 200 while the process should get requests: Redis answers, and the process does not end."""
     if ending_of(request).has_begun:
         raise Problem(503, "ending", "the process ends")
     await queue.accounts()
-    return JSONResponse({"status": "ready"})
+    return {"status": "ready"}
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(caller: Reader, queue: Queue) -> Response:
     """Return what Redis knows of the queue, as Prometheus reads it. It is the same from every process."""
     check_all_accounts(caller, "the metrics")

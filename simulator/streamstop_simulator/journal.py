@@ -30,6 +30,8 @@ class Call:
     arrived_at: float
     #: The same moment, in seconds of the simulator's monotonic clock.
     arrived_monotonic: float
+    #: When the simulator read the request and decided on its answer, in seconds since the epoch.
+    decided_at: float
     #: ``ok``, the vendor's code, or the kind of fault.
     answer: str
     #: The HTTP status. For an answer that was cut or not sent: the status that it had before.

@@ -188,6 +188,7 @@ class Simulation:
                 params={k: v for k, v in ((claim and claim.params) or {}).items() if k in names},
                 arrived_at=request.epoch,
                 arrived_monotonic=request.at,
+                decided_at=self.clock.epoch(),
                 answer=named.name,
                 status=named.answer.status,
                 request_id=progress.request_id,

@@ -16,6 +16,7 @@ from streamstop_simulator.server import Server
 from streamstop_simulator.simulation import Simulation
 from streamstop_simulator.sockets import Connection, Listener
 from tests.support.bad_network import BadNetwork
+from tests.support.polling import TIMEOUT_S
 
 #: The turns of the loop before the close: before the connections are accepted, before their tasks start, and later.
 TURNS = range(6)
@@ -57,7 +58,7 @@ def test_a_close_at_any_moment_leaves_no_task_and_no_socket(
     async def rounds() -> None:
         for _ in range(20):
             server, port = await start()
-            clients = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(6)]
+            clients = [socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) for _ in range(6)]
             for _ in range(turns):
                 await asyncio.sleep(0)
             for client in clients[::2]:

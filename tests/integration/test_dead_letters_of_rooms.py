@@ -59,10 +59,10 @@ def test_shutdowns_are_listed_while_they_are_open_and_after_their_end(
     assert client.recent_shutdowns(1) == [other], "the latest of those that have ended"
     driver.requeue()
     assert client.recent_shutdowns() == [closed, other], "the open one comes first"
-    assert driver.rooms.count_open() == 1
+    assert driver.rooms.shutdowns.count_open() == 1
     driver.finish("bad", Result.STOPPED)
     assert client.recent_shutdowns() == [closed, other], "the latest of those that have ended"
-    assert driver.rooms.count_open() == 0
+    assert driver.rooms.shutdowns.count_open() == 0
 
 
 def test_a_requeued_task_that_fails_again_is_a_letter_again_any_number_of_times(

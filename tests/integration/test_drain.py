@@ -1,12 +1,7 @@
-"""``client.drain()`` and ``streamstop drain`` on a real Redis: what waits is cancelled, counted and gone."""
+"""``client.drain()`` on a real Redis: what waits is cancelled, counted and gone."""
 
 import asyncio
 import json
-import os
-import pty
-import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -27,13 +22,11 @@ from streamstop import (
 )
 from streamstop._core.journal import EventKind
 from streamstop._core.lane import result_key
-from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.drain import PAGE, Tombs
 from streamstop._wire.messages import celery_message
 from streamstop.operations import StopMPUTask
 from tests.support.lane_driver import LaneDriver
 from tests.support.manual_clock import ManualClock
-from tests.support.polling import eventually
 
 LIVE = Lane("live-cn", "live.StopMPUTask")
 BY = "ann@ops"
@@ -268,80 +261,3 @@ def test_workers_may_take_jobs_meanwhile_and_no_job_is_cancelled_and_called(clie
     for name in called:
         assert client.job(driver.job_id(name)).peek() is None
         assert driver.finish(name)
-
-
-def command(url: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "streamstop", "drain", *arguments, "--redis", url]
-
-
-def run(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        command(url, *arguments), capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
-    )
-
-
-@pytest.mark.parametrize("option", ["--yes", "--dry-run"])
-def test_the_command_refuses_an_account_that_nobody_knows(redis_url: str, real_redis: Redis, option: str) -> None:
-    KnownAccounts(real_redis).publish({"live-de": "aliyun"})
-    done = run(redis_url, "live-cn", option)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "no running worker has account 'live-cn'" in done.stderr
-    assert run(redis_url, "live-de", option).returncode == 0
-
-
-def test_the_command_asks_for_yes_where_there_is_no_terminal(client: Client, redis_url: str) -> None:
-    client.enqueue_many(stops(7))
-    refused = run(redis_url, "live-cn")
-    assert refused.returncode == 2
-    assert "7 jobs would be cancelled: 7 waiting, 0 deferred, and there is no terminal" in refused.stderr
-    assert "pass --yes to cancel them" in refused.stderr
-    dry = run(redis_url, "live-cn", "--dry-run")
-    assert dry.returncode == 0
-    lines = dry.stdout.splitlines()
-    assert lines[:3] == ["7 jobs would be cancelled: 7 waiting, 0 deferred", "     7  live.StopMPUTask", "such as"]
-    assert len(lines) == 8
-    assert lines[3].endswith("live.StopMPUTask  AppId=a TaskId=t-0")
-    assert client.lanes([LIVE])[0].waiting == 7
-    done = run(redis_url, "live-cn", "live.StopMPUTask", "--yes", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    data = json.loads(done.stdout)
-    assert (data["jobs"], data["waiting"], data["dry_run"], data["account"]) == (7, 7, False, "live-cn")
-    assert run(redis_url, "live-cn", "--yes").stdout == "nothing waits that fits\n"
-    assert run(redis_url, "live-cn", "--yes", "--dry-run").returncode == 2
-    assert run(redis_url, "live-cn", "--older-than", "soon").returncode == 2
-
-
-@pytest.mark.parametrize(("answer", "code", "left"), [(b"n\n", 1, 3), (b"y\n", 0, 0)])
-def test_on_a_terminal_the_command_asks(client: Client, redis_url: str, answer: bytes, code: int, left: int) -> None:
-    client.enqueue_many(stops(3))
-    master, slave = pty.openpty()
-    with subprocess.Popen(command(redis_url, "live-cn"), stdin=slave, stdout=slave, stderr=slave) as process:
-        os.close(slave)
-        output = b""
-        while b"Cancel them?" not in output:
-            output += os.read(master, 65536)
-        os.write(master, answer)
-        assert process.wait(60) == code
-    os.close(master)
-    assert b"3 jobs would be cancelled" in output
-    assert client.lanes([LIVE])[0].waiting == left
-
-
-def test_interrupted_it_says_how_many_were_cancelled_and_they_stay_cancelled(
-    client: Client, real_redis: Redis, redis_url: str
-) -> None:
-    total = 20_000
-    for start in range(0, total, 5000):
-        client.enqueue_many(stops(5000, priority=start % 2))
-    with subprocess.Popen(command(redis_url, "live-cn", "--yes"), stderr=subprocess.PIPE, text=True) as process:
-        eventually(lambda: client.lanes([LIVE])[0].waiting < total - 500, "the drain is under way")
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    left = client.lanes([LIVE])[0].waiting
-    told = int(errors.partition("interrupted: ")[2].split()[0])
-    assert total - left - PAGE <= told <= total - left
-    assert 0 < told < total
-    (event,) = client.events()
-    assert event.text == f"{told} waiting and 0 deferred jobs are cancelled"
-    assert client.drain("live-cn").jobs == left

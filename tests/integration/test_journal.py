@@ -24,7 +24,7 @@ from streamstop._wire.reports import Ended, Report, Throttled
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from tests.support.celery_messages import celery_message
 from tests.support.lane_driver import ENDED, KEPT, announce, book_for
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 
 LANE = Lane("live-cn", "live.StopMPUTask")
 LEASE = timedelta(seconds=30)
@@ -209,7 +209,7 @@ def test_who_follows_is_told_that_redis_went_away_and_can_go_on_after_its_last_e
                 server.process.kill()
                 server.process.wait()
                 with pytest.raises(QueueUnavailable, match="follow the events again"):
-                    following.result(30)
+                    following.result(TIMEOUT_S)
         with redis_server(folder=server.folder, port=server.port) as again, again.client() as redis:
             Journal(redis).add(EventKind.HELD, "after")
             assert texts(client.follow_events(after=event.id), 1) == ["after"]

@@ -1,7 +1,6 @@
 """Keys of another type on a real Redis: producers and the sweep report a bug, and other lanes go on."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,7 @@ from streamstop import Client, Command, InternalError
 from streamstop._core.constants import ACCOUNTS, BATCH, LEASED
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
-from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.batches import Batches
-from streamstop._redis.controls import ControlStore
-from streamstop._redis.lanes import Lanes
-from streamstop._redis.schedule import Schedule
 from streamstop._redis.staging import entry_of
 from streamstop._wire.messages import celery_message
 from streamstop.operations import StopMPUTask
@@ -25,12 +20,11 @@ from streamstop_worker.accounts import Accounts
 from streamstop_worker.pipeline.bugs import EVENT
 from streamstop_worker.pipeline.pacing import book_of
 from streamstop_worker.upkeep.sweep import Sweeper
+from tests.support.sweeper import LEASE, accounts_in, sweeper_of
 
 STOP = StopMPUTask(app_id="a", task_id="t")
 LANE, SOUND = Lane("live-cn", "live.StopMPUTask"), Lane("live-cn", "rtc.StopMPUTask")
 FOREIGN = "of another program"
-LEASE = timedelta(seconds=5)
-ACCOUNT = '[accounts.live-cn]\nvendor = "aliyun"\naccess_key_id = "id"\naccess_key_secret = "hush"\n'
 
 
 @pytest.mark.parametrize(
@@ -69,24 +63,13 @@ def test_a_batch_that_is_accepted_is_enqueued_whatever_key_its_spreading_meets(
 
 
 @pytest.fixture
-def sweeper(real_redis: Redis, tmp_path: Path) -> Sweeper:
-    path = tmp_path / "accounts.toml"
-    path.write_text(ACCOUNT)
-    path.chmod(0o600)
-    accounts = Accounts(path, {})
-    schedule = Schedule(real_redis)
-    schedule.publish(book_of(accounts))
-    return Sweeper(
-        schedule,
-        Lanes(real_redis),
-        accounts,
-        KnownAccounts(real_redis),
-        ControlStore(real_redis),
-        longest_lease=2 * LEASE,
-        on_unserved=lambda _lanes: None,
-        finish_batches=Batches(real_redis).finish,
-        log_ended_shutdowns=lambda: None,
-    )
+def accounts(tmp_path: Path) -> Accounts:
+    return accounts_in(tmp_path)
+
+
+@pytest.fixture
+def sweeper(real_redis: Redis, accounts: Accounts) -> Sweeper:
+    return sweeper_of(real_redis, accounts)
 
 
 def queued(lane: Lane) -> Queued:

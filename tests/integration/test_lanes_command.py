@@ -20,7 +20,7 @@ from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.support.client_connections import connections_of
 from tests.support.lane_driver import LaneDriver
 from tests.support.manual_clock import ManualClock
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.terminal_svg import output_of
 
 LIVE, RTC = Lane("live-cn", "live.StopMPUTask"), Lane("live-cn", "rtc.StopMPUTask")
@@ -145,7 +145,7 @@ def test_the_watching_survives_a_restart_of_redis_and_ends_with_ctrl_c(tmp_path:
             with redis_server(*KEPT, folder=tmp_path, port=server.port):
                 eventually(lambda: tables() > before, "a table after the restart")
                 watching.send_signal(signal.SIGINT)
-                assert watching.wait(30) == 130
+                assert watching.wait(TIMEOUT_S) == 130
         finally:
             end(watching, 10)
     assert "Traceback" not in errors.read_text()

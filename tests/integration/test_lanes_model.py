@@ -23,9 +23,7 @@ def test_the_scripts_on_a_real_redis_keep_every_promise(redis_process: RedisServ
     with ClockedRedis(port=redis_process.port) as redis:
         run_state_machine_as_test(
             lambda: LaneStateMachine(redis),  # type: ignore[arg-type]  # any factory will do
-            settings=settings(
-                max_examples=EXAMPLES, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-            ),
+            settings=settings(max_examples=EXAMPLES, stateful_step_count=25, suppress_health_check=list(HealthCheck)),
         )
 
 

@@ -19,7 +19,7 @@ from streamstop.settings import RedisSettings
 from streamstop_worker.settings import celery_options
 from tests.support.lane_driver import JUDGED_ONCE, KEPT, LaneDriver
 from tests.support.manual_clock import ManualClock
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -75,7 +75,7 @@ def test_a_job_that_got_what_it_asked_for_is_a_success_with_its_outcome(lane: La
     finish(lane, Result.STOPPED)
     shown = app.AsyncResult(lane.job_id("a"))
     assert (shown.state, shown.successful(), shown.date_done) == ("SUCCESS", True, DUE)
-    assert Outcome.model_validate(shown.get(timeout=5)) == said(lane, Result.STOPPED)
+    assert Outcome.model_validate(shown.get(timeout=TIMEOUT_S)) == said(lane, Result.STOPPED)
 
 
 @pytest.mark.parametrize("result", [Result.NOT_FOUND, Result.REFUSED, Result.GAVE_UP, Result.EXPIRED])
@@ -84,7 +84,7 @@ def test_a_job_that_needs_a_person_is_a_failure_that_says_why(lane: LaneDriver, 
     shown = app.AsyncResult(lane.job_id("a"))
     assert (shown.state, shown.failed()) == ("FAILURE", True)
     with pytest.raises(JobFailed, match=f"{result} InvalidParameter The parameter is not valid") as raised:
-        shown.get(timeout=5)
+        shown.get(timeout=TIMEOUT_S)
     assert Outcome.model_validate(raised.value.outcome) == said(lane, result)
     assert shown.date_done == DUE
 
@@ -112,7 +112,7 @@ def test_a_cancelled_job_is_revoked(lane: LaneDriver, app: Celery) -> None:
     shown = app.AsyncResult(lane.job_id("a"))
     assert (shown.state, shown.ready()) == ("REVOKED", True)
     with pytest.raises(JobFailed, match="cancelled"):
-        shown.get(timeout=5)
+        shown.get(timeout=TIMEOUT_S)
 
 
 def test_a_wait_through_celery_ends_with_the_job(lane: LaneDriver, app: Celery) -> None:
@@ -120,7 +120,7 @@ def test_a_wait_through_celery_ends_with_the_job(lane: LaneDriver, app: Celery) 
     backend: Any = app.backend  # its types know only the base
     backend.result_consumer.start(shown.id)
     finish(lane, Result.STOPPED)
-    assert shown.get(timeout=5)["result"] == "stopped"
+    assert shown.get(timeout=TIMEOUT_S)["result"] == "stopped"
 
 
 #: Every kind of record: its state at Celery, and the record.
@@ -152,7 +152,7 @@ def test_everything_that_asyncresult_tells_of_a_record_is_there(
     assert list(shown.iterdeps(intermediate=True)) == [(None, shown)]
     if state == "SUCCESS":
         shown_result: Any = shown.result
-        assert list(shown.collect(timeout=5)) == [(shown, shown_result)]
+        assert list(shown.collect(timeout=TIMEOUT_S)) == [(shown, shown_result)]
         assert {name: shown_result[name] for name in ("result", "code", "message", "attempts", "calls")} == {
             "result": "stopped",
             "code": "InvalidParameter",
@@ -189,7 +189,7 @@ def test_celery_finds_a_record_that_was_written_while_its_connection_was_gone(
     backend.add_pending_result(waiting)
     real_redis.set(result_key(waiting.id), record_of(lane, Result.STOPPED), ex=60)
     real_redis.client_kill_filter(_type="pubsub")
-    assert waiting.get(timeout=10)["result"] == "stopped"
+    assert waiting.get(timeout=TIMEOUT_S)["result"] == "stopped"
 
 
 def test_a_set_of_results_is_read_at_once(lane: LaneDriver, app: Celery, real_redis: Redis) -> None:
@@ -198,4 +198,4 @@ def test_a_set_of_results_is_read_at_once(lane: LaneDriver, app: Celery, real_re
         written = outcome(lane, Result.STOPPED).model_copy(update={"job_id": job_id})
         real_redis.set(result_key(job_id), outcome_record(written), ex=60)
     shown = ResultSet([app.AsyncResult(job_id) for job_id in ids], app=app)
-    assert [result["job_id"] for result in shown.join_native(timeout=10)] == ids
+    assert [result["job_id"] for result in shown.join_native(timeout=TIMEOUT_S)] == ids

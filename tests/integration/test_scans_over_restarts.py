@@ -66,7 +66,7 @@ def test_a_fan_out_passes_over_no_task(scene: Scene, steps: int) -> None:
 def test_a_cancel_passes_over_no_job(scene: Scene, steps: int) -> None:
     list(scene.shutdowns.fan_out(scene.shutdown))
     assert scene.rooms.cancel(scene.shutdown)
-    before = scene.rooms.progress(scene.shutdown)
+    before = scene.rooms.shutdowns.progress(scene.shutdown)
     assert before is not None
     assert before.ended == 0
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -23,7 +24,9 @@ from streamstop_worker.pipeline.slots import Slots
 from tests.support.celery_messages import celery_message
 
 LANE = Lane("live-cn", "live.StopMPUTask")
-DeadLetterBody = Callable[[Delivery, Callable[[], None]], Coroutine[Any, Any, End]]
+OnCall = Callable[[], None]
+#: Runs a job of a stage.
+JobRunner = Callable[["Stage", Delivery, OnCall], Coroutine[Any, Any, End]]
 
 
 class Events:
@@ -58,13 +61,13 @@ class Channel:
 class Stage:
     """A pool whose hub the test runs."""
 
-    def __init__(self, run: DeadLetterBody) -> None:
+    def __init__(self, run: JobRunner) -> None:
         self.app = Celery("test", set_as_current=False)
         register(self.app)
         self.hub, self.events, self.channel = Hub(), Events(), Channel()
         self.pool = EventLoopPool(10, app=self.app)
         self.pool.slots = self.slots = Slots(concurrency=10)
-        self.pool.run = run
+        self.pool.run = partial(run, self)
         self.pool.start()
         self.pool.register_with_event_loop(self.hub)
         consumer: Any = object.__new__(Consumer)
@@ -121,8 +124,27 @@ def outcome(delivery: Delivery, result: Result = Result.STOPPED) -> Outcome:
     )
 
 
+def ending(end: Callable[[Delivery], End]) -> JobRunner:
+    """Return what calls the vendor for a job, and then ends it."""
+
+    async def run(open_stage: Stage, delivery: Delivery, on_call: OnCall) -> End:
+        open_stage.slots.send()
+        on_call()
+        return end(delivery)
+
+    return run
+
+
+async def call_without_an_answer(open_stage: Stage, _delivery: Delivery, on_call: OnCall) -> End:
+    """Call the vendor for a job, which never answers."""
+    open_stage.slots.send()
+    on_call()
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
 @contextmanager
-def stage(run: DeadLetterBody) -> Iterator[Stage]:
+def stage(run: JobRunner) -> Iterator[Stage]:
     """Give a stage whose jobs are run by `run`."""
     made = Stage(run)
     try:

@@ -98,7 +98,8 @@ class LoopbackServer:
         self._conversation = conversation
         self._tls = tls
         self._over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        # With a full backlog the kernel drops what connects, which tries again after one second and after three.
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._acceptor = threading.Thread(target=self._accept)
         self._served: list[tuple[socket.socket, threading.Thread]] = []
         self.port = int(self._listener.getsockname()[1])

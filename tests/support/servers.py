@@ -4,7 +4,7 @@
 
     python -m tests.support.servers FOLDER...     # each folder holds a redis-server; more pytest options after --
 
-Ends with a table, and with 1 where a test failed.
+Ends with a table, then each failed test with the first lines of its error, and with exit code 1 where a test failed.
 """
 
 import os
@@ -53,6 +53,26 @@ SUITES = (
     ),
 )
 
+#: What pytest prints beside progress and tracebacks would push them out of a log of which only the end is kept.
+QUIET = ("-q", "--no-header", "--disable-warnings", "--tb=short")
+#: How many lines the list of failed tests takes, how many of them one error takes, and how wide they are.
+MOST_LINES = 60
+LINES_OF_AN_ERROR = 5
+WIDTH = 200
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed test and its error."""
+
+    test: str
+    error: str
+
+    def lines(self, server: str) -> list[str]:
+        """Return the test and the first lines of its error."""
+        error = [line for line in self.error.splitlines() if line.strip()][:LINES_OF_AN_ERROR]
+        return [f"{server}: {self.test}", *(f"    {line[:WIDTH]}" for line in error)]
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -60,14 +80,14 @@ class Tried:
 
     server: str
     tests: int
-    failures: int
+    failures: Sequence[Failure]
     seconds: float
     code: int
 
     def row(self) -> str:
         """Return its line of the table."""
         word = "passed" if self.code == 0 else f"failed (pytest ended with {self.code})"
-        return f"{self.server:<24}{self.tests:>7}{self.failures:>10}{self.seconds:>9.0f} s   {word}"
+        return f"{self.server:<24}{self.tests:>7}{len(self.failures):>10}{self.seconds:>9.0f} s   {word}"
 
 
 def version(executable: Path) -> str:
@@ -85,14 +105,38 @@ def run_on(folder: Path, options: Sequence[str]) -> Tried:
     environ = {**os.environ, "PATH": f"{executable.parent}{os.pathsep}{os.environ['PATH']}"}
     with tempfile.TemporaryDirectory() as made:
         report = Path(made) / "report.xml"
-        command = [sys.executable, "-m", "pytest", *SUITES, "-q", f"--junit-xml={report}", *options]
+        command = [sys.executable, "-m", "pytest", *SUITES, *QUIET, f"--junit-xml={report}", *options]
         began = time.monotonic()
         code = subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode
         seconds = time.monotonic() - began
         suites = ElementTree.parse(report).getroot().findall("testsuite") if report.exists() else []
     tests = sum(int(suite.get("tests", 0)) for suite in suites)
-    failures = sum(int(suite.get("failures", 0)) + int(suite.get("errors", 0)) for suite in suites)
+    failures = [failure for suite in suites for case in suite for failure in failures_of(case)]
     return Tried(server, tests, failures, seconds, code)
+
+
+def failures_of(case: ElementTree.Element) -> list[Failure]:
+    """Return the failures of a test case in a JUnit report: of its setup, its call and its teardown."""
+    test = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
+    return [Failure(test, _error(one)) for one in case if one.tag in ("failure", "error")]
+
+
+def _error(failure: ElementTree.Element) -> str:
+    """Return the first line of the traceback, which is the line of the test that failed, and the message."""
+    place = (failure.text or "").strip().partition("\n")[0]
+    return f"{place}\n{failure.get('message', '')}"
+
+
+def failed_tests(tried: Sequence[Tried]) -> list[str]:
+    """Return the lines that name the failed tests, at most `MOST_LINES` and one that counts the others."""
+    failures = [(one.server, failure) for one in tried for failure in one.failures]
+    lines: list[str] = []
+    for n, (server, failure) in enumerate(failures):
+        more = failure.lines(server)
+        if len(lines) + len(more) > MOST_LINES:
+            return [*lines, f"and {len(failures) - n} more"]
+        lines += more
+    return lines
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -107,6 +151,8 @@ def main(arguments: Sequence[str]) -> int:
     print(f"\n{'server':<24}{'tests':>7}{'failures':>10}{'time':>11}")  # noqa: T201
     for one in tried:
         print(one.row())  # noqa: T201
+    for line in failed_tests(tried):
+        print(line)  # noqa: T201
     return 0 if all(one.code == 0 for one in tried) else 1
 
 

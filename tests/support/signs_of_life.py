@@ -7,10 +7,14 @@ from typing import Any
 from redis import Redis
 
 from streamstop import WorkerState, WorkerView
-from streamstop._core.constants import WORKERS
+from streamstop._core.constants import EVENTS, WORKERS
+from streamstop._core.lane import Lane
+from streamstop._core.pace import Pace
 from streamstop._core.workers import SignOfLife
+from streamstop._redis.schedule import Book, Schedule
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+STOP = "live.StopMPUTask"
 
 
 def sign_of_life(name: str = "w1@h", **fields: Any) -> SignOfLife:
@@ -55,3 +59,17 @@ def silence(redis: Redis, name: str, seconds: int) -> None:
         if sign["name"] == name:
             older = {**sign, "seen_us": sign["seen_us"] - seconds * 1_000_000}
             redis.hset(WORKERS, run, json.dumps(older, separators=(",", ":")))
+
+
+def write_book(redis: Redis, *accounts: str, limit: float = 10, **limits: float) -> str:
+    """Write the book of a worker with a limit for STOP, and others by account; return its digest."""
+    own = {Lane(account.replace("_", "-"), STOP): Pace.of_limit(each) for account, each in limits.items()}
+    book = Book(dict.fromkeys([*accounts, "_control"], "aliyun"), {STOP: Pace.of_limit(limit)}, Pace.of_limit(1), own)
+    Schedule(redis).publish(book)
+    return book.digest
+
+
+def events_of_workers(redis: Redis) -> list[tuple[str, str, str]]:
+    """Return the events of workers: kind, worker and text."""
+    entries: Any = redis.xrange(EVENTS)
+    return [tuple(fields[name].decode() for name in (b"kind", b"by", b"text")) for _, fields in entries]

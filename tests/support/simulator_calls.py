@@ -16,6 +16,7 @@ from streamstop_simulator import (
 from streamstop_worker.accounts import Account
 from streamstop_worker.vendors import PROTOCOLS
 from tests.support.accounts import DEFAULT_ACCOUNTS
+from tests.support.polling import TIMEOUT_S
 
 LIVE, OTHER, TRTC = DEFAULT_ACCOUNTS
 STOP = StopMPUTask(app_id="app", task_id="t")
@@ -24,7 +25,7 @@ INGEST = StopStreamIngest(sdk_app_id=14, task_id="t")
 
 def connect(simulator: SimulatorClient) -> http.client.HTTPConnection:
     parts = urlsplit(simulator.url)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
 
 
 def call(
@@ -51,7 +52,7 @@ def call(
 def exchange(simulator: SimulatorClient, sent: bytes) -> bytes:
     """Send raw bytes, and return all that comes until the server closes."""
     parts = urlsplit(simulator.url)
-    with socket.create_connection((parts.hostname, parts.port or 0), timeout=10) as connection:
+    with socket.create_connection((parts.hostname, parts.port or 0), timeout=TIMEOUT_S) as connection:
         connection.sendall(sent)
         received = b""
         while chunk := connection.recv(65536):

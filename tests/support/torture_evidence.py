@@ -36,6 +36,7 @@ def call(at: float, answer: str = "ok", **more: Any) -> Call:
         params=dict(STOP.operation.params),
         arrived_at=at,
         arrived_monotonic=at,
+        decided_at=more.pop("decided_at", at),
         answer=answer,
         status=200,
         request_id=more.pop("request_id", "r"),

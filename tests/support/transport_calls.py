@@ -15,11 +15,12 @@ from streamstop.operations import Meaning
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors.protocol import Request, Response
 from tests.support.loopback import Connection
+from tests.support.polling import TIMEOUT_S
 
 #: A timeout for calls that should time out.
 SHORT = timedelta(milliseconds=300)
 #: A timeout for calls that should succeed: far longer than they take.
-LONG = timedelta(seconds=20)
+LONG = timedelta(seconds=TIMEOUT_S)
 BODY = b'{"RequestId": "R-1"}'
 QUERY = "/?AccessKeyId=LTAI-id&Signature=hush-hush"
 Conversation = Callable[[Connection], None]

@@ -12,7 +12,7 @@ from typing import Any
 
 from streamstop_simulator.child_process import end
 from streamstop_worker.accounts import Account
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 
 READY_TIMEOUT_S = 60
 
@@ -73,7 +73,7 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, timeout: float = 30) -> int:
+    def stop(self, timeout: float = TIMEOUT_S) -> int:
         """Shut it down warmly; return its exit code."""
         if self.process.poll() is None:
             self.process.terminate()

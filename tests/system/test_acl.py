@@ -36,7 +36,7 @@ from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
 
-TIMEOUT = 30
+TIMEOUT = 60
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +150,20 @@ def test_a_user_for_rooms_registers_and_stops_many_and_is_refused_nothing(
     assert shutdown.cancel()
     assert restricted_alone.denied() == []
     assert restricted_alone.admin.keys("streamstop.batch*") == []
+
+
+@pytest.mark.parametrize("count", [1, 501])
+def test_a_user_for_rooms_enqueues_with_idempotency_keys_and_a_producer_does_not(
+    restricted_alone: RestrictedRedis, connect_alone: Callable[[str], Client], count: int
+) -> None:
+    client = connect_alone(ROOMS)
+    commands = [Command(operation=stop(f"t{number}"), account=ALIYUN) for number in range(count)]
+    jobs = [client.enqueue_many(commands, idempotency_key="k") for _ in range(2)]
+    assert jobs[0] == jobs[1]
+    # Workers move a batch into its lanes, where a producer may not.
+    assert restricted_alone.denied() == ([] if count == 1 else [f"{ROOMS}: lrange 1"])
+    with pytest.raises(QueueUnavailable, match="this Redis user may not do this"):
+        connect_alone(PRODUCER).enqueue_many(commands, idempotency_key="k")
 
 
 def test_a_user_for_rooms_enqueues_unique_commands_and_a_producer_does_not(

@@ -31,7 +31,7 @@ from tests.support.redis_content import everything_in
 from tests.support.workers import WorkerProcess
 from tests.support.world import ALIYUN
 
-TIMEOUT = 30
+TIMEOUT = 60
 #: What Redis refuses while an operator requeues: the requeued message then takes its place by other commands.
 REQUEUE = [f"{OPERATOR}: lpush 1"]
 
@@ -194,7 +194,7 @@ def test_a_shutdown_whose_last_job_an_operator_drains_calls_the_service_back(res
     with Client(restricted_alone.url(ROOMS)) as client, restricted_alone.redis(WORKER) as redis:
         rooms, command = Rooms(redis, Lanes(redis)), Command(operation=stop("last"), account=ALIYUN)
         shutdown = client.stop_room("drained", [command], callback="https://service.example/ended")
-        ((member, text),) = rooms.todo(shutdown.id, 1)
+        ((member, text),) = rooms.shutdowns.todo(shutdown.id, 1)
         membership, job_id = Membership(shutdown=shutdown.id, member=member), LANE.new_job_id()
         message = celery_message(job_id, LANE, membership.in_message(json.loads(text)))
         rooms.push(shutdown.id, [Entry(member, text, job_id, Queued(LANE, 0, message))])

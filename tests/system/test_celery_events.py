@@ -11,8 +11,8 @@ from celery import Celery
 
 from streamstop import Outcome, Result
 from streamstop.operations import StopMPUTask, StopStreamIngest
-from tests.support.celery_tools import TIMEOUT_S, ReceivedEvents, answer, celery, monitor, plain_app
-from tests.support.polling import eventually
+from tests.support.celery_tools import ReceivedEvents, answer, celery, monitor, plain_app
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long
@@ -62,7 +62,7 @@ def test_a_job_has_ended_in_redis_when_its_event_says_so(celery_world: World, ev
 
 def test_a_job_starts_when_its_call_goes_out(celery_world: World, event_log: ReceivedEvents) -> None:
     stop = StopStreamIngest(sdk_app_id=1, task_id="slow")
-    celery_world.simulator.add_fault("latency", task=stop.params, latency=timedelta(seconds=2))
+    celery_world.simulator.add_fault("latency", task=stop.params, latency=timedelta(seconds=5))
     job = celery_world.client.enqueue(stop, account=TENCENT)
     event_log.await_last(job.id, "task-started")
     assert job.peek() is None, "and not when it ends"

@@ -15,8 +15,8 @@ from streamstop._core.lane import Lane
 from streamstop.errors import JobFailed
 from streamstop.operations import StopEdgeTranscodeJob, StopMPUTask, StopStreamIngest
 from tests.support.celery_messages import celery_message
-from tests.support.celery_tools import TIMEOUT_S, answer, celery, monitor, plain_app
-from tests.support.polling import eventually
+from tests.support.celery_tools import answer, celery, monitor, plain_app
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long

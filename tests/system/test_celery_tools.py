@@ -14,8 +14,8 @@ from streamstop import Command, Result
 from streamstop._core.constants import WAKE
 from streamstop.errors import JobFailed
 from streamstop.operations import OPERATIONS, StopEdgeTranscodeJob, StopMPUTask, StopStreamIngest
-from tests.support.celery_tools import TIMEOUT_S, answer, celery, plain_app
-from tests.support.polling import eventually
+from tests.support.celery_tools import answer, celery, plain_app
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from streamstop import Outcome, Result
+from streamstop import Command, Outcome, Result
 from streamstop._core.lane import Lane
 from streamstop.operations import StopEdgeTranscodeJob, StopStreamIngest
-from tests.support.celery_tools import TIMEOUT_S, answer, celery, plain_app
-from tests.support.polling import eventually
+from tests.support.celery_tools import answer, celery, plain_app
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long
@@ -85,12 +85,11 @@ def test_a_worker_does_not_start_with_what_does_not_apply(tmp_path: Path, argume
 
 
 def test_sigquit_leaves_calls_to_their_leases_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:
-    with world(tmp_path, environ={"STREAMSTOP_CALL_TIMEOUT": "2"}, limits={LANE.operation: 40}) as made:
+    with world(tmp_path, environ={"STREAMSTOP_CALL_TIMEOUT": "10"}, limits={LANE.operation: 40}) as made:
         made.simulator.settings(auto_start=True)
         made.simulator.add_fault("hang", operation=LANE.operation, task={"JobId": "j0"}, times=1)
-        jobs = [
-            made.client.enqueue(StopEdgeTranscodeJob(cluster_id="c", job_id=f"j{n}"), account=ALIYUN) for n in range(60)
-        ]
+        stops = [StopEdgeTranscodeJob(cluster_id="c", job_id=f"j{n}") for n in range(60)]
+        jobs = made.client.enqueue_many([Command(operation=stop, account=ALIYUN) for stop in stops])
         made.simulator.wait_for_calls(2)
         running = made.workers[0]
         running.signal(signal.SIGQUIT)

@@ -15,7 +15,7 @@ from streamstop.operations import GetMPUTaskStatus, StopMPUTask, StopStreamInges
 from streamstop_simulator import FaultKind
 from streamstop_simulator.demo.embedded_redis import free_port
 from tests.support.executable import EXECUTABLE, environ, line, objects, run, stop_line
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World
 
 WAIT = ["--wait", "60"]
@@ -209,7 +209,7 @@ def test_ctrl_c_while_it_waits_leaves_the_jobs_and_tells_their_ids(redis_url: st
             await_subscribers(real_redis, 2)
         finally:
             waiting.send_signal(signal.SIGINT)
-        stdout, stderr = waiting.communicate(timeout=30)
+        stdout, stderr = waiting.communicate(timeout=TIMEOUT_S)
     assert waiting.returncode == 130
     assert stderr == "Error: interrupted: 2 jobs will continue; look at one with `streamstop job ID`\n"
     rows = stdout.splitlines()

@@ -184,7 +184,7 @@ def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served_world: World
                 await_watcher(served_world.redis)
             finally:
                 watching.send_signal(signal.SIGINT)
-            _, stderr = watching.communicate(timeout=30)
+            _, stderr = watching.communicate(timeout=TIMEOUT)
     finally:
         worker.signal(signal.SIGCONT)
     assert watching.returncode == 130

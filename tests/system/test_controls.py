@@ -14,7 +14,7 @@ from streamstop.operations import GetMPUTaskStatus, StopLiveMPUTask, StopLivePul
 from streamstop_simulator import Call
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
 from tests.support.executable import objects, run
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.workers import accounts_toml
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
 
@@ -68,7 +68,7 @@ def test_a_paused_scope_is_not_called_from_a_second_after_on_and_goes_on_when_it
     assert run(two_workers.server.url, "pause", scope, "--reason", "a test").returncode == 0
     paused_at = time.monotonic()  # the simulator runs in this process
     late = two_workers.client.enqueue_many(stops(3, "late"))
-    two_workers.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="other"), account=TENCENT).outcome(30)
+    two_workers.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="other"), account=TENCENT).outcome(TIMEOUT_S)
     time.sleep(max(0.0, paused_at + 2.5 - time.monotonic()))
     calls = two_workers.simulator.calls(ALIYUN)
     assert max(call.arrived_monotonic for call in calls) < paused_at + 1
@@ -98,15 +98,15 @@ def test_a_pause_of_all_is_an_emergency_stop_that_survives_restarts_of_everythin
     assert later.peek() is None
     assert two_workers.client.resume("all")
     all_ended_well(two_workers, jobs)
-    assert later.outcome(30).result is Result.STATUS
+    assert later.outcome(TIMEOUT_S).result is Result.STATUS
 
 
 def test_a_pause_ends_by_itself_and_what_expired_meanwhile_was_not_called(two_workers: World) -> None:
     two_workers.client.pause(ALIYUN, lasting=3)
     expiring = two_workers.client.enqueue(StopMPUTask(app_id="app", task_id="x"), account=ALIYUN, expires_in=1)
     kept = two_workers.client.enqueue(StopMPUTask(app_id="app", task_id="y"), account=ALIYUN)
-    assert expiring.outcome(30).result is Result.EXPIRED
-    assert kept.outcome(30).result is Result.STOPPED
+    assert expiring.outcome(TIMEOUT_S).result is Result.EXPIRED
+    assert kept.outcome(TIMEOUT_S).result is Result.STOPPED
     assert [call.params["TaskId"] for call in two_workers.simulator.calls(ALIYUN)] == ["y"]
     eventually(
         lambda: [event.kind for event in two_workers.client.events(account=ALIYUN)].count("resumed") == 1,

@@ -77,7 +77,7 @@ def assert_nothing_is_left(output: str, environ: dict[str, str], *, folder: bool
         return [*processes_of(environ), *filter(listens, ports)]
 
     # After SIGKILL the kernel may still be at it.
-    eventually(lambda: not left(), lambda: f"the end of processes or of ports: {left()}", 10)
+    eventually(lambda: not left(), lambda: f"the end of processes or of ports: {left()}")
     if folder:
         assert list(Path(environ["TMPDIR"]).glob("streamstop-*")) == []
 

@@ -49,7 +49,7 @@ def doctor(redis_url: str, *arguments: str, **environ: str) -> tuple[int, dict[s
 
 def test_without_a_problem_the_doctor_ends_with_0(tmp_path: Path) -> None:
     with world(tmp_path, redis_options=SAFE) as made:
-        eventually(lambda: [view for view in made.client.workers() if view.is_well], "a worker is well", 20)
+        eventually(lambda: [view for view in made.client.workers() if view.is_well], "a worker is well")
         made.simulator.settings(auto_start=True)
         assert doctor(made.server.url, "--account", ALIYUN) == (0, {})
         assert doctor(made.server.url, "--account", TENCENT) == (0, {})
@@ -118,7 +118,7 @@ def test_a_lane_without_a_worker_and_workers_that_disagree(tmp_path: Path) -> No
         made.start_worker()
         made.write_accounts(DEFAULT_ACCOUNTS[:1], {"live.StopMPUTask": 4})
         made.start_worker()
-        eventually(lambda: len([view for view in made.client.workers() if view.is_well]) == 2, "two workers", 20)
+        eventually(lambda: len([view for view in made.client.workers() if view.is_well]) == 2, "two workers")
         code, found = doctor(made.server.url)
         assert (code, list(found)) == (1, ["workers.limits", "lanes.served"])
         assert f"{ALIYUN} live.StopMPUTask: 8 in w1@test, 4 in w2@test" in found["workers.limits"][0]["text"]
@@ -134,7 +134,7 @@ def test_an_account_with_a_wrong_secret(tmp_path: Path) -> None:
         made.workers[0].stop()
         made.write_accounts(wrong)
         made.start_worker()
-        eventually(lambda: [view for view in made.client.workers() if view.is_well], "a worker is well", 20)
+        eventually(lambda: [view for view in made.client.workers() if view.is_well], "a worker is well")
         code, found = doctor(made.server.url, "--account", ALIYUN)
         assert (code, list(found)) == (1, ["account"])
         assert found["account"][0]["text"].startswith(f"the vendor refuses the key of {ALIYUN} (SignatureDoesNotMatch")

@@ -17,8 +17,7 @@ import pytest
 
 from streamstop import Result
 from streamstop.operations import StopMPUTask, StopStreamIngest
-from tests.support.celery_tools import TIMEOUT_S
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long

@@ -12,6 +12,7 @@ from streamstop import (
 from streamstop._core.lane import Lane
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from tests.support.foreign_messages import foreign_message
+from tests.support.polling import TIMEOUT_S
 from tests.support.world import ALIYUN, TENCENT, world
 
 
@@ -21,7 +22,7 @@ def test_a_producer_in_another_language_is_served_through_the_lane_queue(tmp_pat
         lane = Lane(TENCENT, "trtc.StopStreamIngest")
         command = {"operation": lane.operation, "account": TENCENT, "params": {"SdkAppId": 1, "TaskId": "from go"}}
         made.redis.lpush(lane.queue, foreign_message(command, job_id="go-1", queue=lane.queue))
-        assert made.client.job("go-1").outcome(30).result is Result.STOPPED
+        assert made.client.job("go-1").outcome(TIMEOUT_S).result is Result.STOPPED
 
 
 def test_invalid_messages_are_refused_or_set_aside_and_the_lane_goes_on(tmp_path: Path) -> None:
@@ -56,14 +57,14 @@ def test_invalid_messages_are_refused_or_set_aside_and_the_lane_goes_on(tmp_path
         for job_id, spoilt in unbeginnable.items():
             made.redis.lpush(lane.queue, foreign_message(good, job_id=job_id, queue=lane.queue, **spoilt))
         last = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="after all these"), account=TENCENT)
-        outcomes = {job_id: made.client.job(job_id).outcome(30) for job_id in refused}
+        outcomes = {job_id: made.client.job(job_id).outcome(TIMEOUT_S) for job_id in refused}
         assert {outcome.result for outcome in outcomes.values()} == {Result.REFUSED}
         assert "SdkAppId" in (outcomes["no-params"].message or "")
         assert "version 1" in (outcomes["no-version"].message or "")
-        assert last.outcome(30).result is Result.STOPPED
+        assert last.outcome(TIMEOUT_S).result is Result.STOPPED
         assert len(made.simulator.calls()) == 1
         for job_id in unbeginnable:
-            outcome = made.client.job(job_id).outcome(30)
+            outcome = made.client.job(job_id).outcome(TIMEOUT_S)
             assert (outcome.result, outcome.calls) == (Result.REFUSED, 0)
             assert "cannot read" in (outcome.message or "")
         letters = {letter.id: letter for letter in made.client.dead_letters.letters()}
@@ -83,7 +84,7 @@ def test_messages_that_are_left_to_a_newer_worker_hold_up_no_other(tmp_path: Pat
             made.redis.lpush(lane.queue, foreign_message(newer, job_id=f"newer-{number}", queue=lane.queue))
         stops = [Command(operation=StopMPUTask(app_id="a", task_id=f"t{n}"), account=ALIYUN) for n in range(20)]
         jobs = made.client.enqueue_many(stops)
-        assert {outcome.result for outcome in made.client.outcomes(jobs, timeout=30)} == {Result.STOPPED}
+        assert {outcome.result for outcome in made.client.outcomes(jobs, timeout=TIMEOUT_S)} == {Result.STOPPED}
         assert len(made.simulator.calls()) == len(jobs)
         left = [made.client.job(f"newer-{number}").peek() for number in range(200)]
         assert all(isinstance(one, Deferral) and "version 1" in one.reason for one in left)

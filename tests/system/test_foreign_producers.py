@@ -12,7 +12,8 @@ from redis import Redis
 
 from streamstop import Result
 from streamstop._core.lane import Lane
-from tests.support.celery_tools import TIMEOUT_S, answer, plain_app
+from tests.support.celery_tools import answer, plain_app
+from tests.support.polling import TIMEOUT_S
 from tests.support.world import TENCENT, World, world
 
 LANE = Lane(TENCENT, "trtc.StopStreamIngest")
@@ -27,7 +28,7 @@ url, queue, command = sys.argv[1:]
 app = Celery("theirs", broker=url, backend=url)
 result = app.send_task("streamstop.execute", args=[json.loads(command)], queue=queue)
 try:
-    told = {"result": result.get(timeout=30)}
+    told = {"result": result.get(timeout=60)}
 except Exception as error:
     told = {"raised": type(error).__name__, "why": str(error)}
 print(json.dumps({"id": result.id, "state": result.state, **told}))

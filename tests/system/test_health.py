@@ -19,7 +19,7 @@ from streamstop.cli import main
 from streamstop_worker.health import find_problems
 from streamstop_worker.settings import client_name
 from tests.support.accounts import DEFAULT_ACCOUNTS
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.signs_of_life import silence, worker_view
 from tests.support.world import ALIYUN, World, world
 
@@ -27,7 +27,7 @@ from tests.support.world import ALIYUN, World, world
 def health(redis_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "STREAMSTOP_REDIS_URL": redis_url}
     command = [sys.executable, "-m", "streamstop_worker.health", *arguments]
-    return subprocess.run(command, check=False, env=environ, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, check=False, env=environ, capture_output=True, text=True, timeout=TIMEOUT_S)
 
 
 def table(made: World) -> list[str]:
@@ -51,8 +51,8 @@ def events_of(redis: Redis) -> list[tuple[str, str]]:
 def test_a_worker_is_well_while_it_runs_lost_while_it_is_suspended_and_gone_when_it_stops(tmp_path: Path) -> None:
     with world(tmp_path, workers=2) as made:
         client, first, second = made.client, made.workers[0], made.workers[1]
-        eventually(lambda: state_of(client, "w1@test") is WorkerState.RUNNING, "w1 runs", 20)
-        eventually(lambda: state_of(client, "w2@test") is WorkerState.RUNNING, "w2 runs", 20)
+        eventually(lambda: state_of(client, "w1@test") is WorkerState.RUNNING, "w1 runs")
+        eventually(lambda: state_of(client, "w2@test") is WorkerState.RUNNING, "w2 runs")
         (view, _) = client.workers()
         assert (view.host, view.pid, view.slots, view.busy) == (socket.gethostname(), first.process.pid, 256, 0)
         assert list(view.accounts) == sorted(made.client.accounts())
@@ -68,11 +68,11 @@ def test_a_worker_is_well_while_it_runs_lost_while_it_is_suspended_and_gone_when
         assert unwell.stderr.startswith("streamstop: w1@test is lost: no sign of life for 3")
         assert health(made.server.url, "w2").returncode == 0
         assert health(made.server.url).returncode == 1
-        eventually(lambda: ("worker_lost", "w1@test") in events_of(made.redis), "w2 notes that w1 is lost", 20)
+        eventually(lambda: ("worker_lost", "w1@test") in events_of(made.redis), "w2 notes that w1 is lost")
         assert [line for line in table(made) if line.startswith("w1@test is lost: no sign of life for ")]
 
         first.signal(signal.SIGCONT)
-        eventually(lambda: state_of(client, "w1@test") is WorkerState.RUNNING, "w1 is back", 20)
+        eventually(lambda: state_of(client, "w1@test") is WorkerState.RUNNING, "w1 is back")
         assert health(made.server.url).returncode == 0
 
         assert first.stop() == 0
@@ -95,14 +95,14 @@ def test_workers_whose_files_differ_are_named_until_one_reads_the_file_again(tmp
         def differences() -> list[tuple[str, str, Mapping[str, float]]]:
             return [(d.account, d.operation, d.limits) for d in made.client.workers()[0].differences]
 
-        eventually(lambda: differences() == expected, lambda: f"the difference: {differences()}", 20)
+        eventually(lambda: differences() == expected, lambda: f"the difference: {differences()}")
         assert f"  {ALIYUN} live.StopMPUTask: 8 in w1@test, 4 in w2@test" in table(made)
         for running in made.workers:
             running.await_line("workers disagree about limits")
             (line,) = [line for line in running.lines() if line["event"] == "workers disagree about limits"]
             assert line["limits"] == [f"{ALIYUN} live.StopMPUTask: 8 in w1@test, 4 in w2@test"]
         made.workers[0].signal(signal.SIGHUP)
-        eventually(lambda: differences() == [], lambda: f"no difference: {differences()}", 20)
+        eventually(lambda: differences() == [], lambda: f"no difference: {differences()}")
 
 
 @pytest.mark.parametrize("suspended", ["streamstop-loop", "celery", "streamstop-sweep"])
@@ -118,9 +118,9 @@ def test_a_worker_of_which_one_thread_hangs_is_stuck(suspended: str, tmp_path: P
     environ = {"HANG": suspended, "HANG_WHEN": str(tmp_path / "now"), "PYTHONPATH": _with(tmp_path)}
     with world(tmp_path, workers=0, environ=environ) as made:
         made.start_worker("--include", "hanging")
-        eventually(lambda: state_of(made.client, "w1@test") is WorkerState.RUNNING, "w1 runs", 20)
+        eventually(lambda: state_of(made.client, "w1@test") is WorkerState.RUNNING, "w1 runs")
         (tmp_path / "now").touch()
-        eventually(lambda: state_of(made.client, "w1@test") is WorkerState.STUCK, "w1 is stuck", 30)
+        eventually(lambda: state_of(made.client, "w1@test") is WorkerState.STUCK, "w1 is stuck")
         (view,) = made.client.workers()
         assert (view.problem or "").startswith(parts[suspended])
         unwell = health(made.server.url)

@@ -18,7 +18,7 @@ from streamstop_simulator import FaultKind
 from tests.support.access_rules import OPERATOR, ROOMS, restricted_redis
 from tests.support.celery_messages import celery_message
 from tests.support.lane_driver import announce
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, World, world
 
 LANE = Lane(ALIYUN, "live.StopMPUTask")
@@ -118,7 +118,7 @@ def test_a_paused_account_is_drained_and_what_waited_is_never_called(clean: Worl
     last = clean.client.enqueue_many(stops("after", 1))[0]
     assert last.outcome(60).result is Result.NOT_FOUND
     assert len(clean.simulator.calls(ALIYUN, LANE.operation)) == calls + 1
-    assert {outcome.result for outcome in clean.client.outcomes(jobs, timeout=10)} == {Result.CANCELLED}
+    assert {outcome.result for outcome in clean.client.outcomes(jobs, timeout=TIMEOUT_S)} == {Result.CANCELLED}
 
 
 def test_a_lane_of_an_account_without_a_worker_says_so(clean: World) -> None:

@@ -26,7 +26,7 @@ from streamstop._core.pace import Pace
 from streamstop.operations import StopEdgeTranscodeJob, StopLivePullToPush, StopMPUTask, StopStreamIngest
 from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, world
 
 #: How many jobs of the lane may be under way at once.
@@ -37,7 +37,7 @@ def test_a_mistake_in_the_accounts_file_stops_the_worker_with_one_message_that_n
     with world(tmp_path, workers=0) as made:
         made.accounts.write_text('[accounts.live-cn]\nvendor = "alibaba"\n')
         running = made.start_worker(ready=False)
-        assert running.process.wait(30) != 0
+        assert running.process.wait(TIMEOUT_S) != 0
         last_line = running.text().strip().splitlines()[-1]
         assert "accounts.live-cn.vendor" in last_line
         assert '"aliyun"' in last_line or "aliyun" in last_line
@@ -48,7 +48,7 @@ def test_a_missing_accounts_file_is_reported_in_one_message(tmp_path: Path) -> N
     with world(tmp_path, workers=0) as made:
         made.accounts.unlink()
         running = made.start_worker(ready=False)
-        assert running.process.wait(30) != 0
+        assert running.process.wait(TIMEOUT_S) != 0
         assert str(made.accounts) in running.text()
         assert "Traceback" not in running.text()
 
@@ -58,7 +58,7 @@ def test_celerys_own_flags_go_before_the_apps_settings(tmp_path: Path) -> None:
         running = made.start_worker("--concurrency", "3", "--loglevel", "WARNING", ready=False)
         running.await_line("concurrency: 3 (")
         made.simulator.settings(auto_start=True)
-        assert made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT).outcome(30).ok
+        assert made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT).outcome(TIMEOUT_S).ok
         assert not [line for line in running.lines() if line["level"] == "info"]
 
 
@@ -75,7 +75,7 @@ def test_sighup_takes_over_a_changed_accounts_file_and_keeps_the_old_one_for_a_m
         made.accounts.write_text("[accounts.demo-tencent]\nvendor = 1\n")
         running.signal(signal.SIGHUP)
         running.await_line("the accounts file has an error and is not loaded")
-        assert made.client.enqueue(stop, account=ALIYUN).outcome(30).ok
+        assert made.client.enqueue(stop, account=ALIYUN).outcome(TIMEOUT_S).ok
 
         slower = [replace(account, limits={"live.StopMPUTask": 4.0}) for account in DEFAULT_ACCOUNTS[:1]]
         made.write_accounts([*slower, *DEFAULT_ACCOUNTS[1:], new])
@@ -93,7 +93,7 @@ def test_sighup_takes_over_a_changed_accounts_file_and_keeps_the_old_one_for_a_m
         (event,) = [one for one in made.client.events() if one.kind is changed]
         assert (event.by, event.text) == ("w1@test", f"added: brand-new; {limit}")
         made.await_account("brand-new")
-        assert made.client.enqueue(stop, account="brand-new").outcome(30).result is Result.STOPPED
+        assert made.client.enqueue(stop, account="brand-new").outcome(TIMEOUT_S).result is Result.STOPPED
         assert running.process.poll() is None
 
 
@@ -110,7 +110,7 @@ def test_a_command_for_an_account_that_no_worker_knows_waits_for_one_that_does(t
         made.simulator.add_accounts(at_vendors([late]))
         made.write_accounts([*DEFAULT_ACCOUNTS, late])
         made.start_worker()
-        assert job.outcome(30).result is Result.STOPPED
+        assert job.outcome(TIMEOUT_S).result is Result.STOPPED
 
 
 def test_a_command_is_left_to_the_worker_that_has_its_account(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_an_expired_command_is_never_sent_and_a_cancelled_one_neither(tmp_path: 
         with pytest.raises(OutcomeTimeout):
             kept.outcome(timeout=0)
         made.start_worker()
-        assert [job.outcome(30).result for job in (brief, taken_back, kept)] == [
+        assert [job.outcome(TIMEOUT_S).result for job in (brief, taken_back, kept)] == [
             Result.EXPIRED,
             Result.CANCELLED,
             Result.STOPPED,
@@ -192,7 +192,7 @@ def test_one_client_serves_many_threads_and_forked_children(tmp_path: Path) -> N
         def stop_some(name: str) -> None:
             for n in range(5):
                 job = made.client.enqueue(StopEdgeTranscodeJob(cluster_id=name, job_id=str(n)), account=ALIYUN)
-                ends.append(job.outcome(30).result)
+                ends.append(job.outcome(TIMEOUT_S).result)
 
         threads = [threading.Thread(target=stop_some, args=(f"thread-{n}",)) for n in range(8)]
         for thread in threads:
@@ -216,11 +216,11 @@ def test_a_lane_that_has_ended_leaves_nothing_without_a_time_to_live(tmp_path: P
         made.simulator.settings(auto_start=True)
         relays = [StopLivePullToPush(region="cn-shanghai", task_id=f"t{n}") for n in range(5)]
         jobs = made.client.enqueue_many([Command(operation=relay, account=OTHER_ALIYUN) for relay in relays])
-        assert len(list(made.client.outcomes(jobs, timeout=30))) == 5
+        assert len(list(made.client.outcomes(jobs, timeout=TIMEOUT_S))) == 5
         made.workers[0].stop()
         made.start_worker()
         probe = made.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="t"), account=TENCENT)
-        assert probe.outcome(30).ok
+        assert probe.outcome(TIMEOUT_S).ok
         # When the last lease would have ended, the sweep removes its lane from the index.
         eventually(lambda: not _kept(made.redis), lambda: f"the end of {_kept(made.redis)}")
         made.workers[1].stop()
@@ -237,4 +237,4 @@ def test_two_clients_of_one_service_share_nothing_but_redis(tmp_path: Path) -> N
     with world(tmp_path) as made, Client(made.server.url) as other:
         made.simulator.settings(auto_start=True)
         job = made.client.enqueue(StopMPUTask(app_id="a", task_id="t"), account=ALIYUN)
-        assert other.job(job.id).outcome(30) == job.outcome(30)
+        assert other.job(job.id).outcome(TIMEOUT_S) == job.outcome(TIMEOUT_S)

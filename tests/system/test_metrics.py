@@ -15,7 +15,7 @@ from streamstop.operations import StopLiveMPUTask, StopStreamIngest
 from streamstop_simulator import FaultKind
 from streamstop_simulator.demo.embedded_redis import free_port
 from tests.support.executable import EXECUTABLE, environ, run
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long
@@ -38,7 +38,7 @@ def promtool(*arguments: str | Path, stdin: str | None = None) -> subprocess.Com
 
 
 def scrape(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S) as answer:
         return str(answer.read().decode())
 
 
@@ -78,7 +78,7 @@ def test_sums_over_workers_are_what_the_vendors_and_the_producer_counted(busy_wo
     def counted() -> bool:
         return sum(sums([scrape(port) for port in ports], "streamstop_jobs_ended_total", "result").values()) == JOBS
 
-    eventually(counted, "the workers counted every job", 10)
+    eventually(counted, "the workers counted every job")
     texts = [scrape(port) for port in ports]
     lanes = Counter((command.account, command.operation.spec.id) for command in stops)
     assert sums(texts, "streamstop_jobs_ended_total", "account", "operation") == lanes
@@ -120,9 +120,9 @@ def test_the_exporter_outlives_redis_and_ends_when_it_is_asked_to(busy_world: Wo
         assert exporter.stderr.readline() == f"metrics are served on http://127.0.0.1:{port}/metrics\n"
         assert sums([scrape(port)], "streamstop_redis_up") == {(): 1}
         busy_world.server.process.kill()
-        eventually(lambda: sums([scrape(port)], "streamstop_redis_up") == {}, "the exporter saw that Redis is away", 30)
+        eventually(lambda: sums([scrape(port)], "streamstop_redis_up") == {}, "the exporter saw that Redis is away")
         exporter.terminate()
-        exporter.wait(10)
+        exporter.wait(TIMEOUT_S)
 
 
 def test_the_alerts_do_what_their_unit_tests_say() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from streamstop import Command, Result
 from streamstop.operations import StopLivePullToPush, StopMPUTask, StopStreamIngest
+from tests.support.polling import TIMEOUT_S
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.paced
@@ -58,7 +59,7 @@ def test_a_lane_with_many_waiting_does_not_delay_another_lanes_job(two_workers: 
     for n in range(5):
         stop = StopLivePullToPush(region="cn-shanghai", task_id=f"b{n}")
         before = len(two_workers.simulator.calls(ALIYUN))
-        assert two_workers.client.enqueue(stop, account=OTHER_ALIYUN).outcome(30).result is Result.STOPPED
+        assert two_workers.client.enqueue(stop, account=OTHER_ALIYUN).outcome(TIMEOUT_S).result is Result.STOPPED
         during = len(two_workers.simulator.calls(ALIYUN)) - before
         assert during <= 10, "the other account was served within what is a second of this one's pace"
     assert sum(job.peek() is None for job in jobs) > 200, "the backlog was there all the time"

@@ -119,6 +119,13 @@ def test_without_its_extra_the_simulator_says_in_one_line_what_to_install(bin_fo
     assert failed.value.stderr == "Error: h11 is not installed: pip install 'streamstop[simulator]'\n"
 
 
+def test_without_its_extra_the_http_service_says_in_one_line_what_to_install(bin_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(bin_folder / "streamstop-server", cwd=tmp_path)
+    assert failed.value.stdout == ""
+    assert failed.value.stderr == "Error: uvicorn is not installed: pip install 'streamstop[server]'\n"
+
+
 def test_without_its_extra_the_worker_says_what_to_install(bin_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as failed:
         run(bin_folder / "python", "-c", "import streamstop_worker; streamstop_worker.celery", cwd=tmp_path)
@@ -142,7 +149,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_the_wheel_holds_every_file_of_the_packages_and_says_one_version(built: tuple[Path, Path]) -> None:
-    packages = ("producers/streamstop", "worker/streamstop_worker", "simulator/streamstop_simulator")
+    packages = (
+        "producers/streamstop",
+        "worker/streamstop_worker",
+        "server/streamstop_server",
+        "simulator/streamstop_simulator",
+    )
     with zipfile.ZipFile(built[0]) as wheel:
         names = set(wheel.namelist())
         (metadata_file,) = (name for name in names if name.endswith(".dist-info/METADATA"))
@@ -191,7 +203,7 @@ def test_each_python_at_hand_installs_and_runs_it(
     assert streamstop.__version__ in run(programs / "python", "-W", "error", "-c", program, cwd=tmp_path)
 
 
-def test_the_images_steps_make_an_environment_for_workers_and_the_simulator_alone(tmp_path: Path) -> None:
+def test_the_images_steps_make_an_environment_for_workers_the_service_and_the_simulator_alone(tmp_path: Path) -> None:
     app = tmp_path / "app"
     app.mkdir()
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -208,7 +220,8 @@ def test_the_images_steps_make_an_environment_for_workers_and_the_simulator_alon
             environ = {**os.environ, "PATH": path}
             subprocess.run(rest, shell=True, check=True, cwd=app, env=environ)
     program = (
-        "import streamstop_worker.transport, streamstop_worker.health, streamstop_simulator.server\n"
+        "import streamstop_worker.transport, streamstop_worker.health, streamstop_server.app\n"
+        "import streamstop_simulator.server\n"
         "from importlib.metadata import distributions\n"
         "print(*(f'{one.name}=={one.version}' for one in distributions()))"
     )
@@ -230,4 +243,4 @@ def test_a_worker_calls_vendors_without_the_simulator_and_its_extra(tmp_path: Pa
     stop = StopMPUTask(app_id="app", task_id="relay-1")
     with world(tmp_path, environ={"PYTHONPATH": path}) as made:
         made.simulator.start_tasks(ALIYUN, [stop])
-        assert made.client.enqueue(stop, account=ALIYUN).outcome(timeout=30).result is Result.STOPPED
+        assert made.client.enqueue(stop, account=ALIYUN).outcome(timeout=60).result is Result.STOPPED

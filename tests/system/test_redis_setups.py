@@ -17,7 +17,7 @@ from streamstop_simulator import SimulatorClient, run_in_thread
 from streamstop_simulator.demo.embedded_redis import free_port, redis_server
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.certificates import make_authority
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.sentinels import MASTER, redis_with_sentinels
 from tests.support.tls_proxy import tls_proxy
 from tests.support.workers import WorkerProcess, accounts_toml, worker
@@ -42,7 +42,7 @@ class Pair:
     simulator: SimulatorClient
 
     def serves(self, task_id: str = "t") -> bool:
-        return self.client.enqueue(stop(task_id), account=ALIYUN).outcome(30).result is Result.STOPPED
+        return self.client.enqueue(stop(task_id), account=ALIYUN).outcome(TIMEOUT_S).result is Result.STOPPED
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def enqueue_as_soon_as_possible(client: Client, task_id: str) -> Job:
         except QueueUnavailable:
             return None
 
-    job = eventually(enqueued, "the queue available", 30)
+    job = eventually(enqueued, "the queue available")
     assert job is not None
     return job
 
@@ -79,7 +79,7 @@ def test_a_client_and_a_worker_survive_a_failover_with_one_silent_sentinel(
         assert running.serves("before")
         redis.master.process.kill()
         job = enqueue_as_soon_as_possible(running.client, "after")
-        assert job.outcome(30).result is Result.STOPPED
+        assert job.outcome(TIMEOUT_S).result is Result.STOPPED
         with redis.replica.client() as promoted:
             assert promoted.info("replication")["role"] == "master"
         assert running.worker.process.poll() is None

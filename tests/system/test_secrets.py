@@ -43,7 +43,7 @@ from tests.support.planted_secrets import (
     contains_secret,
     secrets_in,
 )
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.redis_content import everything_in
 from tests.support.workers import WorkerProcess, accounts_toml
 from tests.support.world import World, world
@@ -155,7 +155,7 @@ def all_goes_wrong(made: World, client: Client, running: WorkerProcess) -> None:
     made.redis.delete("streamstop.work.echo.live.StopMPUTask:pace")
     for number in range(3):  # each meets another of the echo's answers
         client.enqueue(operation_of(ECHO, f"again-{number}"), account=ECHO.name)
-    running.await_line("RemoteProtocolError", timeout=30)
+    running.await_line("RemoteProtocolError", timeout=TIMEOUT_S)
 
 
 def control_answers(url: str) -> Iterator[str]:
@@ -190,7 +190,7 @@ def test_no_secret_is_written_shown_or_sent_whatever_goes_wrong(tmp_path: Path) 
 
             # A callback that fails.
             shutdown = client.stop_room("room", [], callback=f"{made.simulator.url}/nowhere")
-            shutdown.wait(30)
+            shutdown.wait(TIMEOUT_S)
             running.await_line("the callback failed and is retried")
 
             # Stacks, which Celery prints on SIGUSR1; and files with mistakes, which hold secrets.

@@ -17,7 +17,7 @@ from streamstop._core.lane_view import LaneView
 from streamstop.operations import StopMPUTask
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.mixed_fleet import Fleet, ends_told, mixed_fleet
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.versions import ONE_QUEUE, NoHistory, Version, earlier_version, present_version
 
 pytestmark = [pytest.mark.long, pytest.mark.paced]
@@ -58,7 +58,7 @@ def test_new_workers_take_over_all_that_stopped_old_ones_leave(fleet: Fleet, sto
         for one in old_workers:
             one.signal(getattr(signal, stopped))
         for one in old_workers:
-            one.process.wait(30)
+            one.process.wait(TIMEOUT_S)
         ids += old.ask("enqueue", "between", number=40)
         left = fleet.lanes()
         assert sum(view.waiting for view in left) > 100, "there is a backlog"

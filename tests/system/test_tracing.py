@@ -24,11 +24,11 @@ def stop(task):
     return StopMPUTask(app_id="app", task_id=task)
 
 with Client() as client, trace.get_tracer("service").start_as_current_span("request"):
-    client.enqueue(stop("one"), account="{ALIYUN}").outcome(timeout=30)
+    client.enqueue(stop("one"), account="{ALIYUN}").outcome(timeout=60)
 with Client() as client, trace.get_tracer("service").start_as_current_span("closing"):
     for number in range(2):
         client.register("room", stop(f"in-room-{{number}}"), account="{ALIYUN}")
-    print(client.stop_room("room").wait(timeout=30).status)
+    print(client.stop_room("room").wait(timeout=60).status)
 """
 
 
@@ -51,7 +51,7 @@ def spans(traced: World) -> Sequence[Mapping[str, Any]]:
     )
     assert (ran.returncode, ran.stdout) == (0, "done\n"), ran.stderr
     # The worker ends the span of a job after Redis has its outcome.
-    eventually(lambda: len(named(ended(traced.folder), "process")) >= 4, "the worker's spans have ended", 30)
+    eventually(lambda: len(named(ended(traced.folder), "process")) >= 4, "the worker's spans have ended")
     return ended(traced.folder)
 
 

@@ -59,10 +59,14 @@ class Controls:
                     finding.broken.append(f"{_lane(call)}: called {call.arrived_at - pause.began:.3f} s after {pause}")
 
     def keys(self, finding: Finding) -> None:
-        """Judge the jobs that ended refused: no more for each revocation than a hold allows."""
+        """Judge the jobs that ended refused: no more for each revocation than a hold allows.
+
+        The simulator checks the key when it reads a call. On a busy machine a call can have arrived before its
+        account's key was revoked.
+        """
         refused: Counter[tuple[str, float, float]] = Counter()
         for account, job in self._refused():
-            moments = [one.call.arrived_at for one in self._made.get(job, ()) if not one.call.authenticated]
+            moments = [one.call.decided_at for one in self._made.get(job, ()) if not one.call.authenticated]
             if not moments:
                 continue  # it is judged as a wrong result
             revoked = next((span for span in self._revoked(account) if _covers(span, moments[-1])), None)

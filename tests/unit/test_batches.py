@@ -75,7 +75,7 @@ def test_nothing_waits_before_the_batch_is_accepted_and_all_of_it_after(redis: A
 a_batch = st.lists(st.tuples(st.sampled_from(LANES), st.integers(0, 9)), min_size=1, max_size=30)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sizes=st.lists(a_batch, min_size=1, max_size=4), data=st.data())
 def test_however_many_spread_them_in_whatever_order_each_message_is_in_its_lane_once_and_in_order(
     sizes: list[list[tuple[Lane, int]]], data: st.DataObject

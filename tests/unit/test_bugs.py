@@ -17,6 +17,7 @@ from streamstop._core.lane_types import AttemptHistory
 from streamstop._core.progress import ShutdownStatus
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.rooms import CONTROL, Rooms
+from streamstop._redis.shutdown_views import ShutdownViews
 from streamstop._wire.messages import celery_message
 from streamstop_worker.pipeline.bugs import EVENT
 from streamstop_worker.pipeline.deliveries import Delivery
@@ -138,7 +139,7 @@ def test_an_end_that_its_shutdown_cannot_count_is_recorded_and_its_letter_counts
         bench.redis.restore(key, 0, kept)
     DeadLetterStore(bench.redis, bench.lanes).requeue(letter.id)
     bench.execute(bench.take_of(delivery.taken.lane))
-    progress = Rooms(bench.redis, bench.lanes).progress(shutdown)
+    progress = ShutdownViews(bench.redis, bench.lanes).progress(shutdown)
     assert progress is not None
     assert (progress.ended, progress.status) == (1, ShutdownStatus.DONE)
     assert bench.redis.hget(f"streamstop.shutdown.{shutdown}", "attention") in {None, b"0"}

@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 from streamstop.settings import RedisSettings
+from streamstop_server.settings import ServerSettings
+from streamstop_server.tokens import Scope, Tokens
 from streamstop_simulator import DEFAULT_ACCOUNTS
 from streamstop_worker.accounts import load_accounts
 from streamstop_worker.settings import WorkerSettings
@@ -25,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 WORKERS = ("worker", "rehearsal")
+SERVERS = ("server", "rehearsal-server")
 START = "celery -A streamstop_worker worker"
 
 
@@ -64,6 +67,8 @@ def test_without_a_profile_there_are_redis_and_a_worker_and_profiles_add_the_res
         "worker": [],
         "simulator": ["demo"],
         "rehearsal": ["demo"],
+        "server": ["server"],
+        "rehearsal-server": ["demo"],
         **{name: ["monitoring"] for name in ("metrics", "prometheus", "grafana")},
     }
 
@@ -132,6 +137,34 @@ def test_the_rehearsing_worker_has_the_simulators_accounts_and_reaches_it_over_l
     assert rehearsal["network_mode"] == "service:simulator"
     assert rehearsal["depends_on"]["simulator"] == {"condition": "service_healthy"}
     assert f"http://127.0.0.1:{port}/" in simulator["healthcheck"]["test"][-1]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_server_reads_the_tokens_that_it_is_given_and_ends_before_it_is_killed(name: str) -> None:
+    service = SERVICES[name]
+    program, *options = service["command"]
+    assert program == "streamstop-server"
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    (secret,) = service["secrets"]
+    source, target = (secret, secret) if isinstance(secret, str) else (secret["source"], secret["target"])
+    assert given["--tokens"] == f"/run/secrets/{target}"
+    assert source in COMPOSE["secrets"]
+    settings = ServerSettings.from_environ(
+        {"STREAMSTOP_SERVER_HOST": given["--host"], "STREAMSTOP_SERVER_TOKENS": given["--tokens"]}
+    )
+    grace = timedelta(seconds=int(service["stop_grace_period"].removesuffix("s")))
+    assert grace > settings.grace
+    assert f"http://127.0.0.1:{given['--port']}/readyz" in service["healthcheck"]["test"][-1]
+
+
+def test_the_rehearsals_page_shows_the_rehearsals_queue_and_its_token_is_said() -> None:
+    environs = {name: SERVICES[name]["environment"]["STREAMSTOP_REDIS_URL"] for name in (*WORKERS, *SERVERS)}
+    assert environs["server"] == environs["worker"] != environs["rehearsal"] == environs["rehearsal-server"]
+    tokens = Tokens(ROOT / COMPOSE["secrets"]["simulated-tokens"]["file"])
+    (said,) = re.findall(r"^# (rehearsal-token\S+)\.$", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE)
+    caller = tokens.caller_of(said)
+    assert caller is not None
+    assert caller.scopes == set(Scope)
 
 
 def test_ports_are_published_on_loopback_alone() -> None:

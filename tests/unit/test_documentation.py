@@ -21,7 +21,9 @@ from streamstop_worker.accounts import load_accounts
 from tests.support.documentation import PAGES, ROOT, Snippet, Step, program, snippets, steps
 
 DOCS = ROOT / "docs"
-SOURCES = [path for folder in ("producers", "worker", "simulator") for path in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES = [
+    path for folder in ("producers", "worker", "server", "simulator") for path in sorted((ROOT / folder).rglob("*.py"))
+]
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)")
 
 

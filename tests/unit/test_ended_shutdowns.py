@@ -9,10 +9,10 @@ import structlog
 from redis import Redis
 
 from streamstop import Command
-from streamstop._core.constants import SHUTDOWNS_TOLD
 from streamstop._core.lane_types import MemberResult
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.rooms import Rooms
+from streamstop._redis.schedule import Schedule
 from streamstop._tracing import Sending
 from streamstop.operations import RtcStopMPUTask
 from streamstop_worker.shutdowns.ended import log_ended
@@ -40,15 +40,17 @@ def opened(rooms: Rooms, room: str = "r", traced: Sending | None = None) -> str:
 
 
 def end(rooms: Rooms, shutdown: str, results: Sequence[str]) -> None:
-    for (member, _command, _job), result in zip(list(rooms.members(shutdown)), results, strict=True):
+    for (member, _command, _job), result in zip(list(rooms.shutdowns.members(shutdown)), results, strict=True):
         ok = result == "stopped"
         rooms.record_member_result(LANE, MemberResult(shutdown, member, result, "{}", ok=ok, attention=not ok))
 
 
 def logged(rooms: Rooms, clock: ManualClock) -> list[dict[str, Any]]:
     clock.advance(timedelta(seconds=1))
+    swept = Schedule(rooms._redis).sweep(longest_lease=timedelta(minutes=1), period=timedelta(seconds=1))
+    assert swept is not None
     with structlog.testing.capture_logs() as lines:
-        log_ended(rooms)
+        log_ended(rooms.shutdowns, swept.last_us, swept.now_us)
     return [dict(line) for line in lines]
 
 
@@ -91,7 +93,7 @@ def test_a_shutdown_that_ended_well_is_information_and_names_its_trace(rooms: Ro
 
 
 def test_the_first_look_logs_no_earlier_end_and_a_clock_that_is_set_back_loses_no_later_one(
-    rooms: Rooms, redis: Redis, clock: ManualClock
+    rooms: Rooms, clock: ManualClock
 ) -> None:
     end(rooms, opened(rooms, "early"), ["stopped"] * 3)
     assert logged(rooms, clock) == []
@@ -100,4 +102,3 @@ def test_the_first_look_logs_no_earlier_end_and_a_clock_that_is_set_back_loses_n
     shutdown = opened(rooms, "late")
     end(rooms, shutdown, ["stopped"] * 3)
     assert [line["shutdown"] for line in logged(rooms, clock)] == [shutdown]
-    assert redis.ttl(SHUTDOWNS_TOLD) > 0

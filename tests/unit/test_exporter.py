@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamstop import Command, QueueUnavailable
+from streamstop import Command, NotCancellable, QueueUnavailable
 from streamstop.exporter import Exporter, serving
 from streamstop.operations import StopMPUTask
 from streamstop.testing import RecordingClient
@@ -47,6 +47,19 @@ def test_lanes_letters_and_shutdowns_are_gauges() -> None:
         assert found[f"streamstop_lane_{state}", lane] == 0
     assert found["streamstop_dead_letters", frozenset({("result", "refused")})] == 1
     assert found["streamstop_shutdowns_open", frozenset()] == 1
+
+
+def test_jobs_that_are_cancelled_while_they_wait_are_counted_however_that_happens() -> None:
+    client = RecordingClient(leave_open=True)
+    jobs = client.enqueue_many([stop("a"), stop("b"), stop("c")])
+    jobs[0].cancel()
+    client.end(jobs[1])
+    with pytest.raises(NotCancellable):
+        jobs[1].cancel()
+    assert client.drain("live-cn").jobs == 1
+    client.stop_room("room", [stop("d"), stop("e")]).cancel()
+    found = samples(Exporter(client).text())
+    assert found["streamstop_jobs_cancelled_total", frozenset(LANE.items())] == 4
 
 
 def test_a_redis_that_does_not_answer_is_a_metric() -> None:

@@ -85,7 +85,7 @@ def hold(redis: Redis, messages: list[bytes]) -> None:
     redis.lpush(LANE.waiting[3], celery_message(LANE, GOOD, priority=9))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(MESSAGES, max_size=8))
 @example([b"[" * 100_000, b'{"a":' * 2000, b"1e999", b"\xff", b""])
 @example([json.dumps(envelope(LANE, "x" * 100_000)).encode()])

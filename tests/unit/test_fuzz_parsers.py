@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS
@@ -35,21 +35,18 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@settings(deadline=None)
 @given(data=st.binary() | st.text().map(lambda text: text.encode(errors="surrogatepass")))
 def test_no_bytes_make_a_parser_raise(target: str, data: bytes) -> None:
     TARGETS[target](data)
 
 
 @pytest.mark.parametrize("target", ["aliyun", "tencent", "command", "envelope", "record", "lines"])
-@settings(deadline=None)
 @given(value=JSON, before=st.binary(min_size=2, max_size=2))
 def test_no_json_makes_a_parser_raise(target: str, value: object, before: bytes) -> None:
     prefix = before + b"\n" if target in {"aliyun", "tencent"} else b""
     TARGETS[target](prefix + json.dumps(value).encode())
 
 
-@settings(deadline=None)
 @given(
     changed=st.dictionaries(NAMES, JSON, max_size=3),
     params=st.dictionaries(NAMES, JSON, max_size=3),

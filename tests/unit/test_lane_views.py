@@ -262,3 +262,17 @@ def test_reading_costs_the_same_whatever_lanes_hold(lane: LaneDriver, monkeypatc
     empty = commands()
     lane.publish(*range(500))
     assert commands() == empty == 2 + 1 + 3 * 12
+
+
+def test_a_view_counts_calls_and_throttled_calls(lane: LaneDriver) -> None:
+    lane.publish("a", "b", "c", "d")
+    assert lane.take_next() == "a"
+    lane.finish("a")
+    assert lane.take_next() == "b"
+    lane.release("b")
+    view = lane.lanes.view(lane.lane)
+    assert (view.calls, view.throttled) == (1, 0), "no call was made of the job that was returned"
+    lane.throttle(lane.take_next())
+    lane.finish(lane.take_next(), call=LastCall.FAULT)
+    view = lane.lanes.view(lane.lane)
+    assert (view.calls, view.throttled) == (3, 1)

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from streamstop._core.constants import CANCELLED as COUNTS
 from streamstop._wire.reports import Dropped
 from tests.support.celery_messages import celery_message
 from tests.support.lane_driver import CANCELLED, ENDED, LEASE, LaneDriver
@@ -31,6 +32,21 @@ def test_a_taken_job_cannot_be_cancelled_nor_one_that_has_ended(lane: LaneDriver
     lane.finish("a")
     assert lane.cancel("a") == "ended"
     assert lane.record("a") == ENDED
+
+
+def test_a_job_is_counted_as_cancelled_once_and_not_if_a_worker_has_it(lane: LaneDriver) -> None:
+    lane.publish("a", "b", "c")
+    assert [lane.cancel(name) for name in ("a", "a", "b")] == ["cancelled", "ended", "cancelled"]
+    lane.take()
+    assert lane.cancel("c") == "claimed"
+    assert lane.lanes.cancelled() == {lane.lane: 2}
+
+
+def test_a_job_is_cancelled_also_if_another_program_has_written_the_key_of_the_counts(lane: LaneDriver) -> None:
+    lane.redis.set(COUNTS, "x")
+    lane.publish("a")
+    assert lane.cancel("a") == "cancelled"
+    assert lane.take() == []
 
 
 def test_a_shutdowns_job_that_was_cancelled_has_a_lease_until_it_is_counted(lane: LaneDriver) -> None:

@@ -57,6 +57,7 @@ def test_old_jobs_between_new_ones_leave_and_the_new_ones_keep_their_order(mixed
     pages = list(mixed.lanes.draining(mixed.lane, older(mixed)))
     assert sum(page.waiting for page in pages) == 6
     assert mixed.redis.llen(mixed.lane.queue) == 6
+    assert mixed.lanes.cancelled() == {mixed.lane: 6}
     assert names(mixed) == [f"new{number}" for number in range(6)]
 
 
@@ -98,6 +99,7 @@ def test_a_job_that_a_worker_takes_between_reading_and_cancelling_is_called(
     old_taken = [name for name in taken if name.startswith("old")]
     assert old_taken
     assert cancelled == 6 - len(old_taken)
+    assert mixed.lanes.cancelled() == {mixed.lane: cancelled}, "not those that a worker has"
     assert all(mixed.record(name) is None for name in taken)
     for name in taken:
         assert mixed.finish(name)

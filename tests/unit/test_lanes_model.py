@@ -20,9 +20,7 @@ def test_the_scripts_on_a_redis_in_memory_keep_every_promise() -> None:
     with ClockedFakeRedis(server=FakeServer()) as redis:
         run_state_machine_as_test(
             lambda: LaneStateMachine(redis),  # type: ignore[arg-type]  # any factory will do
-            settings=settings(
-                max_examples=EXAMPLES, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-            ),
+            settings=settings(max_examples=EXAMPLES, stateful_step_count=20, suppress_health_check=list(HealthCheck)),
         )
 
 

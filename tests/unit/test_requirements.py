@@ -70,7 +70,7 @@ def test_the_installed_packages_are_the_locked_ones() -> None:
     [
         ("build", [*group("build"), *PROJECT["build-system"]["requires"]]),
         ("worker", ALL_EXTRAS),
-        ("demo", [*BASE, *EXTRAS["worker"], *EXTRAS["simulator"], *group("build"), *group("demo")]),
+        ("demo", [*BASE, *EXTRAS["worker"], *EXTRAS["simulator"], *EXTRAS["server"], *group("build"), *group("demo")]),
         ("dev", [*ALL_EXTRAS, *group("dev")]),
     ],
 )

@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 import sentry_sdk
+import structlog
 from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
 from streamstop import Command
 from streamstop._tracing import sending
 from streamstop._wire.messages import celery_message
-from streamstop_worker.observing import is_sentry_set_up, reports
+from streamstop_worker.observing import is_sentry_set_up, observe, reports
 from streamstop_worker.observing.sentry import Reports, Transactions
 from streamstop_worker.pipeline.deliveries import Delivery
+from streamstop_worker.settings import WorkerSettings
 from tests.support.pipeline import STOP, Pipeline, fault
 
 COMMAND = Command(operation=STOP, account="live-cn")
@@ -166,6 +168,20 @@ def test_a_dsn_in_the_environment_initialises_sentry_and_nothing_else_does(monke
     monkeypatch.setenv("SENTRY_DSN", "https://key@sentry.invalid/1")
     is_sentry_set_up()
     assert calls == ["init"]
+
+
+def test_a_dsn_without_the_extra_is_a_warning_at_the_start(bench: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamstop_worker.observing.find_spec", lambda _name: None)
+    settings = WorkerSettings.from_environ({})
+    for dsn, warned in (("", []), ("https://key@sentry.invalid/1", ["warning"])):
+        monkeypatch.setenv("SENTRY_DSN", dsn)
+        with structlog.testing.capture_logs() as lines:
+            observe(settings, bench.slots)
+        assert [line["log_level"] for line in lines] == warned
+    (line,) = lines
+    assert line["event"] == "errors are not reported: SENTRY_DSN needs the extra sentry"
+    assert line["do"] == "pip install 'streamstop[worker,sentry]'"
+    assert "key@" not in str(line)
 
 
 def test_a_process_that_has_initialised_sentry_is_not_initialised_again(

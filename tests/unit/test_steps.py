@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.trace import SpanKind
 from redis import Redis
 
 from streamstop import callbacks
@@ -17,8 +18,10 @@ from streamstop._core.constants import ARRIVALS
 from streamstop._core.lane import Lane
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.rooms import CALLBACKS, CONTROL, Rooms
+from streamstop._tracing import Sending, sending
 from streamstop._wire.messages import celery_message
 from streamstop.outcomes import Deferral, Outcome, Result
+from streamstop_worker.observing.tracing import Tracing
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import LONGEST_LEFT, NO_WORKER_DELAY, End, GivenBack, StepDone
 from streamstop_worker.pipeline.steps import THREADS, Steps
@@ -26,7 +29,9 @@ from streamstop_worker.shutdowns.fan_out import Shutdowns
 from streamstop_worker.transport import Transport
 from tests.support.manual_clock import ManualClock
 from tests.support.pipeline import LEASE, Work, work
+from tests.support.tracing import Spans, ids, traceparent
 
+UNTRACED = Sending()
 URL = "https://example.com/hook"
 
 
@@ -39,7 +44,15 @@ def bench(redis: Redis, tmp_path: Path) -> Iterator[Work]:
 class Told:
     """A shutdown that has ended, and whoever is to be told."""
 
-    def __init__(self, work: Work, clock: ManualClock, callback: Mapping[str, Any], secret: str | None = "s") -> None:
+    def __init__(
+        self,
+        work: Work,
+        clock: ManualClock,
+        callback: Mapping[str, Any],
+        secret: str | None = "s",
+        *,
+        traced: Sending = UNTRACED,
+    ) -> None:
         self.work = work
         self.clock = clock
         self.rooms = Rooms(work.redis, work.lanes)
@@ -57,7 +70,7 @@ class Told:
             record_ttl=timedelta(days=1),
             random=lambda: 1.0,
         )
-        self.shutdown = self.rooms.open("r", [], now=datetime.now(UTC), verify=False, callback=callback)
+        self.shutdown = self.rooms.open("r", [], now=datetime.now(UTC), verify=False, callback=callback, traced=traced)
 
     def _receive(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -90,11 +103,27 @@ def test_a_url_is_told_what_the_handle_tells_signed(bench: Work, clock: ManualCl
     assert told.deliver() == StepDone("callback")
     (request,) = told.requests
     body = request.read()
-    progress = told.rooms.progress(told.shutdown)
+    progress = told.rooms.shutdowns.progress(told.shutdown)
     assert progress is not None
     assert json.loads(body) == progress.model_dump(mode="json")
     assert callbacks.verify("s", request.headers[callbacks.HEADER], body)
     assert told.is_over()
+
+
+def test_the_callback_is_in_the_trace_in_which_the_shutdown_was_opened(
+    bench: Work, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = Spans()
+    spans.set_for_process(monkeypatch)
+    with sending(["streamstop.shutdown"]) as traced:
+        told = Told(bench, clock, {"url": URL}, traced=traced)
+    told.steps = replace(told.steps, observer=Tracing(spans.provider))
+    assert told.deliver() == StepDone("callback")
+    (opened,), (called_back,) = spans.ended(SpanKind.PRODUCER), spans.ended(SpanKind.CONSUMER)
+    assert called_back.parent is not None
+    assert (ids(called_back)[0], called_back.parent.span_id) == ids(opened)
+    (request,) = told.requests
+    assert request.headers["traceparent"] == traceparent(called_back)
 
 
 def test_a_url_that_answers_badly_is_told_again_and_given_up_after_eight_times(bench: Work, clock: ManualClock) -> None:

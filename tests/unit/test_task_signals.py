@@ -61,17 +61,15 @@ def heard() -> Iterator[Instrumentation]:
 
 def run_one(end: Callable[[Delivery], End], *, calls: bool = True, jobs: int = 1) -> list[str]:
     """Run jobs to their ends; return their ids."""
-    open_stages: list[Stage] = []
 
-    async def run(delivery: Delivery, on_call: Callable[[], None]) -> End:
+    async def run(open_stage: Stage, delivery: Delivery, on_call: Callable[[], None]) -> End:
         if calls:
             on_call()
         await asyncio.sleep(0)  # others run in between
-        open_stages[0].slots.send()
+        open_stage.slots.send()
         return end(delivery)
 
     with stage(run) as opened:
-        open_stages.append(opened)
         ids = [opened.deliver() for _ in range(jobs)]
         opened.turn_until(lambda: len(opened.channel.acknowledged) == jobs)
     return ids

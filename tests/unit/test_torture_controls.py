@@ -118,6 +118,9 @@ def test_a_job_ends_refused_only_while_the_key_of_its_account_is_revoked() -> No
     assert broken(one) == [KEYS]
     assert broken(replace(one, faults=[_revoked(100.0, 109.0)])) == [KEYS]
     assert broken(replace(one, faults=[happened(Kind.KEY, 109.0, 120.0, how=f"live-a {BY_CALLING}")])) == [KEYS]
+    read_later = replace(one, calls=[replace(one.calls[0], decided_at=110.4)])
+    assert broken(replace(read_later, faults=[_revoked(110.2, 120.0)])) == []
+    assert broken(replace(read_later, faults=[_revoked(109.0, 110.2)])) == [KEYS]
     accepted = replace(one, calls=[replace(one.calls[0], authenticated=True)], faults=[_revoked(109.0, 120.0)])
     assert broken(accepted) == [RESULTS]
 

@@ -14,7 +14,8 @@ from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode
 
-from streamstop import Command
+from streamstop import Command, Outcome
+from streamstop._redis.dead import DeadLetterStore
 from streamstop._wire.messages import celery_message
 from streamstop_worker.observing import observe
 from streamstop_worker.observing.tracing import Tracing, leave_celery_to_us
@@ -116,6 +117,47 @@ def test_a_refused_job_is_an_error(bench: Pipeline, spans: Spans) -> None:
     assert process.attributes is not None
     assert (process.attributes["streamstop.result"], process.attributes["error.type"]) == ("refused", "Forbidden.RAM")
     assert (process.status.status_code, process.status.description) == (StatusCode.ERROR, "m")
+
+
+def test_a_requeued_job_has_a_trace_that_links_to_the_delivery_in_which_it_died(
+    bench: Pipeline, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans.set_for_process(monkeypatch)
+    bench.answers = [fault("Forbidden.RAM", 403)]
+    job_id = requeued(bench, {"traceparent": TRACEPARENT, "headers": {"sentry-trace": "a-b-1", "other": "x"}})
+    delivery = bench.take_of(COMMAND.lane)
+    assert delivery.headers["headers"] == {"sentry-trace": "a-b-1"}
+    bench.execute(delivery)
+    died, again = spans.ended(SpanKind.CONSUMER)
+    (link,) = again.links
+    assert (link.context.trace_id, link.context.span_id) == ids(died)
+    assert ids(died)[0] == TRACE
+    assert ids(again)[0] == int(job_id.rpartition(".")[2], 16)
+
+
+def test_a_requeued_job_links_to_its_producer_if_the_worker_is_not_traced(bench: Pipeline) -> None:
+    bench.answers = [fault("Forbidden.RAM", 403)]
+    requeued(bench, {"traceparent": TRACEPARENT})
+    delivery = bench.take_of(COMMAND.lane)
+    assert delivery.headers["tracelink"] == TRACEPARENT
+    bench.execute(delivery)
+
+
+@pytest.mark.parametrize("junk", [5, "\u00fc", "x" * 9_000, {"sentry-trace": "\u00fc", "baggage": 5}, [["x"]]])
+def test_a_dead_letter_keeps_its_command_and_no_junk_of_a_foreign_message(bench: Pipeline, junk: object) -> None:
+    bench.answers = [fault("Forbidden.RAM", 403)]
+    requeued(bench, {"traceparent": junk, "tracelink": junk, "headers": junk})
+    delivery = bench.take_of(COMMAND.lane)
+    assert not {"traceparent", "tracelink", "headers"} & delivery.headers.keys()
+    assert isinstance(bench.execute(delivery), Outcome)
+
+
+def requeued(bench: Pipeline, headers: Mapping[str, Any]) -> str:
+    """Let a job with these headers die, and requeue it; return the new job's id."""
+    bench.execute(publish(bench, headers))
+    dead = DeadLetterStore(bench.redis, bench.lanes)
+    (letter,) = dead.letters()
+    return dead.requeue(letter.id)
 
 
 @pytest.mark.parametrize("flags", ["01", "00"])

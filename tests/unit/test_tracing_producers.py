@@ -160,7 +160,7 @@ def test_the_jobs_of_a_shutdown_link_to_the_span_that_opened_it(bench: Pipeline,
         pass
     headers = headers_in(bench.redis)
     assert [one["tracelink"] for one in headers] == [traceparent(send)] * 2
-    message = json.loads(rooms.facts(shutdown)["callback"])
+    message = json.loads(rooms.shutdowns.facts(shutdown)["callback"])
     assert message["headers"]["traceparent"] == traceparent(send)
     assert headers_in(bench.redis, CALLBACKS) == []
 
@@ -169,7 +169,7 @@ def test_a_shutdown_without_a_trace_stores_none(bench: Pipeline) -> None:
     lanes, now = Lanes(bench.redis), datetime.now(UTC)
     rooms = Rooms(bench.redis, lanes)
     shutdown = rooms.open("r", COMMANDS, now=now, verify=False, callback=None)
-    assert "trace" not in rooms.facts(shutdown)
+    assert "trace" not in rooms.shutdowns.facts(shutdown)
     for _ in Shutdowns(rooms, lanes).fan_out(shutdown):
         pass
     assert [set(one) & {"traceparent", "tracelink", "headers"} for one in headers_in(bench.redis)] == [set(), set()]

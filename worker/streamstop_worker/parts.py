@@ -107,7 +107,7 @@ class WorkerParts(bootsteps.StartStopStep):
             longest_lease=2 * step_lease,  # another worker may have longer leases
             on_unserved=self._take_unserved,
             finish_batches=Batches(redis).finish,
-            log_ended_shutdowns=partial(log_ended, self.shutdowns.rooms),
+            log_ended_shutdowns=partial(log_ended, self.shutdowns.views),
         )
         self.heartbeat = Heartbeat(Workers(redis), Journal(redis), worker.hostname, self._vitals())
         signals.worker_shutting_down.connect(self._drain, weak=False)

@@ -18,9 +18,10 @@ from streamstop._core.findings import ServerFacts
 from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.lane_backend import LaneBackend
-from streamstop._core.letters import DeadLetter, Matching
-from streamstop._core.progress import Progress, RoomView
-from streamstop._core.sightings import Sighting, Wanted
+from streamstop._core.letters import DeadLetter, Matching, Position
+from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView
+from streamstop._core.requests import Request
+from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._core.workers import WorkerView
 from streamstop.outcomes import Deferral, Outcome, Result
 
@@ -58,8 +59,8 @@ class DeadLetterBackend(Protocol):
     def count_by_result(self) -> Mapping[Result | None, int]:
         """Return how many letters there are of each result; None: of messages that could not be read."""
 
-    def letters(self, matching: Matching) -> Iterator[DeadLetter]:
-        """Yield the letters that match, oldest first."""
+    def letters(self, matching: Matching, after: Position | None = None) -> Iterator[DeadLetter]:
+        """Yield the letters that match, oldest first, from the one behind `after` on."""
 
     def get(self, letter_id: str) -> DeadLetter:
         """Return one letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
@@ -165,11 +166,25 @@ class Backend(Protocol):
         `perhaps` is the consequence to report if the queue does not say whether it has accepted them.
         """
 
-    def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> list[str]:
-        """Put jobs into their lanes, except where a job of the same command is open: all of them, or none.
+    def enqueue_once(
+        self,
+        jobs: Sequence[tuple[str, Command]],
+        *,
+        unique: bool,
+        request: Request | None,
+        now: datetime,
+        perhaps: str,
+    ) -> list[str]:
+        """Put jobs into their lanes: all of them, or none; return the id of each command's job.
 
-        Return the id of each command's open job. `perhaps` as in :meth:`enqueue`.
+        With `unique`, a command with an open job gets no other. If `request` was accepted before, its jobs are
+        returned. `perhaps` as in :meth:`enqueue`.
+
+        Raises :class:`~streamstop.errors.IdempotencyConflict` and :class:`~streamstop.errors.RequestUnderWay`.
         """
+
+    def look(self, job_id: str) -> JobView | None:
+        """Return a job that has a record or a dead letter, or waits, is deferred or in flight; None: there is none."""
 
     def exists(self, job_id: str) -> bool:
         """Return whether a job with this id has a record, or waits, is deferred or in flight."""
@@ -198,6 +213,12 @@ class Backend(Protocol):
     def room(self, room: str) -> RoomView:
         """Return the current state of a room."""
 
+    def room_page(self, room: str, cursor: str | None, most: int) -> RoomPage:
+        """Return a page of about `most` registered stream tasks; `cursor` is that of the page before, None: first."""
+
+    def room_accounts(self, room: str) -> frozenset[str]:
+        """Return the accounts of a room's registered stream tasks."""
+
     def stop_room(
         self,
         room: str,
@@ -224,6 +245,15 @@ class Backend(Protocol):
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks."""
+
+    def accounts_of(self, shutdown: str) -> frozenset[str]:
+        """Return the accounts of a shutdown's stream tasks, and of those that are registered while it is open."""
+
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
+        """Return a page of about `most` outcomes; with `attention`, of those that need a person.
+
+        `cursor` as in :meth:`room_page`.
+        """
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """Return the ids of shutdowns: the open ones, oldest first, and then the latest ended ones, newest first."""

@@ -17,15 +17,17 @@ Key                                           Type        Contents              
 ``streamstop.work.<lane>:pace``               hash        pace and in-flight limit of the lane: lane          1 day
 ``streamstop.work.leased``                    sorted set  lane -> when the sweep looks at its leases, µs      never
 ``streamstop.work.recent``                    sorted set  lane -> when it was at work, µs, to the hour        1 day
-``streamstop.work.swept``                     string      moment of the last sweep, µs                        1 day
+``streamstop.work.swept``                     string      moment of the last sweep, µs                        30 days
 ``streamstop.work.staged``                    hash        id of a staged batch -> when it was first seen, s   never
 ``streamstop.work.book.<digest>``             hash        accounts of a worker, and the paces of their lanes  1 day
 ``streamstop.controls``                       hash        pauses, limits and holds: _core.controls             never
 ``streamstop.events``                         stream      the latest events: _core.journal                    never
 ``streamstop.work.refused``                   hash        refusals of accounts' keys, next probes: holds      1 day
 ``streamstop.work.errors.<n>``                hash        vendors' errors in five minutes: journal            1 day
-``streamstop.work.task.<task id>``            list        the latest jobs of a stream task: stream_tasks      1 day
+``streamstop.work.task.<task id>``            string      the latest jobs of a stream task: stream_tasks      1 day
+``streamstop.work.cancelled``                  hash        lane -> jobs cancelled before a worker took them     30 days
 ``streamstop.unique.<lane>.<digest>``         hash        the open job of a unique command: unique            1 day
+``streamstop.request.<digest>``                hash        a call with an idempotency key: request             1 day
 ``streamstop.work.workers``                   hash        id of a worker process -> its last sign of life     1 day
 ``streamstop.accounts``                       sorted set  ``<account> <vendor>`` -> when last published, s    1 minute
 ``streamstop.batch.<id>``                     list        a batch of messages                                 never
@@ -38,7 +40,6 @@ Key                                           Type        Contents              
 ``streamstop.shutdown.<id>:<part>``           various     its members, jobs and outcomes: shutdown            7 days
 ``streamstop.shutdowns.open``                 hash        id of an open shutdown -> since when, µs            30 days
 ``streamstop.shutdowns.ended``                sorted set  id of a shutdown that ended -> when, µs             30 days
-``streamstop.work.shutdowns``                 string      until when ends of shutdowns are logged, µs          30 days
 ``streamstop.dead``                           sorted set  id of a dead letter -> when it was kept, µs         never
 ``streamstop.dead.<id>``                      hash        a dead letter: dead                                 never
 ``streamstop.dead:results``                   hash        result -> how many dead letters have it              never
@@ -90,8 +91,12 @@ REFUSED = "streamstop.work.refused"
 ERROR_COUNTS = "streamstop.work.errors."
 #: Prefix of a stream task's latest jobs.
 TASK_JOBS = "streamstop.work.task."
+#: Hash: lane -> how many of its jobs were cancelled before a worker took them.
+CANCELLED = "streamstop.work.cancelled"
 #: Prefix of the open job of a unique command.
 UNIQUE = "streamstop.unique."
+#: Prefix of the calls with idempotency keys.
+REQUEST = "streamstop.request."
 #: Hash: id of a worker's process -> its last sign of life, as JSON; see the script ``worker/beat``.
 WORKERS = "streamstop.work.workers"
 
@@ -112,8 +117,6 @@ SHUTDOWN = "streamstop.shutdown."
 #: Sorted sets: open shutdowns, and the latest ended ones, for people.
 SHUTDOWNS_OPEN = "streamstop.shutdowns.open"
 SHUTDOWNS_ENDED = "streamstop.shutdowns.ended"
-#: String: the moment (µs) up to which workers have logged the ends of shutdowns.
-SHUTDOWNS_TOLD = "streamstop.work.shutdowns"
 #: Lane of the jobs that fan out or cancel a shutdown. No account can have this name.
 CONTROL_LANE = "_control.room.Steps"
 #: Lane of the jobs that call a service back. A service that does not answer delays no shutdown.

@@ -195,7 +195,12 @@ class Swept:
     rescheduled: int
     #: Whether there are batches whose messages are not all in their lanes.
     batches: bool
+    #: Whether there are pauses, limits or holds.
+    controls: bool
     #: How many leases expired, by lane.
     expired_leases: Mapping[Lane, int]
     #: Lanes with a key that fails in Redis, and the error.
     broken: Mapping[Lane, str]
+    #: The moments of the last sweep and of this one, µs.
+    last_us: int
+    now_us: int

@@ -75,6 +75,10 @@ class LaneView(BaseModel):
     held: Hold | None = None
     #: Transient faults in a row.
     faults: int = 0
+    #: Calls of the lane so far, and how many of them the vendor throttled. They begin again at 0 after a day without a
+    #: call. A call counts from up to 60 ms before it is sent.
+    calls: int = 0
+    throttled: int = 0
     last_error: LaneError | None = None
     #: When the lane last gave a job to a worker, to the second; None: not within a day.
     last_call_at: datetime | None = None

@@ -6,12 +6,13 @@ job's id.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticSerializationError
 
 from streamstop._core.commands import VERSION, ReceivedCommand
@@ -22,6 +23,11 @@ from streamstop.errors import InvalidCommand
 from streamstop.outcomes import Outcome, Result
 
 _UNREADABLE = "it is no message that a worker can read"
+#: Stands for the result of a message that no worker could read.
+UNREADABLE = "unreadable"
+#: How many problems a bulk act quotes, and how many codes it counts.
+_MOST_PROBLEMS = 5
+_MOST_CODES = 100
 
 
 class DeadLetterBody(BaseModel):
@@ -33,6 +39,8 @@ class DeadLetterBody(BaseModel):
     #: The command's JSON data, for requeueing; None if the message could not be read.
     command: dict[str, Any] | None = None
     membership: Membership | None = None
+    #: The headers of tracing for the message of the job as which it is requeued; None if nothing was traced.
+    trace: dict[str, Any] | None = None
 
 
 class DeadLetter(BaseModel):
@@ -76,6 +84,8 @@ class Matching:
     """A selection of dead letters: those that match every field that is set."""
 
     account: str | None = None
+    #: Only those of these accounts, by their lanes and by their commands.
+    accounts: Collection[str] | None = None
     operation: str | None = None
     result: Result | None = None
     code: str | None = None
@@ -92,7 +102,56 @@ class Matching:
         wanted = (self.account, self.operation, self.result, self.code, self.room, self.readable)
         readable = letter.outcome is not None
         actual = (letter.account, letter.operation, letter.result, letter.code, letter.room, readable)
-        return all(want in {None, has} for want, has in zip(wanted, actual, strict=True))
+        if not all(want in {None, has} for want, has in zip(wanted, actual, strict=True)):
+            return False
+        return self.accounts is None or {letter.account, lane_of(letter).account} <= set(self.accounts)
+
+
+#: The position of a letter in the order of letters: when it died, and its id.
+Position = tuple[datetime, str]
+
+
+def position_of(letter: DeadLetter) -> Position:
+    """Return the position of a letter."""
+    return letter.died_at, letter.id
+
+
+class LetterCounts(BaseModel):
+    """How many dead letters a bulk act has requeued or dropped; in a dry run: how many it would."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    dry_run: bool = False
+    letters: int = 0
+    #: Letters that matched and are neither requeued nor dropped: gone meanwhile, or without a command.
+    failed: int = 0
+    #: The letters, by account, operation, result (``unreadable``: of a message that could not be read) and code.
+    accounts: Mapping[str, int] = Field(default_factory=dict)
+    operations: Mapping[str, int] = Field(default_factory=dict)
+    results: Mapping[str, int] = Field(default_factory=dict)
+    codes: Mapping[str, int] = Field(default_factory=dict)
+    #: Why the first of the failed ones failed.
+    problems: tuple[str, ...] = ()
+
+    def plus(self, letters: Iterable[DeadLetter], problems: Iterable[str] = ()) -> "LetterCounts":
+        """Return the sum with more letters, and with letters that failed."""
+        letters, problems = list(letters), list(problems)
+        codes = _sum(self.codes, (letter.code for letter in letters if letter.code))
+        return self.model_copy(
+            update={
+                "letters": self.letters + len(letters),
+                "failed": self.failed + len(problems),
+                "accounts": _sum(self.accounts, (letter.account for letter in letters)),
+                "operations": _sum(self.operations, (letter.operation for letter in letters)),
+                "results": _sum(self.results, (letter.result or UNREADABLE for letter in letters)),
+                "codes": dict(codes.most_common(_MOST_CODES)),
+                "problems": (*self.problems, *problems)[:_MOST_PROBLEMS],
+            }
+        )
+
+
+def _sum(counts: Mapping[str, int], more: Iterable[str]) -> "Counter[str]":
+    return Counter(counts) + Counter(more)
 
 
 @dataclass(frozen=True)
@@ -101,6 +160,8 @@ class StoredDeadLetter:
 
     letter: DeadLetter
     membership: Membership | None
+    #: The headers of tracing for a requeued job's message.
+    trace: Mapping[str, Any]
 
     @classmethod
     def read(cls, letter_id: str, died_us: float, fields: Mapping[bytes, bytes]) -> Self:
@@ -118,7 +179,9 @@ class StoredDeadLetter:
             command=None if body is None else body.command,
             message=texts.get("message") or None,
         )
-        return cls(letter, None if body is None else body.membership)
+        if body is None:
+            return cls(letter, None, {})
+        return cls(letter, body.membership, body.trace or {})
 
 
 def dead_letter_record(
@@ -128,11 +191,13 @@ def dead_letter_record(
     member_result: MemberResult | None,
     *,
     understood: bool = True,
+    trace: Callable[[], Mapping[str, Any]] = dict,
 ) -> DeadLetterRecord | None:
     """Return the dead letter of a job that has ended; None if its end needs no attention.
 
     `message` is the command's JSON data, if the message holds any. `understood`: a worker could read it as a command.
     For a job of a shutdown, `member_result` holds the final outcome of the stream task; None: the task goes on.
+    `trace` returns the headers of tracing for the message of a requeued job.
     """
     if member_result is None:
         if membership is not None or not outcome.result.needs_person:
@@ -148,7 +213,7 @@ def dead_letter_record(
         membership = membership.model_copy(update={"verification": None})
     if command is not None and isinstance(command.get("shutdown"), Mapping):  # a control job's is an id
         del command["shutdown"]
-    body = DeadLetterBody(outcome=outcome, command=command, membership=membership)
+    body = DeadLetterBody(outcome=outcome, command=command, membership=membership, trace=dict(trace()) or None)
     try:
         text = body.model_dump_json(exclude_none=True, by_alias=True)
     except PydanticSerializationError:  # half a surrogate pair, or a thousand brackets
@@ -166,6 +231,11 @@ def lane_of(letter: DeadLetter) -> Lane:
         return ReceivedCommand.from_message(letter.command).lane
     except InvalidCommand:
         return Lane(letter.account, letter.operation)
+
+
+def no_command(letter: DeadLetter) -> str:
+    """Return why a letter cannot be requeued."""
+    return f"dead letter {letter.id} has no command: {letter.reason}"
 
 
 def requeued_id(letter: DeadLetter, lane: Lane) -> str:

@@ -19,6 +19,9 @@ from streamstop._core.lane_types import MemberResult
 from streamstop.errors import InvalidCommand
 from streamstop.outcomes import Outcome
 
+#: The most entries of one page.
+MOST_ON_PAGE = 10_000
+
 
 def check_room(room: object) -> str:
     """Return `room` if it is a valid room name; raise :class:`~streamstop.errors.InvalidCommand` if not."""
@@ -29,6 +32,13 @@ def check_room(room: object) -> str:
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in room):
         raise InvalidCommand("room must not contain control characters", field="room")
     return room
+
+
+def check_page_size(most: object) -> int:
+    """Return how many entries a page shall have; raise :class:`~streamstop.errors.InvalidCommand` if it may not."""
+    if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= MOST_ON_PAGE:
+        raise InvalidCommand(f"most must be a whole number from 1 to {MOST_ON_PAGE}", field="most")
+    return most
 
 
 def check_callback(callback: object) -> dict[str, Any] | None:

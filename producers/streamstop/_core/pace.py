@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 #: The share of a limit that is never used. It covers calls that arrive a little early or late.
@@ -32,6 +33,7 @@ class Pace:
         return cls(interval_us=math.ceil(1_000_000 / (limit * (1 - HEADROOM))), window=max(1, math.ceil(limit)))
 
     @staticmethod
+    @lru_cache(maxsize=1024)  # lanes have few limits, and a view of a thousand lanes asks for each
     def limit_of(interval_us: int) -> float:
         """Return the limit, in calls per second, that has this interval: the shortest number that does."""
         limit = 1_000_000 / (interval_us * (1 - HEADROOM))

@@ -11,7 +11,7 @@ from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import NO_ESTIMATE, LaneState, LaneView
 from streamstop._core.membership import moment
-from streamstop.outcomes import Result
+from streamstop.outcomes import Outcome, Result
 
 
 class ShutdownStatus(StrEnum):
@@ -140,3 +140,27 @@ class RoomView:
     tasks: tuple[Command, ...]
     #: The id of the open or latest shutdown.
     shutdown: str | None
+
+
+@dataclass(frozen=True)
+class RoomPage:
+    """A page of the stream tasks that are registered in a room, in no order."""
+
+    name: str
+    #: The stops of these stream tasks.
+    tasks: tuple[Command, ...]
+    #: The cursor of the next page; None after the last.
+    next: str | None
+    #: How many stream tasks are registered.
+    total: int
+    #: The id of the open or latest shutdown.
+    shutdown: str | None
+
+
+@dataclass(frozen=True)
+class OutcomePage:
+    """A page of the outcomes of a shutdown, in no order."""
+
+    outcomes: tuple[Outcome, ...]
+    #: The cursor of the next page; None after the last.
+    next: str | None

@@ -13,7 +13,7 @@ from streamstop._core.commands import check_account
 from streamstop._core.lane import Lane
 from streamstop.errors import InvalidCommand, quoted
 from streamstop.operations import OPERATIONS
-from streamstop.outcomes import Result
+from streamstop.outcomes import Outcome, Result
 
 
 class Where(StrEnum):
@@ -55,6 +55,37 @@ class Sighting(BaseModel):
     room: str | None = None
     #: The shutdown that the job is part of.
     shutdown: str | None = None
+
+
+class JobView(BaseModel):
+    """A job as Redis knows it. What Redis does not know, or knows no longer, is None."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    where: Where
+    account: str
+    operation: str
+    #: The operation's parameters under the vendor's names.
+    params: dict[str, Any] | None = None
+    enqueued_at: datetime | None = None
+    #: The command is not sent after this moment.
+    expires_at: datetime | None = None
+    #: While it waits: how many jobs go before it, and itself; None while its batch is being enqueued.
+    place: int | None = None
+    #: While it is deferred: when it is called again, and why it waits.
+    due: datetime | None = None
+    reason: str | None = None
+    #: Calls that count as attempts, and calls that were sent.
+    attempts: int = 0
+    calls: int = 0
+    #: The id of the trace in which the job was enqueued.
+    trace_id: str | None = None
+    #: The room and the id of the shutdown that the job is part of.
+    room: str | None = None
+    shutdown: str | None = None
+    #: How it ended.
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""Stream tasks: what is noted about the jobs of one stream task, and what it says about a stop that met ``not found``.
+r"""Stream tasks: what is noted about the jobs of one stream task, and what it says about a stop that met ``not found``.
 
 Vendors forget stream tasks that have ended. So a second stop of a task that streamstop itself has stopped meets ``not
 found``. The notes tell it from a task that never existed.
 
-A worker notes a job when it is deferred and when it has ended, in the list ``streamstop.work.task.<task id>``, newest
-first. A note is text: kind, job id (JSON), lane, parameters (JSON), and ``<state> <in doubt> <moment, µs>``, a line
-each, and the id of the shutdown in the last line.
+A worker notes a job when it is deferred and when it has ended, in the string ``streamstop.work.task.<task id>``, newest
+first. ``\x01`` separates the notes. A note is text: kind, job id (JSON), lane, parameters (JSON), and ``<state> <in
+doubt> <moment, µs>``, a line each, and the id of the shutdown in the last line.
 """
 
 import hashlib
@@ -24,6 +24,8 @@ from streamstop.outcomes import Result
 
 #: The state of a job that waits to be called again. Every other state is a result.
 DEFERRED = "deferred"
+#: Between two notes of a task.
+_SEPARATOR = "\x01"
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
@@ -77,7 +79,7 @@ class TaskNote:
 
     @property
     def key(self) -> str:
-        """The key of the list that holds the note."""
+        """The key of the string that holds the note."""
         return note_key(self.task_id)
 
     def __str__(self) -> str:
@@ -116,6 +118,12 @@ class TaskNote:
             )
         except (ValueError, RecursionError, OverflowError):
             return None
+
+    @classmethod
+    def parse_all(cls, task_id: str, text: str) -> list[Self]:
+        """Read the notes of a task, the newest first, without those that :meth:`parse` cannot read."""
+        notes = (cls.parse(task_id, note) for note in text.split(_SEPARATOR))
+        return [note for note in notes if note is not None]
 
     @property
     def result(self) -> Result | None:

@@ -10,8 +10,9 @@ from streamstop._core.commands import Command
 from streamstop._core.constants import EVENTS
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import Queued
-from streamstop._core.progress import Progress, RoomView
-from streamstop._core.sightings import Sighting, Wanted
+from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView
+from streamstop._core.requests import Request
+from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._core.unique import digest_of
 from streamstop._redis.connections import Connections
 from streamstop._redis.controls import ControlStore
@@ -20,7 +21,8 @@ from streamstop._redis.finder import Finder
 from streamstop._redis.fleet import RedisFleet
 from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
-from streamstop._redis.publishing import UniqueJob
+from streamstop._redis.pages import Pages
+from streamstop._redis.requests import OneJob
 from streamstop._redis.rooms import shutdown_channel
 from streamstop._redis.waiting import changes, wait
 from streamstop._tracing import Headers, sending
@@ -99,15 +101,33 @@ class RedisBackend:
             queued = [_queued(job_id, command, command.to_message(now=now), headers) for job_id, command in jobs]
             self.connections.publish(queued, [job_id for job_id, _ in jobs], perhaps=perhaps)
 
-    def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str) -> list[str]:
-        """Put jobs into their lanes, except where a job of the same command is open."""
-        unique = []
+    def enqueue_once(
+        self,
+        jobs: Sequence[tuple[str, Command]],
+        *,
+        unique: bool,
+        request: Request | None,
+        now: datetime,
+        perhaps: str,
+    ) -> list[str]:
+        """See :meth:`streamstop._redis.connections.Connections.publish_once`."""
+        prepared = []
         with _sending(jobs) as headers:
             for job_id, command in jobs:
-                argument = {**command.to_message(now=now), "unique": digest_of(command)}
-                expires_at = None if command.expires_in is None else now + command.expires_in
-                unique.append(UniqueJob(job_id, command, _queued(job_id, command, argument, headers), expires_at))
-            return self.connections.publish_unique(unique, perhaps=perhaps)
+                argument, digest = command.to_message(now=now), digest_of(command) if unique else ""
+                if unique:
+                    argument["unique"] = digest
+                expires_at = None if command.expires_in is None else (now + command.expires_in).timestamp()
+                expires_at_us = None if expires_at is None else int(expires_at * 1_000_000)
+                prepared.append(OneJob(job_id, _queued(job_id, command, argument, headers), digest, expires_at_us))
+            accepted = self.connections.publish_once(prepared, request, perhaps=perhaps)
+        if accepted.ids or request is None:
+            return list(accepted.ids)
+        return request.job_ids([command.lane for _, command in jobs], accepted.nonce)
+
+    def look(self, job_id: str) -> JobView | None:
+        """See :meth:`streamstop._redis.finder.Finder.look`."""
+        return self._finder.look(job_id)
 
     def exists(self, job_id: str) -> bool:
         """See :meth:`streamstop._redis.finder.Finder.exists`."""
@@ -147,6 +167,14 @@ class RedisBackend:
         """Return the current state of a room."""
         return self.connections.rooms.view(room)
 
+    def room_page(self, room: str, cursor: str | None, most: int) -> RoomPage:
+        """See :meth:`streamstop._redis.pages.Pages.room`."""
+        return self._pages.room(room, cursor, most)
+
+    def room_accounts(self, room: str) -> frozenset[str]:
+        """See :meth:`streamstop._redis.pages.Pages.room_accounts`."""
+        return self._pages.room_accounts(room)
+
     def stop_room(
         self,
         room: str,
@@ -170,7 +198,7 @@ class RedisBackend:
 
     def progress(self, shutdown: str) -> Progress | None:
         """Return the progress of a shutdown."""
-        return self.connections.rooms.progress(shutdown)
+        return self.connections.rooms.shutdowns.progress(shutdown)
 
     def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[WaitInterval | None]:
         """Yield at once, and after each change of a shutdown, at most ten times a second."""
@@ -182,15 +210,27 @@ class RedisBackend:
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:
         """Yield the outcomes of a shutdown's stream tasks, read page by page."""
-        return self.connections.rooms.outcomes(shutdown)
+        return self.connections.rooms.shutdowns.outcomes(shutdown)
+
+    def accounts_of(self, shutdown: str) -> frozenset[str]:
+        """See :meth:`streamstop._redis.pages.Pages.shutdown_accounts`."""
+        return self._pages.shutdown_accounts(shutdown)
+
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
+        """See :meth:`streamstop._redis.pages.Pages.outcomes`."""
+        return self._pages.outcomes(shutdown, cursor, most, attention=attention)
+
+    @property
+    def _pages(self) -> Pages:
+        return Pages(self.connections.redis, self.connections.rooms)
 
     def recent_shutdowns(self, most: int) -> Sequence[str]:
-        """See :meth:`streamstop._redis.rooms.Rooms.recent`."""
-        return self.connections.rooms.recent(most)
+        """See :meth:`streamstop._redis.shutdown_views.ShutdownViews.recent`."""
+        return self.connections.rooms.shutdowns.recent(most)
 
     def count_open_shutdowns(self) -> int:
         """Return how many shutdowns are open."""
-        return self.connections.rooms.count_open()
+        return self.connections.rooms.shutdowns.count_open()
 
     def cancel_shutdown(self, shutdown: str) -> bool:
         """See :meth:`streamstop._redis.rooms.Rooms.cancel`."""

@@ -12,6 +12,7 @@ from typing import Any
 from redis import Redis
 
 from streamstop._core.lane_types import Queued
+from streamstop._core.requests import Request
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.controls import ControlStore
 from streamstop._redis.dead import DeadLetterStore
@@ -21,7 +22,8 @@ from streamstop._redis.journal import Journal
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.news import News
 from streamstop._redis.pool import close_redis, open_redis
-from streamstop._redis.publishing import AT_ONCE, Publisher, UniqueJob
+from streamstop._redis.publishing import AT_ONCE, Publisher
+from streamstop._redis.requests import Accepted, OneJob
 from streamstop._redis.rooms import Rooms
 from streamstop.errors import QueueUnavailable
 from streamstop.settings import RedisSettings, RoomSettings
@@ -146,15 +148,30 @@ class Connections:
             publisher.spread(batch)
         self._check_enqueued(confirmations, job_ids)
 
-    def publish_unique(self, jobs: Sequence[UniqueJob], *, perhaps: str) -> list[str]:
-        """Put the jobs of unique commands into their lanes; return the id of each command's open job.
+    def publish_once(self, jobs: Sequence[OneJob], request: Request | None, *, perhaps: str) -> Accepted:
+        """Put jobs into their lanes, but not those of unique commands with open jobs, nor any of a repeated request.
 
         All of them are accepted, or none. Wait until the replicas have them. `perhaps` as in :meth:`publish`.
         """
-        with self.following(perhaps, job_ids=[job.id for job in jobs]):
-            job_ids, confirmations = self._opened().publisher.put_unique(jobs)
-        self._check_enqueued(confirmations, job_ids)
-        return job_ids
+        job_ids, publisher = [job.id for job in jobs], self._opened().publisher
+        if request is None or len(jobs) <= AT_ONCE:
+            with self.following(perhaps, job_ids=job_ids):
+                accepted, confirmations = publisher.put_once(jobs, request)
+        else:
+            known, confirmations = publisher.begin(request)
+            if known is None:
+                try:
+                    batch = publisher.stage([job.queued for job in jobs])
+                except BaseException:
+                    publisher.forget(request)
+                    raise
+                with self.following(perhaps, job_ids=job_ids):
+                    known, confirmations = publisher.accept_once(batch, len(jobs), request)
+                if known.is_new:  # another batch is that of an earlier call, and this one is discarded
+                    publisher.spread(batch)
+            accepted = known
+        self._check_enqueued(confirmations, accepted.ids or job_ids)
+        return accepted
 
     @contextmanager
     def confirmed(self, done: str, again: str) -> Iterator[Rooms]:

@@ -10,7 +10,16 @@ from redis import Redis
 
 from streamstop._core.constants import DEAD
 from streamstop._core.lane_types import Queued
-from streamstop._core.letters import DeadLetter, Matching, StoredDeadLetter, lane_of, requeued_command, requeued_id
+from streamstop._core.letters import (
+    DeadLetter,
+    Matching,
+    Position,
+    StoredDeadLetter,
+    lane_of,
+    no_command,
+    requeued_command,
+    requeued_id,
+)
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
 from streamstop._wire.messages import celery_message
@@ -23,6 +32,7 @@ _PAGE = 1000
 #: How many letters are read at once. A letter can quote 4 KiB.
 _READ = 100
 _ALL = Matching()
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class DeadLetterStore:
@@ -48,19 +58,25 @@ class DeadLetterStore:
         # Earlier versions did not count the letters that they kept.
         return dict(Counter(letter.result for letter in self.letters()))
 
-    def letters(self, matching: Matching = _ALL) -> Iterator[DeadLetter]:
-        """Yield the present letters that match, oldest first. They can be requeued and dropped meanwhile."""
+    def letters(self, matching: Matching = _ALL, after: Position | None = None) -> Iterator[DeadLetter]:
+        """Yield the present letters that match, oldest first, from `after` on; they can be requeued meanwhile."""
         newest = self._redis.zrange(DEAD, 0, 0, desc=True, withscores=True)
         if not newest:
             return
         now_us = _microseconds(self._redis.time())
-        since = "-inf" if matching.younger_than is None else now_us - _us(matching.younger_than)
+        since: int | str = -1 if matching.younger_than is None else now_us - _us(matching.younger_than)
+        last_seen = (-1, b"") if after is None else (_us(after[0] - _EPOCH), after[1].encode(errors="replace"))
+        since = max(since, last_seen[0])
         # A letter that is requeued and dies again meanwhile is not yielded, for then this might never end.
         until = int(newest[0][1]) if matching.older_than is None else now_us - _us(matching.older_than)
         yielded: set[bytes] = set()
         # Pages by moment, not by rank: a letter that is requeued meanwhile changes the ranks of later letters.
         while page := self._redis.zrange(DEAD, since, until, byscore=True, offset=0, num=_PAGE, withscores=True):
-            new = [(letter_id.decode(), died) for letter_id, died in page if letter_id not in yielded]
+            new = [
+                (letter_id.decode(), died)
+                for letter_id, died in page
+                if letter_id not in yielded and (int(died), letter_id) > last_seen
+            ]
             for start in range(0, len(new), _READ):
                 yield from filter(matching.fits, self._read(new[start : start + _READ]))
             if len(page) < _PAGE:
@@ -82,19 +98,21 @@ class DeadLetterStore:
         :class:`~streamstop.errors.NotRequeueable` if the message could not be read.
         """
         stored = self._read_one(letter_id)
-        letter, membership = stored.letter, stored.membership
+        letter, membership, headers = stored.letter, stored.membership, stored.trace
         if letter.command is None:
-            raise NotRequeueable(f"dead letter {letter_id} has no command: {letter.reason}")
+            raise NotRequeueable(no_command(letter))
         lane = lane_of(letter)
         job_id = requeued_id(letter, lane)
         command = requeued_command(letter.command, datetime.now(UTC))
-        plain = as_member = Queued(lane, PRIORITY, celery_message(job_id, lane, command, priority=PRIORITY))
+        text = celery_message(job_id, lane, command, priority=PRIORITY, headers=headers)
+        plain = as_member = Queued(lane, PRIORITY, text)
         shutdown = member = ""
         if membership is not None:
             shutdown, member = membership.shutdown, membership.member
             requeued_membership = membership.model_copy(update={"stop_attempt": 1, "requeued": membership.requeued + 1})
-            message = celery_message(job_id, lane, requeued_membership.in_message(command), priority=PRIORITY)
-            as_member = Queued(lane, PRIORITY, message)
+            argument = requeued_membership.in_message(command)
+            text = celery_message(job_id, lane, argument, priority=PRIORITY, headers=headers)
+            as_member = Queued(lane, PRIORITY, text)
         requeued = self._scripts["requeue"](
             keys=[DEAD, _key(letter_id), plain.list],
             letter_id=letter_id,

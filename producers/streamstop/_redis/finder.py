@@ -14,17 +14,20 @@ from redis import Redis
 
 from streamstop._core.constants import BATCH, BATCHES, DEAD, LEASED, ROOM
 from streamstop._core.lane import Lane
-from streamstop._core.letters import Matching
-from streamstop._core.sightings import Sighting, Wanted, Where
+from streamstop._core.lane_types import AttemptHistory
+from streamstop._core.letters import DeadLetter, Matching
+from streamstop._core.sightings import JobView, Sighting, Wanted, Where
 from streamstop._core.stream_tasks import DEFERRED, TaskNote, fragment_of, latest
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.errors import ERRORS, is_forbidden
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
 from streamstop._redis.stream_tasks import StreamTasks
-from streamstop._wire.messages import read_job, read_waiting
+from streamstop._tracing import trace_id
+from streamstop._wire.messages import read_headers, read_job, read_waiting
 from streamstop._wire.results import read_record
-from streamstop.outcomes import Outcome
+from streamstop.errors import UnknownDeadLetter
+from streamstop.outcomes import Deferral, Outcome
 
 #: How many entries of a list one step reads.
 PAGE = 1000
@@ -54,26 +57,47 @@ class Finder:
         yield from self._registered(wanted)
 
     def exists(self, job_id: str) -> bool:
-        """Return whether a job has a record, or is in its lane, which is searched as a whole.
-
-        A user that may not search is told that it exists.
-        """
+        """Return whether there is such a job; see :meth:`look`. A user that may not search is told that it exists."""
         try:
-            return any(self._look(job_id) for _ in range(2))  # it may have moved during the first search
+            return self.look(job_id) is not None
         except ERRORS as error:
             if is_forbidden(error):
                 return True
             raise
 
-    def _look(self, job_id: str) -> bool:
-        if self._lanes.record_of(job_id) is not None:
-            return True
+    def look(self, job_id: str) -> JobView | None:
+        """Return a job that has a record or a dead letter, or is in its lane, which is searched as a whole."""
+        return self._look(job_id) or self._look(job_id)  # it may have moved during the first search
+
+    def _look(self, job_id: str) -> JobView | None:
+        raw = self._lanes.record_of(job_id)
+        record, letter = None if raw is None else read_record(raw), self._letter(job_id)
         lane = Lane.of_job(job_id)
+        if letter is not None or isinstance(record, Outcome):
+            outcome = record if isinstance(record, Outcome) else None if letter is None else letter.outcome
+            return _ended(job_id, lane or Lane("", ""), outcome, letter)
+        deferral = record if isinstance(record, Deferral) else None
+        if raw is not None and deferral is None:  # of a step of a shutdown, or by a newer version
+            return _ended(job_id, lane or Lane("", ""), None, None)
         lanes = sorted(self._lanes.holding()) if lane is None else [lane]  # of a producer with other ids
-        if any(self._redis.hexists(one.jobs, job_id) for one in lanes):
-            return True
-        entries = self._entries(lanes, fragment_of(job_id), lambda one: lane in {None, one})
-        return any(read_job(message)[0] == job_id for _lane, message, _place in entries)
+        for one in lanes:
+            message, history = self._redis.hmget(one.jobs, job_id, f"{job_id}:tries")
+            if message is not None:
+                due = self._redis.zscore(one.due, job_id)
+                view = _open(job_id, one, Where.IN_FLIGHT if due is None else Where.DEFERRED, history or b"", message)
+                known = {} if due is None else {"due": _moment(due), "reason": deferral and deferral.reason}
+                return view.model_copy(update=known)
+        for one, entry, place in self._entries(lanes, fragment_of(job_id), lambda found: lane in {None, found}):
+            history, message = _unwrapped(entry)
+            if read_job(message)[0] == job_id:
+                return _open(job_id, one, Where.WAITING, history, message).model_copy(update={"place": place})
+        return None
+
+    def _letter(self, job_id: str) -> DeadLetter | None:
+        try:
+            return self._dead.get(job_id)
+        except UnknownDeadLetter:
+            return None
 
     def _noted(self, wanted: Wanted) -> Iterator[Sighting]:
         """Yield what the notes say, at once."""
@@ -152,7 +176,7 @@ class Finder:
     def _entries(
         self, lanes: Sequence[Lane], fragment: str, fits: Callable[[Lane], bool]
     ) -> Iterator[tuple[Lane, bytes, int | None]]:
-        """Yield the messages in `lanes` that contain `fragment`, and those in accepted batches for lanes that fit.
+        """Yield the entries of `lanes` that contain `fragment`, and those in accepted batches for lanes that fit.
 
         Each with its lane and its place.
         """
@@ -161,8 +185,7 @@ class Finder:
             for name in lane.waiting:
                 length = 0
                 for length, position, entry in self._page_through(name, fragment):
-                    message = entry.partition(b"\n")[2] if entry.startswith(b"\1") else entry
-                    yield lane, message, before + length - position
+                    yield lane, entry, before + length - position
                 before += length or int(self._redis.llen(name))
         for batch in self._batches():
             for _length, _position, entry in self._page_through(f"{BATCH}{_text(batch)}", fragment):
@@ -214,6 +237,40 @@ class Finder:
 def _sighting(where: Where, lane: Lane, params: object, **fields: Any) -> Sighting:
     values = params if isinstance(params, Mapping) else {}
     return Sighting(where=where, account=lane.account, operation=lane.operation, params=dict(values), **fields)
+
+
+def _ended(job_id: str, lane: Lane, outcome: Outcome | None, letter: DeadLetter | None) -> JobView:
+    fields: dict[str, Any] = {"account": lane.account, "operation": lane.operation}
+    if outcome is not None:
+        fields |= outcome.model_dump(
+            include={"account", "operation", "params", "enqueued_at", "attempts", "calls", "trace_id"}
+        )
+    where = Where.ENDED if letter is None else Where.DEAD
+    return JobView(id=job_id, where=where, room=letter and letter.room, outcome=outcome, **fields)
+
+
+def _open(job_id: str, lane: Lane, where: Where, history: bytes, message: bytes) -> JobView:
+    attempts, job = AttemptHistory.parse(_text(history)), read_waiting(message)
+    params = job and job.command.get("params")
+    return JobView(
+        id=job_id,
+        where=where,
+        account=lane.account,
+        operation=lane.operation,
+        params=dict(params) if isinstance(params, Mapping) else None,
+        enqueued_at=job and job.enqueued_at,
+        expires_at=job and job.expires_at,
+        attempts=attempts.attempts,
+        calls=attempts.calls,
+        trace_id=trace_id(read_headers(message)),
+        shutdown=job and _shutdown_of(job.command),
+    )
+
+
+def _unwrapped(entry: bytes) -> tuple[bytes, bytes]:
+    """Return the history and the message of an entry of a lane's list."""
+    history, _, message = entry.partition(b"\n")
+    return (history[1:], message) if entry.startswith(b"\1") else (b"", entry)
 
 
 def _pages(lanes: Sequence[Lane], size: int) -> Iterator[Sequence[Lane]]:

@@ -24,7 +24,7 @@ from streamstop.operations import OPERATIONS
 _MICROSECOND = timedelta(microseconds=1)
 _NO_CONTROLS = Controls({}, {}, {})
 #: The fields of a lane's pace that are read, see lib/lane.
-_FIELDS = ("interval", "share", "rest", "failed", "due", "tat", "own_interval", "limited")
+_FIELDS = ("interval", "share", "rest", "failed", "due", "tat", "own_interval", "limited", "calls", "throttled")
 _ERROR_FIELDS = ("error_code", "error_at")
 
 
@@ -117,6 +117,8 @@ def _pace_fields(values: Sequence[bytes | None], now: datetime, *, deferred: int
     found: dict[str, Any] = {
         "rest": max(0.0, numbers["rest"] - now_us) * _MICROSECOND,
         "faults": int(numbers["failed"]),
+        "calls": int(numbers["calls"]),
+        "throttled": int(numbers["throttled"]),
     }
     if interval:
         found["pace"] = 10_000 * (numbers["share"] or 100) / interval

@@ -7,12 +7,14 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop._core.constants import ARRIVALS, DEAD, LEASED, RECENT, SCHEDULE
+from streamstop._core.constants import ARRIVALS, CANCELLED, DEAD, LEASED, RECENT, SCHEDULE
 from streamstop._core.drained import DrainFilter, DrainPage
 from streamstop._core.lane import Lane, result_key
 from streamstop._core.lane_types import MemberResult
 from streamstop._core.lane_view import LaneView
+from streamstop._core.sightings import Sighting, Where
 from streamstop._redis.drain import Drain
+from streamstop._redis.lane_jobs import LaneJobs
 from streamstop._redis.lane_views import Detail, LaneViews
 from streamstop._redis.scripts import Script, load
 from streamstop.settings import CANCELLED_KEPT
@@ -62,6 +64,11 @@ class Lanes:
         pipeline.smembers(ARRIVALS)
         return frozenset(Lane.from_name(name.decode()) for names in pipeline.execute() for name in names)
 
+    def cancelled(self) -> dict[Lane, int]:
+        """Return how many jobs of each lane were cancelled before a worker took them."""
+        counts: Any = self._redis.hgetall(CANCELLED)
+        return {Lane.from_name(name.decode()): int(count) for name, count in counts.items()}
+
     def recent(self, within: timedelta) -> frozenset[Lane]:
         """Return the lanes that were at work within `within`, a day at most, and perhaps some of the hour before."""
         reply: Any = self._redis.time()
@@ -76,6 +83,10 @@ class Lanes:
     def views(self, lanes: Sequence[Lane], detail: Detail = Detail.ALL) -> list[LaneView]:
         """Return the views of `lanes`; see :meth:`streamstop._redis.lane_views.LaneViews.read`."""
         return self._views.read(lanes, detail)
+
+    def jobs(self, lane: Lane, where: Where, first: int, most: int) -> list[Sighting]:
+        """Return up to `most` jobs of `lane`; see :meth:`streamstop._redis.lane_jobs.LaneJobs.read`."""
+        return LaneJobs(self._redis).read(lane, where, first, most)
 
     def draining(self, lane: Lane, chosen: DrainFilter) -> Iterator[DrainPage]:
         """Cancel the jobs of `lane` that wait or are deferred and fit; yield what each step has cancelled."""

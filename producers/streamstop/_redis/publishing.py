@@ -2,39 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import cached_property
+from contextlib import suppress
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from streamstop._core.commands import Command
-from streamstop._core.constants import ARRIVALS, STAGED, WAKE
+from streamstop._core.constants import ARRIVALS, WAKE
 from streamstop._core.lane_types import Queued
-from streamstop._core.unique import digest_of
+from streamstop._core.requests import Request
 from streamstop._redis.batches import Batches
 from streamstop._redis.errors import ERRORS, is_forbidden
-from streamstop._redis.scripts import Script, load
+from streamstop._redis.requests import Accepted, OneJob, Requests
 from streamstop._redis.staging import entry_of
-from streamstop.settings import OUTCOMES_KEPT
 
 #: How many messages are sent at once. More are staged as a batch, so that no command blocks Redis for long.
 AT_ONCE = 500
-#: How long a unique command's open job is recognised, in s. The worker that ends the job ends this sooner.
-_UNIQUE_S = int(OUTCOMES_KEPT.total_seconds())
-
-
-@dataclass(frozen=True)
-class UniqueJob:
-    """The job of a unique command, to be put into its lane unless a job of the same command is open."""
-
-    id: str
-    command: Command
-    queued: Queued
-    #: When the command expires; None: never.
-    expires_at: datetime | None
 
 
 class Publisher:
@@ -75,27 +58,25 @@ class Publisher:
         self._remember_forbidden(announcements, replies[decisive:])
         return replies[-1] if self._replicas else 0
 
-    def put_unique(self, jobs: Sequence[UniqueJob]) -> tuple[list[str], int | Exception]:
-        """Put the jobs of unique commands into their lanes; return the id of each command's open job.
+    def put_once(self, jobs: Sequence[OneJob], request: Request | None) -> tuple[Accepted, int | Exception]:
+        """Put jobs into their lanes, but not those of unique commands with open jobs, nor any of a repeated request.
 
-        Return the same as :meth:`put`, too. The Redis user must be allowed to run scripts.
+        Return what became of them, and the same as :meth:`put`. The Redis user must be allowed to run scripts.
         """
-        entries = [
-            {
-                "lane": job.queued.lane.name,
-                "digest": digest_of(job.command),
-                "id": job.id,
-                "expires_at": "" if job.expires_at is None else int(job.expires_at.timestamp() * 1_000_000),
-                "list": job.queued.list,
-                "message": job.queued.message,
-            }
-            for job in jobs
-        ]
         with self._redis.client() as connection:  # WAIT counts what its own connection has written
-            # A Redis user who may not enqueue cannot use this key: Redis refuses the script before it begins.
-            reply = self._scripts["enqueue_unique"](client=connection, keys=[STAGED], ttl=_UNIQUE_S, jobs=entries)
-            ids = [raw.decode() for raw in reply]
-            return ids, self._await_replicas(connection)
+            accepted = Requests(connection).enqueue(jobs, request)
+            return accepted, self._await_replicas(connection)
+
+    def begin(self, request: Request) -> tuple[Accepted | None, int | Exception]:
+        """Note that a request is under way; return what an earlier call has accepted, and the same as :meth:`put`."""
+        with self._redis.client() as connection:
+            accepted = Requests(connection).begin(request)
+            return accepted, self._await_replicas(connection) if accepted else 0
+
+    def forget(self, request: Request) -> None:
+        """Forget a request that was begun and not accepted. Without this, it counts as under way for a minute."""
+        with suppress(*ERRORS):
+            Requests(self._redis).forget(request)
 
     def stage(self, queued: Sequence[Queued]) -> str:
         """Stage messages as a batch; return its id. Nothing is accepted yet."""
@@ -106,6 +87,12 @@ class Publisher:
         with self._redis.client() as connection:  # WAIT counts what its own connection has written
             Batches(connection).accept(batch, messages)
             return self._await_replicas(connection)
+
+    def accept_once(self, batch: str, messages: int, request: Request) -> tuple[Accepted, int | Exception]:
+        """Accept a staged batch as the commands of a request; return what became of them, as :meth:`put_once`."""
+        with self._redis.client() as connection:
+            accepted = Requests(connection).accept(request, batch, messages)
+            return accepted, self._await_replicas(connection)
 
     def spread(self, batch: str) -> None:
         """Move an accepted batch into its lanes, until it is empty or Redis returns an error.
@@ -122,10 +109,6 @@ class Publisher:
         except ERRORS as error:
             if is_forbidden(error):
                 self._forbidden.add("spread")
-
-    @cached_property
-    def _scripts(self) -> dict[str, Script]:
-        return load(self._redis, "lane")
 
     def _await_replicas(self, connection: Any) -> int | Exception:
         """Return how many replicas have what `connection` wrote, or the error of asking; 0 if none is asked for."""

@@ -1,4 +1,4 @@
-"""Rooms: the typed wrapper of the rooms' scripts. No other module calls them or reads their keys."""
+"""Rooms: the typed wrapper of the rooms' scripts. No other module calls them."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,28 +13,19 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from streamstop._core.commands import Command, ReceivedCommand
-from streamstop._core.constants import (
-    CALLBACKS_LANE,
-    CONTROL_LANE,
-    ROOM,
-    SHUTDOWN,
-    SHUTDOWNS_ENDED,
-    SHUTDOWNS_OPEN,
-    STAGED,
-)
+from streamstop._core.constants import CALLBACKS_LANE, CONTROL_LANE, ROOM, SHUTDOWN, STAGED
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import MemberResult, Queued
 from streamstop._core.membership import task_of
 from streamstop._core.pace import Pace
-from streamstop._core.progress import Progress, RoomView, progress_of
+from streamstop._core.progress import RoomView
 from streamstop._redis.errors import ERRORS, StagingLost, is_forbidden
-from streamstop._redis.lane_views import Detail
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
+from streamstop._redis.shutdown_views import ShutdownViews
 from streamstop._redis.staging import STAGING_LOST, pieces, stage_pairs
 from streamstop._tracing import Headers, Sending
 from streamstop._wire.messages import celery_message
-from streamstop.outcomes import Outcome
 from streamstop.settings import RoomSettings
 
 CONTROL = Lane.from_name(CONTROL_LANE)
@@ -67,7 +58,7 @@ class Rooms:
 
     def __init__(self, redis: Redis, lanes: Lanes, settings: RoomSettings = _DEFAULTS) -> None:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
-        self._lanes = lanes
+        self.shutdowns = ShutdownViews(redis, lanes)
         self._kept_s = int(settings.kept.total_seconds())
         self._closed_for_s = int(settings.closed_for.total_seconds())
 
@@ -84,19 +75,20 @@ class Rooms:
 
     def view(self, room: str) -> RoomView:
         """Return the registered stream tasks of a room, and its open or latest shutdown."""
-        state = f"{ROOM}{room}:state"
-        while True:
-            shutdown, pending = self._redis.hmget(state, "shutdown", "batch")
-            if pending is None or not self._apply_if_allowed(room):
-                break
+        shutdown = self.shutdown_of(room)
         registered: dict[str, str] = {}
         cursor: int | None = None
         while cursor != 0:
             cursor, tasks = self.scan(room, cursor or 0, _PAGE)
             registered.update(tasks)  # a page may repeat entries of an earlier one
-        received = (ReceivedCommand.from_message(json.loads(command)) for command in registered.values())
-        stops = tuple(Command(operation=command.operation, account=command.account) for command in received)
-        return RoomView(room, stops, None if shutdown is None else shutdown.decode())
+        return RoomView(room, tuple(map(stop_of, registered.values())), shutdown)
+
+    def shutdown_of(self, room: str) -> str | None:
+        """Return the id of a room's open or latest shutdown, after the room's pending batch is applied."""
+        while True:
+            shutdown, pending = self._redis.hmget(f"{ROOM}{room}:state", "shutdown", "batch")
+            if pending is None or not self._apply_if_allowed(room):
+                return None if shutdown is None else str(shutdown.decode())
 
     def open(
         self,
@@ -158,59 +150,6 @@ class Rooms:
         while self._scripts["apply"](room=room, most=PIECE):
             yield PIECE
 
-    def progress(self, shutdown: str) -> Progress | None:
-        """Return the progress of a shutdown; None if no shutdown has this id."""
-        fields = self.facts(shutdown)
-        if not fields:
-            return None
-        counts: dict[Lane, list[int]] = {}
-        for name, count in self._hash(f"{SHUTDOWN}{shutdown}:lanes").items():
-            lane, _, part = name.rpartition(":")
-            counts.setdefault(Lane.from_name(lane), [0, 0])[part == "ended"] = int(count)
-        by_lane = {lane: (total, ended) for lane, (total, ended) in sorted(counts.items())}
-        return progress_of(shutdown, fields, by_lane, self._lanes.views(list(by_lane), Detail.STATE))
-
-    def recent(self, most: int) -> list[str]:
-        """Return the ids of the open shutdowns, the oldest first, and then of the ended ones, the latest first."""
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hgetall(SHUTDOWNS_OPEN)
-        pipeline.zrange(SHUTDOWNS_ENDED, 0, most - 1, desc=True)
-        opened, ended = pipeline.execute()
-        shutdowns = [*sorted(opened, key=lambda shutdown: int(opened[shutdown])), *ended]
-        return [shutdown.decode() for shutdown in dict.fromkeys(shutdowns)][:most]
-
-    def newly_ended(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield the shutdowns that have ended since the last call of any worker, with the fields of their hashes."""
-        for raw in self._scripts["ended"]():
-            facts = self.facts(shutdown := raw.decode())
-            if facts.get("status", "open") != "open":  # it can be open again, or have expired
-                yield shutdown, facts
-
-    def count_open(self) -> int:
-        """Return how many shutdowns are open."""
-        return int(self._redis.hlen(SHUTDOWNS_OPEN))
-
-    def facts(self, shutdown: str) -> dict[str, str]:
-        """Return the fields of a shutdown's hash."""
-        return self._hash(f"{SHUTDOWN}{shutdown}")
-
-    def outcomes(self, shutdown: str) -> Iterator[Outcome]:
-        """Yield the outcomes of a shutdown's stream tasks, read page by page."""
-        for _member, outcome in self._redis.hscan_iter(f"{SHUTDOWN}{shutdown}:outcomes", count=_PAGE):
-            yield Outcome.model_validate_json(outcome)
-
-    def todo(self, shutdown: str, most: int) -> list[tuple[str, str]]:
-        """Return up to `most` members whose jobs are not in their lanes yet, with their commands."""
-        members = self._redis.lrange(f"{SHUTDOWN}{shutdown}:todo", 0, most - 1)
-        if not members:
-            return []
-        commands = self._redis.hmget(f"{SHUTDOWN}{shutdown}:tasks", members)
-        return [
-            (member.decode(), command.decode())
-            for member, command in zip(members, commands, strict=True)
-            if command is not None
-        ]
-
     def server(self) -> str:
         """Return the run id of the server, or an empty text if Redis does not return it.
 
@@ -225,33 +164,6 @@ class Rooms:
         """Return the next cursor (0 after the last page) and a page of the registry: tasks and commands."""
         after, page = self._redis.hscan(f"{ROOM}{room}:tasks", cursor, count=most)
         return after, [(task.decode(), command.decode()) for task, command in page.items()]
-
-    def members(self, shutdown: str) -> Iterator[tuple[str, str, str | None]]:
-        """Yield the members of a shutdown that have not ended: member, command, and the job's id if it has one."""
-        key = f"{SHUTDOWN}{shutdown}"
-        cursor: int | None = None
-        while cursor != 0:
-            cursor, page = self._redis.hscan(f"{key}:tasks", cursor or 0, count=_PAGE)
-            if not page:
-                continue
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.hmget(f"{key}:outcomes", list(page))
-            pipeline.hmget(f"{key}:jobs", list(page))
-            for (member, command), outcome, job_id in zip(page.items(), *pipeline.execute(), strict=True):
-                if outcome is None:
-                    yield member.decode(), command.decode(), None if job_id is None else job_id.decode()
-
-    def lane_counts(self, shutdown: str) -> dict[str, int]:
-        """Return how many jobs of a shutdown were put into each lane, by the lane's name."""
-        counts = self._hash(f"{SHUTDOWN}{shutdown}:lanes")
-        return {name.removesuffix(":total"): int(count) for name, count in counts.items() if name.endswith(":total")}
-
-    def without_job(self, shutdown: str, tasks: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return those of `tasks` that have no job in the shutdown yet."""
-        if not tasks:
-            return []
-        jobs = self._redis.hmget(f"{SHUTDOWN}{shutdown}:jobs", [member for member, _command in tasks])
-        return [task for task, job_id in zip(tasks, jobs, strict=True) if job_id is None]
 
     def push(self, shutdown: str, entries: Sequence[Entry], *, passed: int = 0) -> bool:
         """Put jobs into their lanes, each once; return False if the shutdown was cancelled and no job was put.
@@ -304,13 +216,16 @@ class Rooms:
                 self.apply(room)
         return reply[1]
 
-    def _hash(self, key: str) -> dict[str, str]:
-        return {field.decode(): value.decode() for field, value in self._redis.hgetall(key).items()}
-
     @cached_property
     def _scripts(self) -> dict[str, Script]:
         # A Redis user who may not enqueue cannot use this key: Redis refuses the script before it begins.
         return load(self._redis, "room", keys=[STAGED])
+
+
+def stop_of(command: str) -> Command:
+    """Return the stop of a registered stream task, from its JSON data in the registry."""
+    received = ReceivedCommand.from_message(json.loads(command))
+    return Command(operation=received.operation, account=received.account)
 
 
 def shutdown_channel(shutdown: str) -> str:

@@ -142,9 +142,17 @@ class Schedule:
         reply = self._scripts["sweep"](most=BATCH, longest=longest_lease // _MICROSECOND, period=period // _MICROSECOND)
         if reply is None:
             return None
-        again, rescheduled, batches, expired_leases, broken = reply
-        expired_by_lane = {Lane.from_name(_text(name)): count for name, count in expired_leases}
-        return Swept(bool(again), rescheduled, bool(batches), expired_by_lane, _broken(broken))
+        again, rescheduled, batches, controls, expired_leases, broken, last_us, now_us = reply
+        return Swept(
+            again=bool(again),
+            rescheduled=rescheduled,
+            batches=bool(batches),
+            controls=bool(controls),
+            expired_leases={Lane.from_name(_text(name)): count for name, count in expired_leases},
+            broken=_broken(broken),
+            last_us=int(last_us),
+            now_us=int(now_us),
+        )
 
     def find(self, accounts: Sequence[str], operations: Sequence[str]) -> int:
         """Schedule the lanes of `accounts` with jobs that no producer has announced; return how many there were."""

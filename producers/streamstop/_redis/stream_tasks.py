@@ -27,8 +27,7 @@ class StreamTasks:
         notes, found = self._scripts["jobs"](
             key=note_key(task_id), fragment=fragment_of(task_id), lanes=[lane.name for lane in lanes]
         )
-        parsed = (TaskNote.parse(task_id, text.decode(errors="replace")) for text in notes)
-        return Jobs([note for note in parsed if note is not None], list(_open_jobs(found)))
+        return Jobs(TaskNote.parse_all(task_id, notes.decode(errors="replace")), list(_open_jobs(found)))
 
     @cached_property
     def _scripts(self) -> dict[str, Script]:

@@ -74,6 +74,15 @@ def read_job(message: bytes | str) -> tuple[str, object]:
             return job_id, None
 
 
+def read_headers(message: bytes | str) -> Mapping[str, Any]:
+    """Return a message's headers; none if they cannot be read."""
+    try:
+        headers = json.loads(message)["headers"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return _NO_HEADERS
+    return headers if isinstance(headers, dict) else _NO_HEADERS
+
+
 @dataclass(frozen=True)
 class WaitingJob:
     """A job as its message in a lane describes it. Nothing of it has been checked."""
@@ -85,7 +94,15 @@ class WaitingJob:
     @property
     def enqueued_at(self) -> datetime | None:
         """When it was enqueued; None if its message does not say."""
-        seconds = self.command.get("enqueued_at")
+        return self._moment("enqueued_at")
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """After which moment it is not sent; None if its message does not say."""
+        return self._moment("expires_at")
+
+    def _moment(self, key: str) -> datetime | None:
+        seconds = self.command.get(key)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             return None
         try:

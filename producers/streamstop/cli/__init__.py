@@ -21,6 +21,7 @@ from streamstop.cli import (
     operations,
     rooms,
     stop_status,
+    tokens,
     vendor_errors,
     workers,
 )
@@ -73,5 +74,6 @@ for command in (
     vendor_errors.errors,
     workers.workers,
     doctor.doctor,
+    tokens.token,
 ):
     main.add_command(command)

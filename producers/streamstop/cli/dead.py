@@ -13,18 +13,20 @@ from streamstop.cli._shared.options import Duration, json_option, redis_option
 from streamstop.cli._shared.output import join_lines, printable
 from streamstop.cli._shared.waiting import wait_for_outcomes
 from streamstop.cli.dead_actions import (
-    ActionResult,
     act_on_each,
+    drop_json,
     exit_with_count,
     new_jobs_table,
     print_dry_run,
     print_letters,
     print_problem,
+    requeue_json,
 )
 from streamstop.cli.dead_filters import build_matching, filter_options
 from streamstop.cli.dead_output import count_letters, kinds_table, letter_json, letter_page
 from streamstop.cli.dead_selection import Selection, selection_options
 from streamstop.client import Client
+from streamstop.dead_letters import LetterAct
 from streamstop.errors import UnknownDeadLetter
 from streamstop.outcomes import Outcome
 
@@ -141,23 +143,24 @@ def requeue(
     """
     selection = Selection.from_arguments(ids, **options)
 
-    def report(result: ActionResult) -> None:
+    def report(result: LetterAct) -> None:
         if result.problem is not None and not as_json:
             print_problem(result.problem, "requeued")
         elif wait is None:
-            click.echo(result.requeue_json({}) if as_json else printable(result.job.id if result.job else ""))
+            click.echo(requeue_json(result, {}) if as_json else printable(result.job.id if result.job else ""))
 
     with Client(redis) as client:
         letters = client.dead_letters
         if dry_run:
             print_dry_run(selection.letters(letters), "requeued", as_json=as_json, needs_command=True)
-        results, failure = act_on_each(selection.confirmed_ids(letters, "requeue"), letters.requeue, "requeued", report)
+        acts = letters.requeue_each(selection.confirmed_ids(letters, "requeue"))
+        results, failure = act_on_each(acts, "requeued", report)
         jobs = [result.job for result in results if result.job is not None]
         outcomes: dict[str, Outcome] = {}
         if wait is not None and failure is None:
             outcomes, failure = wait_for_outcomes(client, jobs, wait, "requeued")
     if wait is not None and as_json:
-        click.echo(join_lines(result.requeue_json(outcomes) for result in results))
+        click.echo(join_lines(requeue_json(result, outcomes) for result in results))
     elif wait is not None:
         click.echo(join_lines(new_jobs_table(jobs, outcomes)))
     if failure is not None:
@@ -198,9 +201,9 @@ def drop(ids: tuple[str, ...], *, dry_run: bool, as_json: bool, redis: str | Non
     """
     selection = Selection.from_arguments(ids, **options)
 
-    def report(result: ActionResult) -> None:
+    def report(result: LetterAct) -> None:
         if as_json:
-            click.echo(result.drop_json())
+            click.echo(drop_json(result))
         elif result.problem is not None:
             print_problem(result.problem, "dropped")
         else:
@@ -210,7 +213,8 @@ def drop(ids: tuple[str, ...], *, dry_run: bool, as_json: bool, redis: str | Non
         letters = client.dead_letters
         if dry_run:
             print_dry_run(selection.letters(letters), "dropped", as_json=as_json)
-        results, failure = act_on_each(selection.confirmed_ids(letters, "drop"), letters.drop, "dropped", report)
+        acts = letters.drop_each(selection.confirmed_ids(letters, "drop"))
+        results, failure = act_on_each(acts, "dropped", report)
     if failure is not None:
         raise failure
     exit_with_count(results, "dropped")

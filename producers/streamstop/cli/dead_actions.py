@@ -1,18 +1,18 @@
-"""Acts on dead letters one by one, and prints the results. A letter that fails does not stop the rest."""
+"""Prints what becomes of dead letters, and which would be acted on."""
 
 import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import NoReturn, TypeVar
 
 import click
 
 from streamstop._core.lane import Lane
-from streamstop._core.letters import DeadLetter
+from streamstop._core.letters import DeadLetter, no_command
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.output import (
     aligned,
@@ -24,7 +24,8 @@ from streamstop.cli._shared.output import (
     printable,
 )
 from streamstop.cli.dead_output import LetterKind, count_letters, kind_of, letter_json, letter_table
-from streamstop.errors import NotRequeueable, QueueUnavailable, UnknownDeadLetter
+from streamstop.dead_letters import LetterAct
+from streamstop.errors import QueueUnavailable, UnknownDeadLetter
 from streamstop.jobs import Job
 from streamstop.outcomes import Outcome, Result
 
@@ -34,50 +35,38 @@ _T = TypeVar("_T")
 _CHUNK = 100
 
 
-@dataclass(frozen=True)
-class ActionResult:
-    """The result of an action on one letter."""
-
-    letter_id: str
-    #: The new job of a letter that was requeued.
-    job: Job | None = None
-    #: Why the action failed.
-    problem: str | None = None
-
-    def requeue_json(self, outcomes: Mapping[str, Outcome]) -> str:
-        """Return the line that ``dead requeue --json`` prints."""
-        job_id = None if self.job is None else self.job.id
-        outcome = outcomes.get(job_id or "")
-        lane = Lane.of_job(job_id or self.letter_id)
-        operation, account = (None, None) if lane is None else (lane.operation, lane.account)
-        return job_json_line(job_id, operation, account, outcome, letter=self.letter_id, problem=self.problem)
-
-    def drop_json(self) -> str:
-        """Return the line that ``dead drop --json`` prints."""
-        return json.dumps({"letter": self.letter_id, "dropped": self.problem is None, "problem": self.problem})
-
-
 def act_on_each(
-    ids: Sequence[str], action: Callable[[str], Job | None], past: str, report: Callable[[ActionResult], None]
-) -> tuple[list[ActionResult], Failure | None]:
-    """Run `action` on each letter and `report` each result.
+    acts: Generator[LetterAct, None, None], past: str, report: Callable[[LetterAct], None]
+) -> tuple[list[LetterAct], Failure | None]:
+    """`report` what becomes of each letter; return it all, and the failure that stopped the run early, if any.
 
-    Return the results, and the failure that stopped the run early, if any. `past` names the action in messages:
-    ``requeued``.
+    `past` names the action in messages: ``requeued``.
     """
-    results: list[ActionResult] = []
+    results: list[LetterAct] = []
     try:
-        for letter_id in ids:
-            try:
-                results.append(ActionResult(letter_id, action(letter_id)))
-            except (UnknownDeadLetter, NotRequeueable) as problem:
-                results.append(ActionResult(letter_id, problem=str(problem)))
-            report(results[-1])
+        with closing(acts):
+            for result in acts:
+                results.append(result)
+                report(result)
     except KeyboardInterrupt:
         return results, Failure(f"interrupted: {_count_results(results, past)}", Exit.INTERRUPTED)
     except QueueUnavailable as error:
         return results, Failure(f"{error}; {_count_results(results, past)}", Exit.NO_QUEUE)
     return results, None
+
+
+def requeue_json(act: LetterAct, outcomes: Mapping[str, Outcome]) -> str:
+    """Return the line that ``dead requeue --json`` prints."""
+    job_id = None if act.job is None else act.job.id
+    outcome = outcomes.get(job_id or "")
+    lane = Lane.of_job(job_id or act.letter_id)
+    operation, account = (None, None) if lane is None else (lane.operation, lane.account)
+    return job_json_line(job_id, operation, account, outcome, letter=act.letter_id, problem=act.problem)
+
+
+def drop_json(act: LetterAct) -> str:
+    """Return the line that ``dead drop --json`` prints."""
+    return json.dumps({"letter": act.letter_id, "dropped": act.problem is None, "problem": act.problem})
 
 
 def print_dry_run(
@@ -91,7 +80,7 @@ def print_dry_run(
             if isinstance(letter, UnknownDeadLetter):
                 problems.append(str(letter))
             elif needs_command and letter.command is None:
-                problems.append(f"dead letter {letter.id} has no command: {letter.reason}")
+                problems.append(no_command(letter))
             else:
                 yield letter
 
@@ -119,7 +108,7 @@ def print_problem(problem: str, past: str) -> None:
     click.echo(printable(f"not {past}: {problem}"), err=True)
 
 
-def exit_with_count(results: Sequence[ActionResult], past: str, hint: str = "", code: Exit = Exit.OK) -> NoReturn:
+def exit_with_count(results: Sequence[LetterAct], past: str, hint: str = "", code: Exit = Exit.OK) -> NoReturn:
     """Print how many letters were acted on, and exit with `code`, or with 1 where an action failed."""
     click.echo(f"{_count_results(results, past)}{hint}", err=True)
     sys.exit(Exit.ENDED_OTHERWISE if any(result.problem is not None for result in results) else code)
@@ -141,7 +130,7 @@ def new_jobs_table(jobs: Iterable[Job], outcomes: Mapping[str, Outcome]) -> Iter
     yield f"{counted(counts.total(), 'job')}: {parts or 'nothing to wait for'}"
 
 
-def _count_results(results: Sequence[ActionResult], past: str) -> str:
+def _count_results(results: Sequence[LetterAct], past: str) -> str:
     succeeded = sum(result.problem is None for result in results)
     failed = f", {len(results) - succeeded} not" if succeeded < len(results) else ""
     return f"{count_letters(succeeded)} {past}{failed}"

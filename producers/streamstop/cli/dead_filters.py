@@ -5,15 +5,13 @@ from typing import Any, TypeVar
 
 import click
 
-from streamstop._core.letters import Matching
+from streamstop._core.letters import UNREADABLE, Matching
 from streamstop.cli._shared.completers import complete_account, complete_any_operation
 from streamstop.cli._shared.options import Duration, combine
 from streamstop.outcomes import Result
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-#: Stands for the result of a message that could not be read.
-UNREADABLE = "unreadable"
 _RESULTS = [*(result.value for result in Result if result.needs_person), UNREADABLE]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from streamstop._core.lane import Lane
-from streamstop._core.letters import DeadLetter
+from streamstop._core.letters import UNREADABLE, DeadLetter
 from streamstop.cli._shared.output import (
     aligned,
     aligned_facts,
@@ -18,7 +18,6 @@ from streamstop.cli._shared.output import (
     params_text,
     printable,
 )
-from streamstop.cli.dead_filters import UNREADABLE
 
 _HEADER = ("DIED AT", "RESULT", "CODE", "ACCOUNT", "OPERATION", "PARAMETERS", "ID")
 _NARROW_HEADER = ("DIED AT", "RESULT", "CODE", "PARAMETERS")

@@ -8,8 +8,9 @@ import click
 
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import json_option
-from streamstop.cli._shared.output import join_lines, operation_summary
+from streamstop.cli._shared.output import join_lines
 from streamstop.operations import OPERATIONS
+from streamstop.operations.facts import facts_of
 
 
 @click.command(cls=Page, blocks={"Examples": ["streamstop operations", "streamstop operations --json"]})
@@ -25,21 +26,7 @@ def operations(*, as_json: bool) -> None:
 
 def operation_facts(operation_id: str) -> dict[str, Any]:
     """Return what users need to know of an operation, as JSON data."""
-    declaration = OPERATIONS[operation_id]
-    schema = declaration.model_json_schema()
-    required = schema.get("required", [])
-    return {
-        "id": operation_id,
-        "kind": declaration.spec.kind.value,
-        "vendor": declaration.spec.product.vendor.name,
-        "limit": declaration.spec.limit,
-        "about": operation_summary(declaration),
-        "parameters": [
-            {"name": name, "required": name in required, **_bounds(parameter)}
-            for name, parameter in schema["properties"].items()
-        ],
-        "source": declaration.spec.source,
-    }
+    return facts_of(operation_id).model_dump(mode="json", exclude_none=True)
 
 
 def operation_page(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -51,20 +38,6 @@ def operation_page(facts: Mapping[str, Any]) -> Iterator[str]:
         required = "required" if parameter["required"] else "optional"
         yield f"  {parameter['name'].ljust(width)}  {required}  {_allowed_values(parameter)}"
     yield f"  {facts['source']}"
-
-
-def _bounds(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a parameter's type and bounds, from its JSON schema."""
-    value = next((option for option in schema.get("anyOf", ()) if option["type"] != "null"), schema)
-    bounds: dict[str, Any] = {"type": value["type"]}
-    if "enum" in value:
-        bounds["known_values"] = value["enum"]
-    if "maxLength" in value:
-        bounds["max_length"] = value["maxLength"]
-    if value["type"] == "integer":
-        bounds["minimum"] = value["minimum"] if "minimum" in value else value["exclusiveMinimum"] + 1
-        bounds["maximum"] = value["maximum"] if "maximum" in value else value["exclusiveMaximum"] - 1
-    return bounds
 
 
 def _allowed_values(parameter: Mapping[str, Any]) -> str:

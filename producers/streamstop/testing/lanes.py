@@ -1,6 +1,7 @@
 """Recorded lanes: the lanes of a :class:`~streamstop.testing.RecordingClient`. Every open job waits."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +9,8 @@ from streamstop._core.commands import Command
 from streamstop._core.drained import DrainedJob, DrainFilter, DrainPage
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
-from streamstop.outcomes import Outcome
+from streamstop._core.sightings import Sighting, Where
+from streamstop.outcomes import Outcome, Result
 from streamstop.testing.answers import cancelled_outcome
 
 
@@ -26,13 +28,24 @@ class OpenJob:
 class RecordedLanes:
     """See :class:`~streamstop._core.lane_backend.LaneBackend`."""
 
-    def __init__(self, open_jobs: Callable[[], Sequence[OpenJob]], end: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self,
+        open_jobs: Callable[[], Sequence[OpenJob]],
+        end: Callable[[Outcome], None],
+        outcomes: Callable[[], Sequence[Outcome]],
+    ) -> None:
         self._open_jobs = open_jobs
         self._end = end
+        self._outcomes = outcomes
 
     def holding(self) -> Collection[Lane]:
         """Return the lanes with open jobs."""
         return {job.command.lane for job in self._open_jobs()}
+
+    def cancelled(self) -> Mapping[Lane, int]:
+        """Return how many jobs of each lane were cancelled."""
+        ended = (outcome for outcome in self._outcomes() if outcome.result is Result.CANCELLED)
+        return Counter(Lane(outcome.account, outcome.operation) for outcome in ended)
 
     def recent(self, within: timedelta) -> Collection[Lane]:  # noqa: ARG002
         """Return no lane: no worker makes a call."""
@@ -53,6 +66,22 @@ class RecordedLanes:
                 oldest_waiting_at=min(moments.get(lane, ()), default=None),
             )
             for lane in lanes
+        ]
+
+    def jobs(self, lane: Lane, where: Where, first: int, most: int) -> list[Sighting]:
+        """Return the open jobs of `lane`, in the order in which they were enqueued. All of them wait."""
+        found = [job for job in self._open_jobs() if job.command.lane == lane] if where is Where.WAITING else []
+        return [
+            Sighting(
+                where=where,
+                account=lane.account,
+                operation=lane.operation,
+                params=job.command.operation.params,
+                job_id=job.id,
+                at=job.enqueued_at,
+                place=place,
+            )
+            for place, job in enumerate(found[first : first + most], first + 1)
         ]
 
     def draining(self, lane: Lane, chosen: DrainFilter) -> Iterator[DrainPage]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from streamstop._core.commands import Command
-from streamstop._core.letters import DeadLetter, Matching
+from streamstop._core.letters import DeadLetter, Matching, Position, position_of
 from streamstop.errors import UnknownDeadLetter
 from streamstop.outcomes import Outcome, Result
 
@@ -40,14 +40,15 @@ class RecordedDeadLetters:
         """Return how many letters there are of each result."""
         return dict(Counter(letter.result for letter, _ in self._letters.values()))
 
-    def letters(self, matching: Matching) -> Iterator[DeadLetter]:
-        """Yield the letters that match, oldest first."""
+    def letters(self, matching: Matching, after: Position | None = None) -> Iterator[DeadLetter]:
+        """Yield the letters that match, oldest first, from the one behind `after` on."""
         now = datetime.now(UTC)
-        for letter, _ in list(self._letters.values()):
+        for letter in sorted((kept for kept, _ in self._letters.values()), key=position_of):
             age = now - letter.died_at
             too_young = matching.older_than is not None and age < matching.older_than
             too_old = matching.younger_than is not None and age > matching.younger_than
-            if matching.fits(letter) and not too_young and not too_old:
+            is_behind = after is None or position_of(letter) > after
+            if is_behind and matching.fits(letter) and not too_young and not too_old:
                 yield letter
 
     def get(self, letter_id: str) -> DeadLetter:

@@ -9,11 +9,11 @@ from typing import Any
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
 from streamstop._core.letters import Matching
-from streamstop._core.progress import Progress, RoomView, ShutdownStatus
-from streamstop._core.sightings import Sighting, Wanted
+from streamstop._core.progress import OutcomePage, Progress, RoomPage, RoomView, ShutdownStatus
+from streamstop._core.requests import Request
+from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
-from streamstop.operations import Operation
 from streamstop.outcomes import Outcome
 from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
 from streamstop.testing.controls import RecordedControls
@@ -21,8 +21,9 @@ from streamstop.testing.fleet import RecordedFleet
 from streamstop.testing.journal import RecordedJournal
 from streamstop.testing.lanes import OpenJob, RecordedLanes
 from streamstop.testing.letters import RecordedDeadLetters
-from streamstop.testing.rooms import RecordedRooms
-from streamstop.testing.sightings import find_recorded
+from streamstop.testing.once import RecordedOnce
+from streamstop.testing.rooms import RecordedRooms, page_of
+from streamstop.testing.sightings import find_recorded, look_at_recorded
 
 
 class RecordedQueue:
@@ -36,7 +37,7 @@ class RecordedQueue:
         self.error: StreamstopError | None = None
         self.rooms = RecordedRooms()
         self.dead = RecordedDeadLetters(self._requeue)
-        self.lanes = RecordedLanes(self.open_jobs, self.end_cancelled)
+        self.lanes = RecordedLanes(self.open_jobs, self.end_cancelled, self.all_outcomes)
         self.controls = RecordedControls()
         self.journal = RecordedJournal()
         self._accounts = dict(accounts)
@@ -44,7 +45,7 @@ class RecordedQueue:
         self._answers: list[Answer] = []
         self._commands: dict[str, tuple[Command, datetime]] = {}
         self._outcomes: dict[str, Outcome] = {}
-        self._unique: dict[tuple[str, Operation], str] = {}
+        self._once = RecordedOnce(self._open_job)
         self._lock = threading.RLock()
 
     def answer(self, answer: Answer) -> None:
@@ -112,6 +113,12 @@ class RecordedQueue:
             ]
         return alone + members
 
+    def all_outcomes(self) -> list[Outcome]:
+        """Return the outcomes of all jobs that have ended, those of shutdowns among them."""
+        with self._lock:
+            members = [member for opened in self.rooms.shutdowns.values() for member in opened.members]
+            return [*self._outcomes.values(), *(member.outcome for member in members if member.outcome is not None)]
+
     def end_cancelled(self, outcome: Outcome) -> None:
         """Record the outcome of an open job that is cancelled."""
         with self._lock:
@@ -130,22 +137,40 @@ class RecordedQueue:
         if not self.leave_open:
             self.end_jobs(job_id for job_id, _ in jobs)
 
-    def enqueue_unique(self, jobs: Sequence[tuple[str, Command]], *, now: datetime, perhaps: str = "") -> list[str]:
-        """Record jobs, except where a job of the same command is open; return the id of each command's open job."""
+    def enqueue_once(
+        self,
+        jobs: Sequence[tuple[str, Command]],
+        *,
+        unique: bool,
+        request: Request | None,
+        now: datetime,
+        perhaps: str = "",
+    ) -> list[str]:
+        """Record jobs, except those of unique commands with open jobs, and those of a repeated request."""
         with self._lock:
+            known = self._once.known(request)
+            if known is not None:
+                return known
             ids = []
             for job_id, command in jobs:
-                found = self._unique.get((command.account, command.operation))
-                if found is None or found in self._outcomes or not self._lasts(found, command, now):
+                found = self._once.found(command, now) if unique else None
+                if found is None:
                     self.enqueue([(job_id, command)], now=now, perhaps=perhaps)
-                    found = self._unique[command.account, command.operation] = job_id
-                ids.append(found)
+                    if unique:
+                        self._once.note_unique(command, job_id)
+                ids.append(found or job_id)
+            self._once.note(request, ids)
         return ids
+
+    def look(self, job_id: str) -> JobView | None:
+        """Return a job that was enqueued, or that stops a stream task of a shutdown."""
+        with self._lock:
+            dead = {letter.id for letter in self.dead.letters(Matching())}
+            return look_at_recorded(job_id, self._commands, self._outcomes, dead, self.rooms)
 
     def exists(self, job_id: str) -> bool:
         """Return whether a job with this id was enqueued, or stops a stream task of a shutdown."""
-        members = (member.job_id for shutdown in self.rooms.shutdowns.values() for member in shutdown.members)
-        return job_id in self._commands or job_id in self._outcomes or job_id in members
+        return job_id in self._outcomes or self.look(job_id) is not None
 
     def find(self, wanted: Wanted) -> Iterator[Sighting]:
         """Yield the jobs of a stream task, and its registrations in rooms."""
@@ -187,6 +212,15 @@ class RecordedQueue:
         with self._lock:
             return self.rooms.view(room)
 
+    def room_page(self, room: str, cursor: str | None, most: int) -> RoomPage:
+        """Return a page of registered stream tasks."""
+        view = self.room(room)
+        return RoomPage(room, *page_of(view.tasks, cursor, most), total=len(view.tasks), shutdown=view.shutdown)
+
+    def room_accounts(self, room: str) -> frozenset[str]:
+        """Return the accounts of a room's registered stream tasks."""
+        return frozenset(command.account for command in self.room(room).tasks)
+
     def stop_room(
         self,
         room: str,
@@ -227,6 +261,19 @@ class RecordedQueue:
         recorded = self.rooms.shutdowns.get(shutdown)
         return iter([] if recorded is None else recorded.outcomes)
 
+    def accounts_of(self, shutdown: str) -> frozenset[str]:
+        """Return the accounts of a shutdown's stream tasks, and of those that are registered while it is open."""
+        recorded = self.rooms.shutdowns.get(shutdown)
+        if recorded is None:
+            return frozenset()
+        registered = self.room_accounts(recorded.room) if recorded.status is ShutdownStatus.OPEN else frozenset[str]()
+        return registered | {member.command.account for member in recorded.members}
+
+    def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
+        """Return a page of outcomes."""
+        outcomes = (one for one in self.outcomes_of(shutdown) if not attention or one.result.needs_person)
+        return OutcomePage(*page_of(tuple(outcomes), cursor, most))
+
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """Return the ids of shutdowns: the open ones, and then the ended ones, the latest first."""
         with self._lock:
@@ -258,12 +305,8 @@ class RecordedQueue:
         self.enqueue([(job_id, command)], now=self.now())
         return job_id
 
-    def _lasts(self, job_id: str, command: Command, now: datetime) -> bool:
-        """Return whether a job expires no earlier than `command` would."""
-        open_command, enqueued_at = self._commands[job_id]
-        if open_command.expires_in is None or command.expires_in is None:
-            return open_command.expires_in is None
-        return enqueued_at + open_command.expires_in >= now + command.expires_in
+    def _open_job(self, job_id: str) -> tuple[Command, datetime] | None:
+        return None if job_id in self._outcomes else self._commands.get(job_id)
 
     def _answer_for(self, command: Command) -> Answer | None:
         return next((answer for answer in self._answers if answer.fits(command)), None)

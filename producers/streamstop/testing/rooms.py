@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from streamstop._core.commands import Command
 from streamstop._core.membership import task_of
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
+from streamstop.errors import InvalidCommand, quoted
 from streamstop.outcomes import Outcome
+
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -163,3 +166,11 @@ class RecordedRooms:
         for task, command in {task_of(command): command for command in commands}.items():
             if task not in open_tasks:
                 shutdown.members.append(Member(task, command, command.lane.new_job_id()))
+
+
+def page_of(items: Sequence[_T], cursor: str | None, most: int) -> tuple[tuple[_T, ...], str | None]:
+    """Return a page of `items`, and the cursor of the next one; None after the last."""
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20):
+        raise InvalidCommand(f"cursor {quoted(cursor)} must be the cursor of an earlier page", field="cursor")
+    end = int(cursor or 0) + most
+    return tuple(items[end - most : end]), str(end) if end < len(items) else None

@@ -1,5 +1,39 @@
-"""Workers and operations, as the API has them."""
+"""Workers, their accounts, and the operations that they know, as the API has them."""
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 
-router = APIRouter(tags=["workers and operations"])
+from streamstop import WorkerView
+from streamstop.operations import OPERATIONS
+from streamstop.operations.facts import OperationFacts, facts_of
+from streamstop_server.auth import Reader
+from streamstop_server.fleet import seen_workers
+from streamstop_server.queue import Queue
+
+router = APIRouter(tags=["workers"])
+
+
+class Account(BaseModel):
+    """An account of a running worker."""
+
+    account: str
+    vendor: str
+
+
+@router.get("/workers")
+async def workers(caller: Reader, queue: Queue) -> list[WorkerView]:
+    """Return every worker that is alive, or was lost within the last hour, with the accounts of the token."""
+    return seen_workers(caller, await queue.workers())
+
+
+@router.get("/accounts")
+async def accounts(caller: Reader, queue: Queue) -> list[Account]:
+    """Return the accounts of running workers, with their vendors."""
+    vendors = await queue.accounts()
+    return [Account(account=name, vendor=vendors[name]) for name in sorted(vendors) if caller.may_touch(name)]
+
+
+@router.get("/operations")
+async def operations(_caller: Reader) -> list[OperationFacts]:
+    """Return the operations that can be enqueued: their parameters, and the vendors' limits in calls per second."""
+    return [facts_of(operation) for operation in OPERATIONS]

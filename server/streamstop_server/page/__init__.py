@@ -3,10 +3,13 @@
 from fastapi import APIRouter
 
 from streamstop_server.page import (
+    acts,
     assets,
     dead_letters,
+    drain,
     events,
     jobs,
+    lane,
     lanes,
     live,
     rooms,
@@ -19,5 +22,5 @@ from streamstop_server.page.shell import error_page
 __all__ = ["error_page", "live", "router"]
 
 router = APIRouter(include_in_schema=False)
-for part in (assets, sign_in, live, lanes, rooms, shutdowns, jobs, dead_letters, workers, events):
+for part in (assets, sign_in, live, lanes, lane, acts, drain, rooms, shutdowns, jobs, dead_letters, workers, events):
     router.include_router(part.router)

@@ -1,5 +1,55 @@
-"""The screen Events."""
+"""The screen Events: what happened to lanes, accounts and workers, newest first."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from streamstop import Event
+from streamstop._core.journal import EventKind
+from streamstop_server.page.live import Shared
+from streamstop_server.page.shell import Viewer, render, wants_fragment
+from streamstop_server.tokens import Caller
 
 router = APIRouter()
+
+#: How many events one page shows.
+PAGE = 100
+
+
+@router.get("/events")
+async def events(
+    request: Request,
+    viewer: Viewer,
+    feeds: Shared,
+    *,
+    account: Annotated[str, Query(max_length=200)] = "",
+    kind: Annotated[str, Query(max_length=50)] = "",
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+) -> Response:
+    """Show the events."""
+    account = account.strip()
+    latest = await feeds.events.latest()
+    fitting = [
+        event
+        for event in reversed(latest)
+        if is_seen_event(viewer, event) and account in ("", event.account) and kind in ("", event.kind)
+    ]
+    pages = max(1, -(-len(fitting) // PAGE))
+    page = min(page, pages)
+    return render(
+        request,
+        "events_live.html" if wants_fragment(request) else "events.html",
+        events=fitting[(page - 1) * PAGE : page * PAGE],
+        count=len(fitting),
+        account=account,
+        kind=kind,
+        kinds=list(EventKind),
+        page=page,
+        pages=pages,
+        problem=feeds.events.problem,
+    )
+
+
+def is_seen_event(viewer: Caller, event: Event) -> bool:
+    """Return whether `viewer` sees an event: it names an account of the viewer's token, or the token has no bounds."""
+    return viewer.accounts is None or (event.account is not None and viewer.may_touch(event.account))

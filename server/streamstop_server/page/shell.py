@@ -8,13 +8,13 @@ import getpass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from streamstop import __version__
+from streamstop import LaneProgress, Progress, __version__
 from streamstop._core.durations import duration_text
 from streamstop_server.auth import authenticator, check_loopback, check_scopes
 from streamstop_server.page import assets
@@ -107,7 +107,7 @@ def error_page(request: Request, problem: Problem) -> Response | None:
     if path.startswith(_NOT_PAGES) or not is_for_people:
         return None
     if problem.status == HTTPStatus.UNAUTHORIZED and request.method in _SAFE:
-        back = path + (f"?{request.url.query}" if request.url.query else "")
+        back = request.scope["raw_path"].decode("latin-1") + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/sign-in?next={quote(back, safe='/')}", status_code=303)
     if wants_fragment(request):
         answer = render(request, "problem_fragment.html", status=problem.status, problem=problem)
@@ -130,6 +130,12 @@ def age(value: datetime | None) -> str:
     return "" if value is None else span(max(timedelta(0), datetime.now(UTC) - value))
 
 
+def until(value: datetime | None) -> str:
+    """Return how long it is until a moment: ``3 min``; nothing for None, and for a moment that is over."""
+    left = timedelta(0) if value is None else value - datetime.now(UTC)
+    return span(left) if left > timedelta(0) else ""
+
+
 def span(value: timedelta | float | None) -> str:
     """Return a duration in words: ``2 min``; nothing for None."""
     if value is None:
@@ -137,12 +143,40 @@ def span(value: timedelta | float | None) -> str:
     return duration_text(value if isinstance(value, timedelta) else timedelta(seconds=value))
 
 
+def rate(value: float | None) -> str:
+    """Return calls per second with two digits or more: ``8.2``, ``120``; nothing for None."""
+    return "" if value is None else f"{value:.0f}" if value >= 100 or value == 0 else f"{value:.2g}"
+
+
 def number(value: float | None) -> str:
     """Return a number with thin separators: ``12,345``; nothing for None."""
     return "" if value is None else f"{value:,.10g}" if isinstance(value, float) else f"{value:,}"
 
 
+def time_left(value: Progress | LaneProgress) -> str:
+    """Return the expected time until a shutdown, or its share of a lane, has ended."""
+    if value.seconds_left is None:
+        return "not known"
+    return f"about {span(value.seconds_left)}" if value.seconds_left else ""
+
+
+def room_path(room: str, **query: str | None) -> str:
+    """Return the path of a room's screen. Browsers leave out the segments ``.`` and ``..``."""
+    asked = {name: value for name, value in query.items() if value}
+    if room in {".", ".."}:
+        return f"/rooms?{urlencode({'room': room, **asked})}"
+    return f"/rooms/{quote(room, safe='')}" + (f"?{urlencode(asked)}" if asked else "")
+
+
 _templates.filters.update(
-    moment=moment, age=age, span=span, number=number, segment=lambda text: quote(str(text), safe="")
+    moment=moment,
+    age=age,
+    until=until,
+    span=span,
+    number=number,
+    rate=rate,
+    time_left=time_left,
+    room_path=room_path,
+    segment=lambda text: quote(str(text), safe=""),
 )
 _templates.globals.update(asset=assets.url, version=__version__)

@@ -1,5 +1,91 @@
 """The screen Shutdown."""
 
-from fastapi import APIRouter
+from collections.abc import AsyncGenerator
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.sse import EventSourceResponse, format_sse_event
+
+from streamstop import AsyncClient, OutcomePage, Progress
+from streamstop_server.coverage import check_shutdown, covers_lanes
+from streamstop_server.ending import ending_of
+from streamstop_server.following import following_of
+from streamstop_server.page.shell import Viewer, actor_name, go_to, render, wants_fragment
+from streamstop_server.problems import Problem
+from streamstop_server.queue import Queue
+from streamstop_server.streams import KEEP_ALIVE_S, EventStream, reconnect
+from streamstop_server.tokens import Caller
 
 router = APIRouter()
+
+#: How many outcomes one page shows.
+_OUTCOMES = 50
+_CHANGED, _ENDED = (format_sse_event(data_str="{}", event=name) for name in ("changed", "ended"))
+
+
+@router.get("/shutdowns/{shutdown_id}")
+async def shutdown(
+    request: Request, viewer: Viewer, queue: Queue, shutdown_id: str, *, show: str = "", cursor: str | None = None
+) -> Response:
+    """Show a shutdown: its progress by lane, its results, and what needs attention."""
+    progress = await _progress(viewer, queue, shutdown_id)
+    attention = sum(count for result, count in progress.results.items() if result.needs_person)
+    shows_all = show == "all"
+    outcomes = OutcomePage((), None)
+    if shows_all or attention:
+        handle = queue.shutdown(shutdown_id)
+        outcomes = await handle.outcome_page(cursor, most=_OUTCOMES, attention=not shows_all)
+    return render(
+        request,
+        "shutdown_part.html" if wants_fragment(request) else "shutdown.html",
+        progress=progress,
+        own=_path(shutdown_id),
+        attention=attention,
+        outcomes=outcomes,
+        shows_all=shows_all,
+        cursor=cursor,
+    )
+
+
+@router.post("/shutdowns/{shutdown_id}/cancel")
+async def cancel(request: Request, viewer: Viewer, queue: Queue, shutdown_id: str) -> Response:
+    """Cancel the jobs that no worker has claimed."""
+    await _progress(viewer, queue, shutdown_id)
+    if not await queue.shutdown(shutdown_id).cancel(by=actor_name(viewer)):
+        raise Problem(409, "not-open", "the shutdown is no longer open")
+    return go_to(request, _path(shutdown_id))
+
+
+@router.get("/live/shutdowns/{shutdown_id}", response_class=EventSourceResponse)
+async def live(request: Request, viewer: Viewer, queue: Queue, shutdown_id: str) -> Response:
+    """Tell when a shutdown has changed, and at last that it has ended."""
+    await _progress(viewer, queue, shutdown_id)
+    return EventStream(request, _frames(request, viewer, shutdown_id))
+
+
+async def _progress(viewer: Caller, queue: AsyncClient, shutdown_id: str) -> Progress:
+    shutdown = queue.shutdown(shutdown_id)
+    progress = await shutdown.progress()
+    await check_shutdown(viewer, shutdown, progress)
+    return progress
+
+
+async def _frames(request: Request, viewer: Caller, shutdown_id: str) -> AsyncGenerator[bytes | None, None]:
+    ending, seen = ending_of(request), ""
+    async with following_of(request).shutdown(shutdown_id) as followed:
+        while covers_lanes(viewer, (snapshot := await followed.latest()).progress):
+            if snapshot.id != seen:
+                seen = snapshot.id
+                yield _CHANGED
+            if snapshot.is_final:
+                yield _ENDED
+                return
+            if ending.has_begun:
+                yield reconnect()
+                return
+            if not await followed.change(KEEP_ALIVE_S):
+                yield None
+
+
+def _path(shutdown_id: str) -> str:
+    return f"/shutdowns/{quote(shutdown_id, safe='')}"

@@ -1,5 +1,6 @@
 """Signing in with a token, and out."""
 
+import re
 from typing import Annotated
 from urllib.parse import parse_qs
 
@@ -12,11 +13,14 @@ from streamstop_server.problems import Problem
 
 router = APIRouter()
 
+#: Browsers read a backslash as a slash, and leave out tabs and line ends.
+_OWN_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
+
 
 @router.get("/sign-in")
 async def form(request: Request, next: Annotated[str, Query()] = "/") -> Response:  # noqa: A002
     """Show the form."""
-    return render(request, "sign_in.html", next=_own_path(next), mistake="")
+    return render(request, "sign_in.html", next=own_path(next), mistake="")
 
 
 @router.post("/sign-in")
@@ -24,7 +28,7 @@ async def sign_in(request: Request) -> Response:
     """Take the token, and set the cookie."""
     check_same_origin(request)
     fields = await form_of(request)
-    known, back = authenticator(request), _own_path(fields.get("next", "/"))
+    known, back = authenticator(request), own_path(fields.get("next", "/"))
     request.app.state.failures.check(request)
     found = known.of_token(fields.get("token", "").strip())
     if found is None:
@@ -68,6 +72,6 @@ async def form_of(request: Request) -> dict[str, str]:
         raise Problem(400, "invalid-form", "the form cannot be read") from None
 
 
-def _own_path(path: str) -> str:
+def own_path(path: str) -> str:
     """Return a path of this service; whatever else it is, the first screen."""
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+    return path if _OWN_PATH.fullmatch(path) else "/"

@@ -25,7 +25,6 @@ from streamstop._core.constants import (
     SCHEDULE,
     SHUTDOWNS_ENDED,
     SHUTDOWNS_OPEN,
-    SHUTDOWNS_TOLD,
     SWEPT,
     TASK_JOBS,
     WAKE,
@@ -121,7 +120,7 @@ def clear(
     redis.zrem(LEASED, *names)
     own_names = [account.name for account in accounts]
     books = [book for book in redis.scan_iter(f"{BOOK}*") if any(redis.hmget(book, own_names))]
-    redis.delete(WAKE, SWEPT, SHUTDOWNS_TOLD, *books)
+    redis.delete(WAKE, SWEPT, *books)
     redis.zrem(ACCOUNTS, *(f"{account.name} {account.vendor}" for account in accounts))
     _clear_history(redis, names, set(own_names))
     close_redis(redis)
@@ -156,8 +155,8 @@ def _clear_history(redis: Any, lanes: Sequence[str], accounts: Collection[str]) 
     for shutdowns in (SHUTDOWNS_OPEN, SHUTDOWNS_ENDED):
         redis.delete(shutdowns)
     for key in redis.scan_iter(f"{TASK_JOBS}*"):
-        notes = [TaskNote.parse("", note.decode()) for note in redis.lrange(key, 0, -1)]
-        if all(note is not None and note.lane.name in lanes for note in notes):
+        notes = TaskNote.parse_all("", redis.get(key).decode())
+        if notes and all(note.lane.name in lanes for note in notes):
             redis.delete(key)
     for key in redis.scan_iter(f"{ERROR_COUNTS}*"):
         redis.hdel(key, "", *(field for field in redis.hkeys(key) if field.decode().partition(".")[0] in accounts))

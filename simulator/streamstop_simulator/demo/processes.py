@@ -116,6 +116,16 @@ def workers(
         yield running
 
 
+@contextmanager
+def http_service(folder: Path, *, redis_url: str, port: int, interrupt: Interrupt) -> Iterator[Process]:
+    """Run the HTTP service on loopback, without tokens, and wait until it is ready."""
+    command = [sys.executable, "-m", "streamstop_server", "--port", str(port)]
+    environ = dict(os.environ) | {"STREAMSTOP_REDIS_URL": redis_url}
+    with processes({"server": command}, folder, environ) as (process,):
+        process.await_line("Uvicorn running on ", interrupt)
+        yield process
+
+
 def die_with_parent() -> None:
     """Ask Linux to kill the calling process when its parent ends; a child calls this between fork and exec."""
     if _libc is not None:

@@ -32,14 +32,15 @@ COMMANDS = (
 )
 
 
-def guide(*, redis_url: str, simulator_url: str, accounts_file: Path, logs: Path) -> str:
+def guide(*, redis_url: str, simulator_url: str, page: str, accounts_file: Path, logs: Path) -> str:
     """Return the text. Every command works in any folder, after the line that sets up the shell."""
-    return "\n".join(_lines(redis_url, simulator_url, accounts_file, logs))
+    return "\n".join(_lines(redis_url, simulator_url, page, accounts_file, logs))
 
 
-def _lines(redis_url: str, simulator_url: str, accounts_file: Path, logs: Path) -> Iterator[str]:
+def _lines(redis_url: str, simulator_url: str, page: str, accounts_file: Path, logs: Path) -> Iterator[str]:
     yield f"  Redis          {redis_url}"
     yield f"  simulator      {simulator_url}  (what it received: {simulator_url}/_control/summary)"
+    yield f"  page           {page}  (the HTTP API: {page}v1/)"
     yield f"  accounts file  {accounts_file}"
     yield f"  logs           {logs}/*.log"
     yield (
@@ -57,7 +58,7 @@ def _lines(redis_url: str, simulator_url: str, accounts_file: Path, logs: Path) 
         yield f"    # {purpose}"
         yield f"    {command}"
     yield ""
-    yield "Ctrl-C ends the workers, the simulator and Redis, and deletes the files."
+    yield "Ctrl-C ends the workers, the page, the simulator and Redis, and deletes the files."
 
 
 def _assign(name: str, value: str) -> str:

@@ -16,6 +16,7 @@ from streamstop_simulator import (
 )
 from streamstop_simulator.__main__ import main
 from streamstop_worker.accounts import Account
+from tests.support.polling import TIMEOUT_S
 from tests.support.simulator_calls import LIVE, call, connect
 
 
@@ -60,7 +61,7 @@ def test_the_command_says_where_it_listens_and_ends_cleanly_on_a_signal(number: 
         assert call(simulator)[0] == 200
 
         process.send_signal(number)
-        _, complaints = process.communicate(timeout=10)
+        _, complaints = process.communicate(timeout=TIMEOUT_S)
 
     assert (process.returncode, complaints) == (0, "")
 

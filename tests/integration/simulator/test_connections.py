@@ -17,7 +17,7 @@ from streamstop_simulator import (
     TaskState,
 )
 from streamstop_simulator.sockets import Listener
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.simulator_calls import INGEST, LIVE, STOP, TRTC, call, connect, control, exchange
 
 
@@ -38,11 +38,11 @@ def test_calls_of_both_vendors_are_served_on_one_connection(simulator: Simulator
 def test_a_call_that_is_read_late_counts_as_arrived_when_the_kernel_received_it() -> None:
     with (
         Listener(socket.AF_INET, ("127.0.0.1", 0), backlog=1) as listener,
-        socket.create_connection(listener.getsockname(), timeout=10) as caller,
+        socket.create_connection(listener.getsockname(), timeout=TIMEOUT_S) as caller,
     ):
         select.select([listener], [], [], 10)
         with listener.next_connection() as connection:
-            connection.settimeout(10)
+            connection.settimeout(TIMEOUT_S)
 
             def timestamped() -> bool:
                 caller.sendall(b"first")
@@ -99,7 +99,7 @@ def test_a_hang_lasts_until_the_caller_leaves(simulator: SimulatorClient) -> Non
     (seen,) = simulator.wait_for_calls(1)
 
     assert seen.answer == "hang"
-    assert left.wait(10)
+    assert left.wait(TIMEOUT_S)
     caller.join()
 
 
@@ -137,7 +137,7 @@ def test_a_caller_that_leaves_in_the_middle_harms_nobody(simulator: SimulatorCli
 def test_a_caller_that_waits_for_100_continue_gets_it(simulator: SimulatorClient) -> None:
     head = b"PUT /_control/settings HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n"
     parts = urlsplit(simulator.url)
-    with socket.create_connection((parts.hostname, parts.port or 0), timeout=10) as connection:
+    with socket.create_connection((parts.hostname, parts.port or 0), timeout=TIMEOUT_S) as connection:
         connection.sendall(head + b"connection: close\r\n\r\n")
         assert connection.recv(1024).startswith(b"HTTP/1.1 100 ")
         connection.sendall(b"{}")

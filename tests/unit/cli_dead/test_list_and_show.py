@@ -64,7 +64,7 @@ def test_a_narrow_terminal_has_every_id_whole_on_a_line_of_its_own(
 def test_a_long_list_has_one_header(failing_lanes: FailingLanes, monkeypatch: pytest.MonkeyPatch) -> None:
     failing_lanes.fail_job("a")
     (letter,) = failing_lanes.dead.letters()
-    monkeypatch.setattr(DeadLetterStore, "letters", lambda _self, _matching: (letter for _ in range(500)))
+    monkeypatch.setattr(DeadLetterStore, "letters", lambda _self, _matching, _after: (letter for _ in range(500)))
     assert run_dead("list").stdout.count("DIED AT") == 1
 
 
@@ -132,7 +132,7 @@ def test_a_hundred_thousand_letters_are_written_as_they_are_read(
 
     failing_lanes.fail_job("a")
     (one,) = failing_lanes.dead.letters()
-    monkeypatch.setattr(DeadLetterStore, "letters", lambda _self, _matching: (one for _ in range(100_000)))
+    monkeypatch.setattr(DeadLetterStore, "letters", lambda _self, _matching, _after: (one for _ in range(100_000)))
     monkeypatch.setattr(click, "echo", echo)
     result = run_dead("list")
     assert result.stdout.splitlines()[-2:] == ["100000 dead letters", "100000  refused  -  live-cn"]

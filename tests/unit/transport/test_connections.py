@@ -14,6 +14,7 @@ from streamstop_worker.aiohttp_adapter import Progress
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors.protocol import Request, Response
 from tests.support.loopback import Connection, LoopbackServer
+from tests.support.polling import TIMEOUT_S
 from tests.support.transport_calls import (
     BODY,
     LONG,
@@ -146,7 +147,7 @@ def test_300_calls_go_out_together(runner: asyncio.Runner) -> None:
 
     def converse(connection: Connection) -> None:
         connection.request()
-        together.wait(20)
+        together.wait(TIMEOUT_S)
         connection.answer(BODY)
 
     async def calls(transport: Transport) -> list[Response]:
@@ -237,8 +238,8 @@ def test_a_call_that_is_cancelled_or_late_leaves_no_connection_and_no_task(
         origin = server.origin.replace("http:", f"{scheme}:")
         calls = [asyncio.create_task(transport.send(make(origin))) for make in [get, post] * 4]
         for _ in calls:
-            assert await asyncio.to_thread(reached.acquire, timeout=10)
-        async with asyncio.timeout(10):
+            assert await asyncio.to_thread(reached.acquire, timeout=TIMEOUT_S)
+        async with asyncio.timeout(TIMEOUT_S):
             while {one.late for one in under_way} != {httpx.ReadTimeout if scheme == "http" else httpx.ConnectTimeout}:
                 await asyncio.sleep(0)
         return calls

@@ -50,6 +50,10 @@ def observe(settings: WorkerSettings, slots: Slots) -> Observer:
 
         observers.append(Transactions())
         _log.info("errors are reported", to="Sentry")
+    elif os.environ.get("SENTRY_DSN") and find_spec("sentry_sdk") is None:
+        _log.warning(
+            "errors are not reported: SENTRY_DSN needs the extra sentry", do="pip install 'streamstop[worker,sentry]'"
+        )
     return Observers(observers) if observers else Observer()
 
 

@@ -6,6 +6,8 @@ id, so all deliveries of a job are in one trace, also if different workers handl
 """
 
 import hashlib
+import random
+import re
 import sys
 import time
 from contextvars import ContextVar
@@ -35,6 +37,7 @@ from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End, StepDone
 from streamstop_worker.pipeline.observer import Call, Observer
 
+_NUMBER = re.compile("[0-9a-f]{32}")
 _W3C = TraceContextTextMapPropagator()
 #: The span of the delivery that the running task handles.
 _current: ContextVar[Span] = ContextVar("delivery_span", default=trace.INVALID_SPAN)
@@ -54,7 +57,7 @@ class Tracing(Observer):
         lane = delivery.taken.lane
         name = f"process {lane.queue}"
         context, links = self._parent(delivery, name)
-        span = self._tracer.start_span(
+        span = _dropped(context) or self._tracer.start_span(
             name,
             context,
             SpanKind.CONSUMER,
@@ -80,9 +83,12 @@ class Tracing(Observer):
 
     def called(self, job: Handling, call: Call) -> None:
         """Record a call of the vendor, and the end of the wait for its slot."""
+        delivering = _current.get()
+        if not delivering.is_recording():
+            return
         delivery, answer, began_ns = job.delivery, call.answer, _wall_ns(call.began_at)
         waited = {"streamstop.wait_s": round(max(0.0, call.began_at - delivery.taken_at), 6)}
-        _current.get().add_event("the job's slot has come", waited, began_ns)
+        delivering.add_event("the job's slot has come", waited, began_ns)
         attributes: dict[str, str | int | None] = {
             "server.address": call.host,
             "http.request.method": call.method,
@@ -103,6 +109,8 @@ class Tracing(Observer):
     def ended(self, job: Handling, end: End) -> None:  # noqa: ARG002  # the end says enough
         """End the span of a delivery."""
         span = _current.get()
+        if not span.is_recording():
+            return
         match end:
             case Outcome():
                 facts = {"streamstop.code": end.code, "streamstop.request_id": end.request_id}
@@ -127,9 +135,10 @@ class Tracing(Observer):
     def _parent(self, delivery: Delivery, name: str) -> tuple[Context, list[Link]]:
         """Return the context of a delivery's span, and what the span links to."""
         headers = {name: value for name, value in delivery.headers.items() if isinstance(value, str)}
-        linked = _span_of(_W3C.extract({"traceparent": headers.get(LINK, "")}, Context()))
-        if linked.is_valid:
-            return _trace_of(delivery.taken.job_id, linked.trace_flags), [Link(linked)]
+        if LINK in headers:
+            linked = _span_of(_W3C.extract({"traceparent": headers[LINK]}, Context()))
+            if linked.is_valid:
+                return _trace_of(_trace_id(delivery.taken.job_id), linked.trace_flags), [Link(linked)]
         context = propagate.extract(headers, Context())
         if _span_of(context).is_valid:
             return context, []
@@ -137,7 +146,7 @@ class Tracing(Observer):
             return Context(), []
         trace_id = _trace_id(delivery.taken.job_id)
         is_sampled = self._sampler.should_sample(Context(), trace_id, name, SpanKind.CONSUMER).decision.is_sampled()
-        return _trace_of(delivery.taken.job_id, TraceFlags(TraceFlags.SAMPLED if is_sampled else 0)), []
+        return _trace_of(trace_id, TraceFlags(TraceFlags.SAMPLED if is_sampled else 0)), []
 
 
 class _Beginning(SpanContext):
@@ -156,17 +165,28 @@ def leave_celery_to_us() -> None:
         instrumentation.CeleryInstrumentor().uninstrument()
 
 
-def _trace_of(job_id: str, flags: TraceFlags) -> Context:
+def _trace_of(trace_id: int, flags: TraceFlags) -> Context:
     """Return the context of a job's own trace."""
-    beginning = _Beginning(_trace_id(job_id), 0, is_remote=True, trace_flags=flags)
+    beginning = _Beginning(trace_id, 0, is_remote=True, trace_flags=flags)
     return trace.set_span_in_context(NonRecordingSpan(beginning), Context())
+
+
+def _dropped(context: Context) -> Span | None:
+    """Return a span that is not recorded, if that is decided: of a job's own trace that is not sampled. Else None.
+
+    The SDK would ask its sampler once more.
+    """
+    beginning = _span_of(context)
+    if not isinstance(beginning, _Beginning) or beginning.trace_flags.sampled:
+        return None
+    return NonRecordingSpan(SpanContext(beginning.trace_id, random.getrandbits(64) or 1, is_remote=False))
 
 
 def _trace_id(job_id: str) -> int:
     """Return the number at the end of a job's id; a digest of any other id."""
     end = job_id.rpartition(".")[2]
-    if len(end) == 32 and set(end) <= set("0123456789abcdef") and int(end, 16):
-        return int(end, 16)
+    if _NUMBER.fullmatch(end) and (number := int(end, 16)):
+        return number
     return int.from_bytes(hashlib.sha256(job_id.encode(errors="replace")).digest()[:16])
 
 

@@ -12,14 +12,13 @@ from typing import Any
 
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import DeadLetterRecord
-from streamstop._core.letters import dead_letter_record
 from streamstop._core.membership import member_result_of
 from streamstop._core.unique import unique_key
 from streamstop._redis.errors import bug, is_unreachable, reason
 from streamstop._wire.reports import Ended, Released, Report
 from streamstop._wire.results import outcome_record
 from streamstop.outcomes import Outcome, Result
-from streamstop_worker.pipeline.conclude import Handling, Reporting, build_outcome, build_report
+from streamstop_worker.pipeline.conclude import Handling, Reporting, build_letter, build_outcome, build_report
 from streamstop_worker.pipeline.ends import End, GivenBack, end_without_call
 
 #: After so many bugs a job becomes a dead letter.
@@ -111,5 +110,4 @@ def _fallbacks(job: Handling, error: Exception, record_ttl: timedelta) -> Iterat
 
 def _letter(job: Handling, outcome: Outcome) -> DeadLetterRecord | None:
     member_result = None if job.membership is None else member_result_of(job.membership, outcome)
-    understood = job.command is not None
-    return dead_letter_record(job.delivery.argument, job.membership, outcome, member_result, understood=understood)
+    return build_letter(job, outcome, member_result)

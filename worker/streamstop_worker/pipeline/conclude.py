@@ -8,13 +8,20 @@ from typing import Any, assert_never
 import structlog
 
 from streamstop._core.commands import ReceivedCommand
-from streamstop._core.lane_types import ON_TIME, AttemptHistory, CallError, SendDelay
+from streamstop._core.lane_types import (
+    ON_TIME,
+    AttemptHistory,
+    CallError,
+    DeadLetterRecord,
+    MemberResult,
+    SendDelay,
+)
 from streamstop._core.letters import dead_letter_record
 from streamstop._core.membership import Membership
 from streamstop._core.stream_tasks import DEFERRED, TaskNote
 from streamstop._core.unique import unique_key
 from streamstop._redis.schedule import WAITS_FOR_KEY
-from streamstop._tracing import passed_on
+from streamstop._tracing import kept, passed_on, trace_id
 from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
 from streamstop._wire.results import deferral_record, outcome_record, step_record
 from streamstop.operations import Operation
@@ -135,10 +142,7 @@ def build_report(job: Handling, outcome: Outcome, record_ttl: timedelta) -> Ende
     next_step = after(job.membership, job.command, outcome, now, headers)
     letter = None
     if next_step.then is None:
-        understood = job.command is not None
-        letter = dead_letter_record(
-            job.delivery.argument, job.membership, outcome, next_step.member_result, understood=understood
-        )
+        letter = build_letter(job, outcome, next_step.member_result)
     return Ended(
         job=job.delivery.taken,
         send_delay=job.send_delay,
@@ -149,6 +153,19 @@ def build_report(job: Handling, outcome: Outcome, record_ttl: timedelta) -> Ende
         letter=letter,
         note=_note(job, outcome.result.value, job.history),
         unique=unique_key(job.delivery.taken.lane, job.delivery.argument),
+    )
+
+
+def build_letter(job: Handling, outcome: Outcome, member_result: MemberResult | None) -> DeadLetterRecord | None:
+    """Return the dead letter of a job that has ended; None if its end needs no attention."""
+    delivery = job.delivery
+    return dead_letter_record(
+        delivery.argument,
+        job.membership,
+        outcome,
+        member_result,
+        understood=job.command is not None,
+        trace=lambda: kept(delivery.headers),
     )
 
 
@@ -187,6 +204,7 @@ def build_outcome(job: Handling, finish: Finish) -> Outcome:
         calls=history.calls,
         enqueued_at=command and command.enqueued_at,
         ended_at=job.delivery.now(),
+        trace_id=trace_id(job.delivery.headers),
         **(_read_reply(command.operation, answer.reply) if command and finish.result is Result.STATUS else {}),
     )
 

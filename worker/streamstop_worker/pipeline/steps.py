@@ -181,7 +181,7 @@ class Steps:
 
     async def _send_callback(self, shutdown: str, target: object) -> None:
         """Send the callback of a shutdown that has ended: the same progress that the shutdown's handle returns."""
-        progress = await asyncio.to_thread(self.shutdowns.rooms.progress, shutdown)
+        progress = await asyncio.to_thread(self.shutdowns.views.progress, shutdown)
         if progress is None or not isinstance(target, Mapping):
             return
         content = progress.model_dump(mode="json")

@@ -32,18 +32,18 @@ class Shutdowns:
     """The worker's side of all shutdowns on one Redis. Raises redis-py's errors."""
 
     def __init__(self, rooms: Rooms, lanes: Lanes, verify_timeout: timedelta = timedelta(seconds=30)) -> None:
-        self.rooms = rooms
+        self.rooms, self.views = rooms, rooms.shutdowns
         self._lanes = lanes
         self._verify_timeout = verify_timeout
 
     def fan_out(self, shutdown: str) -> Iterator[int]:
         """Put a job for every stream task of the shutdown into its lane. Yield the size of each batch."""
-        facts = self.rooms.facts(shutdown)
+        facts = self.views.facts(shutdown)
         if not facts:
             return
         for _piece in self.rooms.applying(facts["room"]):
             yield 0
-        shares = _Shares(self.rooms.lane_counts(shutdown))
+        shares = _Shares(self.views.lane_counts(shutdown))
         headers = json.loads(facts.get("trace", "{}"))
         patience = self._verify_timeout.total_seconds() if facts["verify"] == "1" else None
 
@@ -51,8 +51,8 @@ class Shutdowns:
             entries = list(_entries(shutdown, tasks, patience=patience, shares=shares, headers=headers))
             return self.rooms.push(shutdown, entries, passed=passed)
 
-        while tasks := self.rooms.todo(shutdown, BATCH):
-            fresh = self.rooms.without_job(shutdown, tasks)
+        while tasks := self.views.todo(shutdown, BATCH):
+            fresh = self.views.without_job(shutdown, tasks)
             if not put(fresh, passed=len(tasks) - len(fresh)):
                 yield from self.cancel_unclaimed(shutdown)
                 return
@@ -65,7 +65,7 @@ class Shutdowns:
             while first or cursor:
                 first = False
                 cursor, tasks = self.rooms.scan(facts["room"], cursor, BATCH)
-                fresh = self.rooms.without_job(shutdown, tasks)
+                fresh = self.views.without_job(shutdown, tasks)
                 is_open = not fresh or put(fresh)
                 if not is_open:
                     return
@@ -88,7 +88,7 @@ class Shutdowns:
 
     def cancel_unclaimed(self, shutdown: str) -> Iterator[int]:
         """Cancel the jobs that no worker has claimed. Yield the size of each full batch."""
-        facts = self.rooms.facts(shutdown)
+        facts = self.views.facts(shutdown)
         if not facts:
             return
         for _piece in self.rooms.applying(facts["room"]):
@@ -99,7 +99,7 @@ class Shutdowns:
     def _cancel_unclaimed(self, shutdown: str) -> Iterator[int]:
         jobless: list[tuple[Lane, MemberResult]] = []
         queued: list[tuple[Lane, str, str, MemberResult]] = []
-        for member, command, job_id in self.rooms.members(shutdown):
+        for member, command, job_id in self.views.members(shutdown):
             lane = _lane_of(json.loads(command))
             membership = Membership(shutdown=shutdown, member=member)
             outcome = Outcome(
@@ -130,7 +130,7 @@ class Shutdowns:
 
     def was_cancelled(self, shutdown: str) -> bool:
         """Return whether the shutdown was cancelled. Its jobs are then not retried after a fault."""
-        return self.rooms.facts(shutdown).get("cancelled") == "1"
+        return self.views.facts(shutdown).get("cancelled") == "1"
 
     def record_cancelled_member(self, lane: Lane, membership: Membership, record: bytes | None) -> None:
         """Count a job that was cancelled before it was claimed; `record` is its outcome in Redis."""

@@ -49,9 +49,12 @@ class Sweeper:
         longest_lease: timedelta,
         on_unserved: Callable[[Sequence[Lane]], None],
         finish_batches: Callable[[], object],
-        log_ended_shutdowns: Callable[[], object],
+        log_ended_shutdowns: Callable[[int, int], object],
     ) -> None:
-        """`on_unserved` receives lanes of accounts that no worker has; `finish_batches` applies accepted batches."""
+        """`on_unserved` receives lanes of accounts that no worker has; `finish_batches` applies accepted batches.
+
+        `log_ended_shutdowns` receives the moments of the last sweep, 0 without one, and of this one, in µs.
+        """
         self._schedule = schedule
         self._lanes = lanes
         self._accounts = accounts
@@ -62,6 +65,8 @@ class Sweeper:
         self._finish_batches = finish_batches
         self._log_ended_shutdowns = log_ended_shutdowns
         self._turn = 0
+        #: Whether to leave the next sweep to another worker, which has just swept.
+        self._is_resting = False
         self._unserved: deque[Lane] = deque()  # one thread adds, another removes
         self._vendors: list[tuple[str, str]] = []
         #: When the last sweep began, by the monotonic clock in s.
@@ -106,11 +111,16 @@ class Sweeper:
         A step that fails does not keep the others from running.
         """
         _run_logged(self._pass_on_unserved_lanes)
+        if self._is_resting:
+            self._is_resting = False
+            return
         period = EVERY * 0.9
         while True:
             swept = self._schedule.sweep(longest_lease=self._longest_lease, period=period)
             if swept is None:
+                self._is_resting = True
                 return
+            _run_logged(partial(self._log_ended_shutdowns, swept.last_us, swept.now_us))
             for lane, jobs in swept.expired_leases.items():
                 _log.warning("leases expired: the jobs wait again", lane=lane.name, jobs=jobs)
             log_broken_lanes(_log, swept.broken)
@@ -121,8 +131,8 @@ class Sweeper:
             period = timedelta(0)
         if swept.batches:
             _run_logged(self._finish_batches)
-        _run_logged(self._log_ended_shutdowns)
-        _run_logged(self._controls.end_expired)
+        if swept.controls:
+            _run_logged(self._controls.end_expired)
         _run_logged(self._find_unannounced_jobs)
 
     def _find_unannounced_jobs(self) -> None:

@@ -6,10 +6,10 @@ from datetime import timedelta
 import click
 from click.shell_completion import CompletionItem
 
-from streamstop.cli._shared.output import operation_summary
 from streamstop.client import Client
 from streamstop.errors import StreamstopError
 from streamstop.operations import OPERATIONS, Kind
+from streamstop.operations.facts import operation_summary
 
 #: How long the shell waits for the names of the accounts.
 PATIENCE = timedelta(seconds=0.5)

@@ -1,7 +1,6 @@
 """Text for terminals and scripts, without I/O. Whatever a vendor or a user wrote is escaped for the terminal."""
 
 import json
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,13 +9,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from streamstop._core.durations import duration_text
-from streamstop.operations import OPERATIONS, Operation
+from streamstop.operations import OPERATIONS
 from streamstop.outcomes import Outcome
 
 #: Controls, invisible marks (bidirectional overrides among them), lone surrogates, line and paragraph separators.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-#: Literals and references in docstrings: ``text``, :class:`Text`.
-_MARKUP = re.compile(r"(?::\w+:)?`+([^`]+)`+")
 
 
 def printable(text: str) -> str:
@@ -104,8 +101,3 @@ def job_json_line(
     """Return a job as one line of ASCII JSON."""
     outcome_data = None if outcome is None else outcome.model_dump(mode="json")
     return json.dumps({"job_id": job_id, "operation": operation, "account": account, **more, "outcome": outcome_data})
-
-
-def operation_summary(declaration: type[Operation]) -> str:
-    """Return an operation's docstring as plain text on one line."""
-    return _MARKUP.sub(r"\1", " ".join((declaration.__doc__ or "").split()))

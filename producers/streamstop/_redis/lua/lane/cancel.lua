@@ -8,4 +8,7 @@
 -- ttl             of the record, s
 -- member_results  the member's result if the job is of a shutdown: see lib/member_result; else none
 -- Returns         'cancelled' | 'claimed' | 'ended'
-return (cancel_job(keys_of(name), id, record, ttl, member_results[1]))
+local lane = keys_of(name)
+local answer = cancel_job(lane, id, record, ttl, member_results[1])
+count_cancelled(lane, answer == 'cancelled' and 1 or 0)
+return answer

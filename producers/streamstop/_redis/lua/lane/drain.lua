@@ -30,6 +30,7 @@ for _, job in ipairs(jobs) do
     end
     if answer ~= 'claimed' then leaving[job.entry] = true end
 end
+count_cancelled(lane, cancelled)
 
 -- Messages leave last: if a step above fails in Redis, a worker that takes one finds its job ended.
 if list == '' then return {cancelled, cancelled, 0} end

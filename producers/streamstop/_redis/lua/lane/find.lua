@@ -1,4 +1,4 @@
---! include lib/clock lib/lane_keys lib/writing lib/announce lib/schedule_lanes
+--! include lib/lane_keys lib/writing lib/announce lib/schedule_lanes
 --! const SCHEDULE MOST_FOUND
 --! args operations accounts...
 -- Find lanes that hold jobs which no producer has announced, and add them to the schedule.
@@ -9,6 +9,8 @@
 local MOST_KEYS = 4000      -- of one command; Lua's limit is near 8,000
 local MOST_SCHEDULED = 1000
 local found, keys, names = 0, {}, {}
+local now                           -- Redis' time in µs, read only if a lane holds jobs: most lanes are empty
+local scheduled                     -- lanes that workers look at soon anyway; at most MOST_SCHEDULED of them
 
 -- Schedule the lanes from `first` to `last` that hold jobs. A bisection: most ranges are empty.
 local function search(first, last)
@@ -20,12 +22,10 @@ local function search(first, last)
         search(middle + 1, last)
     else
         begin_writing()
-        schedule_lanes({names[first]}, now)
+        schedule_lanes({names[first]}, now, now + SOON)
         found = found + 1
     end
 end
-
-local scheduled                     -- lanes that workers look at soon anyway; at most MOST_SCHEDULED of them
 
 -- Search the lanes that have been collected in `names`.
 local function search_names()
@@ -33,7 +33,10 @@ local function search_names()
         if found >= MOST_FOUND then return end
         if not scheduled then
             scheduled = {}
-            local soon = redis.call('ZRANGEBYSCORE', SCHEDULE, '-inf', integer(now + SECOND), 'LIMIT', 0, MOST_SCHEDULED)
+            local time = redis.call('TIME')
+            now = time[1] * 1000000 + time[2]
+            local latest = string.format('%.0f', now + 1000000)
+            local soon = redis.call('ZRANGEBYSCORE', SCHEDULE, '-inf', latest, 'LIMIT', 0, MOST_SCHEDULED)
             for _, name in ipairs(soon) do scheduled[name] = true end
         end
         local other_names, other_keys = {}, {}

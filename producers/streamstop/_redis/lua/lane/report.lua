@@ -34,6 +34,7 @@ local LATE_COVERED = SECOND / 100   -- delay of a call that the headroom covers;
 
 -- Free the slot of a job that made no call, if no later slot is given yet.
 local function refund(lane, slot)
+    if slot > 0 then set(lane, 'calls', math.max(0, lane.calls - 1)) end
     if slot > 0 and math.abs(lane.tat - slot - interval_of(lane)) < 2 then
         set(lane, 'tat', slot)
         lane.changes = true     -- the next job need not wait for the slot behind it
@@ -93,6 +94,7 @@ end
 
 -- Let a throttled lane rest. Return for how many µs from now.
 local function rest_throttled(lane, hint, code)
+    set(lane, 'throttled', lane.throttled + 1)
     if lane.rest > now then     -- the call was in flight when the rest began: only a longer hint is new
         if hint > lane.rest - now then rest_for(lane, math.min(hint, FARTHEST)) end
     else

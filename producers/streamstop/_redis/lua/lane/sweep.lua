@@ -1,5 +1,5 @@
---! include lib/clock lib/lane lib/schedule lib/jobs lib/arrivals lib/announce
---! const SCHEDULE LEASED SWEPT BATCHES STAGED READY LANES PRIORITY_SEPARATOR
+--! include lib/clock lib/lane lib/schedule lib/jobs lib/arrivals lib/announce lib/writing
+--! const SCHEDULE LEASED SWEPT ARRIVALS CONTROLS BATCHES STAGED READY LANES PRIORITY_SEPARATOR
 --! args most:int longest:int period:int
 -- Return jobs whose leases have expired to their lanes. Only lanes whose first lease may have ended are looked at.
 --
@@ -7,12 +7,13 @@
 -- longest  µs, longer than any worker's lease
 -- period   µs between two sweeps; 0: the caller continues its own sweep
 -- Returns  nil if another worker has swept within the period;  else {1: there is more to do at once, how many lanes were
---          rescheduled because the clock was set back, 1: there are batches, {{lane, expired leases}, …},
---          {{lane, error}, …: lanes with a key that fails in Redis}}
+--          rescheduled because the clock was set back, 1: there are batches, 1: there are controls, {{lane, expired
+--          leases}, …}, {{lane, error}, …: lanes with a key that fails in Redis}, moment of the last sweep, moment of this one}
 local MOST_LANES = 100
 local MOST_CLAMPED = 250
 local MOST_COUNTED = 999999         -- the counter stays there
 local OVERDUE = SECOND / 5          -- a lane that has been due for so long needs a worker to be woken
+local KEPT = 2592000                -- s: ends of shutdowns are logged from the last sweep on, for as long as they are indexed
 
 local clamped = 0
 
@@ -20,9 +21,9 @@ local clamped = 0
 -- was set back, and the moments of the schedule lie too far ahead: every lane is rescheduled to now. A clock that was set
 -- forward and back between two sweeps is recognised by moments that are farther ahead than any that is written. A lane that
 -- is delayed by less, ten minutes at most, stays late by that much.
-local last = tonumber(redis.call('GET', SWEPT)) or 0
+local last = tonumber(redis.call('GETEX', SWEPT)) or 0
+has_written = true                  -- Redis takes GETEX for a write, and it needs no memory: see lib/writing
 if last <= now and now - last < period then return nil end
-local arrived = schedule_arrivals()
 local was_set_back = last > now
 local rescheduled = 0
 for key, farthest in pairs({[SCHEDULE] = FARTHEST + SECOND, [LEASED] = longest + SECOND}) do
@@ -37,7 +38,7 @@ for key, farthest in pairs({[SCHEDULE] = FARTHEST + SECOND, [LEASED] = longest +
     rescheduled = math.max(rescheduled, #ahead)
 end
 local again = rescheduled == MOST_CLAMPED
-if not (was_set_back and again) then redis.call('SET', SWEPT, integer(now), 'EX', PACE_TTL) end
+if not (was_set_back and again) then redis.call('SET', SWEPT, integer(now), 'EX', KEPT) end
 
 -- Return the history with one more lost delivery, its third number: the worker is gone or stuck, and whether it made the
 -- call is unknown.
@@ -71,6 +72,7 @@ end
 -- Take over the jobs of earlier versions: those in their one queue for workers, and those in their lanes. Producers of
 -- these versions may still be enqueueing.
 local function take_over_jobs()
+    if redis.call('EXISTS', READY, READY .. PRIORITY_SEPARATOR .. '3', LANES) == 0 then return end
     for _, key in ipairs({READY, READY .. PRIORITY_SEPARATOR .. '3'}) do
         for _ = 1, most do
             local message = redis.call('LPOP', key)     -- the last is pushed first, so that the order stays
@@ -106,9 +108,12 @@ local function take_over_jobs()
     end
 end
 
-local batches = 0
-if redis.call('EXISTS', BATCHES, STAGED, READY, READY .. PRIORITY_SEPARATOR .. '3', LANES) > 0 then
+local arrived, batches, controls = 0, 0, 0
+-- Most sweeps find none of these, and one command says so.
+if redis.call('EXISTS', ARRIVALS, CONTROLS, BATCHES, STAGED, READY, READY .. PRIORITY_SEPARATOR .. '3', LANES) > 0 then
+    arrived = schedule_arrivals()
     batches = redis.call('EXISTS', BATCHES, STAGED) > 0 and 1 or 0
+    controls = redis.call('EXISTS', CONTROLS)
     take_over_jobs()
 end
 
@@ -144,4 +149,4 @@ again = again or most <= 0 or clamped >= MOST_CLAMPED or #names == MOST_LANES
 local first = save()
 local due = redis.call('ZRANGE', SCHEDULE, 0, 0, 'WITHSCORES')[2]
 if first or arrived > 0 or due and tonumber(due) < now - OVERDUE then wake() end
-return {again and 1 or 0, rescheduled, batches, expired_leases, broken}
+return {again and 1 or 0, rescheduled, batches, controls, expired_leases, broken, integer(last), integer(now)}

@@ -32,7 +32,7 @@ local MOST_UNREADABLE = 1000        -- dead letters of unreadable messages, so t
 
 local jobs, already_ended, unserved, broken = {}, {}, {}, {}
 local leased = {}
-local version = #lanes == 0 and controls_version()
+local version                       -- of the controls
 local dropped, returned = 0, 0
 
 -- Return whether this run has reached one of its limits. The next run goes on.
@@ -156,7 +156,7 @@ local function serve_lane(lane, share, slots)
     if room <= 0 then return reschedule(lane) end
     local selected, more = select_jobs(lane, math.min(room, share))
     if #selected > 0 then
-        local fields, leases, first_slot = {}, {}, slot
+        local fields, leases, first_slot, calls = {}, {}, slot, lane.calls
         local first_end
         for _, job in ipairs(selected) do
             local lease_end = integer(math.max(slot, now) + lease)
@@ -174,6 +174,7 @@ local function serve_lane(lane, share, slots)
             if not job.ended and slots then
                 job.slot = slot
                 slot = slot + interval
+                calls = calls + 1
             end
         end
         redis.call('ZADD', lane.leases, unpack(leases))
@@ -183,6 +184,7 @@ local function serve_lane(lane, share, slots)
         if slots then
             if lane.held == 1 and slot > first_slot then note_probe(lane) end
             set(lane, 'tat', slot)
+            set(lane, 'calls', calls)
         end
         leased[#leased + 1] = first_end
         leased[#leased + 1] = lane.name
@@ -252,6 +254,7 @@ else
     local entries = redis.call('ZRANGE', SCHEDULE, 0, MOST_LANES, 'WITHSCORES')
     local due = 0
     while due * 2 < #entries and tonumber(entries[due * 2 + 2]) <= now do due = due + 1 end
+    if due > 0 then version = controls_version() end
     local is_cut, has_served = false, false
     for i = 1, math.min(due, MOST_LANES) do
         if #jobs >= most or is_at_limit() then

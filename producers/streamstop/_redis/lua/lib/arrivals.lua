@@ -19,7 +19,7 @@ local function schedule_arrivals()
     for _, name in ipairs(arrived) do
         if is_lane(name) then names[#names + 1] = name end
     end
-    schedule_lanes(names, now - AHEAD)
+    schedule_lanes(names, now - AHEAD, now + SOON)
     if #arrived == MOST_ARRIVALS then wake() end
     return #names
 end

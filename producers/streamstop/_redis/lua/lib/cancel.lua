@@ -1,6 +1,8 @@
 --! include lib/announce lib/jobs lib/record lib/member_result
---! const RESULT
+--! const RESULT CANCELLED
 -- Cancels a job that no worker has taken.
+
+local CANCELLED_COUNTED = 2592000   -- s after the last cancelled job
 
 -- Cancel a job. Its message may still wait in the lane; it is dropped when it comes up. `member_result` is the member's
 -- result if the job is of a shutdown (see lib/member_result), else nil. Return 'cancelled', 'claimed' or 'ended', and the
@@ -21,4 +23,11 @@ local function cancel_job(lane, id, record, ttl, member_result)
     end
     if member_result then record_member_result(member_result, lane.name) end
     return 'cancelled'
+end
+
+-- Count jobs of a lane that were cancelled before a worker took them. A key of another type must not make this fail.
+local function count_cancelled(lane, jobs)
+    if jobs == 0 then return end
+    redis.pcall('HINCRBY', CANCELLED, lane.name, jobs)
+    redis.call('EXPIRE', CANCELLED, CANCELLED_COUNTED)
 end

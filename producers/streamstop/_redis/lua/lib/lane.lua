@@ -9,6 +9,8 @@
 -- failed    transient faults in a row
 -- throttles throttled calls in a row that made the lane rest
 -- turn      jobs given so far
+-- calls     calls for which slots were given so far, without the slots that made no call
+-- throttled calls that the vendor throttled so far
 -- moved     µs by which late calls have shifted later slots, in total
 -- due       a moment no later than the first in :due; 0: no job is deferred
 -- full      1: the window was full when a worker last looked, so the lane is not in the schedule
@@ -31,7 +33,7 @@ local FARTHEST = 600 * SECOND       -- no moment that is written is farther ahea
 local FAILING = 5                   -- transient faults in a row that make a lane rest
 
 local NUMBERS = {'tat', 'rest', 'span', 'share', 'failed', 'throttles', 'turn', 'moved', 'due', 'full', 'busy',
-    'interval', 'places', 'controls', 'paused', 'limited', 'held', 'own_interval', 'own_places'}
+    'interval', 'places', 'calls', 'throttled', 'controls', 'paused', 'limited', 'held', 'own_interval', 'own_places'}
 
 local opened = {}                   -- the lanes that this run has read, by name
 

@@ -1,27 +1,31 @@
--- Notes about the jobs of a stream task: see _core.stream_tasks. The list streamstop.work.task.<task id> has the newest
--- first.
+-- Notes about the jobs of a stream task: see _core.stream_tasks. The string streamstop.work.task.<task id> holds them,
+-- separated by \1, the newest first.
 
 local MOST_NOTES = 100
 
--- Return the kind, the job's id, and the lane with the parameters of a note.
+-- Return the kind, the job's id, and the lane with the parameters of the first note of a text.
 local function read_note(text)
     return string.match(text, '^(%l+)\n([^\n]*)\n([^\n]*\n[^\n]*)\n')
 end
 
--- Add a note to its task's list, and keep the list for `ttl` s. It replaces the newest note if both are of one job, or of
--- status calls with the same parameters: a service may poll a task for hours.
-local function note_task(note, ttl)
-    local length = redis.pcall('LPUSH', note.key, note.text)
-    if type(length) ~= 'number' then return end     -- a key of another type must not keep a job from ending
-    if length > 1 then
-        local kind, id, what = read_note(note.text)
-        local older_kind, older_id, older_what = read_note(redis.call('LINDEX', note.key, 1))
-        if id == older_id or kind == 'status' and older_kind == 'status' and what == older_what then
-            redis.call('LPOP', note.key)
-            redis.call('LSET', note.key, 0, note.text)
-        elseif length > MOST_NOTES then
-            redis.call('LTRIM', note.key, 0, MOST_NOTES - 1)
-        end
+-- Return the older notes of a task without those that a new note replaces: the newest if both are of one job, or of status
+-- calls with the same parameters (a service may poll a task for hours), and the oldest of too many. nil: none is left.
+local function older_notes(notes, text)
+    local kind, id, what = read_note(text)
+    local older_kind, older_id, older_what = read_note(notes)
+    if id == older_id or kind == 'status' and older_kind == 'status' and what == older_what then
+        return string.match(notes, '\1(.*)$')
     end
-    redis.call('EXPIRE', note.key, ttl)
+    local _, separators = string.gsub(notes, '\1', '')
+    return separators < MOST_NOTES - 1 and notes or string.match(notes, '^(.*)\1')
+end
+
+-- Add a note to those of its task, and keep them for `ttl` s. The first note, the only one of most tasks, costs one command.
+-- A key of another type must not keep a job from ending.
+local function note_task(note, ttl)
+    if redis.pcall('SET', note.key, note.text, 'EX', ttl, 'NX') then return end
+    local notes = redis.pcall('GET', note.key)
+    if type(notes) ~= 'string' then return end
+    local older = older_notes(notes, note.text)
+    redis.call('SET', note.key, older and note.text .. '\1' .. older or note.text, 'EX', ttl)
 end

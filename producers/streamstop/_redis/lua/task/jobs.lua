@@ -5,7 +5,8 @@
 -- key       of the task's notes; '': read no notes
 -- fragment  a part of the task's id; messages without it are left out
 -- lanes     where jobs in flight, and jobs that were returned, are looked for
--- Returns   {notes, {lane, id, message, history, 1: a worker has it}, …}. The caller checks which task each message names
+-- Returns   {notes (see lib/task_note), {lane, id, message, history, 1: a worker has it}, …}. The caller checks which task
+--           each message names
 
 local MOST_OPEN = 1000      -- jobs in flight that are looked at in each lane; the most limits allow fewer
 local MOST_RETURNED = 50    -- returned jobs that are looked at in each list
@@ -53,6 +54,5 @@ for _, name in ipairs(lanes) do
     add_in_flight(lane)
     add_returned(lane)
 end
-local notes = key ~= '' and redis.pcall('LRANGE', key, 0, -1) or {}
-if notes.err then notes = {} end    -- a key of another type
-return {notes, found}
+local notes = key ~= '' and redis.pcall('GET', key)
+return {type(notes) == 'string' and notes or '', found}      -- none in a key of another type

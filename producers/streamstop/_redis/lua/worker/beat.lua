@@ -24,7 +24,8 @@ end
 local alive, silent, books = {}, {}, {}
 local own, was_lost = nil, false
 local entries = redis.call('HGETALL', WORKERS)
-begin_writing()
+redis.call('EXPIRE', WORKERS, KEPT)
+has_written = true                  -- a write that needs no memory: see lib/writing
 for i = 1, #entries, 2 do
     local other, written = entries[i], entries[i + 1]
     local seen, lost = string.match(written, HEAD)
@@ -55,8 +56,8 @@ if #silent > 0 then
     end
 end
 redis.call('HSET', WORKERS, run, '{"seen_us":' .. integer(now) .. ',"lost":0,' .. string.sub(sign, 2))
-redis.call('EXPIRE', WORKERS, KEPT)
 if not own then
+    redis.call('EXPIRE', WORKERS, KEPT)
     add_event('worker_started', '', '', name, text)
 elseif was_lost then
     add_event('worker_started', '', '', name, 'shows signs of life again')

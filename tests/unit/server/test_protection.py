@@ -1,0 +1,257 @@
+"""What protects the service: headers, sessions, wrong tokens, other sites, bodies, names for this machine."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from streamstop import AsyncClient
+from streamstop.tokens import new_token, token_hash
+from streamstop_server import auth, bounds
+from streamstop_server.app import create
+from streamstop_server.settings import ServerSettings
+from tests.support.http_app import FOR_PEOPLE, SAME_ORIGIN, HttpApp, http_app
+from tests.support.http_service import TOKENS, tokens_toml
+
+#: Nothing listens here: what needs Redis is answered with 503.
+NOWHERE = "redis://127.0.0.1:1/0"
+COOKIE = "streamstop_session"
+#: The service accepted the request, and then Redis did not answer.
+SERVED = httpx.codes.SERVICE_UNAVAILABLE
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[HttpApp]:
+    with http_app(NOWHERE, tmp_path) as running:
+        yield running
+
+
+@pytest.mark.parametrize("path", ["/", "/sign-in", "/v1/lanes", "/healthz", "/nothing-here", "/openapi.json"])
+def test_every_answer_forbids_frames_scripts_from_elsewhere_and_caches(path: str, service: HttpApp) -> None:
+    answer = service.client.get(path, headers=FOR_PEOPLE)
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == policy["form-action"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "server" not in answer.headers
+
+
+def test_assets_are_kept_for_ever_under_names_that_change_with_them(service: HttpApp) -> None:
+    page = service.client.get("/sign-in", headers=FOR_PEOPLE).text
+    names = [part.split('"')[0] for part in page.split('="') if part.startswith("/static/")]
+    assert len(names) == 4
+    for name in names:
+        answer = service.client.get(name)
+        assert answer.status_code == httpx.codes.OK
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["content-type"].split(";")[0] in {"text/css", "text/javascript", "image/svg+xml"}
+        folder, _, file = name.rpartition("/")
+        assert service.client.get(f"{folder[:-1]}x/{file}").status_code == httpx.codes.NOT_FOUND
+    assert service.client.get("/static/0/..%2f..%2fapp.py").status_code == httpx.codes.NOT_FOUND
+
+
+def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(service: HttpApp) -> None:
+    answer = service.client.post("/sign-in", data={"token": service.tokens["reader"]}, headers=SAME_ORIGIN)
+    assert answer.status_code == httpx.codes.SEE_OTHER
+    assert answer.headers["location"] == "/"
+    parts = [part.strip() for part in answer.headers["set-cookie"].split(";")]
+    assert {"HttpOnly", "SameSite=strict", "Path=/", f"Max-Age={auth.SESSION_S}"} <= set(parts)
+    assert service.tokens["reader"] not in answer.headers["set-cookie"]
+    assert "domain" not in answer.headers["set-cookie"].lower()
+
+
+def session_of(service: HttpApp, name: str) -> str:
+    service.sign_in(name)
+    return service.client.cookies[COOKIE]
+
+
+def is_signed_in(service: HttpApp, session: str) -> bool:
+    service.client.cookies.clear()
+    answer = service.client.get("/", headers=[(b"cookie", f"{COOKIE}={session}".encode()), (b"accept", b"text/html")])
+    assert answer.status_code in {httpx.codes.SEE_OTHER, httpx.codes.SERVICE_UNAVAILABLE}
+    return answer.status_code == httpx.codes.SERVICE_UNAVAILABLE  # it went on, to a Redis that does not answer
+
+
+def test_a_session_cannot_be_changed(service: HttpApp) -> None:
+    session = session_of(service, "reader")
+    assert is_signed_in(service, session)
+    name, ends, signature = session.split(":")
+    for forged in (
+        f"operator:{ends}:{signature}",
+        f"{name}:{int(ends) + 1}:{signature}",
+        f"{name}:{ends}:{signature[:-1]}",
+        f"{name}:{ends}:",
+        f"{name}::{signature}",
+        f"nobody:{ends}:{signature}",
+        "",
+        "::",
+        ":::::",
+        f"{name}:²:{signature}",
+        "9" * 4000,
+    ):
+        assert not is_signed_in(service, forged), forged
+
+
+def test_a_session_ends_after_its_time(service: HttpApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = session_of(service, "reader")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + auth.SESSION_S - 5)
+    assert is_signed_in(service, session)
+    monkeypatch.setattr(time, "time", lambda: now + auth.SESSION_S + 5)
+    assert not is_signed_in(service, session)
+
+
+def test_a_session_and_a_token_end_when_the_token_leaves_the_file(
+    service: HttpApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "_LOOK_EVERY_S", 0.0)
+    session, other = session_of(service, "reader"), session_of(service, "operator")
+    reader = {"Authorization": f"Bearer {service.tokens['reader']}"}
+    assert service.client.get("/v1/lanes", headers=reader).status_code == httpx.codes.SERVICE_UNAVAILABLE
+    left = {name: kind for name, kind in TOKENS.items() if name != "reader"}
+    (tmp_path / "tokens.toml").write_text(tokens_toml(service.tokens, left))
+    assert not is_signed_in(service, session)
+    assert is_signed_in(service, other)
+    assert service.client.get("/v1/lanes", headers=reader).status_code == httpx.codes.UNAUTHORIZED
+    # Another token of the same name does not know the session either.
+    renewed = {**service.tokens, "reader": new_token()}
+    (tmp_path / "tokens.toml").write_text(tokens_toml(renewed, TOKENS))
+    assert not is_signed_in(service, session)
+    # A mistake changes nothing.
+    (tmp_path / "tokens.toml").write_text("[tokens")
+    assert is_signed_in(service, other)
+
+
+def test_processes_with_the_same_secret_accept_each_others_sessions_and_others_do_not(
+    service: HttpApp, tmp_path: Path
+) -> None:
+    session = session_of(service, "reader")
+    settings: ServerSettings = service.app.state.settings
+    authenticator = auth.Authenticator(settings)
+    assert authenticator.of_session(session) == authenticator.of_token(service.tokens["reader"])
+    assert auth.Authenticator(replace(settings, secret="t" * 40)).of_session(session) is None
+
+
+def test_the_sign_in_leads_back_to_the_screen_and_nowhere_else(service: HttpApp) -> None:
+    answer = service.client.get("/?filter=a%26b", headers=FOR_PEOPLE)
+    assert answer.status_code == httpx.codes.SEE_OTHER
+    assert answer.headers["location"] == "/sign-in?next=/%3Ffilter%3Da%2526b"
+    for back, leads_to in [
+        ("/rooms", "/rooms"),
+        ("//evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/\t/evil.example", "/"),
+        ("/\n/evil.example", "/"),
+    ]:
+        form = {"token": service.tokens["reader"], "next": back}
+        answer = service.client.post("/sign-in", data=form, headers=SAME_ORIGIN)
+        assert answer.headers["location"] == leads_to
+
+
+def test_sign_ins_are_refused_after_ten_wrong_tokens_from_one_address_for_a_minute(
+    service: HttpApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(bounds.MOST_FAILURES):
+        wrong = service.client.post("/sign-in", data={"token": new_token()}, headers=SAME_ORIGIN)
+        assert wrong.status_code == httpx.codes.UNAUTHORIZED
+    for token in (new_token(), service.tokens["reader"]):
+        answer = service.client.post("/sign-in", data={"token": token}, headers=SAME_ORIGIN)
+        assert answer.status_code == httpx.codes.TOO_MANY_REQUESTS
+        assert 0 < int(answer.headers["retry-after"]) <= 61
+    # The API goes on: many clients may come from one address, and nobody guesses 256 bits.
+    assert service.client.get("/v1/lanes", headers=service.bearer("reader")).status_code == SERVED
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 61)
+    service.sign_in("reader")
+
+
+def test_refusals_say_what_rfc_6750_says(service: HttpApp) -> None:
+    none = service.client.get("/v1/lanes")
+    assert none.headers["www-authenticate"] == 'Bearer realm="streamstop"'
+    wrong = service.client.get("/v1/lanes", headers={"Authorization": "Bearer x"})
+    assert wrong.headers["www-authenticate"] == 'Bearer realm="streamstop", error="invalid_token"'
+    narrow = service.client.get("/v1/lanes", headers=service.bearer("enqueuer"))
+    assert narrow.status_code == httpx.codes.FORBIDDEN
+    assert narrow.headers["www-authenticate"] == ('Bearer realm="streamstop", error="insufficient_scope", scope="read"')
+
+
+def test_bodies_have_a_size_a_type_and_a_time(service: HttpApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = service.bearer("everything")
+    large = service.client.post("/v1/lanes", content=b" " * (bounds.LARGEST_BODY + 1), headers=headers)
+    assert large.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
+    text = service.client.post("/v1/lanes", content=b"{}", headers={**headers, "Content-Type": "text/plain"})
+    assert text.status_code == httpx.codes.UNSUPPORTED_MEDIA_TYPE
+    assert {answer.headers["content-type"] for answer in (large, text)} == {"application/problem+json"}
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+def test_no_other_site_may_read_unless_it_is_named(origin: str, service: HttpApp, tmp_path: Path) -> None:
+    asked = {"Origin": origin, "Access-Control-Request-Method": "GET", **service.bearer("reader")}
+    for answer in (service.client.options("/v1/lanes", headers=asked), service.client.get("/v1/lanes", headers=asked)):
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+    settings = replace(service.app.state.settings, origins=("https://ops.example.com",))
+    with TestClient(create(settings, client=lambda: AsyncClient(NOWHERE)), base_url="http://127.0.0.1") as named:
+        refused = named.options("/v1/lanes", headers=asked)
+        assert "access-control-allow-origin" not in refused.headers
+        allowed = named.options("/v1/lanes", headers={**asked, "Origin": "https://ops.example.com"})
+        assert allowed.headers["access-control-allow-origin"] == "https://ops.example.com"
+        assert "access-control-allow-credentials" not in allowed.headers
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("localhost", 503), ("127.0.0.1:8080", 503), ("[::1]:8080", 503), ("evil.example", 403)]
+)
+def test_without_tokens_it_answers_only_to_names_of_this_machine(host: str, status: int) -> None:
+    settings = ServerSettings("127.0.0.1", None, "s" * 32)
+    with TestClient(create(settings, client=lambda: AsyncClient(NOWHERE))) as client:
+        for path in ("/v1/lanes", "/"):
+            answer = client.get(path, headers={"Host": host, **FOR_PEOPLE})
+            assert answer.status_code == status, (path, answer.text)
+
+
+def test_errors_are_problems_for_programs_and_screens_for_people(service: HttpApp) -> None:
+    for method, path, status in [
+        ("GET", "/nothing", 404),
+        ("GET", "/v1/nothing", 404),
+        ("DELETE", "/v1/lanes", 405),
+        ("GET", "/v1/lanes", 503),
+    ]:
+        answer = service.client.request(method, path, headers=service.bearer("reader"))
+        assert answer.status_code == status
+        assert answer.headers.get("allow") == ("GET" if status == httpx.codes.METHOD_NOT_ALLOWED else None)
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = answer.json()
+        assert problem["status"] == status
+        assert problem["type"].startswith("urn:streamstop:problem:")
+        assert {"title", "detail"} <= problem.keys()
+    page = service.client.get("/nothing", headers=FOR_PEOPLE)
+    assert page.status_code == httpx.codes.NOT_FOUND
+    assert page.headers["content-type"].startswith("text/html")
+
+
+def test_a_redis_that_does_not_answer_is_503_with_retry_after_and_without_its_password(tmp_path: Path) -> None:
+    with http_app("redis://:hush-hush@127.0.0.1:1/0", tmp_path) as service:
+        answer = service.client.get("/v1/lanes", headers=service.bearer("reader"))
+        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.json()["may_have_been_done"] is False
+        assert "127.0.0.1" in answer.json()["detail"]
+        assert "hush" not in answer.text
+
+
+def test_the_hash_of_a_token_is_compared_and_never_the_token(service: HttpApp) -> None:
+    known = service.app.state.authenticator.tokens
+    for name, token in service.tokens.items():
+        assert known.named(name)[0] == token_hash(token)
+        assert token not in repr(vars(known))
