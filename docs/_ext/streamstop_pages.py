@@ -1,6 +1,6 @@
 """What the site takes from the code: the command line's help, the operations, and names where users import them.
 
-Two directives, ``command-line`` and ``operations``, write pages that cannot go stale.
+The directives ``command-line``, ``operations`` and ``http-api`` write pages that cannot go stale.
 """
 
 import importlib
@@ -17,7 +17,10 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
+from streamstop import AsyncClient
 from streamstop.operations import OPERATIONS, Operation
+from streamstop_server.app import create
+from streamstop_server.settings import ServerSettings
 
 #: The modules that users import from. A class is documented under the first that has it.
 PUBLIC = ("streamstop", "streamstop.operations", "streamstop.testing", "streamstop.callbacks")
@@ -77,6 +80,31 @@ class Operations(SphinxDirective):
         container = nodes.container()
         self.state.nested_parse(StringList(lines, source="operations"), 0, container)
         return list(container.children)
+
+
+class HttpApi(SphinxDirective):
+    """Writes a table of the routes of the HTTP service, and what each says of itself."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a table for each tag, and the routes' descriptions."""
+        settings = ServerSettings("127.0.0.1", None, "s" * 40)
+        paths: dict[str, dict[str, Any]] = create(settings, client=AsyncClient).openapi()["paths"]
+        routes = [(path, method, route) for path, methods in paths.items() for method, route in methods.items()]
+        lines: list[str] = []
+        for tag in dict.fromkeys(tag for _, _, route in routes for tag in route["tags"]):
+            lines += ["", f"## {tag.capitalize()}", "", "| route | scope | |", "|---|---|---|"]
+            lines += [_route_row(path, method, route) for path, method, route in routes if tag in route["tags"]]
+        container = nodes.section()
+        self.state.nested_parse(StringList(lines, source="http-api"), 0, container, match_titles=True)
+        return list(container.children)
+
+
+def _route_row(path: str, method: str, route: dict[str, Any]) -> str:
+    scopes = [scope for scheme in route.get("security", ()) for scopes in scheme.values() for scope in scopes]
+    about = " ".join(route.get("description", "").split()).replace("|", "\\|")
+    query = [f"`{one['name']}`" for one in route.get("parameters", ()) if one["in"] == "query"]
+    also = f" Query: {', '.join(query)}." if query else ""
+    return f"| `{method.upper()} {path}` | {', '.join(scopes) or 'none'} | {about}{also} |"
 
 
 def _row(cls: type[Operation]) -> str:
@@ -148,5 +176,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register all of it."""
     app.add_directive("command-line", CommandLine)
     app.add_directive("operations", Operations)
+    app.add_directive("http-api", HttpApi)
     app.connect("missing-reference", _by_public_name)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,7 +10,19 @@ from pathlib import Path
 import click
 
 from streamstop_simulator.demo.embedded_redis import redis_server
-from tests.bench import crowd, finding, growing_rooms, growth, high_limit, idle, results, soak, tables, throughput
+from tests.bench import (
+    crowd,
+    finding,
+    growing_rooms,
+    growth,
+    high_limit,
+    idle,
+    results,
+    serving,
+    soak,
+    tables,
+    throughput,
+)
 from tests.bench.lanes import LanesWay
 from tests.bench.metering import environment
 from tests.bench.plain_celery import PlainCeleryWay
@@ -31,6 +43,7 @@ _SCENARIOS = (
     "growth",
     "growing-rooms",
     "find",
+    "http",
     "soak",
 )
 
@@ -80,8 +93,8 @@ def main(
     1 to 1,000 lanes without a limit. high: one lane of 100 and of 500 calls/s. crowd: 40 and 200 accounts with a
     backlog each, and one that sends a stop now and then. idle: what 3 to 3,000 accounts cost without a job. growth: a
     thousand to a million jobs wait in one lane. growing-rooms: rooms of up to 100,000 are stopped and cancelled. find:
-    tasks are looked for among 100,000 waiting and as many ended jobs.
-    soak: an even load for an hour, to see whether anything grows.
+    tasks are looked for among 100,000 waiting and as many ended jobs. http: a thousand clients of the HTTP service
+    wait, others enqueue 500 commands a second. soak: an even load for an hour, to see whether anything grows.
     """
     others = [] if engine_path is None else [Engine("other checkout", engine_path.resolve())]
     folder = out or (None if quick else Path("docs"))
@@ -123,6 +136,7 @@ def _measured(name: str, engines: Sequence[Engine], *, quick: bool, only_ours: b
         "growth": lambda: growth.measure(_WAITING[: 3 if quick else 4], 2 if quick else 10, engines),
         "growing-rooms": lambda: growing_rooms.measure(_TASKS[: 2 if quick else 4], engines),
         "find": lambda: finding.measure(10_000 if quick else 100_000),
+        "http": lambda: serving.measure(*((200, 100, 6) if quick else (1_000, 500, 60))),
     }
     return scenarios[name]()
 

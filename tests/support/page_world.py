@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
-from streamstop import Command, Result, Shutdown
+from streamstop import Command, Lane, Result, Shutdown, Where
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_simulator import FaultKind
 from tests.support.http_service import HttpService, http_service
-from tests.support.world import ALIYUN, TENCENT, World, world
+from tests.support.polling import eventually
+from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
 
 #: What a planted script would do: open a dialog, which a visit reports, and leave a mark.
 PLANTED = '<img src=x onerror="alert(1)"><script>document.title=`planted`</script>'
@@ -29,22 +31,27 @@ class PageWorld:
     #: A shutdown that goes on for minutes, and one that needs attention.
     running: Shutdown
     ended: Shutdown
-    #: A job that waits behind the running shutdown, one that is stopped, and one that is a dead letter.
+    #: A job that waits behind the running shutdown, one that is stopped, and two that are dead letters.
     waiting: str
     stopped: str
     dead: str
+    refused: str
 
     @property
     def names(self) -> Mapping[str, str]:
         """What the parameters of paths stand for, percent-encoded."""
-        return {
+        names = {
             "account": ALIYUN,
             "operation": SLOW,
-            "job_id": self.dead,
-            "letter_id": self.dead,
-            "shutdown_id": self.ended.id,
-            "room:segment": "concert",
+            "odd_room": ROOM,
+            "planted": PLANTED,
+            "running": self.running.id,
+            "ended": self.ended.id,
+            "waiting": self.waiting,
+            "stopped": self.stopped,
+            "dead": self.dead,
         }
+        return {name: quote(value, safe="") for name, value in names.items()}
 
 
 @contextmanager
@@ -55,7 +62,9 @@ def page_world(folder: Path) -> Iterator[PageWorld]:
         client = made.client
         odd = [StopStreamIngest(sdk_app_id=1, task_id=f"{PLANTED}{number}") for number in range(3)]
         made.simulator.start_tasks(TENCENT, odd[:2])
-        made.simulator.add_fault(FaultKind.CODE, account=TENCENT, code=f"UnauthorizedOperation.{PLANTED}", times=1)
+        made.simulator.add_fault(
+            FaultKind.CODE, task=odd[0].params, code="UnauthorizedOperation", message=f"Refused: {PLANTED}"
+        )
         client.register_many(ROOM, [Command(operation=stop, account=TENCENT) for stop in odd])
         ended = client.stop_room(ROOM)
         ended.wait(60)
@@ -64,5 +73,16 @@ def page_world(folder: Path) -> Iterator[PageWorld]:
         made.simulator.start_tasks(ALIYUN, relays)
         client.register_many("concert", [Command(operation=stop, account=ALIYUN) for stop in relays])
         running = client.stop_room("concert")
+        eventually(lambda: len(client.lane_jobs(Lane(ALIYUN, SLOW), Where.WAITING)) > 10, "the room's jobs wait")
+        client.pause(OTHER_ALIYUN, reason=PLANTED, by=f"ana <b>{PLANTED[:20]}")
         waiting = client.enqueue(StopMPUTask(app_id="app", task_id=PLANTED), account=ALIYUN, priority=9)
-        yield PageWorld(made, service, running, ended, waiting.id, outcomes[Result.STOPPED], outcomes[Result.NOT_FOUND])
+        yield PageWorld(
+            made,
+            service,
+            running,
+            ended,
+            waiting.id,
+            stopped=outcomes[Result.STOPPED],
+            dead=outcomes[Result.NOT_FOUND],
+            refused=outcomes[Result.REFUSED],
+        )

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from streamstop.operations import StopMPUTask
 from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.documentation import PAGES, ROOT, Step, program, snippets, steps
+from tests.support.http_service import HttpService, http_service
 from tests.support.world import World, world
 
 pytestmark = pytest.mark.long
@@ -28,6 +30,14 @@ ACCOUNTS = (
 ROOMS = ("room-1", "room-42", "room-43", "room-44")
 #: Where the pages say that the simulator listens.
 SIMULATOR = "127.0.0.1:8099"
+#: Where the pages say that the HTTP service listens.
+HTTP = "http://127.0.0.1:8080"
+#: The other languages of snippets: the file's name, the command that runs it, and the Debian package it comes with.
+LANGUAGES = {
+    "javascript": ("snippet.mjs", ["node"], "nodejs"),
+    "go": ("snippet.go", ["go", "run"], "golang-go"),
+    "java": ("StopTask.java", ["java"], "default-jdk-headless"),
+}
 #: Between the outputs of two commands, with the first one's exit code.
 BETWEEN = "\x1e"
 #: The command line of this environment, wherever its script is.
@@ -65,6 +75,13 @@ def documented_world(documentation_world: World) -> World:
     return documentation_world
 
 
+@pytest.fixture(scope="module")
+def http(documentation_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
+    """Return the HTTP service of that world."""
+    with http_service(documentation_world.server.url, tmp_path_factory.mktemp("http")) as running:
+        yield running
+
+
 def environ(made: World) -> Mapping[str, str]:
     return {**os.environ, "STREAMSTOP_REDIS_URL": made.server.url}
 
@@ -87,15 +104,15 @@ def test_the_python_of_a_page_runs(page: Path, documented_world: World) -> None:
 
 
 @pytest.mark.parametrize("page", named([page for page in PAGES if steps(page)]))
-def test_the_commands_of_a_page_print_what_it_shows(page: Path, documented_world: World) -> None:
+def test_the_commands_of_a_page_print_what_it_shows(page: Path, documented_world: World, http: HttpService) -> None:
     """All commands of a page run in one shell."""
     host = urlsplit(documented_world.simulator.url).netloc
-    todo = [Step(step.command.replace(SIMULATOR, host), step.shown) for step in steps(page)]
+    todo = [Step(step.command.replace(SIMULATOR, host).replace(HTTP, http.url), step.shown) for step in steps(page)]
     script = STREAMSTOP + "".join(f"{step.command}\nprintf '%s\\n' \"{BETWEEN}$?\"\n" for step in todo)
     ran = subprocess.run(
         ["bash", "-c", script],
         stdin=subprocess.DEVNULL,
-        env=environ(documented_world),
+        env={**environ(documented_world), "STREAMSTOP_TOKEN": http.tokens["everything"]},
         cwd=documented_world.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -109,6 +126,35 @@ def test_the_commands_of_a_page_print_what_it_shows(page: Path, documented_world
         assert code == "0", f"$ {step.command}\n{output}(exit {code})"
         assert step.fits(output), f"$ {step.command}\n{output}\nThe page shows:\n" + "\n".join(step.shown)
         output = following
+
+
+def in_other_languages() -> list[object]:
+    return [
+        pytest.param(language, snippet.text, id=f"{page.name}-{snippet.line}-{language}")
+        for page in PAGES
+        for language in LANGUAGES
+        for snippet in snippets(page, language)
+        if snippet.runs
+    ]
+
+
+@pytest.mark.parametrize(("language", "text"), in_other_languages())
+def test_what_is_written_in_other_languages_stops_a_task(
+    language: str, text: str, documented_world: World, http: HttpService, tmp_path: Path
+) -> None:
+    name, command, package = LANGUAGES[language]
+    assert shutil.which(command[0]), f"{command[0]} is not installed: apt-get install {package}"
+    (tmp_path / name).write_text(text.replace(HTTP, http.url))
+    ran = subprocess.run(
+        [*command, name],
+        env={**os.environ, "STREAMSTOP_TOKEN": http.tokens["everything"], "GOCACHE": str(tmp_path / "go")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "stopped\n"), ran.stderr
 
 
 def test_the_site_loads_nothing_from_elsewhere(tmp_path: Path) -> None:

@@ -1,5 +1,176 @@
-"""The screen Dead letters."""
+"""The screens Dead letters and Dead letter."""
 
-from fastapi import APIRouter
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from fastapi import APIRouter, Request, Response
+
+from streamstop import AsyncClient, DeadLetter, LetterCounts, Matching
+from streamstop_server.auth import check_account
+from streamstop_server.page.letter_filters import AGES, RESULTS, UNREADABLE, filters_of, matching_of, query_of
+from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render
+from streamstop_server.page.sign_in import form_of
+from streamstop_server.problems import Problem
+from streamstop_server.queue import Queue
+from streamstop_server.tokens import Caller
 
 router = APIRouter()
+
+#: How many letters a page shows, and how many it looks at.
+_ROWS, _MOST_SEARCHED = 50, 2000
+#: How long one request acts on letters, in seconds. What is left is done by the next.
+_LONGEST_S = 20.0
+_ACTS = ("requeue", "drop")
+
+
+@dataclass
+class _Page:
+    rows: list[DeadLetter] = field(default_factory=list)
+    #: How many of the letters that were looked at have each code.
+    codes: Counter[str] = field(default_factory=Counter)
+    matching: int = 0
+    #: Where the next page begins; None after the last.
+    next: str | None = None
+    #: Whether all letters were looked at.
+    is_whole: bool = True
+
+
+@router.get("/dead-letters")
+async def dead_letters(request: Request, viewer: Viewer, queue: Queue, *, act: str = "", after: str = "") -> Response:
+    """Show the dead letters that match the filters; with `act`, what it would do to all of them."""
+    filters = filters_of(request.query_params)
+    matching = matching_of(viewer, filters)
+    if act in _ACTS:
+        return await _ask(request, queue, act, filters, matching)
+    return render(
+        request,
+        "dead_letters.html",
+        filters=filters,
+        page=await _read(queue, matching, after),
+        after=after,
+        counts=await queue.dead_letters.count_by_result() if viewer.accounts is None else {},
+        accounts=sorted(account for account in await queue.accounts() if viewer.may_touch(account)),
+        results=RESULTS,
+        ages=AGES,
+        query_of=query_of,
+        unreadable=UNREADABLE,
+    )
+
+
+@router.post("/dead-letters")
+async def act_on_all(request: Request, viewer: Viewer, queue: Queue) -> Response:
+    """Requeue or drop all letters that match: those that there were when the person was asked."""
+    form = await form_of(request)
+    act, filters = form.get("act", ""), filters_of(form)
+    asked_at = _moment(form.get("asked_at", ""))
+    if act not in _ACTS:
+        raise Problem(422, "invalid-value", f"act must be one of {', '.join(_ACTS)}", field="act")
+    age = timedelta(seconds=max(0.0, time.time() - asked_at))
+    matching = matching_of(viewer, filters, at_least=age)
+    done, is_over = LetterCounts(), False
+
+    def note(counts: LetterCounts) -> None:
+        nonlocal done
+        done = counts
+
+    letters = queue.dead_letters
+    call = letters.requeue_matching if act == "requeue" else letters.drop_matching
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LONGEST_S):
+            done, is_over = await call(matching, by=actor_name(viewer), progress=note), True
+    return render(
+        request, "dead_letters_done.html", act=act, done=done, is_over=is_over, filters=filters, asked_at=asked_at
+    )
+
+
+@router.get("/dead-letters/{letter_id:path}")
+async def dead_letter(request: Request, viewer: Viewer, queue: Queue, letter_id: str) -> Response:
+    """Show one letter."""
+    return render(request, "dead_letter.html", letter=await _letter(viewer, queue, letter_id))
+
+
+@router.post("/dead-letters/one")
+async def act_on_one(request: Request, viewer: Viewer, queue: Queue) -> Response:
+    """Requeue or drop one letter."""
+    form = await form_of(request)
+    letter = await _letter(viewer, queue, form.get("letter_id", ""))
+    if form.get("act") == "requeue":
+        job = await queue.dead_letters.requeue(letter.id, by=actor_name(viewer))
+        return go_to(request, job_path(job.id))
+    await queue.dead_letters.drop(letter.id, by=actor_name(viewer))
+    return go_to(request, "/dead-letters")
+
+
+async def _ask(
+    request: Request, queue: AsyncClient, act: str, filters: Mapping[str, str], matching: Matching
+) -> Response:
+    letters = queue.dead_letters
+    call = letters.requeue_matching if act == "requeue" else letters.drop_matching
+    asked_at = time.time()
+    counts = await call(matching, dry_run=True)
+    return render(
+        request,
+        "dead_letters_ask.html",
+        act=act,
+        counts=counts,
+        filters=filters,
+        asked_at=asked_at,
+        back=query_of(filters),
+    )
+
+
+async def _read(queue: AsyncClient, matching: Matching, after: str) -> _Page:
+    """Read a page. Letters are filtered here, so that the page can end where only few match."""
+    page, searched = _Page(), 0
+    wide = Matching(older_than=matching.older_than, younger_than=matching.younger_than)
+    async with aclosing(queue.dead_letters.letters(wide, after=_position(after))) as letters:
+        async for letter in letters:
+            searched += 1
+            if matching.fits(letter):
+                page.matching += 1
+                page.codes[letter.code or ""] += 1
+                if len(page.rows) < _ROWS:
+                    page.rows.append(letter)
+                elif page.next is None:
+                    page.next = _cursor(page.rows[-1])
+            if searched == _MOST_SEARCHED:
+                page.is_whole, page.next = False, page.next or _cursor(letter)
+                break
+    return page
+
+
+async def _letter(viewer: Caller, queue: AsyncClient, letter_id: str) -> DeadLetter:
+    letter = await queue.dead_letters.get(letter_id)
+    if not Matching(accounts=viewer.accounts).fits(letter):
+        check_account(viewer, letter.account)
+        raise Problem(403, "forbidden", "the token does not cover the account of the letter's command")
+    return letter
+
+
+def _cursor(letter: DeadLetter) -> str:
+    return f"{letter.died_at.timestamp():.6f}~{letter.id}"
+
+
+def _position(cursor: str) -> tuple[datetime, str] | None:
+    if not cursor:
+        return None
+    seconds, _, letter_id = cursor.partition("~")
+    try:
+        return datetime.fromtimestamp(float(seconds), UTC), letter_id
+    except (ValueError, OverflowError, OSError):
+        raise Problem(422, "invalid-value", "after must be of an earlier page", field="after") from None
+
+
+def _moment(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e11:
+        raise Problem(422, "invalid-value", "asked_at must be seconds since the epoch", field="asked_at")
+    return seconds

@@ -1,5 +1,103 @@
-"""The screen Job."""
+"""The screens Jobs and Job."""
 
-from fastapi import APIRouter
+import asyncio
+import shlex
+from collections.abc import Mapping
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from streamstop import AsyncClient, JobView, Sighting, Where
+from streamstop_server.auth import check_account
+from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render, wants_fragment
+from streamstop_server.page.sign_in import form_of
+from streamstop_server.problems import Problem
+from streamstop_server.queue import Queue
+from streamstop_server.tokens import Caller
 
 router = APIRouter()
+
+#: How many jobs of a stream task are shown, and how long a search takes at most, in seconds.
+_MOST, _LONGEST_S = 100, 10.0
+#: How often the screen of an open job asks again, in seconds; behind so many jobs, the search of the lane is long.
+_OFTEN, _SELDOM, _FAR_BEHIND = 1, 5, 1000
+
+
+@router.get("/jobs")
+async def jobs(
+    request: Request, viewer: Viewer, queue: Queue, *, job_id: str = "", task: str = "", account: str = ""
+) -> Response:
+    """Show the forms; the jobs of the stream task that was asked for; or the job."""
+    if job_id.strip():
+        return RedirectResponse(job_path(job_id.strip()), status_code=303)
+    found: list[Sighting] = []
+    is_whole = True
+    if account:
+        check_account(viewer, account)
+    if task.strip():
+        found, is_whole = await _find(viewer, queue, _params(task.strip()), account or None)
+    return render(request, "jobs.html", task=task, account=account, found=found, is_whole=is_whole)
+
+
+@router.post("/jobs")
+async def cancel(request: Request, viewer: Viewer, queue: Queue) -> Response:
+    """Cancel a job."""
+    job_id = (await form_of(request)).get("job_id", "")
+    await _look(viewer, queue, job_id)
+    await queue.job(job_id).cancel(by=actor_name(viewer))
+    return go_to(request, job_path(job_id))
+
+
+@router.get("/jobs/{job_id:path}")
+async def job(request: Request, viewer: Viewer, queue: Queue, job_id: str) -> Response:
+    """Show a job: what is known of it, in the order in which it happened."""
+    view = await _look(viewer, queue, job_id)
+    is_open = view.where in {Where.WAITING, Where.DEFERRED, Where.IN_FLIGHT}
+    return render(
+        request,
+        "job_part.html" if wants_fragment(request) else "job.html",
+        job=view,
+        own=job_path(job_id),
+        every=(_SELDOM if (view.place or 0) > _FAR_BEHIND else _OFTEN) if is_open else None,
+        can_cancel=view.where in {Where.WAITING, Where.DEFERRED},
+    )
+
+
+async def _look(viewer: Caller, queue: AsyncClient, job_id: str) -> JobView:
+    view = await queue.job(job_id).look()
+    if view is None:
+        raise Problem(404, "unknown-job", "there is no such job, or it ended so long ago that nothing is known of it")
+    check_account(viewer, view.account)
+    return view
+
+
+async def _find(
+    viewer: Caller, queue: AsyncClient, params: Mapping[str, str | int], account: str | None
+) -> tuple[list[Sighting], bool]:
+    """Return the jobs of a stream task, and whether these are all."""
+    found: list[Sighting] = []
+    try:
+        async with asyncio.timeout(_LONGEST_S), aclosing(queue.find(params, account=account)) as sightings:
+            async for one in sightings:
+                if viewer.may_touch(one.account):
+                    found.append(one)
+                if len(found) == _MOST:
+                    return found, False
+    except TimeoutError:
+        return found, False
+    return found, True
+
+
+def _params(text: str) -> Mapping[str, str | int]:
+    """Return the parameters that a person has typed: ``TaskId=…``, or a task's id alone."""
+    if "=" not in text:
+        return {"TaskId": text}
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise Problem(422, "invalid-value", "task has a quotation mark without its other one", field="task") from None
+    pairs = [word.partition("=") for word in words]
+    if any(not separator for _, separator, _ in pairs):
+        raise Problem(422, "invalid-value", "task must be name=value, or several of them", field="task")
+    return {name: value for name, _, value in pairs}

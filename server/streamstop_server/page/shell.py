@@ -5,6 +5,7 @@ is a template of its own, which the browser asks for again (``hx-get``) when a f
 """
 
 import getpass
+import json
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -40,7 +41,7 @@ def cookie_name(request: Request) -> str:
     return f"__Host-{COOKIE}" if request.url.scheme == "https" else COOKIE
 
 
-def viewer(request: Request) -> Caller:
+async def viewer(request: Request) -> Caller:
     """Return who looks at a screen; send whoever is not signed in to the sign-in. Reading needs the scope ``read``."""
     known = authenticator(request)
     found = EVERYBODY
@@ -108,7 +109,10 @@ def error_page(request: Request, problem: Problem) -> Response | None:
         return None
     if problem.status == HTTPStatus.UNAUTHORIZED and request.method in _SAFE:
         back = request.scope["raw_path"].decode("latin-1") + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/sign-in?next={quote(back, safe='/')}", status_code=303)
+        sign_in = f"/sign-in?next={quote(back, safe='/')}"
+        if wants_fragment(request):  # the whole screen is left, not a part of it
+            return Response(status_code=401, headers={"HX-Redirect": sign_in})
+        return RedirectResponse(sign_in, status_code=303)
     if wants_fragment(request):
         answer = render(request, "problem_fragment.html", status=problem.status, problem=problem)
     else:
@@ -160,6 +164,11 @@ def time_left(value: Progress | LaneProgress) -> str:
     return f"about {span(value.seconds_left)}" if value.seconds_left else ""
 
 
+def job_path(job_id: str) -> str:
+    """Return the path of a job's screen."""
+    return f"/jobs/{quote(job_id, safe='')}"
+
+
 def room_path(room: str, **query: str | None) -> str:
     """Return the path of a room's screen. Browsers leave out the segments ``.`` and ``..``."""
     asked = {name: value for name, value in query.items() if value}
@@ -168,7 +177,13 @@ def room_path(room: str, **query: str | None) -> str:
     return f"/rooms/{quote(room, safe='')}" + (f"?{urlencode(asked)}" if asked else "")
 
 
+def as_json(value: object) -> str:
+    """Return a value as JSON on several lines."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
 _templates.filters.update(
+    json=as_json,
     moment=moment,
     age=age,
     until=until,

@@ -56,7 +56,7 @@ async def cancel(request: Request, viewer: Viewer, queue: Queue, shutdown_id: st
     return go_to(request, _path(shutdown_id))
 
 
-@router.get("/live/shutdowns/{shutdown_id}", response_class=EventSourceResponse)
+@router.get("/live/shutdowns/{shutdown_id}", response_class=EventSourceResponse, response_model=None)
 async def live(request: Request, viewer: Viewer, queue: Queue, shutdown_id: str) -> Response:
     """Tell when a shutdown has changed, and at last that it has ended."""
     await _progress(viewer, queue, shutdown_id)

@@ -18,6 +18,7 @@ from streamstop._core.constants import (
     ACCOUNTS,
     ARRIVALS,
     BOOK,
+    CANCELLED,
     ERROR_COUNTS,
     EVENTS,
     LEASED,
@@ -118,6 +119,7 @@ def clear(
     redis.srem(ARRIVALS, *names)
     redis.zrem(SCHEDULE, *names)
     redis.zrem(LEASED, *names)
+    redis.hdel(CANCELLED, *names)
     own_names = [account.name for account in accounts]
     books = [book for book in redis.scan_iter(f"{BOOK}*") if any(redis.hmget(book, own_names))]
     redis.delete(WAKE, SWEPT, *books)

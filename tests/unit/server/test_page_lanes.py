@@ -56,6 +56,13 @@ def test_empty_screens_say_what_appears_on_them(service: HttpApp) -> None:
     assert service.client.get("/", headers=FOR_PEOPLE).headers["location"] == "/sign-in?next=/"
 
 
+def test_who_is_no_longer_signed_in_leaves_the_whole_screen(service: HttpApp) -> None:
+    service.client.cookies.clear()
+    answer = service.client.get("/?q=x", headers=FRAGMENT)
+    assert (answer.status_code, answer.headers["hx-redirect"]) == (401, "/sign-in?next=/%3Fq%3Dx")
+    assert answer.text == ""
+
+
 def test_lanes_are_filtered_by_words_and_state_and_summed_up(service: HttpApp, queue: RecordingClient) -> None:
     queue.enqueue_many([STOP, STOP, INGEST])
     page = get(service, "/")

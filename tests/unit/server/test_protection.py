@@ -48,7 +48,7 @@ def test_every_answer_forbids_frames_scripts_from_elsewhere_and_caches(path: str
 def test_assets_are_kept_for_ever_under_names_that_change_with_them(service: HttpApp) -> None:
     page = service.client.get("/sign-in", headers=FOR_PEOPLE).text
     names = [part.split('"')[0] for part in page.split('="') if part.startswith("/static/")]
-    assert len(names) == 4
+    assert len(names) == 5
     for name in names:
         answer = service.client.get(name)
         assert answer.status_code == httpx.codes.OK

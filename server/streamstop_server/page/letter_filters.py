@@ -1,0 +1,64 @@
+"""Letter filters: which dead letters a person asks for, as the query of a path and as fields of a form."""
+
+import math
+from collections.abc import Mapping
+from datetime import timedelta
+from urllib.parse import urlencode
+
+from streamstop import Matching, Result
+from streamstop_server.problems import Problem
+from streamstop_server.tokens import Caller
+
+#: A result of no job: a message that no worker could read.
+UNREADABLE = "unreadable"
+RESULTS = (*(result.value for result in Result if result.needs_person), UNREADABLE)
+#: Ages that the form offers, in seconds.
+AGES: Mapping[str, str] = {"": "any", "600": "10 min", "3600": "1 h", "14400": "4 h", "86400": "1 d", "604800": "7 d"}
+_TEXTS = ("account", "operation", "code", "room")
+_AGES = ("older_than", "younger_than")
+NAMES = (*_TEXTS, "result", *_AGES)
+_OLDEST = timedelta(days=3650)
+
+
+def filters_of(given: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the filters in a query or a form; those that are empty are left out."""
+    return {name: text for name in NAMES if (text := given.get(name, "").strip())}
+
+
+def query_of(filters: Mapping[str, str], **more: str) -> str:
+    """Return the path of the screen with these filters."""
+    query = urlencode({**filters, **{name: value for name, value in more.items() if value}})
+    return f"/dead-letters?{query}" if query else "/dead-letters"
+
+
+def matching_of(viewer: Caller, filters: Mapping[str, str], *, at_least: timedelta | None = None) -> Matching:
+    """Return what filters ask for, within the viewer's accounts; with `at_least`, only letters of this age."""
+    result = filters.get("result")
+    if result is not None and result not in RESULTS:
+        raise Problem(422, "invalid-value", f"result must be one of {', '.join(RESULTS)}", field="result")
+    ages = {name: _age(filters.get(name), name) for name in _AGES}
+    if at_least is not None:
+        ages["older_than"] = max(at_least, ages["older_than"] or at_least)
+    return Matching(
+        account=filters.get("account"),
+        operation=filters.get("operation"),
+        code=filters.get("code"),
+        room=filters.get("room"),
+        accounts=viewer.accounts,
+        result=None if result in {None, UNREADABLE} else Result(result),
+        readable=False if result == UNREADABLE else None,
+        older_than=ages["older_than"],
+        younger_than=ages["younger_than"],
+    )
+
+
+def _age(text: str | None, name: str) -> timedelta | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= _OLDEST.total_seconds():
+        raise Problem(422, "invalid-value", f"{name} must be a positive number of seconds", field=name)
+    return timedelta(seconds=seconds)

@@ -1,0 +1,96 @@
+"""The screens of lanes in a real browser: live, calm while they change, honest when they are not live, accessible."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from streamstop import Command
+from streamstop.operations import StopMPUTask
+from streamstop_simulator.child_process import end
+from tests.support.browser import NARROW, PATIENCE_MS, WIDE, Scheme, browser, visit
+from tests.support.http_service import HttpService, http_service
+from tests.support.world import ALIYUN, World, world
+
+LANE = f"/lanes/{ALIYUN}/live.StopMPUTask"
+SCREENS = ("/", LANE, f"/drain?account={ALIYUN}", "/workers", "/events")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("world"), limits={"live.StopMPUTask": 5.0}) as running:
+        running.simulator.settings(auto_start=True)
+        running.await_account(ALIYUN)
+        running.client.enqueue_many(
+            [
+                Command(operation=StopMPUTask(app_id="app", task_id=f"<img src=x onerror=alert({n})>"), account=ALIYUN)
+                for n in range(600)
+            ]
+        )
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(made: World) -> Iterator[HttpService]:
+    with http_service(made.server.url, made.folder) as running:
+        yield running
+
+
+def test_what_others_do_appears_and_nothing_that_a_person_has_opened_or_typed_goes(
+    made: World, service: HttpService, chromium: Browser
+) -> None:
+    with visit(chromium, service, "operator") as tab:
+        tab.go(LANE)
+        page = tab.page
+        page.click("summary:has-text('Pause')")
+        page.fill("details[open] input[name=reason]", "half a sent")
+        page.click("summary:has-text('As a table')")
+        made.client.pause(ALIYUN, reason="seen live", by="ann@ops")
+        expect(page.locator("#now")).to_contain_text("paused by ann@ops: seen live", timeout=PATIENCE_MS)
+        expect(page.locator("#events")).to_contain_text("ann@ops", timeout=PATIENCE_MS)
+        assert page.input_value("details[open] input[name=reason]") == "half a sent"
+        assert page.locator("details[open]").count() == 2
+        page.click("#resume")
+        expect(page.locator("#now")).not_to_contain_text("seen live", timeout=PATIENCE_MS)
+        assert tab.complaints == []
+
+
+def test_a_screen_that_is_not_live_says_so_until_it_is_again(made: World, chromium: Browser, tmp_path: Path) -> None:
+    with http_service(made.server.url, tmp_path, with_tokens=False) as first, visit(chromium, first) as tab:
+        tab.go("/")
+        note = tab.page.locator("#not-live")
+        expect(tab.page.locator("#lanes")).to_contain_text(ALIYUN, timeout=PATIENCE_MS)
+        assert note.is_hidden()
+        end(first.process, within_s=40)
+        expect(note).to_be_visible(timeout=PATIENCE_MS)
+        port = int(first.url.rpartition(":")[2])
+        with http_service(made.server.url, tmp_path, with_tokens=False, port=port):
+            expect(note).to_be_hidden(timeout=PATIENCE_MS)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [NARROW, WIDE])
+def test_screens_are_accessible_and_fit(width: int, scheme: Scheme, service: HttpService, chromium: Browser) -> None:
+    with visit(chromium, service, "operator", width=width, scheme=scheme) as tab:
+        for path in SCREENS:
+            tab.go(path)
+            tab.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            assert (path, tab.axe(), tab.overflow()) == (path, {}, 0)
+        assert tab.complaints == []
+
+
+def test_without_scripts_a_person_reads_and_acts(made: World, service: HttpService, chromium: Browser) -> None:
+    with visit(chromium, service, "operator", scripts=False) as tab:
+        tab.go(LANE)
+        tab.page.click("summary:has-text('Drain')")
+        tab.page.click("text=Count the jobs")
+        tab.page.click("button:has-text('Cancel all')")
+        expect(tab.page.locator("[role=status]:visible")).to_contain_text("cancelled", timeout=PATIENCE_MS)
+    assert any(event.kind == "drained" and event.by == "operator" for event in made.client.events(account=ALIYUN))

@@ -1,0 +1,80 @@
+"""A walk of somebody on call, by the page alone: a vendor refuses a key, the key is mended, the backlog drains."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from streamstop import Command, EventKind, Result
+from streamstop.operations import StopMPUTask
+from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
+from tests.support.browser import PATIENCE_MS, browser, visit
+from tests.support.http_service import HttpService, http_service
+from tests.support.world import ALIYUN, World, world
+
+pytestmark = pytest.mark.long
+
+JOBS = 400
+LIMITS = {"live.StopMPUTask": 40.0}
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path, limits=LIMITS) as made:
+        made.await_account(ALIYUN)
+        yield made
+
+
+@pytest.fixture
+def service(queue: World, tmp_path: Path) -> Iterator[HttpService]:
+    with http_service(queue.server.url, tmp_path) as running:
+        yield running
+
+
+def test_a_refused_key_is_seen_first_and_after_it_is_mended_the_backlog_drains_live(
+    queue: World, service: HttpService
+) -> None:
+    stops = [StopMPUTask(app_id="app", task_id=f"relay-{number}") for number in range(JOBS)]
+    queue.simulator.start_tasks(ALIYUN, stops)
+    (mine,) = at_vendors([account for account in DEFAULT_ACCOUNTS if account.name == ALIYUN])
+    with browser() as running, visit(running, service, "operator") as visiting:
+        page = visiting.page
+        visiting.go("/")
+        jobs = queue.client.enqueue_many(Command(operation=stop, account=ALIYUN) for stop in stops)
+        lane = page.get_by_role("row").filter(has_text=f"{ALIYUN} live.StopMPUTask")
+        expect(lane).to_contain_text("running", timeout=PATIENCE_MS)
+
+        # The vendor knows another key from now on. The screen that is open says so, above everything else.
+        queue.simulator.wait_for_calls(20, ALIYUN, timeout=timedelta(seconds=60))
+        queue.simulator.add_accounts([replace(mine, access_key_id="another-key")])
+        held = page.locator("#held > *").first
+        expect(held).to_contain_text(f"held {ALIYUN}: the vendor refuses its key", timeout=PATIENCE_MS)
+        expect(held).to_contain_text("InvalidAccessKeyId.NotFound")
+        expect(page.locator("#lanes tbody tr").first).to_contain_text("held")
+
+        # The key is back at the vendor, and one click lets the account go on.
+        queue.simulator.add_accounts([mine])
+        held.get_by_role("button", name="Resume").click()
+        expect(page.locator("#held")).not_to_contain_text(ALIYUN, timeout=PATIENCE_MS)
+
+        # The backlog drains before the eyes: the count falls without a click, down to nothing.
+        waiting = lane.get_by_role("cell").nth(1)
+        expect(waiting).to_have_text(re.compile(r"^[1-9]\d*$"), timeout=PATIENCE_MS)
+        expect(waiting).to_have_text("0", timeout=PATIENCE_MS)
+        assert visiting.complaints == []
+
+        outcomes = list(queue.client.outcomes(jobs, timeout=60))
+        refused = [outcome for outcome in outcomes if outcome.result is Result.REFUSED]
+        assert len(outcomes) == JOBS
+        assert 1 <= len(refused) <= 5
+        assert {outcome.result for outcome in outcomes} <= {Result.STOPPED, Result.ALREADY_STOPPED, Result.REFUSED}
+        released = [event for event in queue.client.events(account=ALIYUN) if event.kind is EventKind.RELEASED]
+        assert "operator" in {event.by for event in released}, "the event names who acted"
+
+        # What was refused meanwhile is requeued: first a count, then the act.
+        visiting.go("/dead-letters?result=refused")
+        expect(page.locator("main")).to_contain_text("InvalidAccessKeyId.NotFound")
