@@ -44,7 +44,8 @@ dev: $(DEMO_READY)
 
 # System tests mostly wait for real processes: twice as many at once as there are cores. A file's tests stay together,
 # for they share its workers; the others go wherever there is room. What is `paced` measures calls in a second, and
-# runs alone. Branch coverage is of what runs in the tests' own processes, and doubles their time.
+# runs alone. Branch coverage is of what runs in the tests' own processes, and doubles their time; `coverage report`
+# prints what is not covered.
 PYTEST := $(BIN)/python -m pytest -q
 SYSTEM_JOBS ?= $(shell expr 2 '*' `getconf _NPROCESSORS_ONLN`)
 SYSTEM := -n $(SYSTEM_JOBS) --maxprocesses 8 --dist loadfile
@@ -58,7 +59,7 @@ test: $(READY)
 	@$(if $(CHROMIUM),true,echo "The tests of the page did not run: there is no Chromium (apt-get install chromium). make test-all fails without it.")
 
 test-all: $(READY)
-	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal --cov
+	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal --cov --cov-report=
 	$(PYTEST) tests/system -m "not paced" $(SYSTEM)
 	$(PYTEST) tests/system -m "paced"
 
