@@ -46,7 +46,7 @@ class AsyncJob:
 
     async def look(self) -> JobView | None:
         """See :meth:`streamstop.client.Job.look`."""
-        return await self._runner.call(self.job.look)
+        return await self._runner.step(self.job.look)  # it can search a whole lane
 
     async def peek(self) -> Outcome | Deferral | None:
         """See :meth:`streamstop.client.Job.peek`."""

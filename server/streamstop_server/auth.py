@@ -84,7 +84,7 @@ def authenticator(request: Request) -> Authenticator:
     return found
 
 
-def caller(
+async def caller(  # asynchronous, as every dependency here: FastAPI runs others in a thread
     request: Request,
     needed: SecurityScopes,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],

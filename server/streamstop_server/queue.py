@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from streamstop import AsyncClient
 
 
-def client_of(request: Request) -> AsyncClient:
+async def client_of(request: Request) -> AsyncClient:
     """Return the client of this process."""
     found: AsyncClient = request.app.state.client
     return found

@@ -20,7 +20,7 @@ from tests.support.world import ALIYUN
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "redis.md"
 PASSWORD = "s3cret-of-redis"
 PRODUCER, ROOMS, WORKER = "streamstop-producer", "streamstop-rooms", "streamstop-worker"
-OPERATOR = "streamstop-operator"
+OPERATOR, SERVER = "streamstop-operator", "streamstop-server"
 LANE = Lane(ALIYUN, "live.StopMPUTask")
 
 

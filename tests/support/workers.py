@@ -14,8 +14,6 @@ from streamstop_simulator.child_process import end
 from streamstop_worker.accounts import Account
 from tests.support.polling import TIMEOUT_S, eventually
 
-READY_TIMEOUT_S = 60
-
 
 def accounts_toml(accounts: Iterable[Account], endpoint: str, limits: Mapping[str, float] | None = None) -> str:
     """Return an accounts file for `accounts`, all of them served by the simulator at `endpoint`."""
@@ -53,7 +51,7 @@ class WorkerProcess:
         whole, _, _ = self.text().rpartition("\n")
         return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
-    def await_line(self, text: str, timeout: float = READY_TIMEOUT_S) -> None:
+    def await_line(self, text: str, timeout: float = TIMEOUT_S) -> None:
         """Wait until it has written `text`."""
 
         def written() -> bool:

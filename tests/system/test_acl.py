@@ -24,6 +24,7 @@ from tests.support.access_rules import (
     OPERATOR,
     PRODUCER,
     ROOMS,
+    SERVER,
     WORKER,
     RestrictedRedis,
     restricted_redis,
@@ -83,7 +84,7 @@ def connect_alone(restricted_alone: RestrictedRedis) -> Iterator[Callable[[str],
 
 
 def test_the_page_has_rules_for_the_four() -> None:
-    assert set(rules()) == {PRODUCER, ROOMS, OPERATOR, WORKER}
+    assert set(rules()) == {PRODUCER, ROOMS, OPERATOR, SERVER, WORKER}
 
 
 @pytest.mark.parametrize("user", [PRODUCER, ROOMS])

@@ -26,6 +26,9 @@ LetterId = Annotated[str, Path(description="The letter's id: that of its job.", 
 _Age = Annotated[float | None, Field(gt=0, le=_OLDEST.total_seconds(), allow_inf_nan=False, description="In seconds.")]
 
 
+_READABLE = "False: only messages that no worker could read; true: all others."
+
+
 class LetterFilter(BaseModel):
     """Which dead letters: those that match every field that is set."""
 
@@ -36,9 +39,7 @@ class LetterFilter(BaseModel):
     result: Annotated[Result | None, Field(description="Only those that ended so.")] = None
     code: Annotated[str | None, Field(description="Only those with the vendor's code.")] = None
     room: Annotated[str | None, Field(description="Only those of the room's shutdowns.")] = None
-    readable: Annotated[
-        bool | None, Field(description="False: only messages that no worker could read; true: all others.")
-    ] = None
+    readable: Annotated[bool | None, Field(description=_READABLE)] = None
     older_than: Annotated[_Age, Field(description="Only those that died at least so many seconds ago.")] = None
     younger_than: Annotated[_Age, Field(description="Only those that died at most so many seconds ago.")] = None
 
@@ -73,6 +74,15 @@ class BulkAct(LetterFilter):
         extra="forbid",
         json_schema_extra={"examples": [{"account": "live-cn", "code": "Forbidden.RAM", "dry_run": False}]},
     )
+
+    # A body has numbers and truth values, where a query has their texts.
+    readable: Annotated[bool | None, Field(strict=True, description=_READABLE)] = None
+    older_than: Annotated[
+        _Age, Field(strict=True, description="Only those that died at least so many seconds ago.")
+    ] = None
+    younger_than: Annotated[
+        _Age, Field(strict=True, description="Only those that died at most so many seconds ago.")
+    ] = None
 
     dry_run: Annotated[bool, Field(strict=True, description="Count what matches, and change nothing.")] = True
 

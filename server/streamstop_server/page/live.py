@@ -83,7 +83,7 @@ class Feeds:
         return self._events, self._events[-1].id if self._events else ""
 
 
-def feeds_of(request: Request) -> Feeds:
+async def feeds_of(request: Request) -> Feeds:
     """Return the feeds of this process."""
     found: Feeds = request.app.state.feeds
     return found

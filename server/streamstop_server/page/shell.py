@@ -41,7 +41,7 @@ def cookie_name(request: Request) -> str:
     return f"__Host-{COOKIE}" if request.url.scheme == "https" else COOKIE
 
 
-def viewer(request: Request) -> Caller:
+async def viewer(request: Request) -> Caller:
     """Return who looks at a screen; send whoever is not signed in to the sign-in. Reading needs the scope ``read``."""
     known = authenticator(request)
     found = EVERYBODY
