@@ -39,7 +39,7 @@ async def jobs(
     if account:
         check_account(viewer, account)
     if task.strip():
-        found, is_whole = await _find(viewer, queue, _params(task.strip()), account or None)
+        found, is_whole = await _find(viewer, queue, params_of(task.strip()), account or None)
     return render(request, "jobs.html", task=task, account=account, found=found, is_whole=is_whole)
 
 
@@ -92,7 +92,7 @@ async def _find(
     return found, True
 
 
-def _params(text: str) -> Mapping[str, str | int]:
+def params_of(text: str) -> Mapping[str, str | int]:
     """Return the parameters that a person has typed: ``TaskId=…``, or several; else the text is a task's id."""
     with suppress(ValueError):  # a quotation mark without its other one
         found = [_PARAM.fullmatch(word) for word in shlex.split(text)]
