@@ -13,6 +13,7 @@ from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.bench import (
     crowd,
     exporting,
+    finding,
     growing_rooms,
     growth,
     high_limit,
@@ -34,7 +35,7 @@ from tests.bench.stage import OURS, PLAIN, Engine
 _WAYS = (LanesWay(), PlainCeleryWay())
 #: Without names, every scenario but the soak runs.
 _SCENARIOS = (
-    *("pacing", "enqueue", "rooms", "throughput", "high", "crowd", "idle", "growth", "growing-rooms"),
+    *("pacing", "enqueue", "rooms", "throughput", "high", "crowd", "idle", "growth", "growing-rooms", "find"),
     *("observing", "exporting", "http", "soak"),
 )
 
@@ -83,7 +84,8 @@ def main(
     once. rooms: a room of 10,000 is stopped and watched. throughput: one worker process beside one of plain Celery,
     1 to 1,000 lanes without a limit. high: one lane of 100 and of 500 calls/s. crowd: 40 and 200 accounts with a
     backlog each, and one that sends a stop now and then. idle: what 3 to 3,000 accounts cost without a job. growth: a
-    thousand to a million jobs wait in one lane. growing-rooms: rooms of up to 100,000 are stopped and cancelled.
+    thousand to a million jobs wait in one lane. growing-rooms: rooms of up to 100,000 are stopped and cancelled. find:
+    tasks are looked for among 100,000 waiting and as many ended jobs.
     observing: what metrics and traces cost a worker. exporting: what `streamstop metrics` needs for 1,000 lanes.
     http: a thousand clients of the HTTP service wait, others enqueue 500 commands a second. soak: an even load for an
     hour, to see whether anything grows.
@@ -129,6 +131,7 @@ def _measured(name: str, engines: Sequence[Engine], *, quick: bool, only_ours: b
         "growing-rooms": lambda: growing_rooms.measure(_TASKS[: 2 if quick else 4], engines),
         "exporting": lambda: exporting.measure([100, 1_000]),
         "observing": lambda: observing.measure(500, 4 if quick else 10, 1 if quick else 2),
+        "find": lambda: finding.measure(10_000 if quick else 100_000),
         "http": lambda: serving.measure(*((200, 100, 6) if quick else (1_000, 500, 60))),
     }
     return scenarios[name]()
