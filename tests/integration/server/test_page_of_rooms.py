@@ -1,4 +1,4 @@
-"""The screens of rooms, jobs and dead letters on a real Redis: large ones, awkward names, and tokens of some accounts."""
+"""Screens of rooms, jobs and dead letters on a real Redis: large rooms, awkward names, tokens of some accounts."""
 
 import re
 from collections.abc import Iterator
