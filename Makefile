@@ -17,7 +17,7 @@ help:
 	@echo "make check           Check formatting, lint, types, import directions, the Lua scripts and the documentation."
 	@echo "make docs            Build the documentation as a site, in build/docs."
 	@echo "make fmt             Format the code."
-	@echo "make bench           Measure, and write tables and plots to docs/; QUICK=1 takes three minutes, ONLY=http one scenario."
+	@echo "make bench           Measure, and write tables and plots to docs/; QUICK=1 takes three minutes; make bench http: one scenario."
 	@echo "make torture         Run workers under kills, network cuts and clock jumps: SEED=1 MINUTES=5."
 	@echo "make lock            Rewrite requirements/ after a change of pyproject.toml; UPGRADE=1 upgrades."
 
@@ -87,8 +87,15 @@ fmt: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# `make bench http` measures one scenario: the goals after bench are their names.
+SCENARIOS := $(if $(filter bench,$(firstword $(MAKECMDGOALS))),$(wordlist 2,99,$(MAKECMDGOALS)))
 bench: $(READY)
-	$(BIN)/python -m tests.bench $(ONLY) $(if $(QUICK),--quick)
+	$(BIN)/python -m tests.bench $(SCENARIOS) $(if $(QUICK),--quick)
+ifneq ($(SCENARIOS),)
+.PHONY: $(SCENARIOS)
+$(SCENARIOS):
+	@true
+endif
 
 # Wheels alone: a build from source would use tools that no hash vouches for.
 COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \

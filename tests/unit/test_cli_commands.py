@@ -298,3 +298,11 @@ def test_bash_completes_with_the_script_and_leaves_the_cursor_behind_the_equals_
     )
     assert shell.stderr == ""
     assert shell.stdout.split("\n") == ["compopt -o nospace", "<TaskId=>", ""]
+
+
+def test_metrics_name_the_redis_that_does_not_answer() -> None:
+    done = run("metrics")
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert done.stderr == (
+        "Error: Redis did not answer (connection refused at 127.0.0.1:1, database 0): the metrics could not be read\n"
+    )
