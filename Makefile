@@ -17,7 +17,7 @@ help:
 	@echo "make check           Check formatting, lint, types, import directions, the Lua scripts and the documentation."
 	@echo "make docs            Build the documentation as a site, in build/docs."
 	@echo "make fmt             Format the code."
-	@echo "make bench           Measure, and write tables and plots to docs/; QUICK=1 takes three minutes, ONLY=http one scenario."
+	@echo "make bench           Measure, and write tables and plots to docs/; QUICK=1 takes three minutes; make bench http: one scenario."
 	@echo "make torture         Run workers under kills, network cuts and clock jumps: SEED=1 MINUTES=5."
 	@echo "make lock            Rewrite requirements/ after a change of pyproject.toml; UPGRADE=1 upgrades."
 
@@ -44,25 +44,29 @@ dev: $(DEMO_READY)
 
 # System tests mostly wait for real processes: twice as many at once as there are cores. A file's tests stay together,
 # for they share its workers; the others go wherever there is room. What is `paced` measures calls in a second, and
-# runs alone. Branch coverage is of what runs in the tests' own processes, and doubles their time.
+# runs alone. Branch coverage is of what runs in the tests' own processes, and doubles their time; `coverage report`
+# prints what is not covered.
 PYTEST := $(BIN)/python -m pytest -q
 SYSTEM_JOBS ?= $(shell expr 2 '*' `getconf _NPROCESSORS_ONLN`)
 SYSTEM := -n $(SYSTEM_JOBS) --maxprocesses 8 --dist loadfile
 
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
 test: $(READY)
 	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal
-	$(PYTEST) tests/system -m "not long and not paced" $(SYSTEM)
+	$(PYTEST) tests/system -m "not long and not paced$(if $(CHROMIUM),, and not browser)" $(SYSTEM)
 	$(PYTEST) tests/system -m "paced and not long"
+	@$(if $(CHROMIUM),true,echo "The tests of the page did not run: there is no Chromium (apt-get install chromium). make test-all fails without it.")
 
 test-all: $(READY)
-	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal --cov
+	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal --cov --cov-report=
 	$(PYTEST) tests/system -m "not paced" $(SYSTEM)
 	$(PYTEST) tests/system -m "paced"
 
 # Each folder of SERVERS holds a redis-server, which goes before every other.
 SERVERS ?=
 test-servers: $(READY)
-	$(BIN)/python -m tests.support.servers $(SERVERS) -- -m "not paced" $(SYSTEM)
+	$(BIN)/python -m tests.support.servers $(SERVERS) -- -m "not paced" -n auto --maxprocesses 8 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -83,8 +87,15 @@ fmt: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# `make bench http` measures one scenario: the goals after bench are their names.
+SCENARIOS := $(if $(filter bench,$(firstword $(MAKECMDGOALS))),$(wordlist 2,99,$(MAKECMDGOALS)))
 bench: $(READY)
-	$(BIN)/python -m tests.bench $(ONLY) $(if $(QUICK),--quick)
+	$(BIN)/python -m tests.bench $(SCENARIOS) $(if $(QUICK),--quick)
+ifneq ($(SCENARIOS),)
+.PHONY: $(SCENARIOS)
+$(SCENARIOS):
+	@true
+endif
 
 # Wheels alone: a build from source would use tools that no hash vouches for.
 COMPILE := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: --generate-hashes \

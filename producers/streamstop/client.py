@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from streamstop._core.backend import Backend, Pause, blocking
+from streamstop._core.backend import Backend, WaitInterval, blocking
 from streamstop._core.commands import Command
 from streamstop._core.controls import check_by
 from streamstop._core.durations import positive_duration, wait_duration
@@ -152,7 +152,7 @@ class Client(Operating):
         """Yield the outcomes of `jobs` as they end, until all have ended or `timeout` (seconds) is over."""
         yield from blocking(self._outcomes(jobs, timeout))
 
-    def _outcomes(self, jobs: Sequence[Job], timeout: float | timedelta | None) -> Iterator[Outcome | Pause]:
+    def _outcomes(self, jobs: Sequence[Job], timeout: float | timedelta | None) -> Iterator[Outcome | WaitInterval]:
         with self._backend.following("the jobs go on; ask for their outcomes again"):
             yield from self._backend.outcomes([job.id for job in jobs], wait_duration(timeout))
 

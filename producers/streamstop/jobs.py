@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from streamstop._core.backend import Backend, Pause, blocking
+from streamstop._core.backend import Backend, WaitInterval, blocking
 from streamstop._core.controls import check_by
 from streamstop._core.durations import wait_duration
 from streamstop._core.journal import EventKind
@@ -41,7 +41,7 @@ class Job:
             return outcome
         raise OutcomeTimeout(f"job {self.id} is still open")
 
-    def _waiting(self, timeout: float | timedelta | None) -> Iterator[Outcome | Pause]:
+    def _waiting(self, timeout: float | timedelta | None) -> Iterator[Outcome | WaitInterval]:
         with self._backend.following("the job goes on; ask for its outcome again"):
             yield from self._backend.outcomes([self.id], wait_duration(timeout))
 

@@ -134,6 +134,9 @@ class LaneOperating:
         `dry_run` nothing is changed, and what would be cancelled is counted. Jobs that are in flight go on, and jobs
         that are enqueued meanwhile may be cancelled too. The stream tasks of cancelled jobs go on at their vendors.
 
+        In a lane of more than 50,000 jobs, some messages of cancelled jobs in the middle stay, as those of
+        :meth:`streamstop.Job.cancel` do: they count as waiting until workers come to them and drop them.
+
         The work is done in steps of a few milliseconds; `progress` is called after each. What was done before an error
         stays done, and a drain can be repeated. `by` is who does it; None: the user and host of this process.
         """

@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from streamstop._core.backend import Pause as Wait
-from streamstop._core.backend import blocking
+from streamstop._core.backend import WaitInterval, blocking
 from streamstop._core.commands import LONGEST_EXPIRY, check_account
 from streamstop._core.controls import (
     Controls,
@@ -157,7 +156,7 @@ class Operating(LaneOperating):
         """Yield every job of a stream task that is known, each once, and the rooms in which the task is registered.
 
         `params` are parameters under the vendor's names, such as ``{"TaskId": "t-1"}``. They must name the task, by
-        ``TaskId`` or ``JobId``. Jobs that workers have taken come first, from an index of the latest 100 jobs of each
+        ``TaskId`` or ``JobId``. Jobs that have ended come first, from an index of the latest 100 jobs of each
         task, which is kept for as long as outcomes. Then all dead letters, lanes and rooms are searched, page by page.
         """
         wanted = Wanted.checked(params, account, operation)
@@ -193,7 +192,7 @@ class Operating(LaneOperating):
 
     def _following_events(
         self, account: str | None, after: str | None, timeout: float | timedelta | None
-    ) -> Iterator[Event | Wait]:
+    ) -> Iterator[Event | WaitInterval]:
         wanted, limit, journal = EventFilter(account, after), wait_duration(timeout), self._backend.journal
         with self._backend.following("follow the events again"):
             last = journal.newest() if after is None else after
@@ -242,7 +241,7 @@ class Operating(LaneOperating):
         """
         return Diagnosis(findings=tuple(blocking(self._examining(account, timeout))))
 
-    def _examining(self, account: str | None, timeout: float | timedelta) -> Iterator[Finding | Wait]:
+    def _examining(self, account: str | None, timeout: float | timedelta) -> Iterator[Finding | WaitInterval]:
         limit = positive_duration(timeout, "timeout", LONGEST_EXPIRY)
         yield from examine(self._backend, self.lanes, account, limit)
 

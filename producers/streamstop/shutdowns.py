@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from streamstop._core.backend import Backend, Pause, blocking
+from streamstop._core.backend import Backend, WaitInterval, blocking
 from streamstop._core.controls import check_by
 from streamstop._core.durations import wait_duration
 from streamstop._core.journal import EventKind
@@ -51,7 +51,7 @@ class Shutdown:
         """
         yield from blocking(self._watching(timeout))
 
-    def _watching(self, timeout: float | timedelta | None) -> Iterator[Progress | Pause]:
+    def _watching(self, timeout: float | timedelta | None) -> Iterator[Progress | WaitInterval]:
         with self._backend.following("the shutdown goes on; watch it again"):
             for change in self._backend.changes(self.id, wait_duration(timeout)):
                 if change is not None:

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -9,12 +11,18 @@ import click
 from streamstop import Client, InvalidSettings, __version__
 from streamstop_server.settings import ServerSettings
 
+if sys.platform != "win32":
+    import resource
+
 _EPILOG = """\b
 Examples:
   streamstop-server
   streamstop token new me --scope read --scope operate >> tokens.toml
   streamstop-server --host 0.0.0.0 --tokens tokens.toml --processes 2
 """
+
+#: How many files a process opens at most: the waits of clients, other requests, and Redis.
+MOST_FILES = 65_536
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
@@ -57,6 +65,7 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
         raise click.UsageError(str(mistake)) from None
     if settings.tokens is None:
         click.echo("There is no tokens file: everybody on this machine may do everything.", err=True)
+    _allow_connections()
     uvicorn.run(
         "streamstop_server.app:create",
         factory=True,
@@ -71,6 +80,17 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
         timeout_graceful_shutdown=max(1, round(settings.grace.total_seconds())),
         timeout_keep_alive=75,  # longer than a reverse proxy keeps a connection open
     )
+
+
+def _allow_connections() -> None:
+    """Raise the limit of open files as far as a process may: each client that waits takes one."""
+    if sys.platform == "win32":
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # it stays as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

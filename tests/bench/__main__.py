@@ -10,7 +10,21 @@ from pathlib import Path
 import click
 
 from streamstop_simulator.demo.embedded_redis import redis_server
-from tests.bench import crowd, growing_rooms, growth, high_limit, idle, results, serving, soak, tables, throughput
+from tests.bench import (
+    crowd,
+    exporting,
+    finding,
+    growing_rooms,
+    growth,
+    high_limit,
+    idle,
+    observing,
+    results,
+    serving,
+    soak,
+    tables,
+    throughput,
+)
 from tests.bench.lanes import LanesWay
 from tests.bench.metering import environment
 from tests.bench.plain_celery import PlainCeleryWay
@@ -21,17 +35,8 @@ from tests.bench.stage import OURS, PLAIN, Engine
 _WAYS = (LanesWay(), PlainCeleryWay())
 #: Without names, every scenario but the soak runs.
 _SCENARIOS = (
-    "pacing",
-    "enqueue",
-    "rooms",
-    "throughput",
-    "high",
-    "crowd",
-    "idle",
-    "growth",
-    "growing-rooms",
-    "http",
-    "soak",
+    *("pacing", "enqueue", "rooms", "throughput", "high", "crowd", "idle", "growth", "growing-rooms", "find"),
+    *("observing", "exporting", "http", "soak"),
 )
 
 _WAITING, _TASKS = (1_000, 10_000, 100_000, 1_000_000), (100, 1_000, 10_000, 100_000)
@@ -79,7 +84,9 @@ def main(
     once. rooms: a room of 10,000 is stopped and watched. throughput: one worker process beside one of plain Celery,
     1 to 1,000 lanes without a limit. high: one lane of 100 and of 500 calls/s. crowd: 40 and 200 accounts with a
     backlog each, and one that sends a stop now and then. idle: what 3 to 3,000 accounts cost without a job. growth: a
-    thousand to a million jobs wait in one lane. growing-rooms: rooms of up to 100,000 are stopped and cancelled.
+    thousand to a million jobs wait in one lane. growing-rooms: rooms of up to 100,000 are stopped and cancelled. find:
+    tasks are looked for among 100,000 waiting and as many ended jobs.
+    observing: what metrics and traces cost a worker. exporting: what `streamstop metrics` needs for 1,000 lanes.
     http: a thousand clients of the HTTP service wait, others enqueue 500 commands a second. soak: an even load for an
     hour, to see whether anything grows.
     """
@@ -122,6 +129,9 @@ def _measured(name: str, engines: Sequence[Engine], *, quick: bool, only_ours: b
         "idle": lambda: idle.measure([3, 3000] if quick else [3, 300, 3000], 3 if quick else 20, engines),
         "growth": lambda: growth.measure(_WAITING[: 3 if quick else 4], 2 if quick else 10, engines),
         "growing-rooms": lambda: growing_rooms.measure(_TASKS[: 2 if quick else 4], engines),
+        "exporting": lambda: exporting.measure([100, 1_000]),
+        "observing": lambda: observing.measure(500, 4 if quick else 10, 1 if quick else 2),
+        "find": lambda: finding.measure(10_000 if quick else 100_000),
         "http": lambda: serving.measure(*((200, 100, 6) if quick else (1_000, 500, 60))),
     }
     return scenarios[name]()

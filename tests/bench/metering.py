@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Reading:
     commands: int
     #: The same, by the command's name.
     by_command: Mapping[str, int]
-    #: The CPU seconds of all worker processes; None without /proc.
+    #: The CPU seconds of all worker processes; None without Linux.
     cpu_s: float | None
     #: The CPU seconds of Redis.
     redis_cpu_s: float
@@ -55,16 +56,16 @@ def read(redis: Redis, worker_pids: Iterable[int]) -> Reading:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float | None:
-    """Return the CPU time that all threads of running processes have used."""
-    ticks = 0
-    for pid in pids:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except FileNotFoundError:
-            return None
-        fields = stat.rpartition(")")[2].split()  # the process name before it may contain spaces
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    """Return the CPU time that all threads of running processes have used, to the nanosecond; None without Linux."""
+    try:
+        return sum(time.clock_gettime(_cpu_clock(pid)) for pid in pids)
+    except OSError:
+        return None
+
+
+def _cpu_clock(pid: int) -> int:
+    """Return Linux' id of the clock of a process' CPU time, as clock_getcpuclockid(3) does."""
+    return (~pid << 3) | 2
 
 
 def busy_share(idle_s: float, past_s: float) -> float:

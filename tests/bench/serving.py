@@ -51,7 +51,8 @@ class Run:
     memory_third: float
     memory_end: float
     threads: int
-    stream_events: int
+    #: What streams were sent.
+    events_a_second: float
     poll_answers: int
     lost: int
 
@@ -90,7 +91,7 @@ def measure(waiting: int, rate: int, seconds: float) -> Section:
                 f"{run.clients_cpu:.0%}",
                 memory,
                 f"{run.threads}",
-                f"{run.stream_events / seconds:.0f}",
+                f"{run.events_a_second:.0f}",
             ]
         ],
         targets=list(_targets(run)),
@@ -161,7 +162,7 @@ def _run(waiting: int, rate: int, seconds: float) -> Run:
                 memory_third=third.memory_mib,
                 memory_end=_memory_mib(pid),
                 threads=threads,
-                stream_events=figures.stream_events,
+                events_a_second=figures.stream_events / figures.span_s,
                 poll_answers=figures.poll_answers,
                 lost=figures.lost,
             )

@@ -2,9 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +38,9 @@ class Engine:
     path: Path | None = None
     #: Plain Celery instead of streamstop.
     plain: bool = False
+    #: A folder with a `sitecustomize` of its workers, and settings of theirs.
+    site: Path | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -46,6 +49,15 @@ class Engine:
             return {}
         parts = [str(self.path / "producers"), str(self.path / "worker"), str(_REPOSITORY)]
         return {"PYTHONPATH": os.pathsep.join(parts)}
+
+    @property
+    def worker_environ(self) -> dict[str, str]:
+        """The environment variables of its workers."""
+        environ = {**self.environ, **self.settings}
+        if self.site is not None:
+            path = environ.get("PYTHONPATH") or os.environ.get("PYTHONPATH")
+            environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(self.site), path]))
+        return environ
 
 
 OURS = Engine("streamstop")
@@ -112,7 +124,7 @@ def stage(
             if engine.plain:
                 process = stack.enter_context(plain_celery.worker(number, server.url, vendor.url, folder, limit=None))
             else:
-                started = worker(server.url, file, folder=folder, name=f"w{number}", environ=engine.environ)
+                started = worker(server.url, file, folder=folder, name=f"w{number}", environ=engine.worker_environ)
                 process = stack.enter_context(started).process
             pids.append(process.pid)
         arguments = ["plain"] if engine.plain else []

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from streamstop import (
 )
 from streamstop._core.journal import EventKind
 from streamstop._core.lane import result_key
-from streamstop._redis.drain import PAGE
+from streamstop._redis.drain import PAGE, Tombs
 from streamstop._wire.messages import celery_message
 from streamstop.operations import StopMPUTask
 from tests.support.lane_driver import LaneDriver
@@ -141,6 +142,45 @@ def test_jobs_deep_in_a_list_are_found_and_the_order_stays(client: Client, real_
     drained = client.drain("live-cn", older_than=60)
     assert drained.jobs == PAGE * 3
     assert ids_waiting(real_redis) == [name for name in names if name.startswith("n")]
+
+
+def test_what_is_too_deep_in_a_list_is_dropped_by_workers(
+    client: Client, real_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamstop._redis.drain._DEEPEST", 150)
+    names = [f"{'o' if number % 25 == 20 else 'n'}{number}" for number in range(PAGE * 20)]
+    for name in names:
+        push(real_redis, name, age=timedelta(hours=1) if name.startswith("o") else timedelta(0))
+    assert client.drain("live-cn", older_than=60).jobs == 40
+    length: Any = real_redis.llen(LIVE.queue)
+    assert PAGE * 20 - 40 < length < PAGE * 20 - 5, "some are removed, and some are not"
+    assert client.drain("live-cn", older_than=60).jobs == 0
+    driver = driver_of(real_redis)
+    driver.publish()
+    taken: list[str] = []
+    while real_redis.exists(LIVE.queue):
+        for name in driver.take(100):
+            taken.append(name)
+            driver.finish(name)
+        driver.clock.advance(timedelta(seconds=1))
+    assert taken == [name for name in names if name.startswith("n")]
+
+
+@pytest.mark.parametrize(("length", "every"), [(1000, 2), (100_000, 2), (100_000, 10), (100_000, 999), (300_000, 7)])
+def test_no_step_that_removes_replaced_entries_passes_many_others(length: int, every: int) -> None:
+    entries = [number % every == 0 for number in range(length)]  # the front of the list first
+    tombs = Tombs()
+    for first in range(0, length, PAGE):
+        tombs.add(first, sum(entries[first : first + PAGE]))
+    while count := tombs.next_step(len(entries)):
+        where = range(len(entries)) if count < 0 else range(len(entries) - 1, -1, -1)
+        found = list(islice((at for at in where if entries[at]), abs(count)))
+        assert len(found) == abs(count) <= 200 + PAGE
+        passed = found[-1] + 1 if count < 0 else len(entries) - found[-1]
+        assert passed <= 25_000 + PAGE
+        gone = set(found)
+        entries = [entry for at, entry in enumerate(entries) if at not in gone]
+    assert not any(entries[:24_000] + entries[-24_000:])
 
 
 def test_what_cannot_be_read_and_what_another_program_wrote_stays(client: Client, real_redis: Redis) -> None:

@@ -49,6 +49,13 @@ class World:
         self.workers.append(running)
         return running
 
+    def restart_redis(self, *options: str) -> None:
+        """Kill Redis, and start one with the same files on the same port; it is stopped with the world."""
+        self.server.process.kill()
+        self.server.process.wait()
+        again = redis_server(*options, folder=self.server.folder, port=self.server.port)
+        self.server = self._stack.enter_context(again)
+
     def await_account(self, name: str, timeout: float = 30) -> None:
         """Wait until a worker has told producers of the account."""
         eventually(lambda: name in self.client.accounts(), f"a worker published {name!r}", timeout)

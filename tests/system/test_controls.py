@@ -21,12 +21,13 @@ from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
 pytestmark = pytest.mark.paced
 
 LANE = f"{ALIYUN}.live.StopMPUTask"
+PERSISTENT = ("--appendonly", "yes")
 LIMITS = {"live.StopMPUTask": 20.0, "live.StopLivePullToPush": 20.0, "live.StopLiveMPUTask": 20.0}
 
 
 @pytest.fixture
 def two_workers(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path, workers=2, limits=LIMITS, redis_options=("--appendonly", "yes")) as made:
+    with world(tmp_path, workers=2, limits=LIMITS, redis_options=PERSISTENT) as made:
         made.simulator.settings(auto_start=True, latency_ms=30)
         made.await_account(ALIYUN)
         made.await_account(TENCENT)
@@ -114,17 +115,41 @@ def test_a_pause_ends_by_itself_and_what_expired_meanwhile_was_not_called(two_wo
     assert two_workers.client.pauses() == []
 
 
-def test_a_limit_of_half_under_full_load_holds_from_a_second_after_on(two_workers: World) -> None:
-    jobs = two_workers.client.enqueue_many(stops(200))
+def test_a_pause_survives_the_death_of_redis_and_nothing_is_called_until_it_is_resumed(two_workers: World) -> None:
+    jobs = two_workers.client.enqueue_many(stops(100))
+    two_workers.simulator.wait_for_calls(5, ALIYUN)
+    assert run(two_workers.server.url, "pause", ALIYUN, "--reason", "a test").returncode == 0
+    (paused,) = two_workers.client.pauses()
+    time.sleep(1)  # within it calls may still leave
+    called = len(two_workers.simulator.calls(ALIYUN))
+    two_workers.restart_redis(*PERSISTENT)
+    for name in ("a", "b"):  # the workers serve again, and have looked at every lane
+        other = two_workers.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id=name), account=TENCENT)
+        assert other.outcome(60).result is Result.STOPPED
+    late = two_workers.client.enqueue_many(stops(3, "late"))
+    time.sleep(2.5)  # workers look at a paused lane once a second
+    assert two_workers.client.pauses() == [paused]
+    (lane,) = two_workers.client.lanes(accounts=[ALIYUN])
+    assert (lane.state, lane.in_flight) == ("paused", 0)
+    assert len(two_workers.simulator.calls(ALIYUN)) == called < 100
+    assert run(two_workers.server.url, "resume", ALIYUN).returncode == 0
+    all_ended_well(two_workers, [*jobs, *late])
+    assert two_workers.simulator.summary().over_limit == 0
+
+
+@pytest.mark.parametrize("new", [10, 5], ids=["half", "quarter"])
+def test_a_lower_limit_under_full_load_holds_from_a_second_after_on(two_workers: World, new: int) -> None:
+    jobs = two_workers.client.enqueue_many(stops(250))
     two_workers.simulator.wait_for_calls(40, ALIYUN, timeout=timedelta(seconds=30))
-    done = run(two_workers.server.url, "limit", "set", ALIYUN, "live.StopMPUTask", "5")
+    done = run(two_workers.server.url, "limit", "set", ALIYUN, "live.StopMPUTask", str(new))
     assert done.returncode == 0, done.stderr
     set_at = time.monotonic()
     time.sleep(5)
     until = time.monotonic()
     calls = two_workers.simulator.calls(ALIYUN, "live.StopMPUTask")
-    assert 3 <= most_in_a_second(calls, set_at + 1, until) <= 5
-    assert most_in_a_second(calls, 0, until) <= 20
+    assert 0.6 * new <= most_in_a_second(calls, set_at + 1, until) <= new
+    assert 12 <= most_in_a_second(calls, 0, set_at) <= 20
+    assert most_in_a_second(calls, 0, until) <= 20, "nor does any second across the command have more"
     two_workers.client.set_limit(ALIYUN, "live.StopMPUTask", 20, above_vendor=True)
     all_ended_well(two_workers, jobs)
     calls = two_workers.simulator.calls(ALIYUN, "live.StopMPUTask")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from streamstop import Severity
-from streamstop.operations import StopMPUTask
+from streamstop import Command, Severity
+from streamstop.operations import GetMPUTaskStatus, StopMPUTask
 from streamstop_simulator.demo.embedded_redis import free_port, redis_server
 from tests.support.access_rules import OPERATOR, PRODUCER, WORKER, restricted_redis
 from tests.support.accounts import DEFAULT_ACCOUNTS
@@ -140,8 +140,19 @@ def test_an_account_with_a_wrong_secret(tmp_path: Path) -> None:
         assert found["account"][0]["text"].startswith(f"the vendor refuses the key of {ALIYUN} (SignatureDoesNotMatch")
         assert found["account"][0]["do"] == "put a valid key into the accounts file, and send the workers SIGHUP"
         assert made.client.dead_letters.count() == 0
+        made.client.enqueue_many(
+            [Command(operation=GetMPUTaskStatus(app_id="a", task_id=str(n)), account=ALIYUN) for n in range(9)]
+        )
+        (hold,) = eventually(made.client.holds, "the account is held")
+        code, found = doctor(made.server.url, "--account", ALIYUN)
+        assert (code, set(found)) == (1, {"account", "controls.holds", "dead_letters"})
+        (about,) = found["account"]
+        assert about["text"].startswith(f"account {ALIYUN} is held since {hold.at:%Y-%m-%d %H:%M} UTC")
+        assert "SignatureDoesNotMatch" in about["text"]
+        assert about["do"].endswith(f"streamstop resume {ALIYUN}")
         code, found = doctor(made.server.url, "--account", "nobody")
-        assert (code, list(found)) == (1, ["account"])
+        assert code == 1
+        assert found["account"][0]["text"].startswith("no running worker has account 'nobody'")
 
 
 def test_each_redis_user_is_told_what_it_may_see() -> None:

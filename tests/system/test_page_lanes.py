@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+import streamstop_server
 from streamstop import Command
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.child_process import end
@@ -14,6 +15,17 @@ from tests.support.http_service import HttpService, http_service
 from tests.support.world import ALIYUN, World, world
 
 LANE = f"/lanes/{ALIYUN}/live.StopMPUTask"
+#: Lets a tab be seen, or hidden behind another one.
+_SEEN = """(seen) => {
+    Object.defineProperty(document, "hidden", {configurable: true, get: () => !seen});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+_COUNT_STREAMS = """() => {
+    const Source = EventSource, close = Source.prototype.close;
+    window.created = 0;
+    Source.prototype.close = function () { close.call(this); document.body.dataset.stream = "closed"; };
+    EventSource = class extends Source { constructor(...all) { super(...all); window.created += 1; } };
+}"""
 SCREENS = ("/", LANE, f"/drain?account={ALIYUN}", "/workers", "/events")
 
 
@@ -73,6 +85,29 @@ def test_a_screen_that_is_not_live_says_so_until_it_is_again(made: World, chromi
         port = int(first.url.rpartition(":")[2])
         with http_service(made.server.url, tmp_path, with_tokens=False, port=port):
             expect(note).to_be_hidden(timeout=PATIENCE_MS)
+
+
+def test_a_tab_that_nobody_sees_gives_up_its_connection_and_is_live_again_when_seen(
+    made: World, service: HttpService, chromium: Browser
+) -> None:
+    script = (Path(streamstop_server.__file__).parent / "page" / "static" / "live.js").read_text()
+    assert "HIDDEN_MS = 20000" in script
+    soon = script.replace("HIDDEN_MS = 20000", "HIDDEN_MS = 100")
+    with visit(chromium, service, "operator") as tab:
+        page, held = tab.page, tab.page.locator("#held")
+        page.route("**/live.js", lambda route: route.fulfill(body=soon, content_type="text/javascript"))
+        tab.go("/")
+        made.client.pause("vendor:tencent", reason="first")
+        expect(held).to_contain_text("first", timeout=PATIENCE_MS)
+        page.evaluate(_COUNT_STREAMS)
+        page.evaluate(_SEEN, False)
+        expect(page.locator("body")).to_have_attribute("data-stream", "closed", timeout=PATIENCE_MS)
+        made.client.pause("vendor:tencent", reason="second")
+        page.evaluate(_SEEN, True)
+        expect(held).to_contain_text("second", timeout=PATIENCE_MS)
+        assert page.evaluate("window.created") == 1, "another stream is open"
+        made.client.resume("vendor:tencent")
+        expect(held).not_to_contain_text("second", timeout=PATIENCE_MS)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

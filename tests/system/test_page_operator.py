@@ -11,9 +11,11 @@ from playwright.sync_api import expect
 
 from streamstop import Command, EventKind, Result
 from streamstop.operations import StopMPUTask
+from streamstop_simulator import TaskState
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
 from tests.support.browser import PATIENCE_MS, browser, visit
 from tests.support.http_service import HttpService, http_service
+from tests.support.polling import eventually
 from tests.support.world import ALIYUN, World, world
 
 pytestmark = pytest.mark.long
@@ -76,5 +78,15 @@ def test_a_refused_key_is_seen_first_and_after_it_is_mended_the_backlog_drains_l
         assert "operator" in {event.by for event in released}, "the event names who acted"
 
         # What was refused meanwhile is requeued: first a count, then the act.
-        visiting.go("/dead-letters?result=refused")
-        expect(page.locator("main")).to_contain_text("InvalidAccessKeyId.NotFound")
+        visiting.go("/dead-letters?result=refused&code=InvalidAccessKeyId.NotFound")
+        page.get_by_role("button", name="Requeue all that match").click()
+        page.get_by_role("button", name=f"Requeue {len(refused)} letter").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("requeued", timeout=PATIENCE_MS)
+        assert visiting.complaints == []
+        over = {TaskState.STOPPED}
+        eventually(
+            lambda: {task.state for task in queue.simulator.tasks(ALIYUN)} == over, "every stream task has stopped"
+        )
+        assert queue.client.dead_letters.count() == 0
+        (requeued,) = [event for event in queue.client.events() if event.kind is EventKind.REQUEUED]
+        assert requeued.by == "operator"

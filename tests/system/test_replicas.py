@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from streamstop import Client, Command, Job, QueueUnavailable
-from streamstop._core.constants import BATCHES
+from streamstop._core.constants import BATCHES, CONTROLS
 from streamstop._core.lane import Lane
 from streamstop.errors import InvalidSettings
 from streamstop.operations import StopMPUTask, StopStreamIngest
@@ -84,6 +85,42 @@ def test_a_call_returns_once_its_writes_are_in_the_replica(replicated: Replicate
         assert replicated.replica.hget(f"streamstop.shutdown.{shutdown.id}", "status") == b"open"
 
 
+def test_a_control_is_in_the_replica_when_the_call_returns(replicated: Replicated) -> None:
+    client, operation = replicated.client, "live.StopMPUTask"
+    client.enqueue(STOP, account="acc")
+
+    def controls() -> set[str]:
+        found: Any = replicated.replica.hkeys(CONTROLS)
+        return {field.decode() for field in found} - {"version"}
+
+    for _ in range(20):
+        client.pause("acc")
+        assert controls() == {"pause acc"}
+        client.set_limit("acc", operation, 2)
+        assert controls() == {"pause acc", f"limit acc.{operation}"}
+        assert client.resume("acc")
+        assert client.clear_limit("acc", operation)
+        assert controls() == set()
+
+
+def test_a_control_that_no_replica_confirms_is_an_error_that_says_what_was_done(replicated: Replicated) -> None:
+    client, replica = replicated.client, replicated.replica_process.process
+    client.enqueue(STOP, account="acc")
+    replica.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(QueueUnavailable, match=r"^acc is paused, but 0 of 1 replicas .*: pause it again"):
+            client.pause("acc")
+        assert [pause.scope for pause in client.pauses()] == ["acc"]
+        with pytest.raises(QueueUnavailable, match=r"^acc is resumed, but 0 of 1 replicas .*: resume it again"):
+            client.resume("acc")
+        with pytest.raises(QueueUnavailable, match=r"^the limit of acc.live.StopMPUTask is 2 calls/s, but 0 of 1"):
+            client.set_limit("acc", "live.StopMPUTask", 2)
+        with pytest.raises(QueueUnavailable, match=r"^the limit of acc.live.StopMPUTask is cleared, but 0 of 1"):
+            client.clear_limit("acc", "live.StopMPUTask")
+    finally:
+        replica.send_signal(signal.SIGCONT)
+
+
 def test_a_replica_that_does_not_confirm_is_an_error_that_says_what_was_done(replicated: Replicated) -> None:
     client, replica = replicated.client, replicated.replica_process.process
     replica.send_signal(signal.SIGSTOP)
@@ -126,6 +163,7 @@ def test_without_the_setting_redis_is_not_asked_to_wait(client: Client, real_red
     client.enqueue_many(MANY)
     client.register("room", STOP, account="acc")
     client.stop_room("room")
+    client.pause("acc")
     assert "cmdstat_wait" not in real_redis.info("commandstats")
     assert "cmdstat_lpush" in real_redis.info("commandstats"), "the search looks where they are"
 

@@ -48,6 +48,23 @@ def test_every_command_has_a_help_page_with_an_example(path: str) -> None:
     assert f"streamstop {path}".strip() in examples
 
 
+@pytest.mark.parametrize("path", list(command_paths(main)))
+def test_every_help_page_fits_80_columns(path: str) -> None:
+    assert [line for line in run(f"{path} --help").stdout.splitlines() if len(line) > 80] == []
+
+
+def test_a_long_example_of_a_help_page_can_be_pasted() -> None:
+    page = run("limit set --help").stdout.partition("Examples:\n")[2].partition("\n\n")[0]
+    pasted = [shlex.split(command) for command in page.replace(" \\\n", "").splitlines()]
+    assert ["streamstop", "limit", "set", "live-cn", "live.StopMPUTask", "20", "--above-vendor", "--reason"] in [
+        words[:-1] for words in pasted
+    ]
+    assert {words[-1] for words in pasted if "--reason" in words} == {
+        "shared with the console",
+        "raised by ticket 4711",
+    }
+
+
 @pytest.mark.parametrize("command", ["", "stop", "status"])
 def test_help_tells_the_exit_codes(command: str) -> None:
     page = run(f"{command} --help").stdout.partition("Exit codes:")[2]
@@ -58,7 +75,8 @@ def test_help_tells_the_exit_codes(command: str) -> None:
 def test_the_examples_of_the_help_pages_are_valid(command: object, kind: Kind) -> None:
     page = run(f"{kind} --help").stdout
     (line,) = re.findall(r"^  (\{.*\})$", page, re.MULTILINE)
-    assert parse_line(line.encode(), kind, Defaults()).account == "live-cn"
+    assert parse_line(line.encode(), kind, Defaults(account="live-cn")).account == "live-cn"
+    page = page.replace(" \\\n     ", "")
     for example in re.findall(rf"^  (streamstop {kind} [a-z].*)$", page, re.MULTILINE):
         # Valid input fails only where it reaches for Redis.
         assert run(example.removeprefix("streamstop ")).exit_code == 4
@@ -280,3 +298,11 @@ def test_bash_completes_with_the_script_and_leaves_the_cursor_behind_the_equals_
     )
     assert shell.stderr == ""
     assert shell.stdout.split("\n") == ["compopt -o nospace", "<TaskId=>", ""]
+
+
+def test_metrics_name_the_redis_that_does_not_answer() -> None:
+    done = run("metrics")
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert done.stderr == (
+        "Error: Redis did not answer (connection refused at 127.0.0.1:1, database 0): the metrics could not be read\n"
+    )

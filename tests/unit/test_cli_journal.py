@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamstop import ErrorCount, Event, EventKind
+from streamstop import Client, ErrorCount, Event, EventKind
 from streamstop.cli._shared.output import json_line
 from streamstop.cli.journal_output import errors_table, errors_total, event_line
 from tests.support.offline_cli import NOWHERE, run
@@ -117,3 +117,14 @@ def test_ages_that_cannot_be_are_refused(command: str, message: str) -> None:
     assert result.exit_code == 2
     assert "since" in result.stderr
     assert message in result.stderr
+
+
+def test_the_kinds_of_events_that_are_shown_together_have_one_column(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = [
+        event(kind, account="live-cn", text="it happened") for kind in (EventKind.HELD, EventKind.ACCOUNTS_CHANGED)
+    ]
+    monkeypatch.setattr(Client, "events", lambda *_, **__: shown)
+    first, second = run("events").stdout.splitlines()
+    assert first.index("live-cn") == second.index("live-cn")

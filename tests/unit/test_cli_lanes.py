@@ -64,7 +64,7 @@ def test_the_table_says_in_full_what_is_not_as_usual() -> None:
         "account operation        waiting oldest flight defer   calls/s left state",
         "live-cn live.StopMPUTask      12     3s      1     0   9.65/10   1s running",
         "live-cn rtc.StopMPUTask     5210    12m      8     3   4.83/10  18m resting",
-        "    resting 24 s: Throttling.User",
+        "    24 s: Throttling.User",
         "2 lanes: 5222 waiting, 9 in flight, 3 deferred",
     ]
 
@@ -81,10 +81,10 @@ def test_long_names_are_never_cut_and_accounts_have_lines_of_their_own() -> None
         "live-cn",
         "  live.StopMPUTask             12     3s      1     0   9.65/10   1s running",
         "  rtc.StopMPUTask            5210    12m      8     3   4.83/10  18m resting",
-        "    resting 24 s: Throttling.User",
+        "    24 s: Throttling.User",
         "a" * 63,
         "  live.StopLivePullToPush       1      -      0     0         -    - no worker",
-        "    no worker: no running worker has this account",
+        "    no running worker has this account",
         "3 lanes: 5223 waiting, 9 in flight, 3 deferred",
     ]
     assert f"{'a' * 63} live.StopLivePullToPush" in plain([LONG], None)[1]

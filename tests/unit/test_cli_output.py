@@ -122,18 +122,18 @@ def test_the_page_of_an_ended_job_has_everything() -> None:
         enqueued_at=AT,
         ended_at=AT + timedelta(seconds=1),
     )
-    assert list(job_page(job_id, outcome, None)) == [
+    assert list(job_page(job_id, outcome, None, AT + timedelta(minutes=5))) == [
         "job          live-cn.live.StopMPUTask.1",
         "state        ended: refused",
         "operation    live.StopMPUTask",
         "account      live-cn",
         "code         Forbidden",
         r"message      no\x1b",
-        "request_id   R",
+        "request id   R",
         "attempts     1",
         "calls        2",
-        "enqueued_at  2026-01-02T03:04:05+00:00",
-        "ended_at     2026-01-02T03:04:06+00:00",
+        "enqueued at  2026-01-02T03:04:05Z (5 min ago)",
+        "ended at     2026-01-02T03:04:06Z (5 min ago)",
     ]
 
 
@@ -149,17 +149,19 @@ def test_the_page_of_a_deferred_job_says_why_until_when_and_how_its_lane_is() ->
         pace=9.7,
         last_error=LaneError(code="Throttling.User", at=AT),
     )
-    assert list(job_page("live-cn.live.StopMPUTask.1", Deferral("ServiceUnavailable", AT), view)) == [
+    assert list(
+        job_page("live-cn.live.StopMPUTask.1", Deferral("ServiceUnavailable", AT), view, AT - timedelta(seconds=9))
+    ) == [
         "job     live-cn.live.StopMPUTask.1",
         "state   deferred",
         "reason  ServiceUnavailable",
-        "due     2026-01-02T03:04:05+00:00",
+        "due     2026-01-02T03:04:05Z (in 9 s)",
         "lane    3 waiting, 2 in flight, 1 deferred, 9.70 calls/s, resting 2 s: Throttling.User",
     ]
 
 
 def test_the_page_of_an_open_job_does_not_claim_that_it_exists() -> None:
-    assert "open: not called yet" in "\n".join(job_page("j", None, None))
+    assert "open: not called yet" in "\n".join(job_page("j", None, None, AT))
 
 
 @pytest.mark.parametrize(

@@ -166,16 +166,16 @@ def test_json_has_everything_that_the_handle_has() -> None:
 def test_the_page_of_a_room_says_what_is_registered_and_whether_it_was_stopped() -> None:
     task = Command(operation=StopMPUTask(app_id="a", task_id="t"), account="live-cn")
     never = RoomView("room-42", (task,), None)
-    assert room_page(never, None) == [
+    assert room_page(never, None, AT) == [
         "room        room-42",
         "registered  1 task",
         "shutdown    none: the room was never stopped",
     ]
     assert json.loads(room_json(never, None)) == {"room": "room-42", "registered": 1, "shutdown": None}
     gone = RoomView("room-42", (), "5f")
-    assert room_page(gone, None)[2] == "shutdown    5f, over seven days ago"
-    page = plain(room_page(gone, HALF))
-    assert page[2:5] == ["shutdown    5f, of 2026-01-02T03:04:05+00:00", "", "room room-42: closing"]
+    assert room_page(gone, None, AT)[2] == "shutdown    5f, over seven days ago"
+    page = plain(room_page(gone, HALF, AT + timedelta(hours=3)))
+    assert page[2:5] == ["shutdown    5f, of 2026-01-02T03:04:05Z (3 h ago)", "", "room room-42: closing"]
     assert json.loads(room_json(gone, HALF))["shutdown"]["pending"] == 424
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from streamstop import (
     Severity,
     WorkerState,
 )
+from streamstop._core.controls import Controls, Hold
 from streamstop._core.findings import note, ok, problem
 from streamstop._doctor.account import judge_answer
 from streamstop._doctor.settings import SETTINGS, check_settings
@@ -31,6 +32,7 @@ from streamstop.testing import RecordingAsyncClient, RecordingClient
 from tests.support.signs_of_life import NOW, worker_view
 
 ROOT = Path(__file__).parents[2]
+STOP = "live.StopMPUTask"
 
 
 def test_the_settings_are_those_of_the_reference() -> None:
@@ -116,6 +118,40 @@ def test_a_check_without_an_answer_is_cancelled() -> None:
     (finding,) = (one for one in recording.diagnose("live-cn").findings if one.check == "account")
     assert finding.text == "the command that checks live-cn got no answer within 20 s"
     assert recording.lanes([Lane("live-cn", "live.GetMPUTaskStatus")])[0].waiting == 0
+
+
+def about_account(recording: RecordingClient) -> Finding:
+    (finding,) = (one for one in recording.diagnose("live-cn").findings if one.check == "account")
+    return finding
+
+
+def test_a_check_of_a_paused_account_names_the_pause_and_enqueues_nothing() -> None:
+    recording = RecordingClient(accounts={"live-cn": "aliyun"})
+    recording.pause("vendor:aliyun", reason="the night", by="ann@desk")
+    finding = about_account(recording)
+    assert finding.text.startswith("the key of live-cn cannot be checked: vendor:aliyun is paused since ")
+    assert finding.text.endswith(" by ann@desk: the night")
+    assert finding.do == "resume it, and examine the account again: streamstop resume vendor:aliyun"
+    assert recording.enqueued == []
+
+
+@pytest.mark.parametrize("probe_in", [50, 5, None])
+def test_a_check_of_a_held_account_names_the_hold_unless_its_probe_is_answered(
+    monkeypatch: pytest.MonkeyPatch, probe_in: float | None
+) -> None:
+    now = datetime.now(UTC)
+    probe = None if probe_in is None else now + timedelta(seconds=probe_in)
+    hold = Hold(account="live-cn", at=now, operation=STOP, code="InvalidAccessKeyId", next_probe=probe)
+    for leave_open in (True, False):
+        recording = RecordingClient(accounts={"live-cn": "aliyun"}, leave_open=leave_open)
+        monkeypatch.setattr(recording._backend.controls, "read", lambda: Controls({}, {}, {"live-cn": hold}))
+        finding = about_account(recording)
+        if leave_open or probe_in == 50:
+            assert finding.text.startswith("account live-cn is held since ")
+            assert "(InvalidAccessKeyId); its jobs wait" in finding.text
+        else:
+            assert finding.severity is Severity.OK
+        assert (recording.enqueued == []) is (probe_in == 50)
 
 
 def test_accounts_that_cannot_be_checked() -> None:

@@ -80,7 +80,13 @@ def test_a_pause_is_a_problem_once_it_is_older_than_a_day_and_a_hold_at_once() -
     hold = Hold(account="live-cn", at=NOW, operation=STOP, code="InvalidAccessKeyId.NotFound", message="no such key")
     (held,) = controls.check_holds([hold], NOW)
     assert held.severity is Severity.PROBLEM
-    assert held.text.endswith("its vendor refuses the key (InvalidAccessKeyId.NotFound: no such key)")
+    assert held.text == (
+        "account live-cn is held since 2026-01-01 00:00 UTC (0 s): its vendor refuses the key "
+        "(InvalidAccessKeyId.NotFound: no such key); its jobs wait, and one a minute is called as a probe: "
+        "the next is due now"
+    )
+    assert held.do is not None
+    assert held.do.endswith("streamstop resume live-cn")
     limit = Limit(account="live-cn", operation=STOP, limit=2, by="ann@desk", at=NOW - timedelta(days=3))
     (limited,) = controls.check_limits([limit], NOW)
     assert (limited.severity, limited.do) == (Severity.NOTE, f"streamstop limit clear live-cn {STOP}")

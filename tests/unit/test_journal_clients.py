@@ -10,7 +10,7 @@ import pytest
 
 from streamstop import Client, EventKind, InvalidCommand, Result
 from streamstop._core import backend
-from streamstop._core.backend import Pause
+from streamstop._core.backend import WaitInterval
 from streamstop.operations import StopMPUTask
 from streamstop.testing import RecordingAsyncClient, RecordingClient
 
@@ -68,9 +68,9 @@ def test_an_interrupted_wait_closes_what_it_waited_on(monkeypatch: pytest.Monkey
     """What is closed only when the interpreter ends finds the thread of the news gone, maybe with a lock."""
     closed = []
 
-    def steps() -> Iterator[Pause]:
+    def steps() -> Iterator[WaitInterval]:
         try:
-            yield Pause(Future(), 60)
+            yield WaitInterval(Future(), 60)
         finally:
             closed.append(True)
 

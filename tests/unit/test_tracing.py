@@ -11,7 +11,7 @@ import pytest
 import structlog
 from opentelemetry import trace
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode
 
 from streamstop import Command, Outcome
@@ -186,6 +186,13 @@ def test_a_job_without_a_trace_gets_one_of_its_own_with_the_sampling_of_the_work
         bench.execute(bench.again(delivery))
         traces = [ids(process)[0] for process in spans.ended(SpanKind.CONSUMER)]
         assert traces == [int(delivery.taken.job_id.rpartition(".")[2], 16)] * sampled
+
+
+def test_the_ids_of_jobs_are_random_where_samplers_look() -> None:
+    sampler = TraceIdRatioBased(0.1)
+    numbers = [int(COMMAND.lane.new_job_id().rpartition(".")[2], 16) for _ in range(5000)]
+    decisions = [sampler.should_sample(None, number, "process").decision for number in numbers]
+    assert 350 < decisions.count(Decision.RECORD_AND_SAMPLE) < 650
 
 
 @pytest.mark.parametrize(

@@ -29,14 +29,14 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Pause:
+class WaitInterval:
     """What a wait yields while there is nothing: it goes on when `news` is done, or after `seconds`."""
 
     news: Future[None]
     seconds: float
 
 
-def blocking(steps: Iterator[_T | Pause]) -> Iterator[_T]:
+def blocking(steps: Iterator[_T | WaitInterval]) -> Iterator[_T]:
     """Yield what `steps` yields, and wait in this thread where it pauses.
 
     `steps` are closed as soon as this ends. An exception such as Ctrl-C can keep them alive until the interpreter ends,
@@ -44,7 +44,7 @@ def blocking(steps: Iterator[_T | Pause]) -> Iterator[_T]:
     """
     with closing(cast("Generator[object, None, None]", steps)):
         for step in steps:
-            if isinstance(step, Pause):
+            if isinstance(step, WaitInterval):
                 wait_for_futures([step.news], step.seconds)
             else:
                 yield step
@@ -195,7 +195,7 @@ class Backend(Protocol):
     def record(self, job_id: str) -> Outcome | Deferral | None:
         """Return a job's outcome, or why it waits for another call, or None."""
 
-    def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome | Pause]:
+    def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome | WaitInterval]:
         """Yield the outcomes of jobs as they end, until all have ended or `timeout` is over."""
 
     def cancel(self, lane: Lane, outcome: Outcome) -> str:
@@ -237,10 +237,10 @@ class Backend(Protocol):
     def progress(self, shutdown: str) -> Progress | None:
         """Return the progress of a shutdown; None if no shutdown has this id."""
 
-    def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[Pause | None]:
+    def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[WaitInterval | None]:
         """Yield at once, and after each change of a shutdown, until `timeout` is over."""
 
-    def new_events(self, timeout: timedelta | None) -> Iterator[Pause | None]:
+    def new_events(self, timeout: timedelta | None) -> Iterator[WaitInterval | None]:
         """Yield at once, and after new events, until `timeout` is over."""
 
     def outcomes_of(self, shutdown: str) -> Iterator[Outcome]:

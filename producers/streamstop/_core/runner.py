@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final, TypeVar, cast
 
-from streamstop._core.backend import Pause
+from streamstop._core.backend import WaitInterval
 from streamstop.errors import QueueUnavailable
 
 _T = TypeVar("_T")
@@ -35,7 +35,7 @@ class Runner(ABC):
     def close(self) -> None:
         """Release the threads, if there are any."""
 
-    async def iterate(self, steps: Iterator[_T | Pause]) -> AsyncGenerator[_T, None]:
+    async def iterate(self, steps: Iterator[_T | WaitInterval]) -> AsyncGenerator[_T, None]:
         """Yield what `steps` yields. Where a step pauses, the event loop waits."""
         closing = cast("Generator[object, None, None]", steps)
         is_given_up = False
@@ -48,7 +48,7 @@ class Runner(ABC):
 
         try:
             while (step := await self.step(run)) is not _OVER:
-                if isinstance(step, Pause):
+                if isinstance(step, WaitInterval):
                     await _pass(step)
                 else:
                     yield cast("_T", step)
@@ -107,7 +107,7 @@ class ThreadRunner(Runner):
         return await asyncio.get_running_loop().run_in_executor(threads, run)
 
 
-async def _pass(pause: Pause) -> None:
+async def _pass(pause: WaitInterval) -> None:
     """Wait in the event loop until a pause is over."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
 

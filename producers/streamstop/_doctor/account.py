@@ -7,9 +7,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 from uuid import uuid4
 
-from streamstop._core.backend import Backend, Pause
+from streamstop._core.backend import Backend, WaitInterval
 from streamstop._core.commands import Command
 from streamstop._core.findings import Finding, ok, problem
+from streamstop._core.lane import Lane
+from streamstop._doctor.controls import hold_finding, pause_text
+from streamstop._redis.errors import ERRORS, is_forbidden
 from streamstop.errors import NotCancellable, QueueUnavailable, UnknownAccount, UnknownDeadLetter
 from streamstop.jobs import Job
 from streamstop.operations import OPERATIONS, Meaning, Operation
@@ -32,7 +35,7 @@ def _probe(vendor: str) -> Operation:
     return probes[vendor]
 
 
-def check_account(backend: Backend, account: str, timeout: timedelta) -> Iterator[Finding | Pause]:
+def check_account(backend: Backend, account: str, timeout: timedelta) -> Iterator[Finding | WaitInterval]:
     """Check that the vendor accepts the account's key. Pause while the command is under way, `timeout` at most."""
     with backend.reaching("the account could not be checked"):
         try:
@@ -44,16 +47,19 @@ def check_account(backend: Backend, account: str, timeout: timedelta) -> Iterato
             yield problem(_CHECK, "no worker runs, so no key can be checked", "start a worker", account=account)
             return
         command = Command(operation=_probe(vendor), account=account, expires_in=timeout)
+        if (held_back := _held_back(backend, command.lane, timeout)) is not None:
+            yield held_back
+            return
         job = Job(command.lane.new_job_id(), backend)
         backend.enqueue([(job.id, command)], now=backend.now(), perhaps="the account was not checked")
     outcome = None
     with backend.following("the account was not checked"):
         for step in backend.outcomes([job.id], timeout):
-            if isinstance(step, Pause):
+            if isinstance(step, WaitInterval):
                 yield step
             else:
                 outcome = step
-    yield _no_answer(account, timeout, job) if outcome is None else judge_answer(outcome)
+    yield _no_answer(backend, command.lane, timeout, job) if outcome is None else judge_answer(outcome)
     with suppress(UnknownDeadLetter, QueueUnavailable), backend.reaching("a dead letter of the check is left"):
         if outcome is not None and outcome.result.needs_person:
             backend.dead.drop(job.id)  # nobody has to look at it
@@ -89,9 +95,35 @@ def judge_answer(outcome: Outcome) -> Finding:
     return ok(_CHECK, text, **facts)
 
 
-def _no_answer(account: str, timeout: timedelta, job: Job) -> Finding:
+def _held_back(backend: Backend, lane: Lane, within: timedelta | None) -> Finding | None:
+    """Return the pause or the hold of `lane`; None: there is none, or this Redis user may not see it.
+
+    With `within`, a hold whose next probe is due by then is none: the command may be the probe.
+    """
+    try:
+        controls, now = backend.controls.read(), backend.now()
+    except ERRORS as error:
+        if is_forbidden(error):
+            return None
+        raise
+    if (pause := controls.pause_of(lane)) is not None:
+        do = f"resume it, and examine the account again: streamstop resume {pause.scope}"
+        text = f"the key of {lane.account} cannot be checked: {pause_text(pause, now)}"
+        return problem(_CHECK, text, do, account=lane.account)
+    hold = controls.hold_of(lane)
+    if hold is None or (within is not None and (hold.next_probe or now) <= now + within):
+        return None
+    return hold_finding(_CHECK, hold, now)
+
+
+def _no_answer(backend: Backend, lane: Lane, timeout: timedelta, job: Job) -> Finding:
+    """Cancel the command, and return why there was no answer."""
     with suppress(NotCancellable, QueueUnavailable):
         job.cancel()
-    text = f"the command that checks {account} got no answer within {timeout.total_seconds():g} s"
-    do = f"see what its lane does: streamstop lanes {account}"
-    return problem(_CHECK, text, do, account=account)
+    with backend.reaching("why there was no answer is not known"):
+        held_back = _held_back(backend, lane, None)
+    if held_back is not None:
+        return held_back
+    text = f"the command that checks {lane.account} got no answer within {timeout.total_seconds():g} s"
+    do = f"see what its lane does: streamstop lanes {lane.account}"
+    return problem(_CHECK, text, do, account=lane.account)

@@ -15,8 +15,7 @@ _LONG = timedelta(days=1)
 def check_pauses(pauses: Sequence[Pause], now: datetime) -> Iterator[Finding]:
     """Check that no pause is older than a day."""
     for pause in pauses:
-        until = "" if pause.until is None else f", until {pause.until:%Y-%m-%d %H:%M} UTC"
-        text = f"{pause.scope} is paused {_since(pause.at, now)} by {pause.by}{until}{_because(pause.reason)}"
+        text = pause_text(pause, now)
         if now - pause.at > _LONG:
             do = f"resume it if nobody needs the pause: streamstop resume {pause.scope}"
             yield problem("controls.pauses", text, do, scope=pause.scope)
@@ -27,10 +26,7 @@ def check_pauses(pauses: Sequence[Pause], now: datetime) -> Iterator[Finding]:
 def check_holds(holds: Sequence[Hold], now: datetime) -> Iterator[Finding]:
     """Check that no account's key is refused."""
     for hold in holds:
-        answer = ": ".join(part for part in (hold.code, hold.message) if part)
-        text = f"account {hold.account} is held {_since(hold.at, now)}: its vendor refuses the key ({answer})"
-        do = "put a valid key into the accounts file, and send the workers SIGHUP; the next probe ends the hold"
-        yield problem("controls.holds", text, do, account=hold.account)
+        yield hold_finding("controls.holds", hold, now)
 
 
 def check_limits(limits: Sequence[Limit], now: datetime) -> Iterator[Finding]:
@@ -52,6 +48,28 @@ def check_dead_letters(counts: Mapping[Result | None, int]) -> Iterator[Finding]
     listed = ", ".join(f"{count} {result}" for result, count in sorted(named.items()))
     do = "look at them, then requeue or drop them: streamstop dead list"
     yield problem("dead_letters", f"jobs wait for a person as dead letters: {listed}", do, **named)
+
+
+def pause_text(pause: Pause, now: datetime) -> str:
+    """Return what is paused, since when, by whom, until when and why."""
+    until = "" if pause.until is None else f", until {pause.until:%Y-%m-%d %H:%M} UTC"
+    return f"{pause.scope} is paused {_since(pause.at, now)} by {pause.by}{until}{_because(pause.reason)}"
+
+
+def hold_finding(check: str, hold: Hold, now: datetime) -> Finding:
+    """Return the problem of an account that is held: since when, why, what it does, and how it ends."""
+    answer = ": ".join(part for part in (hold.code, hold.message) if part)
+    left = (hold.next_probe or now) - now
+    probe = f"in {duration_text(left)}" if left > timedelta(0) else "now"
+    text = (
+        f"account {hold.account} is held {_since(hold.at, now)}: its vendor refuses the key ({answer}); its jobs wait, "
+        f"and one a minute is called as a probe: the next is due {probe}"
+    )
+    do = (
+        "put a valid key into the accounts file, and send the workers SIGHUP; the next probe ends the hold; to try at "
+        f"once: streamstop resume {hold.account}"
+    )
+    return problem(check, text, do, account=hold.account)
 
 
 def _since(at: datetime, now: datetime) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import chain
 
-from streamstop._core.backend import Backend, Pause
+from streamstop._core.backend import Backend, WaitInterval
 from streamstop._core.commands import check_account as check_account_name
 from streamstop._core.findings import REACHABLE, Finding, ServerFacts, note, problem
 from streamstop._core.lane_view import LaneView
@@ -33,7 +33,7 @@ def examine(
     account: str | None,
     timeout: timedelta,
     environ: Mapping[str, str] = os.environ,
-) -> Iterator[Finding | Pause]:
+) -> Iterator[Finding | WaitInterval]:
     """Yield the findings, those about Redis first. If Redis does not answer, that is the only one about the queue.
 
     `lanes` returns the lanes that hold jobs. With `account`, its key is checked too, which takes `timeout` at most.

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from streamstop._core.backend import Pause
+from streamstop._core.backend import WaitInterval
 from streamstop._core.commands import Command
 from streamstop._core.constants import EVENTS
 from streamstop._core.lane import Lane
@@ -146,7 +146,7 @@ class RedisBackend:
         record = self.connections.lanes.record_of(job_id)
         return None if record is None else read_record(record)
 
-    def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome | Pause]:
+    def outcomes(self, job_ids: Sequence[str], timeout: timedelta | None) -> Iterator[Outcome | WaitInterval]:
         """Yield the outcomes of jobs as they end, through the client's subscribed connection."""
         return wait(self.connections.redis, self.connections.news, job_ids, timeout)
 
@@ -200,11 +200,11 @@ class RedisBackend:
         """Return the progress of a shutdown."""
         return self.connections.rooms.shutdowns.progress(shutdown)
 
-    def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[Pause | None]:
+    def changes(self, shutdown: str, timeout: timedelta | None) -> Iterator[WaitInterval | None]:
         """Yield at once, and after each change of a shutdown, at most ten times a second."""
         return changes(self.connections.news, shutdown_channel(shutdown), timeout)
 
-    def new_events(self, timeout: timedelta | None) -> Iterator[Pause | None]:
+    def new_events(self, timeout: timedelta | None) -> Iterator[WaitInterval | None]:
         """Yield at once, and after new events, at most ten times a second."""
         return changes(self.connections.news, EVENTS, timeout)
 

@@ -175,18 +175,25 @@ class Connections:
 
     @contextmanager
     def confirmed(self, done: str, again: str) -> Iterator[Rooms]:
-        """Yield the rooms; after the block, wait until the replicas have what the block wrote.
+        """Yield the rooms; after the block, wait for the replicas, as :meth:`confirmed_client` does."""
+        with self.confirmed_client(done, again) as redis:
+            opened = self._opened()
+            yield opened.rooms if redis is opened.redis else Rooms(redis, opened.lanes, self._rooms)
+
+    @contextmanager
+    def confirmed_client(self, done: str, again: str) -> Iterator[Redis]:
+        """Yield a client of redis-py; after the block, wait until the replicas have what the block wrote with it.
 
         Raises :class:`~streamstop.errors.QueueUnavailable` if too few replicas confirm in time. Its message begins with
         `done`, and tells the caller to do it `again`.
         """
-        opened, replicas = self._opened(), self.settings.replicas
+        redis: Any = self.redis  # redis-py does not type these methods
+        replicas = self.settings.replicas
         if not replicas:
-            yield opened.rooms
+            yield redis
             return
-        redis: Any = opened.redis  # redis-py does not type these methods
         with redis.client() as connection:  # WAIT counts what its own connection has written
-            yield Rooms(connection, opened.lanes, self._rooms)
+            yield connection
             try:
                 confirmations = connection.execute_command("WAIT", replicas, self._replica_timeout_ms())
             except ERRORS as error:
@@ -228,7 +235,7 @@ class Connections:
                     known_accounts=KnownAccounts(redis),
                     rooms=rooms,
                     dead=DeadLetterStore(redis, lanes),
-                    controls=ControlStore(redis),
+                    controls=ControlStore(redis, self.confirmed_client),
                     journal=Journal(redis),
                     publisher=publisher,
                     news=News(redis, self.settings.timeout),

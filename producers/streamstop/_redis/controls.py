@@ -1,6 +1,7 @@
 """Controls: reads and writes pauses, limits and holds in Redis."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,15 +25,22 @@ from streamstop._core.journal import EventKind
 from streamstop._core.lane import Lane
 from streamstop._redis.scripts import Script, load
 
+#: Gives a client; after the block, waits until the replicas have what it wrote. It is told what was done, and what to
+#: do again if they do not confirm that.
+Confirmed = Callable[[str, str], AbstractContextManager[Redis]]
 #: How many controls whose time is over one script removes.
 _MOST_EXPIRED = 100
 
 
 class ControlStore:
-    """The hash of controls: see :class:`~streamstop._core.controls.ControlBackend`. Raises redis-py's errors."""
+    """The hash of controls: see :class:`~streamstop._core.controls.ControlBackend`. Raises redis-py's errors.
 
-    def __init__(self, redis: Redis) -> None:
+    `confirmed` gives the client for a change, and waits until the replicas have it; without it, nothing is waited for.
+    """
+
+    def __init__(self, redis: Redis, confirmed: Confirmed | None = None) -> None:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
+        self._confirmed: Confirmed = confirmed or (lambda _done, _again: nullcontext(redis))
 
     def read(self) -> Controls:
         """Return every control, in one round trip."""
@@ -52,26 +60,33 @@ class ControlStore:
 
     def pause(self, pause: Pause) -> None:
         """Pause a scope. A pause of the same scope is replaced."""
-        self._set(pause, EventKind.PAUSED, f"{pause.scope} is paused", _place(pause.scope))
+        text = f"{pause.scope} is paused"
+        with self._confirmed(text, "pause it again") as redis:
+            self._set(redis, pause, EventKind.PAUSED, text, _place(pause.scope))
 
     def resume(self, scope: str, by: str) -> bool:
         """End the pause of `scope`, and the hold of the account of that name; return whether there was any."""
         resumed = _ending(pause_field(scope), EventKind.RESUMED, f"{scope} is resumed", _place(scope))
         released = _ending(hold_field(scope), EventKind.RELEASED, f"the hold of {scope} is ended", _place(scope))
-        return any(self._clear([resumed, released], by))
+        with self._confirmed(f"{scope} is resumed", "resume it again") as redis:
+            return any(self._clear(redis, [resumed, released], by))
 
     def set_limit(self, limit: Limit) -> None:
         """Override the limit of a lane. An older override is replaced."""
         text = f"the limit of {limit.lane.name} is {limit.limit:g} calls/s"
-        self._set(limit, EventKind.LIMIT_SET, text, limit.lane, look=limit.lane.name)
+        with self._confirmed(text, "set it again") as redis:
+            self._set(redis, limit, EventKind.LIMIT_SET, text, limit.lane, look=limit.lane.name)
 
     def clear_limit(self, lane: Lane, by: str) -> bool:
         """End the override of a lane's limit; return whether there was one."""
-        return any(self._clear([_limit_ending(lane, f"the limit of {lane.name} is cleared")], by))
+        text = f"the limit of {lane.name} is cleared"
+        with self._confirmed(text, "clear it again") as redis:
+            return any(self._clear(redis, [_limit_ending(lane, text)], by))
 
     def release(self, account: str, why: str) -> bool:
         """End the hold of an account; return whether there was one."""
-        return any(self._clear([_ending(hold_field(account), EventKind.RELEASED, why, Lane(account, ""))], ""))
+        ending = _ending(hold_field(account), EventKind.RELEASED, why, Lane(account, ""))
+        return any(self._clear(self._redis, [ending], ""))
 
     def probe_now(self, accounts: Iterable[str]) -> None:
         """Let those of `accounts` that are held call one job at once."""
@@ -92,7 +107,7 @@ class ControlStore:
                     continue
             endings.append({**ending, "value": text})
         if endings:
-            self._clear(endings[:_MOST_EXPIRED], "")
+            self._clear(self._redis, endings[:_MOST_EXPIRED], "")
 
     def _read(self) -> tuple[dict[str, str], datetime]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -102,9 +117,11 @@ class ControlStore:
         now = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
         return {field.decode(): text.decode() for field, text in fields.items()}, now
 
-    def _set(self, control: Pause | Limit, kind: EventKind, text: str, place: Lane, *, look: str = "") -> None:
+    def _set(
+        self, redis: Redis, control: Pause | Limit, kind: EventKind, text: str, place: Lane, *, look: str = ""
+    ) -> None:
         until = "" if control.until is None else f" until {control.until:%Y-%m-%dT%H:%M:%SZ}"
-        self._scripts["set"](
+        self._scripts_on(redis)["set"](
             field=control.field,
             value=control.text,
             kind=kind,
@@ -115,8 +132,11 @@ class ControlStore:
             lane=look,
         )
 
-    def _clear(self, endings: Sequence[Mapping[str, str]], by: str) -> list[int]:
-        return list(self._scripts["clear"](by=by, endings=endings))
+    def _clear(self, redis: Redis, endings: Sequence[Mapping[str, str]], by: str) -> list[int]:
+        return list(self._scripts_on(redis)["clear"](by=by, endings=endings))
+
+    def _scripts_on(self, redis: Redis) -> dict[str, Script]:
+        return self._scripts if redis is self._redis else load(redis, "control")
 
     @cached_property
     def _scripts(self) -> dict[str, Script]:

@@ -5,7 +5,8 @@ meanwhile. A job is cancelled or called, never both, because the script looks at
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,8 +29,9 @@ PAGE = 50
 _FRONT = 100
 #: Farther behind, each is replaced where it stands. One script passes about so many entries on its ways there.
 _PASSED = 200_000
-#: How many replaced entries one command removes.
-_REMOVED = 200
+#: How many replaced entries one command removes, and how many entries it passes on its way: Redis passes about ten in
+#: a µs. Farther from both ends, replaced entries stay until workers come to them, as the messages of cancelled jobs do.
+_REMOVED, _DEEPEST = 200, 25_000
 #: How often a lane is gone through: jobs move while workers take some.
 _MOST_PASSES = 3
 
@@ -74,7 +76,7 @@ class Drain:
             yield DrainPage(self._lane, 0, cancelled, [job.shown for job in chosen[:cancelled]])
 
     def _waiting(self, name: str) -> Iterator[DrainPage]:
-        left, stay, replaced = self._redis.llen(name), 0, 0
+        left, stay, tombs = self._redis.llen(name), 0, Tombs()
         try:
             while left > 0:
                 count = min(left, PAGE)
@@ -90,12 +92,13 @@ class Drain:
                 for start in range(0, max(1, len(chosen)), size):
                     part = chosen[start : start + size]
                     cancelled, removed, buried = self._cancel(name, first, len(entries), part)
-                    stay, replaced = stay - removed, replaced + buried
+                    stay -= removed
+                    tombs.add(first, buried)
                     yield DrainPage(self._lane, cancelled, 0, [job.shown for job in part[:cancelled]])
         finally:
-            count = _REMOVED
-            while replaced > 0 and (gone := self._redis.lrem(name, count, self._tomb)):
-                replaced, count = replaced - gone, -count  # from both ends in turn, which is half as far
+            while count := tombs.next_step(self._redis.llen(name)):
+                if self._redis.lrem(name, count, self._tomb) == 0:
+                    break  # workers have taken them
 
     def _choose(self, entries: Sequence[bytes]) -> list["_Chosen"]:
         """Return the jobs of entries of the lane that the filter fits. What cannot be read is not drained."""
@@ -145,6 +148,38 @@ class Drain:
             jobs=[job.fields for job in jobs],
         )
         return int(cancelled), int(removed), int(replaced)
+
+
+class Tombs:
+    """Where the replaced entries of a list stand, so that each command that removes some passes few others.
+
+    Workers may take jobs meanwhile, which moves entries a little.
+    """
+
+    def __init__(self) -> None:
+        #: Behind how many entries, from the front of the list, a page of tombs begins, and how many these are.
+        self._pages: deque[tuple[int, int]] = deque()
+        #: How many have been removed at the front.
+        self._removed = 0
+
+    def add(self, first: int, count: int) -> None:
+        """Note `count` tombs on the page that begins behind the `first` entries, and behind all earlier tombs."""
+        if count:
+            self._pages.append((first, count))
+
+    def next_step(self, length: int) -> int:
+        """Return the count for LREM that removes the next tombs of a list of `length`; 0: none is near enough."""
+        count = self._take(self._pages.popleft, 0, lambda first: first + PAGE - self._removed)
+        if count:
+            self._removed += count
+            return -count  # from the front, which is the list's tail
+        return self._take(self._pages.pop, -1, lambda first: length - first + self._removed)
+
+    def _take(self, pop: Callable[[], tuple[int, int]], end: int, distance: Callable[[int], int]) -> int:
+        count = 0
+        while self._pages and count < _REMOVED and distance(self._pages[end][0]) <= _DEEPEST:
+            count += pop()[1]
+        return count
 
 
 @dataclass(frozen=True)

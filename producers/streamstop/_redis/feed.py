@@ -19,7 +19,7 @@ from redis.client import PubSub
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import ResponseError
 
-from streamstop._core.backend import Pause
+from streamstop._core.backend import WaitInterval
 from streamstop._redis.errors import ERRORS
 
 #: After how long without any news the connection is tried, in s.
@@ -53,9 +53,9 @@ class Mailbox:
             if not self._arrival.done():
                 self._arrival.set_result(None)
 
-    def pause(self, seconds: float) -> Pause:
+    def pause(self, seconds: float) -> WaitInterval:
         """Return the pause until something is put, of `seconds` at most."""
-        return Pause(self._arrival, max(0.0, seconds))
+        return WaitInterval(self._arrival, max(0.0, seconds))
 
     def take(self) -> tuple[bool, list[bytes]]:
         """Return whether to look, and the messages since the last time. Raises the error that was put."""

@@ -4,9 +4,7 @@ What workers have taken is found at once, by the task's notes and among the jobs
 by page.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,17 +12,26 @@ from redis import Redis
 
 from streamstop._core.constants import BATCH, BATCHES, DEAD, LEASED, ROOM
 from streamstop._core.lane import Lane
-from streamstop._core.lane_types import AttemptHistory
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.sightings import JobView, Sighting, Wanted, Where
 from streamstop._core.stream_tasks import DEFERRED, TaskNote, fragment_of, latest
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._redis.errors import ERRORS, is_forbidden
+from streamstop._redis.found import (
+    ended_view,
+    identity_of,
+    lane_of,
+    moment_of,
+    open_view,
+    shutdown_of,
+    sighting_of,
+    text_of,
+    unwrapped,
+)
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
 from streamstop._redis.stream_tasks import StreamTasks
-from streamstop._tracing import trace_id
-from streamstop._wire.messages import read_headers, read_job, read_waiting
+from streamstop._wire.messages import read_job, read_waiting
 from streamstop._wire.results import read_record
 from streamstop.errors import UnknownDeadLetter
 from streamstop.outcomes import Deferral, Outcome
@@ -47,9 +54,9 @@ class Finder:
         self._tasks = StreamTasks(redis)
 
     def find(self, wanted: Wanted) -> Iterator[Sighting]:
-        """Yield the sightings of a stream task, each job once: first what workers have taken, then the rest."""
+        """Yield the sightings of a stream task, each job once: first what notes and leases say, then the rest."""
         seen: set[str] = set()
-        for search in (self._taken, self._dead_letters, self._open, self._waiting):
+        for search in (self._noted, self._taken, self._dead_letters, self._open, self._waiting):
             for sighting in search(wanted):
                 if sighting.job_id not in seen:
                     seen.add(str(sighting.job_id))
@@ -75,22 +82,24 @@ class Finder:
         lane = Lane.of_job(job_id)
         if letter is not None or isinstance(record, Outcome):
             outcome = record if isinstance(record, Outcome) else None if letter is None else letter.outcome
-            return _ended(job_id, lane or Lane("", ""), outcome, letter)
+            return ended_view(job_id, lane or Lane("", ""), outcome, letter)
         deferral = record if isinstance(record, Deferral) else None
         if raw is not None and deferral is None:  # of a step of a shutdown, or by a newer version
-            return _ended(job_id, lane or Lane("", ""), None, None)
+            return ended_view(job_id, lane or Lane("", ""), None, None)
         lanes = sorted(self._lanes.holding()) if lane is None else [lane]  # of a producer with other ids
         for one in lanes:
             message, history = self._redis.hmget(one.jobs, job_id, f"{job_id}:tries")
             if message is not None:
                 due = self._redis.zscore(one.due, job_id)
-                view = _open(job_id, one, Where.IN_FLIGHT if due is None else Where.DEFERRED, history or b"", message)
-                known = {} if due is None else {"due": _moment(due), "reason": deferral and deferral.reason}
+                view = open_view(
+                    job_id, one, Where.IN_FLIGHT if due is None else Where.DEFERRED, history or b"", message
+                )
+                known = {} if due is None else {"due": moment_of(due), "reason": deferral and deferral.reason}
                 return view.model_copy(update=known)
-        for one, entry, place in self._entries(lanes, fragment_of(job_id)):
-            history, message = _unwrapped(entry)
+        for one, entry, place in self._entries(lanes, fragment_of(job_id), lambda found: lane in {None, found}):
+            history, message = unwrapped(entry)
             if read_job(message)[0] == job_id:
-                return _open(job_id, one, Where.WAITING, history, message).model_copy(update={"place": place})
+                return open_view(job_id, one, Where.WAITING, history, message).model_copy(update={"place": place})
         return None
 
     def _letter(self, job_id: str) -> DeadLetter | None:
@@ -99,17 +108,24 @@ class Finder:
         except UnknownDeadLetter:
             return None
 
+    def _noted(self, wanted: Wanted) -> Iterator[Sighting]:
+        """Yield what the notes say, at once."""
+        return self._of_notes(wanted, self._tasks.jobs(wanted.task_id, ()).notes)
+
     def _taken(self, wanted: Wanted) -> Iterator[Sighting]:
-        """Yield the jobs in flight, and then what the notes say of the other jobs."""
+        """Yield the jobs in flight, and then what the notes say: a job may have ended meanwhile."""
         names = self._redis.zrange(LEASED, 0, -1)
-        lanes = [lane for lane in map(_lane, names) if wanted.fits_lane(lane)]
+        lanes = [lane for lane in map(lane_of, names) if wanted.fits_lane(lane)]
         notes: Sequence[TaskNote] = ()
         for page in _pages(lanes, _LANES):
             jobs = self._tasks.jobs(wanted.task_id, page)
             notes = jobs.notes
             for job in jobs.open:
                 if job.in_flight and wanted.fits(job.lane, job.params):
-                    yield _sighting(Where.IN_FLIGHT, job.lane, job.params, job_id=job.job_id)
+                    yield sighting_of(Where.IN_FLIGHT, job.lane, job.params, job_id=job.job_id)
+        yield from self._of_notes(wanted, notes)
+
+    def _of_notes(self, wanted: Wanted, notes: Sequence[TaskNote]) -> Iterator[Sighting]:
         fitting = [note for note in latest(notes) if wanted.fits(note.lane, note.params)]
         pipeline = self._redis.pipeline(transaction=False)
         for note in fitting:
@@ -118,10 +134,10 @@ class Finder:
             if note.state != DEFERRED:
                 where = Where.ENDED if score is None else Where.DEAD
                 fields = {"result": note.result, "at": note.at, "shutdown": note.shutdown}
-                yield _sighting(where, note.lane, note.params, job_id=note.job_id, **fields)
+                yield sighting_of(where, note.lane, note.params, job_id=note.job_id, **fields)
             elif score is not None:
-                due = _moment(score)
-                yield _sighting(
+                due = moment_of(score)
+                yield sighting_of(
                     Where.DEFERRED, note.lane, note.params, job_id=note.job_id, at=due, shutdown=note.shutdown
                 )
 
@@ -132,7 +148,7 @@ class Finder:
             lane, params = Lane(letter.account, letter.operation), letter.outcome and letter.outcome.params
             if wanted.fits(lane, params):
                 fields = {"job_id": letter.id, "result": letter.result, "at": letter.died_at, "room": letter.room}
-                yield _sighting(Where.DEAD, lane, params, **fields)
+                yield sighting_of(Where.DEAD, lane, params, **fields)
 
     def _open(self, wanted: Wanted) -> Iterator[Sighting]:
         """Yield jobs in flight, and deferred jobs that have no note, as those of workers of earlier versions."""
@@ -149,25 +165,30 @@ class Finder:
                         continue
                     due = self._redis.zscore(lane.due, job_id)
                     where = Where.IN_FLIGHT if due is None else Where.DEFERRED
-                    at, shutdown = None if due is None else _moment(due), _shutdown_of(job.command)
-                    yield _sighting(where, lane, job.command["params"], job_id=job.id, at=at, shutdown=shutdown)
+                    at, shutdown = None if due is None else moment_of(due), shutdown_of(job.command)
+                    yield sighting_of(where, lane, job.command["params"], job_id=job.id, at=at, shutdown=shutdown)
 
     def _waiting(self, wanted: Wanted) -> Iterator[Sighting]:
         """Yield the jobs that wait, and those of accepted batches that are not in their lanes yet."""
-        for lane, message, place in self._entries(self._active(wanted), fragment_of(wanted.task_id)):
+        for lane, message, place in self._entries(self._active(wanted), fragment_of(wanted.task_id), wanted.fits_lane):
             job = read_waiting(message)
             if job is None or not wanted.fits(lane, params := job.command.get("params")):
                 continue
             record = self._lanes.record_of(job.id)
             ended = None if record is None else read_record(record)
-            fields: dict[str, Any] = {"job_id": job.id, "shutdown": _shutdown_of(job.command)}
+            fields: dict[str, Any] = {"job_id": job.id, "shutdown": shutdown_of(job.command)}
             if isinstance(ended, Outcome):  # such as cancelled: the message is dropped when it comes up
-                yield _sighting(Where.ENDED, lane, params, result=ended.result, at=ended.ended_at, **fields)
+                yield sighting_of(Where.ENDED, lane, params, result=ended.result, at=ended.ended_at, **fields)
             else:
-                yield _sighting(Where.WAITING, lane, params, at=job.enqueued_at, place=place, **fields)
+                yield sighting_of(Where.WAITING, lane, params, at=job.enqueued_at, place=place, **fields)
 
-    def _entries(self, lanes: Sequence[Lane], fragment: str) -> Iterator[tuple[Lane, bytes, int | None]]:
-        """Yield the entries of lanes and of accepted batches that contain `fragment`: lane, entry and place."""
+    def _entries(
+        self, lanes: Sequence[Lane], fragment: str, fits: Callable[[Lane], bool]
+    ) -> Iterator[tuple[Lane, bytes, int | None]]:
+        """Yield the entries of `lanes` that contain `fragment`, and those in accepted batches for lanes that fit.
+
+        Each with its lane and its place.
+        """
         for lane in lanes:
             before = 0
             for name in lane.waiting:
@@ -175,12 +196,11 @@ class Finder:
                 for length, position, entry in self._page_through(name, fragment):
                     yield lane, entry, before + length - position
                 before += length or int(self._redis.llen(name))
-        wanted = set(lanes)
         for batch in self._batches():
-            for _length, _position, entry in self._page_through(f"{BATCH}{_text(batch)}", fragment):
+            for _length, _position, entry in self._page_through(f"{BATCH}{text_of(batch)}", fragment):
                 head, _, message = entry.partition(b"\n")
-                lane = _lane(head.partition(b" ")[2])
-                if lane in wanted:
+                lane = lane_of(head.partition(b" ")[2])
+                if fits(lane):
                     yield lane, message, None
 
     def _batches(self) -> list[bytes]:
@@ -205,12 +225,12 @@ class Finder:
         """Yield the rooms in which the stream task is registered."""
         pattern = f"*{fragment_of(wanted.task_id)}*"
         for key in self._redis.scan_iter(match=f"{ROOM}*:tasks", count=PAGE):
-            room = _text(key).removeprefix(ROOM).removesuffix(":tasks")
+            room = text_of(key).removeprefix(ROOM).removesuffix(":tasks")
             for task, _command in self._redis.hscan_iter(key, match=pattern, count=PAGE):
-                account, operation, params = _identity(task)
+                account, operation, params = identity_of(task)
                 lane = Lane(account, operation)
                 if wanted.fits(lane, params):
-                    yield _sighting(Where.REGISTERED, lane, params, room=room)
+                    yield sighting_of(Where.REGISTERED, lane, params, room=room)
 
     def _active(self, wanted: Wanted) -> list[Lane]:
         lanes = {lane for lane in self._lanes.holding() if wanted.fits_lane(lane)}
@@ -223,74 +243,7 @@ class Finder:
         return load(self._redis, "task")
 
 
-def _sighting(where: Where, lane: Lane, params: object, **fields: Any) -> Sighting:
-    values = params if isinstance(params, Mapping) else {}
-    return Sighting(where=where, account=lane.account, operation=lane.operation, params=dict(values), **fields)
-
-
-def _ended(job_id: str, lane: Lane, outcome: Outcome | None, letter: DeadLetter | None) -> JobView:
-    fields: dict[str, Any] = {"account": lane.account, "operation": lane.operation}
-    if outcome is not None:
-        fields |= outcome.model_dump(
-            include={"account", "operation", "params", "enqueued_at", "attempts", "calls", "trace_id"}
-        )
-    where = Where.ENDED if letter is None else Where.DEAD
-    return JobView(id=job_id, where=where, room=letter and letter.room, outcome=outcome, **fields)
-
-
-def _open(job_id: str, lane: Lane, where: Where, history: bytes, message: bytes) -> JobView:
-    attempts, job = AttemptHistory.parse(_text(history)), read_waiting(message)
-    params = job and job.command.get("params")
-    return JobView(
-        id=job_id,
-        where=where,
-        account=lane.account,
-        operation=lane.operation,
-        params=dict(params) if isinstance(params, Mapping) else None,
-        enqueued_at=job and job.enqueued_at,
-        expires_at=job and job.expires_at,
-        attempts=attempts.attempts,
-        calls=attempts.calls,
-        trace_id=trace_id(read_headers(message)),
-        shutdown=job and _shutdown_of(job.command),
-    )
-
-
-def _unwrapped(entry: bytes) -> tuple[bytes, bytes]:
-    """Return the history and the message of an entry of a lane's list."""
-    history, _, message = entry.partition(b"\n")
-    return (history[1:], message) if entry.startswith(b"\1") else (b"", entry)
-
-
 def _pages(lanes: Sequence[Lane], size: int) -> Iterator[Sequence[Lane]]:
     """Yield `lanes` in pages; one empty page if there are none."""
     for first in range(0, max(1, len(lanes)), size):
         yield lanes[first : first + size]
-
-
-def _shutdown_of(command: Mapping[str, Any]) -> str | None:
-    """Return the shutdown that a command's JSON data names."""
-    membership = command.get("shutdown")
-    shutdown = membership.get("shutdown") if isinstance(membership, Mapping) else None
-    return shutdown if isinstance(shutdown, str) else None
-
-
-def _identity(task: bytes) -> tuple[str, str, object]:
-    """Return the account, operation and parameters that a registered task names."""
-    try:
-        account, operation, params = json.loads(task)
-        return str(account), str(operation), params
-    except (ValueError, RecursionError):
-        return "", "", None
-
-
-def _lane(name: bytes) -> Lane:
-    return Lane.from_name(_text(name))
-
-
-def _moment(microseconds: float) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="replace")

@@ -1,7 +1,7 @@
 """Waiting: for outcomes, and for changes of a shutdown.
 
-Waits yield a :class:`~streamstop._core.backend.Pause` while there is nothing, so that the same code serves a thread
-that waits and an event loop. All waits of a client share one subscribed connection.
+Waits yield a :class:`~streamstop._core.backend.WaitInterval` while there is nothing, so that the same code serves a
+thread that waits and an event loop. All waits of a client share one subscribed connection.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import Any
 
 from redis import Redis
 
-from streamstop._core.backend import Pause
+from streamstop._core.backend import WaitInterval
 from streamstop._core.lane import result_key
 from streamstop._redis.news import News
 from streamstop._wire.results import read_record
@@ -26,7 +26,9 @@ _GATHER_S = 0.1
 _BATCH = 1000
 
 
-def wait(redis: Redis, news: News, job_ids: Iterable[str], timeout: timedelta | None) -> Iterator[Outcome | Pause]:
+def wait(
+    redis: Redis, news: News, job_ids: Iterable[str], timeout: timedelta | None
+) -> Iterator[Outcome | WaitInterval]:
     """Yield the outcomes of `job_ids` as they are recorded, until all are there or `timeout` is over.
 
     Raises redis-py's errors where Redis does not answer.
@@ -51,7 +53,7 @@ def wait(redis: Redis, news: News, job_ids: Iterable[str], timeout: timedelta | 
                 return
 
 
-def changes(news: News, channel: str, timeout: timedelta | None) -> Iterator[Pause | None]:
+def changes(news: News, channel: str, timeout: timedelta | None) -> Iterator[WaitInterval | None]:
     """Yield None once subscribed, and then whenever something was told on `channel`, at most ten times a second.
 
     It does so after :data:`LOOK_AGAIN_S` without news too, in case some were lost, and when `timeout` is over.
@@ -64,7 +66,7 @@ def changes(news: News, channel: str, timeout: timedelta | None) -> Iterator[Pau
             yield None
             if time.monotonic() >= deadline:
                 return
-            yield Pause(Future(), _GATHER_S)  # what is told meanwhile is one change
+            yield WaitInterval(Future(), _GATHER_S)  # what is told meanwhile is one change
 
 
 def _deadline(timeout: timedelta | None) -> float:

@@ -1,6 +1,6 @@
 """``streamstop dead``: lists dead letters, shows one, and requeues or drops them."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -105,7 +105,7 @@ def show(letter_id: str, *, as_json: bool, redis: str | None) -> None:
             letter = client.dead_letters.get(check_id(letter_id))
         except UnknownDeadLetter as unknown:
             raise Failure(str(unknown), Exit.ENDED_OTHERWISE) from unknown
-    click.echo(letter_json(letter) if as_json else join_lines(letter_page(letter)))
+    click.echo(letter_json(letter) if as_json else join_lines(letter_page(letter, datetime.now(UTC))))
 
 
 @dead.command(

@@ -3,10 +3,21 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from streamstop._core.lane import Lane
 from streamstop._core.letters import UNREADABLE, DeadLetter
-from streamstop.cli._shared.output import aligned, aligned_facts, clip, counted, moment_text, params_text, printable
+from streamstop.cli._shared.output import (
+    aligned,
+    aligned_facts,
+    clip,
+    counted,
+    moment_and_age,
+    moment_text,
+    outcome_facts,
+    params_text,
+    printable,
+)
 
 _HEADER = ("DIED AT", "RESULT", "CODE", "ACCOUNT", "OPERATION", "PARAMETERS", "ID")
 _NARROW_HEADER = ("DIED AT", "RESULT", "CODE", "PARAMETERS")
@@ -63,18 +74,15 @@ def kinds_table(kinds: "Counter[LetterKind]") -> Iterator[str]:
         yield f"     … and {counted(len(kinds) - len(largest), 'more kind')}"
 
 
-def letter_page(letter: DeadLetter) -> Iterator[str]:
+def letter_page(letter: DeadLetter, now: datetime) -> Iterator[str]:
     """Yield everything that is known of a letter, one fact per line."""
-    facts = {"dead letter": letter.id, "died at": letter.died_at.isoformat(), "result": _result_name(letter)}
+    facts = {"dead letter": letter.id, "died at": moment_and_age(letter.died_at, now), "result": _result_name(letter)}
     facts |= {"account": letter.account, "operation": letter.operation}
     if letter.room is not None:
         facts["room"] = letter.room
     outcome = letter.outcome
     if outcome is not None:
-        for name in ("code", "message", "request_id", "attempts", "calls", "enqueued_at", "ended_at"):
-            value = getattr(outcome, name)
-            if value is not None:
-                facts[name.replace("_", " ")] = value.isoformat() if name.endswith("_at") else str(value)
+        facts |= outcome_facts(outcome, now)
         for name in ("status", "reply"):
             if getattr(outcome, name) is not None:
                 facts[name] = json.dumps(outcome.model_dump(mode="json")[name], ensure_ascii=False)

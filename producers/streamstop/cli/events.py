@@ -16,7 +16,7 @@ from streamstop.cli._shared.completers import complete_account
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import Duration, json_option, redis_option
 from streamstop.cli._shared.output import join_lines, json_line, printable
-from streamstop.cli.journal_output import event_line
+from streamstop.cli.journal_output import KIND_WIDTH, event_line
 from streamstop.client import Client
 from streamstop.errors import QueueUnavailable
 
@@ -63,10 +63,13 @@ def events(*, follow: bool, since: timedelta | None, account: str | None, as_jso
     Lanes rest, fail and recover; people pause, limit and drain; keys are refused; workers come and go. Times are UTC.
     Redis keeps the latest 10,000 events.
     """
+    kind_width = KIND_WIDTH
 
     def show(shown: list[Event]) -> None:
+        nonlocal kind_width
+        kind_width = max([kind_width, *(len(event.kind) for event in shown)])
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        lines = [json_line(event) if as_json else event_line(event, width) for event in shown]
+        lines = [json_line(event) if as_json else event_line(event, width, kind_width) for event in shown]
         if lines:
             click.echo(join_lines(lines))
 

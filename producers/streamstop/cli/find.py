@@ -44,7 +44,8 @@ def find(
     Print a line for each as soon as it is found: where it is (waiting, deferred, in_flight, ended, dead, registered),
     the result or the place in its lane, and when it was enqueued, is called again, or ended. Times are UTC.
 
-    A job that ended is found as long as its outcome is kept, a dead letter until it is requeued or dropped.
+    What has ended is told at once, from an index. Then leases, dead letters, lanes, accepted batches and rooms are
+    searched. A job that ended is found as long as its outcome is kept, a dead letter until it is requeued or dropped.
     """
     params: dict[str, str | int] = {}
     for word in words:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
@@ -12,7 +13,9 @@ from streamstop.cli._shared.output import (
     aligned_facts,
     counted,
     job_json_line,
+    moment_and_age,
     outcome_detail,
+    outcome_facts,
     params_text,
     printable,
 )
@@ -55,14 +58,14 @@ def results_summary(rows: Sequence[JobRow]) -> str:
     return f"{counted(len(rows), 'job')}: {', '.join(parts)}"
 
 
-def job_page(job_id: str, state: Outcome | Deferral | None, lane: LaneView | None) -> Iterator[str]:
+def job_page(job_id: str, state: Outcome | Deferral | None, lane: LaneView | None, now: datetime) -> Iterator[str]:
     """Yield everything that is known of a job, one fact per line; `lane` is the lane of a job that is open."""
     facts = {"job": job_id}
     match state:
         case Outcome():
-            facts |= _outcome_facts(state)
+            facts |= _outcome_facts(state, now)
         case Deferral():
-            facts |= {"state": "deferred", "reason": state.reason, "due": state.due.isoformat()}
+            facts |= {"state": "deferred", "reason": state.reason, "due": moment_and_age(state.due, now)}
         case None:
             facts |= {"state": "open: not called yet"}
     if lane is not None:
@@ -80,16 +83,13 @@ def job_json(job_id: str, state: Outcome | Deferral | None) -> str:
     return job_json_line(job_id, operation, account, outcome, state=word, deferral=deferral)
 
 
-def _outcome_facts(outcome: Outcome) -> dict[str, str]:
+def _outcome_facts(outcome: Outcome, now: datetime) -> dict[str, str]:
     facts = {"state": f"ended: {outcome.result.value}", "operation": outcome.operation, "account": outcome.account}
     if outcome.params:
         facts["parameters"] = params_text(outcome.params)
     if outcome.status is not None or outcome.reply is not None:
         facts["status"] = outcome_detail(outcome)
-    for name in ("code", "message", "request_id", "attempts", "calls", "enqueued_at", "ended_at"):
-        value = getattr(outcome, name)
-        if value is not None:
-            facts[name] = value.isoformat() if name.endswith("_at") else str(value)
+    facts |= outcome_facts(outcome, now)
     return facts
 
 

@@ -1,6 +1,7 @@
 """``streamstop job`` and ``streamstop cancel``: show a job, and cancel jobs."""
 
 import sys
+from datetime import UTC, datetime
 
 import click
 
@@ -45,7 +46,7 @@ def job(job_id: str, *, as_json: bool, redis: str | None) -> None:
             return
         lane = None if isinstance(seen, Outcome) else Lane.of_job(job_id)
         view = None if lane is None else client.lanes([lane])[0]
-    click.echo(join_lines(job_page(job_id, seen, view)))
+    click.echo(join_lines(job_page(job_id, seen, view, datetime.now(UTC))))
 
 
 @click.command(

@@ -9,16 +9,16 @@ from streamstop.cli._shared.output import aligned, clip, counted, join_lines, pr
 _ERRORS_HEADER = ("COUNT", "CODE", "ACCOUNT", "OPERATION", "LAST SEEN")
 _INDENT = 7
 _LONGEST_CODE = 40
-#: Longer kinds are rare; they shift the rest of their line.
-_KIND_WIDTH = 9
+#: The width of most kinds. Longer ones make the column of the lines that follow wider.
+KIND_WIDTH = 9
 
 
-def event_line(event: Event, width: int | None = None) -> str:
+def event_line(event: Event, width: int | None = None, kind_width: int = KIND_WIDTH) -> str:
     """Return an event: when, what, where, and what happened. It is one line, or lines of `width` columns at most."""
     where = " ".join(filter(None, (event.account, event.operation)))
     by = f"(by {event.by})" if where and event.by else ""
     details = "  ".join(filter(None, (where or event.by, event.text, by)))
-    line = printable(f"{event.at:%m-%d %H:%M:%SZ}  {event.kind.ljust(_KIND_WIDTH)}  {details}")
+    line = printable(f"{event.at:%m-%d %H:%M:%SZ}  {event.kind.ljust(kind_width)}  {details}")
     if width is None:
         return line
     return join_lines(textwrap.wrap(line, width, subsequent_indent=" " * _INDENT, break_on_hyphens=False))

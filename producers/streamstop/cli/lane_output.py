@@ -63,7 +63,7 @@ def lanes_summary(views: Sequence[LaneView]) -> str:
 
 
 def _lane_lines(view: LaneView, name: str, width: int | None) -> Iterator[str]:
-    """Yield a lane's line. The state in full is on it if it fits, else below."""
+    """Yield a lane's line. The state in full is on it if it fits, else what follows its word is below."""
     text = printable("; ".join([view.state_text, *lane_notes(view)]))
     colour = STATE_COLOURS[view.state]
     numbers = " ".join(f"{cell:>{size}}" for cell, (_, size) in zip(_cells(view), _NUMBERS, strict=True))
@@ -72,7 +72,10 @@ def _lane_lines(view: LaneView, name: str, width: int | None) -> Iterator[str]:
         yield f"{line} {click.style(text, fg=colour)}"
         return
     word = short_state(view.state)
-    yield f"{line} {click.style(word, fg=colour)}" if len(line) + 1 + len(word) <= width else line
+    if len(line) + 1 + len(word) <= width:
+        line = f"{line} {click.style(word, fg=colour)}"
+        text = text.removeprefix(word).lstrip(":; ")
+    yield line
     for part in textwrap.wrap(text, width - len(_INDENT)):
         yield f"{_INDENT}{click.style(part, fg=colour)}"
 

@@ -8,7 +8,9 @@ import click
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import redis_option
+from streamstop.cli._shared.output import printable
 from streamstop.client import Client
+from streamstop.errors import QueueUnavailable
 
 _MISSING = "streamstop metrics needs the extra metrics: pip install 'streamstop[metrics]'"
 
@@ -42,13 +44,26 @@ def metrics(*, port: int | None, host: str, redis: str | None) -> None:
 
     with Client(redis) as client:
         exporter = Exporter(client)
+        away = _problem(client)
         if port is None:
-            client.accounts()  # an error if Redis does not answer
+            if away is not None:
+                raise Failure(f"{away}: the metrics could not be read", Exit.NO_QUEUE)
             click.echo(exporter.text(), nl=False)
             return
         try:
             with serving(exporter, host, port):
                 click.echo(f"metrics are served on http://{host}:{port}/metrics", err=True)
+                if away is not None:
+                    click.echo(f"{away}: streamstop_redis_up is 0 until it does", err=True)
                 threading.Event().wait()
         except OSError as error:
             raise Failure(f"{host}:{port} cannot be bound: {error.strerror}", Exit.BAD_INPUT) from error
+
+
+def _problem(client: Client) -> str | None:
+    """Return why Redis does not answer, and where it is; None if it answers."""
+    try:
+        client.accounts()
+    except QueueUnavailable as error:
+        return printable(error.reason or str(error))
+    return None

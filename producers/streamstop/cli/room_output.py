@@ -6,6 +6,7 @@ The lines fit 80 columns. The columns have fixed widths, so that they do not mov
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 import click
 
@@ -13,7 +14,7 @@ from streamstop._core.durations import duration_text
 from streamstop._core.lane_view import LaneState
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
 from streamstop.cli._shared.lane_text import STATE_COLOURS, pace_text, short_state
-from streamstop.cli._shared.output import clip, counted, outcome_detail, params_text, printable
+from streamstop.cli._shared.output import clip, counted, moment_and_age, outcome_detail, params_text, printable
 from streamstop.outcomes import Outcome, Result
 
 _WIDTH = 80
@@ -70,13 +71,13 @@ def progress_json(progress: Progress) -> str:
     return json.dumps(data | derived)
 
 
-def room_page(room: RoomView, progress: Progress | None) -> list[str]:
+def room_page(room: RoomView, progress: Progress | None, now: datetime) -> list[str]:
     """Return the page about a room. `progress` is that of its open or latest shutdown, if Redis still has it."""
     lines = [f"room        {printable(room.name)}", f"registered  {counted(len(room.tasks), 'task')}"]
     if progress is None:
         shutdown = f"{room.shutdown}, over seven days ago" if room.shutdown else "none: the room was never stopped"
         return [*lines, f"shutdown    {shutdown}"]
-    opened = "" if progress.opened_at is None else f", of {progress.opened_at.isoformat()}"
+    opened = "" if progress.opened_at is None else f", of {moment_and_age(progress.opened_at, now)}"
     return [*lines, f"shutdown    {printable(progress.shutdown)}{opened}", "", *progress_view(progress)]
 
 

@@ -28,8 +28,8 @@ from streamstop.operations import Kind
 _F = TypeVar("_F", bound=Callable[..., Any])
 #: The keys of a line. Priority and expiry are the shutdown's own.
 _LINE_KEYS = ("operation", "account", "params")
-FILE_LINE = '{"operation": "live.StopMPUTask", "account": "live-cn", "params": {"AppId": "yourapp", "TaskId": "t-1"}}'
-FILE_TITLE = "A line of FILE (account may be left out)"
+FILE_LINE = '{"operation": "live.StopMPUTask", "params": {"AppId": "a", "TaskId": "t-1"}}'
+FILE_TITLE = "A line of FILE (account may be added)"
 EXIT_CODES = ("0    done", "2    bad input: nothing was changed", "4    Redis did not answer")
 
 

@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from contextlib import nullcontext, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -164,7 +164,9 @@ def show(name: str, *, watch: bool, outcomes: bool, as_json: bool, redis: str | 
                 return
             click.echo(join_lines([*outcome_lines(ended), "" if progress is None else progress_line(progress)]))
         else:
-            click.echo(room_json(view, progress) if as_json else join_lines(room_page(view, progress)))
+            click.echo(
+                room_json(view, progress) if as_json else join_lines(room_page(view, progress, datetime.now(UTC)))
+            )
 
 
 @room.command(

@@ -52,7 +52,7 @@ def _enqueueing_command(kind: Kind, *examples: str, line: str) -> Callable[[Call
     """Make a command with the arguments, options and help that stop and status share."""
     blocks = {
         "Examples": examples,
-        "A line of FILE (account, priority and expires_in, in seconds, may be left out)": [line],
+        "A line of FILE (account, priority and expires_in, in seconds, may be added)": [line],
         "Exit codes": EXIT_CODES,
     }
     parameters = combine(
@@ -94,7 +94,7 @@ def _enqueueing_command(kind: Kind, *examples: str, line: str) -> Callable[[Call
     "streamstop stop trtc.StopStreamIngest --account trtc-sg SdkAppId=1400000001 TaskId=t-2",
     "streamstop stop --from tasks.jsonl --wait 600",
     "list-tasks | streamstop stop --from - --account live-cn --json --wait 600 > outcomes.jsonl",
-    line='{"operation": "live.StopMPUTask", "account": "live-cn", "params": {"AppId": "yourapp", "TaskId": "t-1"}}',
+    line='{"operation": "live.StopMPUTask", "params": {"AppId": "a", "TaskId": "t-1"}}',
 )
 def stop(**arguments: Any) -> None:
     """Stop stream tasks.
@@ -110,7 +110,7 @@ def stop(**arguments: Any) -> None:
     "streamstop status live.GetMPUTaskStatus --account live-cn AppId=yourapp TaskId=t-1 --wait 30",
     "streamstop status live.DescribeLivePullToPushList --account live-cn Region=cn-shanghai PageSize=50 --wait 30",
     "streamstop status --from queries.jsonl --json --wait 600",
-    line='{"operation": "live.GetMPUTaskStatus", "account": "live-cn", "params": {"AppId": "app", "TaskId": "t-1"}}',
+    line='{"operation": "rtc.GetMPUTaskStatus", "params": {"AppId": "a", "TaskId": "t"}}',
 )
 def status(**arguments: Any) -> None:
     """Ask the vendors for the status of stream tasks.

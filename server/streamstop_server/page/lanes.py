@@ -20,6 +20,8 @@ router = APIRouter()
 
 #: How many lanes one page shows.
 PAGE = 100
+#: How many holds, pauses and limits each are listed above the table.
+_MOST_LISTED = 20
 #: How many accounts forms suggest.
 _MOST_SUGGESTED = 50
 #: What needs a person first.
@@ -82,7 +84,7 @@ async def lanes(
     """Show the lanes."""
     now = (await feeds.lanes.latest()).of(viewer)
     values = _table(now, feeds.calls, q, state, page)
-    values |= {"now": now, "problem": feeds.lanes.problem}
+    values |= {"now": now, "most": _MOST_LISTED, "problem": feeds.lanes.problem}
     if wants_fragment(request):
         return render(request, "lanes_live.html", **values)
     return render(

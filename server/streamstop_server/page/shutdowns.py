@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi.sse import format_sse_event
 
 from streamstop import AsyncClient, OutcomePage, Progress
 from streamstop_server.coverage import check_shutdown, covers_lanes
@@ -56,7 +56,7 @@ async def cancel(request: Request, viewer: Viewer, queue: Queue, shutdown_id: st
     return go_to(request, _path(shutdown_id))
 
 
-@router.get("/live/shutdowns/{shutdown_id}", response_class=EventSourceResponse, response_model=None)
+@router.get("/live/shutdowns/{shutdown_id}")
 async def live(request: Request, viewer: Viewer, queue: Queue, shutdown_id: str) -> Response:
     """Tell when a shutdown has changed, and at last that it has ended."""
     await _progress(viewer, queue, shutdown_id)

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from streamstop import Command
-from streamstop.operations import StopMPUTask, StopStreamIngest
+from streamstop.operations import OPERATIONS, StopMPUTask, StopStreamIngest
 from streamstop.testing import RecordingAsyncClient, RecordingClient
-from streamstop_server.page import feed
+from streamstop_server.page import feed, lanes
 from tests.support.http_app import FOR_PEOPLE, SAME_ORIGIN, HttpApp, http_app
 
 LANE = "/lanes/live-cn/live.StopMPUTask"
@@ -92,6 +92,21 @@ def test_a_pause_and_its_end_are_on_the_screen_and_carry_the_name_of_the_token(
     assert act(service, "/pauses/end", scope="live-cn") == "/", "somebody else has ended it"
     assert queue.pauses() == []
     assert "by everything" not in get(service, "/")
+
+
+def test_of_many_limits_the_first_are_listed(service: HttpApp, queue: RecordingClient) -> None:
+    for operation in [each for each in OPERATIONS.values() if each.spec.product.vendor.name == "aliyun"]:
+        queue.set_limit("live-cn", operation.spec.id, 1)
+    for account in ("live-cn", "another-account", "all", "vendor:aliyun", "vendor:tencent"):
+        queue.pause(account)
+    page = get(service, "/")
+    assert page.count('action="/limits/end"') == len(queue.limits())
+    assert "are not listed here" not in page
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lanes, "_MOST_LISTED", 2)
+        page = get(service, "/")
+    assert page.count('action="/limits/end"') == page.count('action="/pauses/end"') == 2
+    assert f"{len(queue.limits()) - 2 + 3} more holds, pauses and limits are not listed here" in page
 
 
 def test_a_limit_and_its_end_are_on_the_screen(service: HttpApp, queue: RecordingClient) -> None:

@@ -10,6 +10,7 @@ import random
 import re
 import sys
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
 from importlib.metadata import version
 from typing import Any
@@ -33,11 +34,15 @@ from streamstop._tracing import LINK
 from streamstop.operations import Meaning
 from streamstop.outcomes import Deferral, Outcome
 from streamstop_worker.pipeline.conclude import Handling
-from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.ends import End, StepDone
 from streamstop_worker.pipeline.observer import Call, Observer
 
 _NUMBER = re.compile("[0-9a-f]{32}")
+#: The headers of a message whose producer is not traced.
+_UNTRACED = frozenset(
+    ("lang", "task", "shadow", "id", "root_id", "parent_id", "group", "retries", "argsrepr", "ignore_result")
+)
+_NONE = Context()
 _W3C = TraceContextTextMapPropagator()
 #: The span of the delivery that the running task handles.
 _current: ContextVar[Span] = ContextVar("delivery_span", default=trace.INVALID_SPAN)
@@ -53,27 +58,7 @@ class Tracing(Observer):
 
     def took(self, job: Handling) -> None:
         """Begin the span of a delivery at its take. Log lines about the job name the span from now on."""
-        delivery = job.delivery
-        lane = delivery.taken.lane
-        name = f"process {lane.queue}"
-        context, links = self._parent(delivery, name)
-        span = _dropped(context) or self._tracer.start_span(
-            name,
-            context,
-            SpanKind.CONSUMER,
-            attributes={
-                "messaging.system": "streamstop",
-                "messaging.destination.name": lane.queue,
-                "messaging.operation.name": "process",
-                "messaging.operation.type": "process",
-                "messaging.message.id": delivery.taken.job_id,
-                "streamstop.account": lane.account,
-                "streamstop.operation": lane.operation,
-                "streamstop.attempt": job.history.attempts + 1,
-            },
-            links=links,
-            start_time=_wall_ns(delivery.taken_at),
-        )
+        span, context = self._begin(job)
         _current.set(span)
         attach(trace.set_span_in_context(span, context))  # ends with the task that handles the delivery
         ids = span.get_span_context()
@@ -132,21 +117,42 @@ class Tracing(Observer):
         span.set_status(StatusCode.ERROR, "Redis cannot be reached: the job is taken again after its lease")
         span.end()
 
-    def _parent(self, delivery: Delivery, name: str) -> tuple[Context, list[Link]]:
-        """Return the context of a delivery's span, and what the span links to."""
-        headers = {name: value for name, value in delivery.headers.items() if isinstance(value, str)}
-        if LINK in headers:
-            linked = _span_of(_W3C.extract({"traceparent": headers[LINK]}, Context()))
-            if linked.is_valid:
-                return _trace_of(_trace_id(delivery.taken.job_id), linked.trace_flags), [Link(linked)]
-        context = propagate.extract(headers, Context())
-        if _span_of(context).is_valid:
-            return context, []
-        if self._sampler is None:
-            return Context(), []
-        trace_id = _trace_id(delivery.taken.job_id)
-        is_sampled = self._sampler.should_sample(Context(), trace_id, name, SpanKind.CONSUMER).decision.is_sampled()
-        return _trace_of(trace_id, TraceFlags(TraceFlags.SAMPLED if is_sampled else 0)), []
+    def _begin(self, job: Handling) -> tuple[Span, Context]:
+        """Return the span of a delivery, and the context of its parent."""
+        taken, name = job.delivery.taken, f"process {job.delivery.taken.lane.queue}"
+        context, linked = _sender(job.delivery.headers)
+        if linked is None and (context is not _NONE or self._sampler is None):
+            return self._start(job, name, context, []), context
+        trace_id = _trace_id(taken.job_id)
+        if linked is not None:
+            is_sampled = linked.trace_flags.sampled
+        else:
+            is_sampled = self._sampler.should_sample(_NONE, trace_id, name, SpanKind.CONSUMER).decision.is_sampled()
+        if not is_sampled:  # most are not: the SDK would ask the sampler once more
+            return NonRecordingSpan(SpanContext(trace_id, random.getrandbits(64) or 1, is_remote=False)), _NONE
+        context = _trace_of(trace_id)
+        return self._start(job, name, context, [] if linked is None else [Link(linked)]), context
+
+    def _start(self, job: Handling, name: str, context: Context, links: list[Link]) -> Span:
+        delivery = job.delivery
+        lane = delivery.taken.lane
+        return self._tracer.start_span(
+            name,
+            context,
+            SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": "streamstop",
+                "messaging.destination.name": lane.queue,
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.message.id": delivery.taken.job_id,
+                "streamstop.account": lane.account,
+                "streamstop.operation": lane.operation,
+                "streamstop.attempt": job.history.attempts + 1,
+            },
+            links=links,
+            start_time=_wall_ns(delivery.taken_at),
+        )
 
 
 class _Beginning(SpanContext):
@@ -165,21 +171,23 @@ def leave_celery_to_us() -> None:
         instrumentation.CeleryInstrumentor().uninstrument()
 
 
-def _trace_of(trace_id: int, flags: TraceFlags) -> Context:
-    """Return the context of a job's own trace."""
-    beginning = _Beginning(trace_id, 0, is_remote=True, trace_flags=flags)
-    return trace.set_span_in_context(NonRecordingSpan(beginning), Context())
+def _sender(headers: Mapping[str, Any]) -> tuple[Context, SpanContext | None]:
+    """Return the context with which a message goes on, or the span to which it links; an empty one and None if none."""
+    if headers.keys() <= _UNTRACED:
+        return _NONE, None
+    texts = {name: value for name, value in headers.items() if isinstance(value, str)}
+    if LINK in texts:
+        linked = _span_of(_W3C.extract({"traceparent": texts[LINK]}, _NONE))
+        if linked.is_valid:
+            return _NONE, linked
+    context = propagate.extract(texts, _NONE)
+    return (context if _span_of(context).is_valid else _NONE), None
 
 
-def _dropped(context: Context) -> Span | None:
-    """Return a span that is not recorded, if that is decided: of a job's own trace that is not sampled. Else None.
-
-    The SDK would ask its sampler once more.
-    """
-    beginning = _span_of(context)
-    if not isinstance(beginning, _Beginning) or beginning.trace_flags.sampled:
-        return None
-    return NonRecordingSpan(SpanContext(beginning.trace_id, random.getrandbits(64) or 1, is_remote=False))
+def _trace_of(trace_id: int) -> Context:
+    """Return the context of a job's own trace, which is sampled."""
+    beginning = _Beginning(trace_id, 0, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    return trace.set_span_in_context(NonRecordingSpan(beginning), _NONE)
 
 
 def _trace_id(job_id: str) -> int:

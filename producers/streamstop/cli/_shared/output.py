@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from streamstop._core.durations import duration_text
 from streamstop.operations import OPERATIONS
 from streamstop.outcomes import Outcome
 
@@ -77,6 +78,21 @@ def json_line(value: BaseModel) -> str:
 def moment_text(moment: datetime) -> str:
     """Return a moment to the second: ``2026-01-01T00:00:00Z``."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def moment_and_age(moment: datetime, now: datetime) -> str:
+    """Return a moment, and how far from `now` it is: ``2026-01-01T00:00:00Z (5 min ago)``."""
+    far = f"in {duration_text(moment - now)}" if moment > now else f"{duration_text(now - moment)} ago"
+    return f"{moment_text(moment)} ({far})"
+
+
+def outcome_facts(outcome: Outcome, now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield what is known of an outcome beside its result, its account and its operation: names and texts."""
+    for name in ("code", "message", "request_id", "attempts", "calls", "enqueued_at", "ended_at"):
+        value = getattr(outcome, name)
+        if value is not None:
+            text = moment_and_age(value, now) if isinstance(value, datetime) else str(value)
+            yield name.replace("_", " "), text
 
 
 def job_json_line(
