@@ -56,6 +56,11 @@ class Authenticator:
         self.refresh()
         return EVERYBODY if self.tokens is None else self.tokens.caller_of(token)
 
+    def knows(self, caller: Caller) -> bool:
+        """Return whether `caller` may still do what it could when its request came."""
+        self.refresh()
+        return self.tokens is None or self.tokens.knows(caller)
+
     def session(self, caller: Caller) -> str:
         """Return a session of `caller`: its name, its end, and a signature that only the token's hash can make."""
         ends = int(time.time()) + SESSION_S
