@@ -78,7 +78,7 @@ def test_every_screen_is_accessible_and_fits(seen: PageWorld, running: Browser, 
             visiting.complaints.clear()
             if any(found.values()):
                 wrong[path] = found
-    assert wrong == {}
+    assert wrong == {}, wrong
 
 
 def test_what_people_and_vendors_say_is_shown_and_never_run(seen: PageWorld, running: Browser) -> None:

@@ -22,7 +22,7 @@ from streamstop_server.tokens import Caller
 router = APIRouter()
 
 #: How many letters a page shows, and how many it looks at.
-_ROWS, _MOST_SEARCHED = 50, 2000
+_ROWS, _MOST_SEARCHED = 50, 1000
 #: How long one request acts on letters, in seconds. What is left is done by the next.
 _LONGEST_S = 20.0
 _ACTS = ("requeue", "drop")

@@ -1,9 +1,10 @@
 """The screens Jobs and Job."""
 
 import asyncio
+import re
 import shlex
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -17,6 +18,8 @@ from streamstop_server.queue import Queue
 from streamstop_server.tokens import Caller
 
 router = APIRouter()
+
+_PARAM = re.compile(r"([A-Z]\w*)=(.+)", re.DOTALL)
 
 #: How many jobs of a stream task are shown, and how long a search takes at most, in seconds.
 _MOST, _LONGEST_S = 100, 10.0
@@ -36,7 +39,7 @@ async def jobs(
     if account:
         check_account(viewer, account)
     if task.strip():
-        found, is_whole = await _find(viewer, queue, _params(task.strip()), account or None)
+        found, is_whole = await _find(viewer, queue, params_of(task.strip()), account or None)
     return render(request, "jobs.html", task=task, account=account, found=found, is_whole=is_whole)
 
 
@@ -89,15 +92,10 @@ async def _find(
     return found, True
 
 
-def _params(text: str) -> Mapping[str, str | int]:
-    """Return the parameters that a person has typed: ``TaskId=…``, or a task's id alone."""
-    if "=" not in text:
-        return {"TaskId": text}
-    try:
-        words = shlex.split(text)
-    except ValueError:
-        raise Problem(422, "invalid-value", "task has a quotation mark without its other one", field="task") from None
-    pairs = [word.partition("=") for word in words]
-    if any(not separator for _, separator, _ in pairs):
-        raise Problem(422, "invalid-value", "task must be name=value, or several of them", field="task")
-    return {name: value for name, _, value in pairs}
+def params_of(text: str) -> Mapping[str, str | int]:
+    """Return the parameters that a person has typed: ``TaskId=…``, or several; else the text is a task's id."""
+    with suppress(ValueError):  # a quotation mark without its other one
+        found = [_PARAM.fullmatch(word) for word in shlex.split(text)]
+        if all(found):
+            return {one[1]: one[2] for one in found if one}
+    return {"TaskId": text}

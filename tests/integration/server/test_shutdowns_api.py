@@ -1,5 +1,6 @@
 """Shutdowns over HTTP, on a real Redis: long polls, streams that resume, outcomes by pages, and who may see them."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -158,12 +159,15 @@ def test_many_streams_of_a_shutdown_read_it_once(
         assert service.following.count == 1
         assert service.listeners == 1
         tasks = service.tasks()
+        threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("streamstop")]
         before = len(reads)
         end(room, shutdown, *members)
         last: list[ServerEvent] = [list(each)[-1] for each in told]
     assert {(event.type, event.data["ended"]) for event in last} == {("end", 3)}
     assert len(reads) - before <= 4, "each change is read once, for all of them"
     assert tasks <= 40 * 4 + 10, "a stream costs its request's tasks"
+    assert threads.count("streamstop-news") == 1
+    assert len(threads) <= 17, "the client's sixteen, and the one that listens: a stream has none of its own"
     eventually(lambda: idle(service), "nothing waits")
 
 
