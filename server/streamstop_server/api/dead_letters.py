@@ -11,11 +11,11 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop import DeadLetter, Lane, LetterCounts, Matching, Outcome, Result
-from streamstop_server.auth import Operator, Reader, check_account
-from streamstop_server.documented import errors
-from streamstop_server.problems import Problem
-from streamstop_server.queue import Queue
-from streamstop_server.tokens import Caller
+from streamstop_server.access.auth import Operator, Reader, check_account
+from streamstop_server.access.tokens import Caller
+from streamstop_server.http.documented import errors
+from streamstop_server.http.problems import Problem
+from streamstop_server.queue.client import Queue
 
 router = APIRouter(tags=["dead letters"])
 

@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from fastapi import APIRouter, Request, Response
 
 from streamstop import AsyncClient, DeadLetter, LetterCounts, Matching
-from streamstop_server.auth import check_account
+from streamstop_server.access.auth import check_account
+from streamstop_server.access.tokens import Caller
+from streamstop_server.http.problems import Problem
 from streamstop_server.page.letter_filters import AGES, RESULTS, UNREADABLE, filters_of, matching_of, query_of
 from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render
 from streamstop_server.page.sign_in import form_of
-from streamstop_server.problems import Problem
-from streamstop_server.queue import Queue
-from streamstop_server.tokens import Caller
+from streamstop_server.queue.client import Queue
 
 router = APIRouter()
 

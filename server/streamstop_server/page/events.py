@@ -6,9 +6,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from streamstop import Event
 from streamstop._core.journal import EventKind
+from streamstop_server.access.tokens import Caller
 from streamstop_server.page.live import Shared
 from streamstop_server.page.shell import Viewer, render, wants_fragment
-from streamstop_server.tokens import Caller
 
 router = APIRouter()
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from streamstop import AsyncClient, AsyncShutdown, Command, Progress, ShutdownStatus, UnknownShutdown
-from streamstop_server.auth import check_account
-from streamstop_server.problems import Problem
-from streamstop_server.tokens import Caller
+from streamstop_server.access.auth import check_account
+from streamstop_server.access.tokens import Caller
+from streamstop_server.http.problems import Problem
 
 
 def check_commands(caller: Caller, commands: Iterable[Command]) -> None:
