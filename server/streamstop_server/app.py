@@ -1,5 +1,8 @@
 """The ASGI application: the API under ``/v1``, the page under ``/``, and what orchestrators ask."""
 
+import asyncio
+import signal
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -38,6 +41,9 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         app.state.ending = Ending()
         app.state.ending.listen()
+        if threading.current_thread() is threading.main_thread():
+            again = partial(app.state.authenticator.refresh, now=True)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
         async with client() as app.state.client, page.live.Feeds(app.state.client) as app.state.feeds:
             app.state.following = Following(app.state.client, app.state.ending)
             yield

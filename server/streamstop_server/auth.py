@@ -12,6 +12,7 @@ from typing import Annotated
 import structlog
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from starlette.requests import HTTPConnection
 
 from streamstop.errors import InvalidSettings
 from streamstop_server.problems import Problem
@@ -55,6 +56,11 @@ class Authenticator:
         self.refresh()
         return EVERYBODY if self.tokens is None else self.tokens.caller_of(token)
 
+    def knows(self, caller: Caller) -> bool:
+        """Return whether `caller` may still do what it could when its request came."""
+        self.refresh()
+        return self.tokens is None or self.tokens.knows(caller)
+
     def session(self, caller: Caller) -> str:
         """Return a session of `caller`: its name, its end, and a signature that only the token's hash can make."""
         ends = int(time.time()) + SESSION_S
@@ -78,9 +84,20 @@ class Authenticator:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
 
-def authenticator(request: Request) -> Authenticator:
+def authenticator(connection: HTTPConnection) -> Authenticator:
     """Return the authenticator of the application."""
-    found: Authenticator = request.app.state.authenticator
+    found: Authenticator = connection.app.state.authenticator
+    return found
+
+
+def check_token(connection: HTTPConnection, token: str) -> Caller:
+    """Return whose token this is; refuse an unknown one, and none (401)."""
+    if not token:
+        raise Problem(401, "unauthorized", "a bearer token is required", headers={"WWW-Authenticate": _REALM})
+    found = authenticator(connection).of_token(token)
+    if found is None:
+        challenge = f'{_REALM}, error="invalid_token"'
+        raise Problem(401, "unauthorized", "the token is not known", headers={"WWW-Authenticate": challenge})
     return found
 
 
@@ -93,14 +110,10 @@ async def caller(  # asynchronous, as every dependency here: FastAPI runs others
     known = authenticator(request)
     if known.tokens is None:
         check_loopback(request)
-        found: Caller | None = EVERYBODY
-    elif credentials is None:
-        raise Problem(401, "unauthorized", "a bearer token is required", headers={"WWW-Authenticate": _REALM})
+        _check_site(request)
+        found = EVERYBODY
     else:
-        found = known.of_token(credentials.credentials)
-    if found is None:
-        challenge = f'{_REALM}, error="invalid_token"'
-        raise Problem(401, "unauthorized", "the token is not known", headers={"WWW-Authenticate": challenge})
+        found = check_token(request, credentials.credentials if credentials else "")
     request.state.caller = found
     check_scopes(found, needed.scopes)
     return found
@@ -136,6 +149,14 @@ def check_loopback(request: Request) -> None:
     host = request.url.hostname or ""
     if not is_loopback(host):
         raise Problem(403, "forbidden", "without a tokens file the service answers for localhost alone")
+
+
+def _check_site(request: Request) -> None:
+    """Refuse an act of a page of another site, which needs no token here. Programs send no such header."""
+    if request.method == "GET" or request.headers.get("sec-fetch-site", "none") in {"none", "same-origin"}:
+        return
+    if request.headers.get("origin") not in request.app.state.settings.origins:
+        raise Problem(403, "cross-site", "only pages of the service and of STREAMSTOP_SERVER_ORIGINS may do this")
 
 
 #: Who calls, and may enqueue, read or operate.

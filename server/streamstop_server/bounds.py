@@ -4,13 +4,17 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 
+from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamstop_server.auth import authenticator, check_token
 from streamstop_server.problems import Problem
 
 #: The largest body, in bytes: 10,000 commands fit.
 LARGEST_BODY = 16 * 1024 * 1024
+#: The largest body of a form, and of a request without a known token, which is parsed before it is refused.
+LARGEST_FORM = 64 * 1024
 #: How long a body may take to arrive, in seconds.
 SLOWEST_BODY_S = 30.0
 #: So many wrong tokens may come from one address within a minute.
@@ -40,12 +44,17 @@ class BodyBounds:
         headers = {name.lower(): value for name, value in scope["headers"]}
         length = headers.get(b"content-length", b"0")
         has_body = length != b"0" or b"transfer-encoding" in headers
-        problem = None
-        if length.isdigit() and int(length) > LARGEST_BODY:
-            problem = _too_large()
-        elif has_body and scope["path"].startswith("/v1/") and not _is_json(headers.get(b"content-type", b"")):
-            problem = Problem(415, "unsupported-media-type", "the body must be application/json")
-        if problem is not None:
+        is_api = scope["path"].startswith("/v1/")
+        largest = LARGEST_BODY if is_api else LARGEST_FORM
+        try:
+            is_large = b"transfer-encoding" in headers or (length.isdigit() and int(length) > LARGEST_FORM)
+            if is_api and is_large:
+                _check_token(HTTPConnection(scope))
+            if length.isdigit() and int(length) > largest:
+                raise _too_large(largest)
+            if has_body and is_api and not _is_json(headers.get(b"content-type", b"")):
+                raise Problem(415, "unsupported-media-type", "the body must be application/json")
+        except Problem as problem:
             await problem.response()(scope, receive, send)
             return
         has_started = False
@@ -56,13 +65,13 @@ class BodyBounds:
             await send(message)
 
         try:
-            await self._app(scope, _bounded(receive), noting)
+            await self._app(scope, _bounded(receive, largest), noting)
         except _BodyProblem as bound:
             if not has_started:
                 await bound.problem.response()(scope, receive, send)
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, largest: int) -> Receive:
     received, deadline, is_whole = 0, asyncio.get_running_loop().time() + SLOWEST_BODY_S, False
 
     async def bounded() -> Message:
@@ -76,16 +85,22 @@ def _bounded(receive: Receive) -> Receive:
             slow = Problem(408, "request-timeout", f"the body did not arrive within {SLOWEST_BODY_S:g} s")
             raise _BodyProblem(slow) from None
         received += len(message.get("body", b""))
-        if received > LARGEST_BODY:
-            raise _BodyProblem(_too_large())
+        if received > largest:
+            raise _BodyProblem(_too_large(largest))
         is_whole = not message.get("more_body", False)
         return message
 
     return bounded
 
 
-def _too_large() -> Problem:
-    return Problem(413, "content-too-large", f"the body must not be larger than {LARGEST_BODY} bytes")
+def _check_token(connection: HTTPConnection) -> None:
+    if authenticator(connection).tokens is not None:
+        scheme, token = get_authorization_scheme_param(connection.headers.get("authorization"))
+        check_token(connection, token if scheme.lower() == "bearer" else "")
+
+
+def _too_large(largest: int) -> Problem:
+    return Problem(413, "content-too-large", f"the body must not be larger than {largest} bytes")
 
 
 def _is_json(content_type: bytes) -> bool:

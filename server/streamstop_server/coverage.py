@@ -26,16 +26,20 @@ async def check_shutdown(caller: Caller, shutdown: AsyncShutdown, progress: Prog
     accounts = {lane.account for lane in progress.lanes}
     if progress.status is ShutdownStatus.OPEN or sum(lane.total for lane in progress.lanes) < progress.total:
         accounts |= await shutdown.accounts()
-    for account in sorted(accounts):
-        check_account(caller, account)
+    _check_all(caller, accounts, "the shutdown")
 
 
 async def check_room(caller: Caller, queue: AsyncClient, room: str) -> None:
     """Refuse a room with a registered stream task of an account that the token does not cover."""
     if caller.accounts is None:
         return
-    for account in sorted(await queue.room_accounts(room)):
-        check_account(caller, account)
+    _check_all(caller, await queue.room_accounts(room), "the room")
+
+
+def _check_all(caller: Caller, accounts: Iterable[str], what: str) -> None:
+    """Refuse the caller without the names of the other accounts."""
+    if not all(map(caller.may_touch, accounts)):
+        raise Problem(403, "forbidden", f"the token {caller.name} does not cover every account of {what}")
 
 
 async def covered_progress(caller: Caller, shutdown: AsyncShutdown) -> Progress | None:

@@ -155,6 +155,9 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response | None]) -
 
     async def answer(request: Request, error: Exception) -> Response:
         problem = as_problem(error)
+        caller = getattr(request.state, "caller", None)
+        if problem.name == "unknown-account" and caller is not None and caller.accounts is not None:
+            problem.detail = problem.detail.partition(" (")[0]  # the names of the accounts that there are
         if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
             problem.headers["Allow"] = ", ".join(_methods(request))
         return page(request, problem) or problem.response()

@@ -2,7 +2,8 @@
 
 A stream begins with a comment, so that its client knows that it is open. While nothing happens, there is a comment each
 15 seconds. When the process ends, and when Redis does not answer, the last event is ``reconnect``, with a ``retry``:
-the client connects again, and says with ``Last-Event-ID`` where to go on.
+the client connects again, and says with ``Last-Event-ID`` where to go on. A stream ends, with its next frame, after
+its token has left the tokens file.
 """
 
 import random
@@ -14,6 +15,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from streamstop import StreamstopError
+from streamstop_server.auth import authenticator
 from streamstop_server.waits import waits_of
 
 #: How long a stream is silent at most, in seconds.
@@ -33,7 +35,7 @@ class EventStream(EventSourceResponse):
         self._waits.begin()
         self._frames = frames
         # nginx must not gather what is sent.
-        super().__init__(_checked(frames), headers={"X-Accel-Buffering": "no"})
+        super().__init__(_checked(request, frames), headers={"X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream, and let go of what it holds."""
@@ -49,11 +51,13 @@ def reconnect() -> bytes:
     return format_sse_event(data_str="{}", event="reconnect", retry=random.randint(*_RETRY_MS))  # noqa: S311
 
 
-async def _checked(frames: AsyncGenerator[bytes | None, None]) -> AsyncGenerator[bytes, None]:
+async def _checked(request: Request, frames: AsyncGenerator[bytes | None, None]) -> AsyncGenerator[bytes, None]:
     yield format_sse_event(comment="open")
     try:
         async with aclosing(frames):
             async for frame in frames:
+                if not authenticator(request).knows(request.state.caller):
+                    return
                 yield KEEPALIVE_COMMENT if frame is None else frame
     except StreamstopError:
         yield reconnect()

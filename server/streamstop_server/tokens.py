@@ -12,7 +12,7 @@ import hmac
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,6 +43,8 @@ class Caller:
     name: str
     scopes: frozenset[Scope]
     accounts: frozenset[str] | None = None
+    #: Of the token.
+    hash: str = field(default="", repr=False, compare=False)
 
     def may_touch(self, account: str) -> bool:
         """Whether the caller may see and change what belongs to `account`."""
@@ -72,16 +74,17 @@ class Tokens:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._stamp = _stamp(path)  # first, so that a change during the read is noticed
         self._callers = _read(path)
-        self._stamp = _stamp(path)
 
     def reload(self) -> None:
         """Read the file again. Raises :class:`~streamstop.errors.InvalidSettings`; what was read before then stays."""
-        self._callers, self._stamp = _read(self.path), _stamp(self.path)
+        self._stamp = _stamp(self.path)
+        self._callers = _read(self.path)
 
     @property
     def is_stale(self) -> bool:
-        """Whether the file has changed since it was read."""
+        """Whether the file has changed since the last attempt to read it."""
         return _stamp(self.path) != self._stamp
 
     def caller_of(self, token: str) -> Caller | None:
@@ -91,6 +94,10 @@ class Tokens:
             if hmac.compare_digest(known, hashed):
                 found = caller
         return found
+
+    def knows(self, caller: Caller) -> bool:
+        """Return whether the token of `caller` is still in the file, with the same name, scopes and accounts."""
+        return self._callers.get(caller.hash) == caller
 
     def named(self, name: str) -> tuple[str, Caller] | None:
         """Return the hash and the caller of the token with this name."""
@@ -124,7 +131,7 @@ def _read(path: Path) -> Mapping[str, Caller]:
             raise InvalidSettings(f"{path}: tokens.{name!r}: a name must be 1 to 63 of a-z, 0-9, _, . and -")
         if token.hash in found:
             raise InvalidSettings(f"{path}: tokens.{name}.hash is also the hash of {found[token.hash].name}")
-        found[token.hash] = Caller(name, frozenset(token.scopes), _accounts(path, name, token.accounts))
+        found[token.hash] = Caller(name, frozenset(token.scopes), _accounts(path, name, token.accounts), token.hash)
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from streamstop import Command, Lane, Result, Shutdown, Where
+from streamstop import Command, Result, Shutdown
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_simulator import FaultKind
 from tests.support.http_service import HttpService, http_service
@@ -73,7 +73,9 @@ def page_world(folder: Path) -> Iterator[PageWorld]:
         made.simulator.start_tasks(ALIYUN, relays)
         client.register_many("concert", [Command(operation=stop, account=ALIYUN) for stop in relays])
         running = client.stop_room("concert")
-        eventually(lambda: len(client.lane_jobs(Lane(ALIYUN, SLOW), Where.WAITING)) > 10, "the room's jobs wait")
+        eventually(
+            lambda: sum(lane.total for lane in running.progress().lanes) == len(relays), "its jobs are in the lane"
+        )
         client.pause(OTHER_ALIYUN, reason=PLANTED, by=f"ana <b>{PLANTED[:20]}")
         waiting = client.enqueue(StopMPUTask(app_id="app", task_id=PLANTED), account=ALIYUN, priority=9)
         yield PageWorld(

@@ -37,6 +37,7 @@ SUITES = (
             "foreign_messages",
             "foreign_producers",
             "full_redis",
+            "http_jobs",
             "lifecycle",
             "only_json",
             "outcomes",

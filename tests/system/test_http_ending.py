@@ -17,7 +17,7 @@ from streamstop._redis.rooms import shutdown_channel
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.child_process import end
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
-from tests.support.http_service import http_service
+from tests.support.http_service import TOKENS, http_service, tokens_toml
 from tests.support.polling import eventually
 from tests.support.sse import events
 
@@ -97,3 +97,20 @@ def test_a_stream_and_a_poll_tell_of_a_redis_that_has_gone(own_redis: RedisServe
         answer = poll.result(60)
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:streamstop:problem:queue-unavailable")
         assert answer.headers["retry-after"] == "2"
+
+
+def test_a_token_that_leaves_the_file_ends_its_streams_after_sighup_too(redis_url: str, tmp_path: Path) -> None:
+    with http_service(redis_url, tmp_path) as service, ExitStack() as stack:
+        assert service.tokens_file is not None
+        streams = {}
+        for name in ("reader", "operator"):
+            http = stack.enter_context(httpx.Client(base_url=service.url, headers={"Sec-Fetch-Site": "same-origin"}))
+            assert http.post("/sign-in", data={"token": service.tokens[name]}).status_code == httpx.codes.SEE_OTHER
+            streams[name] = events(stack.enter_context(http.stream("GET", "/live/clock")))
+            assert next(streams[name]).type == "changed"
+        left = {name: kind for name, kind in TOKENS.items() if name != "reader"}
+        service.tokens_file.write_text(tokens_toml(service.tokens, left))
+        service.process.send_signal(signal.SIGHUP)
+        assert {told.type for told in streams["reader"]} <= {"changed"}, "it ends, and need not come again"
+        assert next(streams["operator"]).type == "changed"
+        assert service.process.poll() is None

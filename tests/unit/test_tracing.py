@@ -87,6 +87,24 @@ def test_a_delivery_is_a_span_of_the_producers_trace_and_its_call_is_inside(benc
     assert moments == sorted(moments, key=lambda at: at or 0)
 
 
+@pytest.mark.parametrize(
+    ("headers", "trace"),
+    [
+        ({"traceparent": TRACEPARENT}, TRACEPARENT.split("-")[1]),
+        ({"tracelink": TRACEPARENT}, TRACEPARENT.split("-")[1]),
+        ({"traceparent": "00-<script>-1-01"}, None),
+        ({"traceparent": 7}, None),
+        ({}, None),
+    ],
+)
+def test_an_outcome_names_the_trace_in_which_its_job_was_enqueued(
+    bench: Pipeline, headers: dict[str, Any], trace: str | None
+) -> None:
+    outcome = bench.execute(publish(bench, headers))
+    assert isinstance(outcome, Outcome)
+    assert outcome.trace_id == trace
+
+
 def test_the_attempts_of_a_job_are_spans_of_one_trace(bench: Pipeline, spans: Spans) -> None:
     bench.answers = [fault("InternalError"), httpx.ConnectError("refused")]
     delivery = publish(bench, {"traceparent": TRACEPARENT})

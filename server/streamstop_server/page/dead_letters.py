@@ -22,7 +22,7 @@ from streamstop_server.tokens import Caller
 router = APIRouter()
 
 #: How many letters a page shows, and how many it looks at.
-_ROWS, _MOST_SEARCHED = 50, 2000
+_ROWS, _MOST_SEARCHED = 50, 1000
 #: How long one request acts on letters, in seconds. What is left is done by the next.
 _LONGEST_S = 20.0
 _ACTS = ("requeue", "drop")
@@ -66,10 +66,8 @@ async def dead_letters(request: Request, viewer: Viewer, queue: Queue, *, act: s
 async def act_on_all(request: Request, viewer: Viewer, queue: Queue) -> Response:
     """Requeue or drop all letters that match: those that there were when the person was asked."""
     form = await form_of(request)
-    act, filters = form.get("act", ""), filters_of(form)
+    act, filters = _act(form), filters_of(form)
     asked_at = _moment(form.get("asked_at", ""))
-    if act not in _ACTS:
-        raise Problem(422, "invalid-value", f"act must be one of {', '.join(_ACTS)}", field="act")
     age = timedelta(seconds=max(0.0, time.time() - asked_at))
     matching = matching_of(viewer, filters, at_least=age)
     done, is_over = LetterCounts(), False
@@ -98,8 +96,9 @@ async def dead_letter(request: Request, viewer: Viewer, queue: Queue, letter_id:
 async def act_on_one(request: Request, viewer: Viewer, queue: Queue) -> Response:
     """Requeue or drop one letter."""
     form = await form_of(request)
+    act = _act(form)
     letter = await _letter(viewer, queue, form.get("letter_id", ""))
-    if form.get("act") == "requeue":
+    if act == "requeue":
         job = await queue.dead_letters.requeue(letter.id, by=actor_name(viewer))
         return go_to(request, job_path(job.id))
     await queue.dead_letters.drop(letter.id, by=actor_name(viewer))
@@ -150,6 +149,13 @@ async def _letter(viewer: Caller, queue: AsyncClient, letter_id: str) -> DeadLet
         check_account(viewer, letter.account)
         raise Problem(403, "forbidden", "the token does not cover the account of the letter's command")
     return letter
+
+
+def _act(form: Mapping[str, str]) -> str:
+    act = form.get("act", "")
+    if act not in _ACTS:
+        raise Problem(422, "invalid-value", f"act must be one of {', '.join(_ACTS)}", field="act")
+    return act
 
 
 def _cursor(letter: DeadLetter) -> str:

@@ -12,8 +12,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.sse import format_sse_event
 
 from streamstop import AsyncClient, Event, Hold, LaneView, Limit, Pause
 from streamstop_server.ending import ending_of
@@ -21,10 +21,13 @@ from streamstop_server.page.call_history import STEP_S, CallHistory
 from streamstop_server.page.feed import EVERY_S, Feed
 from streamstop_server.page.shell import viewer
 from streamstop_server.scopes import is_seen
+from streamstop_server.streams import EventStream, reconnect
 from streamstop_server.tokens import Caller
 
 router = APIRouter(prefix="/live", dependencies=[Depends(viewer)])
 
+#: A frame of every stream for a screen.
+CHANGED = format_sse_event(data_str="{}", event="changed")
 #: How many events are kept in memory: as many as Redis keeps.
 EVENTS_KEPT = 10_000
 
@@ -93,34 +96,37 @@ async def feeds_of(request: Request) -> Feeds:
 Shared = Annotated[Feeds, Depends(feeds_of)]
 
 
-async def _changed(feed: Feed[Any]) -> AsyncGenerator[ServerSentEvent, None]:
+async def _changed(feed: Feed[Any]) -> AsyncGenerator[bytes, None]:
     async with aclosing(feed.changes()) as changes:
         async for _ in changes:
-            yield ServerSentEvent(event="changed", data="")
+            yield CHANGED
 
 
-@router.get("/lanes", response_class=EventSourceResponse)
-async def of_lanes(request: Request, feeds: Shared) -> AsyncGenerator[ServerSentEvent, None]:
+async def _frames(request: Request, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes | None, None]:
+    async for frame in ending_of(request).until(source):
+        yield frame
+    yield reconnect()
+
+
+@router.get("/lanes")
+async def of_lanes(request: Request, feeds: Shared) -> Response:
     """Tell when a lane, a pause, a hold or a limit has changed."""
-    async for event in ending_of(request).until(_changed(feeds.lanes)):
-        yield event
+    return EventStream(request, _frames(request, _changed(feeds.lanes)))
 
 
-@router.get("/events", response_class=EventSourceResponse)
-async def of_events(request: Request, feeds: Shared) -> AsyncGenerator[ServerSentEvent, None]:
+@router.get("/events")
+async def of_events(request: Request, feeds: Shared) -> Response:
     """Tell when there is a new event."""
-    async for event in ending_of(request).until(_changed(feeds.events)):
-        yield event
+    return EventStream(request, _frames(request, _changed(feeds.events)))
 
 
-async def _ticks() -> AsyncGenerator[ServerSentEvent, None]:
+async def _ticks() -> AsyncGenerator[bytes, None]:
     while True:
-        yield ServerSentEvent(event="changed", data="")
+        yield CHANGED
         await asyncio.sleep(EVERY_S)
 
 
-@router.get("/clock", response_class=EventSourceResponse)
-async def clock(request: Request) -> AsyncGenerator[ServerSentEvent, None]:
+@router.get("/clock")
+async def clock(request: Request) -> Response:
     """Tell once a second."""
-    async for event in ending_of(request).until(_ticks()):
-        yield event
+    return EventStream(request, _frames(request, _ticks()))

@@ -46,7 +46,7 @@ async def rooms(
         request,
         "rooms_table.html" if wants_fragment(request) else "rooms.html",
         shutdowns=sorted(filter(None, shown), key=_urgency),
-        open_count=await queue.count_open_shutdowns(),
+        open_count=await queue.count_open_shutdowns() if viewer.accounts is None else None,
         page=page,
         more=len(found) > page * _SHUTDOWNS,
     )

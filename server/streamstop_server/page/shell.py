@@ -31,6 +31,7 @@ _templates = Environment(
     loader=PackageLoader("streamstop_server.page"),
     autoescape=True,
     undefined=StrictUndefined,
+    auto_reload=False,  # an upgrade must not mix its templates with the code that runs
     trim_blocks=True,
     lstrip_blocks=True,
 )
@@ -96,9 +97,10 @@ def wants_fragment(request: Request) -> bool:
 
 def go_to(request: Request, path: str) -> Response:
     """Return the answer after an act: see `path`. `path` is one of the service's own."""
-    if request.headers.get("hx-request") == "true":
-        return Response(status_code=204, headers={"HX-Redirect": path})
-    return RedirectResponse(path, status_code=303)
+    answer = RedirectResponse(path, status_code=303)
+    if request.headers.get("hx-request") == "true":  # percent-encoded in the same way, for headers are ASCII
+        return Response(status_code=204, headers={"HX-Redirect": answer.headers["location"]})
+    return answer
 
 
 def error_page(request: Request, problem: Problem) -> Response | None:

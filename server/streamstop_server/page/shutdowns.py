@@ -10,6 +10,7 @@ from streamstop import AsyncClient, OutcomePage, Progress
 from streamstop_server.coverage import check_shutdown, covers_lanes
 from streamstop_server.ending import ending_of
 from streamstop_server.following import following_of
+from streamstop_server.page.live import CHANGED
 from streamstop_server.page.shell import Viewer, actor_name, go_to, render, wants_fragment
 from streamstop_server.problems import Problem
 from streamstop_server.queue import Queue
@@ -20,7 +21,7 @@ router = APIRouter()
 
 #: How many outcomes one page shows.
 _OUTCOMES = 50
-_CHANGED, _ENDED = (format_sse_event(data_str="{}", event=name) for name in ("changed", "ended"))
+_ENDED = format_sse_event(data_str="{}", event="ended")
 
 
 @router.get("/shutdowns/{shutdown_id}")
@@ -76,7 +77,7 @@ async def _frames(request: Request, viewer: Caller, shutdown_id: str) -> AsyncGe
         while covers_lanes(viewer, (snapshot := await followed.latest()).progress):
             if snapshot.id != seen:
                 seen = snapshot.id
-                yield _CHANGED
+                yield CHANGED
             if snapshot.is_final:
                 yield _ENDED
                 return

@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Command
+from streamstop._redis.accounts import KnownAccounts
 from streamstop.operations import StopMPUTask
 from tests.support.http_app import FOR_PEOPLE, SAME_ORIGIN, UNSAFE, HttpApp, http_app, routes
 from tests.support.http_service import TOKENS
@@ -151,3 +152,29 @@ def test_a_session_is_no_token_of_the_api(service: HttpApp, queued: dict[str, st
         if path.startswith("/v1/"):
             answer = service.client.request(method, filled(path, queued), headers=SAME_ORIGIN)
             assert answer.status_code == httpx.codes.UNAUTHORIZED, (method, path)
+
+
+def test_a_refusal_names_no_account_that_the_token_does_not_cover(
+    service: HttpApp, queued: dict[str, str], real_redis: Redis
+) -> None:
+    KnownAccounts(real_redis).publish({ACCOUNT: "aliyun", "near-live": "aliyun"})
+    service.sign_in("elsewhere")
+    tasks = {"operation": STOP.spec.id, "account": "another-account", "params": {"AppId": "a", "TaskId": "t"}}
+    shutdown = queued["shutdown_id"]
+    for method, path, body, status in [
+        ("POST", "/v1/jobs", tasks, 422),
+        ("PUT", "/v1/rooms/room-3/tasks", tasks, 422),
+        ("GET", "/v1/rooms/room-1", None, 403),
+        ("POST", "/v1/rooms/room-1/shutdown", {}, 403),
+        ("GET", f"/v1/shutdowns/{shutdown}", None, 403),
+        ("GET", f"/v1/shutdowns/{shutdown}/events", None, 403),
+        ("GET", f"/shutdowns/{shutdown}", None, 403),
+        ("GET", f"/live/shutdowns/{shutdown}", None, 403),
+        ("GET", "/rooms/room-1", None, 200),
+        ("GET", "/rooms", None, 200),
+    ]:
+        headers = {**FOR_PEOPLE, **service.bearer("elsewhere")}
+        answer = service.client.request(method, path, json=body, headers=headers)
+        assert answer.status_code == status, (path, answer.text)
+        assert ACCOUNT not in answer.text, (path, answer.text)
+        assert " open<" not in answer.text

@@ -9,7 +9,7 @@ from redis import Redis
 
 from streamstop import Client, Lane, Result
 from tests.support.dead_letters import COMMAND, LANE, OTHER, FailingLanes
-from tests.support.http_app import HttpApp, http_app
+from tests.support.http_app import SAME_ORIGIN, HttpApp, http_app
 from tests.support.manual_clock import ManualClock
 
 URL = "/v1/dead-letters"
@@ -141,3 +141,13 @@ def test_acts_need_the_scope_operate(service: HttpApp, lanes: FailingLanes, toke
     for path in (f"{URL}:drop", f"{URL}:requeue", f"{URL}/{LANE.name}.a:drop", f"{URL}/{LANE.name}.a:requeue"):
         assert service.client.post(path, json={"dry_run": False}).status_code == 403
     assert lanes.dead.count() == 4
+
+
+@pytest.mark.usefixtures("lanes")
+def test_the_page_does_nothing_to_a_letter_unless_it_is_told_what(service: HttpApp) -> None:
+    service.sign_in("everything")
+    letter = service.client.get(URL).json()["dead_letters"][0]["id"]
+    for wrong in ({}, {"act": ""}, {"act": "reqeue"}):
+        answer = service.client.post("/dead-letters/one", data={"letter_id": letter, **wrong}, headers=SAME_ORIGIN)
+        assert (answer.status_code, answer.json()["field"]) == (422, "act")
+    assert len(names(service)) == 4

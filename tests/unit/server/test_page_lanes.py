@@ -255,3 +255,10 @@ def test_workers_are_listed(service: HttpApp) -> None:
     page = get(service, "/workers")
     assert "running" in page
     assert "live-cn" in page
+
+
+def test_where_an_act_leads_is_percent_encoded_for_scripts_too(service: HttpApp) -> None:
+    fields = {"scope": "live-cn", "back": "/?q=näme🎬"}
+    answer = service.client.post("/pauses", data=fields, headers={**SAME_ORIGIN, **FRAGMENT})
+    assert (answer.status_code, answer.headers["hx-redirect"]) == (204, act(service, "/pauses", **fields))
+    assert answer.headers["hx-redirect"] == "/?q=n%C3%A4me%F0%9F%8E%AC"

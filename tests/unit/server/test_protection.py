@@ -255,3 +255,30 @@ def test_the_hash_of_a_token_is_compared_and_never_the_token(service: HttpApp) -
     for name, token in service.tokens.items():
         assert known.named(name)[0] == token_hash(token)
         assert token not in repr(vars(known))
+
+
+def test_without_tokens_a_page_of_another_site_changes_nothing(tmp_path: Path) -> None:
+    settings = ServerSettings("127.0.0.1", None, "s" * 32, origins=("https://ops.example.com",))
+    acts = [("POST", "/v1/rooms/r/shutdown"), ("POST", "/v1/dead-letters/l:drop"), ("DELETE", "/v1/pauses/all")]
+    with TestClient(create(settings, client=lambda: AsyncClient(NOWHERE)), base_url="http://localhost") as client:
+        for method, path in acts:
+            for site in ("cross-site", "same-site"):
+                foreign = {"Sec-Fetch-Site": site, "Origin": "https://evil.example"}
+                answer = client.request(method, path, headers=foreign)
+                assert (answer.status_code, answer.json()["type"]) == (403, "urn:streamstop:problem:cross-site")
+                named = {"Sec-Fetch-Site": site, "Origin": "https://ops.example.com"}
+                assert client.request(method, path, headers=named).status_code == SERVED
+            for own in ({}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}):
+                assert client.request(method, path, headers=own).status_code == SERVED
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/sign-in"])
+def test_who_has_no_token_sends_no_large_body(path: str, service: HttpApp) -> None:
+    large = b" " * (bounds.LARGEST_FORM + 1)
+    sent: list[bytes | Iterator[bytes]] = [large, iter([large])]
+    for content in sent:  # with its length, and in chunks
+        headers = {"Authorization": "Bearer x", "Content-Type": "application/json", **SAME_ORIGIN}
+        answer = service.client.post(path, content=content, headers=headers)
+        assert answer.status_code == (401 if path.startswith("/v1/") else 413), answer.text
+    known = service.bearer("enqueuer") | {"Content-Type": "application/json"}
+    assert service.client.post("/v1/jobs", content=large, headers=known).status_code == httpx.codes.BAD_REQUEST

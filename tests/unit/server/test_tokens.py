@@ -3,6 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -49,6 +50,31 @@ def test_a_file_that_changes_is_stale_until_it_is_read_again(tmp_path: Path) -> 
     tokens.reload()
     assert [tokens.is_stale] == [False]
     assert tokens.caller_of(token) == Caller("second", frozenset({Scope.READ}))
+    file(tmp_path, "[tokens")
+    assert [tokens.is_stale] == [True]
+    with pytest.raises(InvalidSettings):
+        tokens.reload()
+    assert [tokens.is_stale] == [False], "a mistake is told once"
+    assert tokens.caller_of(token) == Caller("second", frozenset({Scope.READ}))
+
+
+@pytest.mark.parametrize("change", ["name", "hash", "scopes", "accounts"])
+def test_a_caller_is_known_until_its_token_changes_in_the_file(change: str, tmp_path: Path) -> None:
+    token = new_token()
+    first = {"name": "a", "hash": token_hash(token), "scopes": ["read"], "accounts": ["live-cn"]}
+    changed: dict[str, Any] = {"name": "b", "hash": HASH, "scopes": ["enqueue"], "accounts": ["live-de"]}
+
+    def toml(of: dict[str, Any]) -> str:
+        return f"[tokens.{of['name']}]\n" + "".join(f"{key} = {of[key]!r}\n" for key in ("hash", "scopes", "accounts"))
+
+    tokens = Tokens(file(tmp_path, toml(first)))
+    caller = tokens.caller_of(token)
+    assert caller is not None
+    tokens.reload()
+    assert tokens.knows(caller)
+    file(tmp_path, toml({**first, change: changed[change]}))
+    tokens.reload()
+    assert not tokens.knows(caller)
 
 
 @pytest.mark.parametrize(
