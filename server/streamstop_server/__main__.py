@@ -54,7 +54,7 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
     try:
         import uvicorn
 
-        from streamstop_server.auth import Authenticator
+        from streamstop_server.access.auth import Authenticator
     except ModuleNotFoundError as missing:
         raise click.ClickException(f"{missing.name} is not installed: pip install 'streamstop[server]'") from None
     try:

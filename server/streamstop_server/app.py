@@ -11,17 +11,18 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from streamstop import AsyncClient, __version__
-from streamstop_server import api, documented, logs, page, problems, system
-from streamstop_server.access_log import AccessLog
-from streamstop_server.auth import Authenticator
-from streamstop_server.bounds import BodyBounds, Failures
-from streamstop_server.ending import Ending
-from streamstop_server.following import Following
-from streamstop_server.headers import Headers
-from streamstop_server.lane_times import LaneTimes
-from streamstop_server.segments import Segments
+from streamstop_server import api, page, system
+from streamstop_server.access.auth import Authenticator
+from streamstop_server.access.bounds import BodyBounds, Failures
+from streamstop_server.http import documented, logs, problems
+from streamstop_server.http.access_log import AccessLog
+from streamstop_server.http.headers import Headers
+from streamstop_server.http.segments import Segments
+from streamstop_server.queue.lane_times import LaneTimes
 from streamstop_server.settings import ServerSettings
-from streamstop_server.waits import Waits
+from streamstop_server.waiting.ending import Ending
+from streamstop_server.waiting.following import Following
+from streamstop_server.waiting.waits import Waits
 
 _DESCRIPTION = """Stops stream tasks at cloud vendors, each account and operation at its own pace.
 

@@ -6,10 +6,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 
 from streamstop.exporter import Exporter
-from streamstop_server.auth import Reader, check_all_accounts
-from streamstop_server.ending import ending_of
-from streamstop_server.problems import Problem
-from streamstop_server.queue import Queue
+from streamstop_server.access.auth import Reader, check_all_accounts
+from streamstop_server.http.problems import Problem
+from streamstop_server.queue.client import Queue
+from streamstop_server.waiting.ending import ending_of
 
 router = APIRouter(tags=["system"])
 

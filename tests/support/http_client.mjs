@@ -1,10 +1,10 @@
 // A service in another language: it speaks to the HTTP service with Node's fetch alone.
 //
-//     node http_client.mjs BASE_URL ROOM          with the token in STREAMSTOP_TOKEN
+//     node http_client.mjs BASE_URL ACCOUNT ROOM          with the token in STREAMSTOP_TOKEN
 //
 // It enqueues and waits, stops a room, follows the shutdown to its end, and prints a line of JSON for each step.
 
-const [base, room] = process.argv.slice(2);
+const [base, account, room] = process.argv.slice(2);
 const authorization = `Bearer ${process.env.STREAMSTOP_TOKEN}`;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const say = (step, facts) => console.log(JSON.stringify({ step, ...facts }));
@@ -48,7 +48,7 @@ async function* eventSource(path) {
   }
 }
 
-const stop = (task) => ({ operation: "live.StopMPUTask", account: "live-cn", params: { AppId: "app", TaskId: task } });
+const stop = (task) => ({ operation: "live.StopMPUTask", account, params: { AppId: "app", TaskId: task } });
 
 // Enqueue, as if the first answer had been lost: the same key returns the same job.
 const key = { "idempotency-key": `"${crypto.randomUUID()}"` };

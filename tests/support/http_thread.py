@@ -13,9 +13,9 @@ from fastapi import FastAPI
 
 from streamstop import AsyncClient
 from streamstop_server.app import create
-from streamstop_server.following import Following
 from streamstop_server.settings import ServerSettings
-from streamstop_server.waits import Waits
+from streamstop_server.waiting.following import Following
+from streamstop_server.waiting.waits import Waits
 from streamstop_simulator.demo.embedded_redis import free_port
 from tests.support.client_connections import connections_of
 from tests.support.http_service import TOKENS, tokens_toml

@@ -34,6 +34,8 @@ def steps(process: "subprocess.Popen[str]") -> Iterator[dict[str, Any]]:
     """Yield what the client says."""
     assert process.stdout is not None
     for line in process.stdout:
+        if not line.startswith("{"):
+            pytest.fail(f"the client has failed: {line}{process.stdout.read()}")
         yield json.loads(line)
 
 
@@ -51,7 +53,7 @@ def test_a_client_in_node_sees_the_end_once_over_a_restart_and_a_crash(shared_wo
     environ = {"PATH": "/usr/bin:/bin"}
     with http_service(world.server.url, world.folder) as service:
         environ["STREAMSTOP_TOKEN"] = service.tokens["everything"]
-        command = [node(), str(CLIENT), service.url, ROOM]
+        command = [node(), str(CLIENT), service.url, ALIYUN, ROOM]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ
         ) as client:

@@ -21,7 +21,7 @@ def test_schemathesis_finds_nothing(shared_world: World, tmp_path: Path) -> None
         with service.http(None) as http:
             document = http.get("/openapi.json").json()
         command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{service.url}/openapi.json"]
-        command += ["-H", f"Authorization: Bearer {service.tokens['everything']}", "--request-timeout", "30"]
+        command += ["-H", f"Authorization: Bearer {service.tokens['everything']}", "--request-timeout", "90"]
         command += ["--checks", "all", "--exclude-checks", _EXCLUDED, "--phases", "examples,coverage,fuzzing"]
         command += ["--max-examples", "10", "--continue-on-failure", "--seed", "1", "--suppress-health-check", "all"]
         done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=800)

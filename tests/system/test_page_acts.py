@@ -14,6 +14,8 @@ from tests.support.page_world import SLOW, PageWorld, page_world
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT
 
+pytestmark = pytest.mark.browser
+
 WITH_AND_WITHOUT_SCRIPTS = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no_scripts"])
 
 expect.set_options(timeout=PATIENCE_MS)

@@ -14,6 +14,8 @@ from tests.support.browser import NARROW, PATIENCE_MS, WIDE, Scheme, browser, vi
 from tests.support.http_service import HttpService, http_service
 from tests.support.world import ALIYUN, World, world
 
+pytestmark = pytest.mark.browser
+
 LANE = f"/lanes/{ALIYUN}/live.StopMPUTask"
 #: Lets a tab be seen, or hidden behind another one.
 _SEEN = """(seen) => {

@@ -18,7 +18,7 @@ from tests.support.http_service import HttpService, http_service
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, World, world
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 JOBS = 400
 LIMITS = {"live.StopMPUTask": 40.0}

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from streamstop.settings import RedisSettings
+from streamstop_server.access.tokens import Scope, Tokens
 from streamstop_server.settings import ServerSettings
-from streamstop_server.tokens import Scope, Tokens
 from streamstop_simulator import DEFAULT_ACCOUNTS
 from streamstop_worker.accounts import load_accounts
 from streamstop_worker.settings import WorkerSettings

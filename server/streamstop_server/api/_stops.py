@@ -8,7 +8,7 @@ from fastapi import Body
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from streamstop import Command, InvalidCommand, operations
-from streamstop_server.problems import Problem
+from streamstop_server.http.problems import Problem
 
 #: The most commands of one request.
 MOST = 10_000

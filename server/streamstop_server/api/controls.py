@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop import Hold, Limit, Pause
 from streamstop._core.controls import LONGEST
-from streamstop_server.auth import Operator, Reader, check_account
-from streamstop_server.documented import errors
-from streamstop_server.problems import Problem
-from streamstop_server.queue import Queue
-from streamstop_server.scopes import check_scope_of, is_seen
+from streamstop_server.access.auth import Operator, Reader, check_account
+from streamstop_server.access.scopes import check_scope_of, is_seen
+from streamstop_server.http.documented import errors
+from streamstop_server.http.problems import Problem
+from streamstop_server.queue.client import Queue
 
 router = APIRouter(tags=["pauses, limits and holds"])
 

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop import DeadLetter, LetterCounts, Matching, Outcome, Result
-from streamstop_server.auth import Operator, Reader, check_account
-from streamstop_server.documented import errors
-from streamstop_server.letters import covered_letter, cursor_of, position_of
-from streamstop_server.queue import Queue
-from streamstop_server.tokens import Caller
+from streamstop_server.access.auth import Operator, Reader, check_account
+from streamstop_server.access.tokens import Caller
+from streamstop_server.http.documented import errors
+from streamstop_server.queue.client import Queue
+from streamstop_server.queue.letters import covered_letter, cursor_of, position_of
 
 router = APIRouter(tags=["dead letters"])
 

@@ -8,13 +8,13 @@ from fastapi.sse import EventSourceResponse
 
 from streamstop import ErrorCount, Event
 from streamstop._core.journal import EventFilter
-from streamstop_server.auth import Reader, check_account
-from streamstop_server.coverage import covers_event
-from streamstop_server.ending import ending_of
-from streamstop_server.following import following_of
-from streamstop_server.queue import Queue
-from streamstop_server.streams import KEEP_ALIVE_S, EventStream, reconnect
-from streamstop_server.tokens import Caller
+from streamstop_server.access.auth import Reader, check_account
+from streamstop_server.access.coverage import covers_event
+from streamstop_server.access.tokens import Caller
+from streamstop_server.queue.client import Queue
+from streamstop_server.waiting.ending import ending_of
+from streamstop_server.waiting.following import following_of
+from streamstop_server.waiting.streams import KEEP_ALIVE_S, EventStream, reconnect
 
 router = APIRouter(tags=["events and errors"])
 

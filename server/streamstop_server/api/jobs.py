@@ -10,16 +10,16 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop import AsyncJob, Command, InvalidCommand, JobView, Lane, Outcome, OutcomeTimeout, Sighting, Where
+from streamstop_server.access.auth import Enqueuer, Reader, check_account
+from streamstop_server.access.coverage import known_job
+from streamstop_server.access.tokens import Caller
 from streamstop_server.api._stops import OneOrManyCommands, commands_of, place_of
-from streamstop_server.auth import Enqueuer, Reader, check_account
-from streamstop_server.coverage import known_job
-from streamstop_server.documented import errors
-from streamstop_server.idempotency import key_of
-from streamstop_server.lane_times import lane_times_of
-from streamstop_server.problems import Problem
-from streamstop_server.queue import Queue
-from streamstop_server.tokens import Caller
-from streamstop_server.waits import LONGEST_POLL_S, poll
+from streamstop_server.http.documented import errors
+from streamstop_server.http.idempotency import key_of
+from streamstop_server.http.problems import Problem
+from streamstop_server.queue.client import Queue
+from streamstop_server.queue.lane_times import lane_times_of
+from streamstop_server.waiting.waits import LONGEST_POLL_S, poll
 
 router = APIRouter(tags=["jobs"])
 

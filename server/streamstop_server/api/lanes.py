@@ -6,10 +6,10 @@ from fastapi import APIRouter, Body, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from streamstop import Drained, LaneView
-from streamstop_server.auth import Operator, Reader, check_account
-from streamstop_server.documented import errors
-from streamstop_server.lanes import drained_of, view_of
-from streamstop_server.queue import Queue
+from streamstop_server.access.auth import Operator, Reader, check_account
+from streamstop_server.http.documented import errors
+from streamstop_server.queue.client import Queue
+from streamstop_server.queue.lanes import drained_of, view_of
 
 router = APIRouter(tags=["lanes"])
 

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop import UnknownShutdown
+from streamstop_server.access.auth import Enqueuer, Reader
+from streamstop_server.access.coverage import check_commands, check_room, check_shutdown
 from streamstop_server.api._stops import MOST, OneOrMany, Stop, commands_of
-from streamstop_server.auth import Enqueuer, Reader
-from streamstop_server.coverage import check_commands, check_room, check_shutdown
-from streamstop_server.documented import errors
-from streamstop_server.following import ShutdownProgress
-from streamstop_server.problems import Problem
-from streamstop_server.queue import Queue
-from streamstop_server.segments import ROOM
+from streamstop_server.http.documented import errors
+from streamstop_server.http.problems import Problem
+from streamstop_server.http.segments import ROOM
+from streamstop_server.queue.client import Queue
+from streamstop_server.waiting.following import ShutdownProgress
 
 router = APIRouter(tags=["rooms"])
 

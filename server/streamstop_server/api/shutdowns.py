@@ -9,15 +9,15 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from streamstop import Outcome, ShutdownStatus
-from streamstop_server.auth import Enqueuer, Reader
-from streamstop_server.coverage import check_shutdown, covered_progress, covers_lanes
-from streamstop_server.documented import errors
-from streamstop_server.ending import ending_of
-from streamstop_server.following import ShutdownProgress, Snapshot, following_of
-from streamstop_server.queue import Queue
-from streamstop_server.streams import KEEP_ALIVE_S, EventStream, reconnect
-from streamstop_server.tokens import Caller
-from streamstop_server.waits import LONGEST_POLL_S, poll
+from streamstop_server.access.auth import Enqueuer, Reader
+from streamstop_server.access.coverage import check_shutdown, covered_progress, covers_lanes
+from streamstop_server.access.tokens import Caller
+from streamstop_server.http.documented import errors
+from streamstop_server.queue.client import Queue
+from streamstop_server.waiting.ending import ending_of
+from streamstop_server.waiting.following import ShutdownProgress, Snapshot, following_of
+from streamstop_server.waiting.streams import KEEP_ALIVE_S, EventStream, reconnect
+from streamstop_server.waiting.waits import LONGEST_POLL_S, poll
 
 router = APIRouter(tags=["shutdowns"])
 

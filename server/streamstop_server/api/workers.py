@@ -6,9 +6,9 @@ from pydantic import BaseModel
 from streamstop import WorkerView
 from streamstop.operations import OPERATIONS
 from streamstop.operations.facts import OperationFacts, facts_of
-from streamstop_server.auth import Reader
-from streamstop_server.fleet import seen_workers
-from streamstop_server.queue import Queue
+from streamstop_server.access.auth import Reader
+from streamstop_server.queue.client import Queue
+from streamstop_server.queue.fleet import seen_workers
 
 router = APIRouter(tags=["workers"])
 

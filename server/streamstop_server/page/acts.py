@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
-from streamstop_server.auth import check_account
+from streamstop_server.access.auth import check_account
+from streamstop_server.access.scopes import check_scope_of
 from streamstop_server.page.forms import number, seconds
 from streamstop_server.page.live import Feeds, Shared
 from streamstop_server.page.shell import Viewer, actor_name, go_to
 from streamstop_server.page.sign_in import form_of, own_path
-from streamstop_server.queue import Queue
-from streamstop_server.scopes import check_scope_of
+from streamstop_server.queue.client import Queue
 
 router = APIRouter()
 

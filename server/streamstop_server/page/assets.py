@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from streamstop_server.problems import Problem
+from streamstop_server.http.problems import Problem
 
 router = APIRouter()
 

@@ -11,12 +11,12 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 
 from streamstop import AsyncClient, DeadLetter, LetterCounts, Matching
-from streamstop_server.letters import covered_letter, cursor_of, position_of
+from streamstop_server.http.problems import Problem
 from streamstop_server.page.letter_filters import AGES, RESULTS, UNREADABLE, filters_of, matching_of, query_of
 from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render
 from streamstop_server.page.sign_in import form_of
-from streamstop_server.problems import Problem
-from streamstop_server.queue import Queue
+from streamstop_server.queue.client import Queue
+from streamstop_server.queue.letters import covered_letter, cursor_of, position_of
 
 router = APIRouter()
 

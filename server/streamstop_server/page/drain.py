@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from streamstop_server.auth import check_account
-from streamstop_server.lanes import drained_of
+from streamstop_server.access.auth import check_account
 from streamstop_server.page.forms import AGES, seconds
 from streamstop_server.page.live import Shared
 from streamstop_server.page.shell import Viewer, actor_name, render
 from streamstop_server.page.sign_in import form_of
-from streamstop_server.queue import Queue
+from streamstop_server.queue.client import Queue
+from streamstop_server.queue.lanes import drained_of
 
 router = APIRouter()
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from streamstop._core.journal import EventKind
-from streamstop_server.coverage import covers_event
+from streamstop_server.access.coverage import covers_event
 from streamstop_server.page.live import Shared
 from streamstop_server.page.shell import Viewer, render, wants_fragment
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from streamstop_server.problems import Problem
+from streamstop_server.http.problems import Problem
 
 #: How long a pause or a limit lasts: seconds, as the form sends them, and words.
 LASTINGS: Mapping[str, str] = {

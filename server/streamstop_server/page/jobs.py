@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from streamstop import AsyncClient, Sighting, Where
-from streamstop_server.auth import check_account
-from streamstop_server.coverage import known_job
+from streamstop_server.access.auth import check_account
+from streamstop_server.access.coverage import known_job
+from streamstop_server.access.tokens import Caller
 from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render, wants_fragment
 from streamstop_server.page.sign_in import form_of
-from streamstop_server.queue import Queue
-from streamstop_server.tokens import Caller
+from streamstop_server.queue.client import Queue
 
 router = APIRouter()
 

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request, Response
 
 from streamstop import AsyncClient, LaneState, LaneView
 from streamstop.operations import OPERATIONS
+from streamstop_server.access.tokens import Caller
 from streamstop_server.page.call_history import CallHistory
 from streamstop_server.page.charts import Spark, spark_of
 from streamstop_server.page.forms import LASTINGS
 from streamstop_server.page.live import LanesNow, Shared
 from streamstop_server.page.shell import Viewer, render, wants_fragment
-from streamstop_server.queue import Queue
-from streamstop_server.tokens import Caller
+from streamstop_server.queue.client import Queue
 
 router = APIRouter()
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 from streamstop import Matching, Result
-from streamstop_server.problems import Problem
-from streamstop_server.tokens import Caller
+from streamstop_server.access.tokens import Caller
+from streamstop_server.http.problems import Problem
 
 #: A result of no job: a message that no worker could read.
 UNREADABLE = "unreadable"

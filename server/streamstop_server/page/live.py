@@ -16,13 +16,13 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.sse import format_sse_event
 
 from streamstop import AsyncClient, Event, Hold, LaneView, Limit, Pause
-from streamstop_server.ending import ending_of
+from streamstop_server.access.scopes import is_seen
+from streamstop_server.access.tokens import Caller
 from streamstop_server.page.call_history import STEP_S, CallHistory
 from streamstop_server.page.feed import EVERY_S, Feed
 from streamstop_server.page.shell import viewer
-from streamstop_server.scopes import is_seen
-from streamstop_server.streams import EventStream, reconnect
-from streamstop_server.tokens import Caller
+from streamstop_server.waiting.ending import ending_of
+from streamstop_server.waiting.streams import EventStream, reconnect
 
 router = APIRouter(prefix="/live", dependencies=[Depends(viewer)])
 

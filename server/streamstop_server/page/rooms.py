@@ -9,13 +9,13 @@ from fastapi.responses import RedirectResponse
 from streamstop import AsyncClient, Progress, ShutdownStatus
 from streamstop._core.lane_view import NO_ESTIMATE
 from streamstop._core.membership import check_room
-from streamstop_server.coverage import check_room as check_covered
-from streamstop_server.coverage import covered_progress
+from streamstop_server.access.coverage import check_room as check_covered
+from streamstop_server.access.coverage import covered_progress
+from streamstop_server.access.tokens import Caller
+from streamstop_server.http.segments import ROOM
 from streamstop_server.page.shell import Viewer, actor_name, go_to, render, room_path, wants_fragment
 from streamstop_server.page.sign_in import form_of
-from streamstop_server.queue import Queue
-from streamstop_server.segments import ROOM
-from streamstop_server.tokens import Caller
+from streamstop_server.queue.client import Queue
 
 router = APIRouter()
 

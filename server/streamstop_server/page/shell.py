@@ -17,10 +17,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from streamstop import LaneProgress, Progress, __version__
 from streamstop._core.durations import duration_text
-from streamstop_server.auth import authenticator, check_loopback, check_scopes
+from streamstop_server.access.auth import authenticator, check_loopback, check_scopes
+from streamstop_server.access.tokens import EVERYBODY, Caller, Scope
+from streamstop_server.http.problems import Problem
 from streamstop_server.page import assets
-from streamstop_server.problems import Problem
-from streamstop_server.tokens import EVERYBODY, Caller, Scope
 
 #: The cookie with the session. Over https it has the prefix that binds it to the host.
 COOKIE = "streamstop_session"

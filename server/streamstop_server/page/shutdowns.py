@@ -7,15 +7,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.sse import format_sse_event
 
 from streamstop import AsyncClient, OutcomePage, Progress
-from streamstop_server.coverage import check_shutdown, covers_lanes
-from streamstop_server.ending import ending_of
-from streamstop_server.following import following_of
+from streamstop_server.access.coverage import check_shutdown, covers_lanes
+from streamstop_server.access.tokens import Caller
+from streamstop_server.http.problems import Problem
 from streamstop_server.page.live import CHANGED
 from streamstop_server.page.shell import Viewer, actor_name, go_to, render, wants_fragment
-from streamstop_server.problems import Problem
-from streamstop_server.queue import Queue
-from streamstop_server.streams import KEEP_ALIVE_S, EventStream, reconnect
-from streamstop_server.tokens import Caller
+from streamstop_server.queue.client import Queue
+from streamstop_server.waiting.ending import ending_of
+from streamstop_server.waiting.following import following_of
+from streamstop_server.waiting.streams import KEEP_ALIVE_S, EventStream, reconnect
 
 router = APIRouter()
 

@@ -7,9 +7,9 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from streamstop_server.auth import SESSION_S, authenticator
+from streamstop_server.access.auth import SESSION_S, authenticator
+from streamstop_server.http.problems import Problem
 from streamstop_server.page.shell import check_same_origin, cookie_name, render
-from streamstop_server.problems import Problem
 
 router = APIRouter()
 

@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Request, Response
 
 from streamstop._core.workers import distinct_differences
-from streamstop_server.fleet import seen_workers
 from streamstop_server.page.shell import Viewer, render, wants_fragment
-from streamstop_server.queue import Queue
+from streamstop_server.queue.client import Queue
+from streamstop_server.queue.fleet import seen_workers
 
 router = APIRouter()
 

@@ -11,7 +11,7 @@ from redis import Redis
 
 from streamstop import Client
 from streamstop._core.constants import EVENTS
-from streamstop_server import following
+from streamstop_server.waiting import following
 from tests.support.http_thread import ServedApp, served
 from tests.support.polling import eventually
 from tests.support.sse import events

@@ -14,8 +14,8 @@ from redis import Redis
 from streamstop import Client, Command, Shutdown
 from streamstop._redis.shutdown_views import ShutdownViews
 from streamstop.operations import StopMPUTask
-from streamstop_server import streams
 from streamstop_server.api import shutdowns as routes
+from streamstop_server.waiting import streams
 from tests.support.http_thread import ServedApp, served
 from tests.support.polling import eventually
 from tests.support.room_driver import RoomDriver

@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 
 from streamstop import Matching, Result
+from streamstop_server.access.tokens import EVERYBODY, Caller, Scope
+from streamstop_server.http.problems import Problem
 from streamstop_server.page.jobs import params_of
 from streamstop_server.page.letter_filters import filters_of, matching_of, query_of
 from streamstop_server.page.shell import job_path, room_path
-from streamstop_server.problems import Problem
-from streamstop_server.tokens import EVERYBODY, Caller, Scope
 
 SOME = Caller("some", frozenset(Scope), frozenset({"live-cn"}))
 

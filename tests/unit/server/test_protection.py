@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from streamstop import AsyncClient
 from streamstop.tokens import new_token, token_hash
-from streamstop_server import auth, bounds
+from streamstop_server.access import auth, bounds
 from streamstop_server.app import create
 from streamstop_server.settings import ServerSettings
 from tests.support.http_app import FOR_PEOPLE, SAME_ORIGIN, HttpApp, http_app

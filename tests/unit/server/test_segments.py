@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from streamstop_server.segments import ROOM, Segments
+from streamstop_server.http.segments import ROOM, Segments
 
 
 async def named(request: Request) -> JSONResponse:

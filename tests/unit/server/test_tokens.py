@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from streamstop import InvalidSettings
 from streamstop.cli import main
 from streamstop.tokens import new_token, token_hash
-from streamstop_server.tokens import Caller, Scope, Tokens
+from streamstop_server.access.tokens import Caller, Scope, Tokens
 
 HASH = "sha256:" + "0" * 64
 

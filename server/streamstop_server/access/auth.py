@@ -15,9 +15,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from starlette.requests import HTTPConnection
 
 from streamstop.errors import InvalidSettings
-from streamstop_server.problems import Problem
+from streamstop_server.access.tokens import EVERYBODY, Caller, Scope, Tokens
+from streamstop_server.http.problems import Problem
 from streamstop_server.settings import ServerSettings, is_loopback
-from streamstop_server.tokens import EVERYBODY, Caller, Scope, Tokens
 
 _log = structlog.get_logger("streamstop.server")
 _REALM = 'Bearer realm="streamstop"'

@@ -4,7 +4,7 @@ import re
 
 from fastapi import Request
 
-from streamstop_server.problems import Problem
+from streamstop_server.http.problems import Problem
 
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")

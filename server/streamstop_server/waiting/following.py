@@ -18,7 +18,7 @@ from fastapi.sse import format_sse_event
 from pydantic import computed_field
 
 from streamstop import AsyncClient, Event, Progress, ShutdownStatus
-from streamstop_server.ending import Ending
+from streamstop_server.waiting.ending import Ending
 
 #: The shortest time between two changes that followers see, in seconds. They see an end at once.
 EVERY_S = 1.0

@@ -15,8 +15,8 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from streamstop import StreamstopError
-from streamstop_server.auth import authenticator
-from streamstop_server.waits import waits_of
+from streamstop_server.access.auth import authenticator
+from streamstop_server.waiting.waits import waits_of
 
 #: How long a stream is silent at most, in seconds.
 KEEP_ALIVE_S = 15.0

@@ -14,9 +14,9 @@ from streamstop import (
     ShutdownStatus,
     UnknownShutdown,
 )
-from streamstop_server.auth import check_account
-from streamstop_server.problems import Problem
-from streamstop_server.tokens import Caller
+from streamstop_server.access.auth import check_account
+from streamstop_server.access.tokens import Caller
+from streamstop_server.http.problems import Problem
 
 
 def check_commands(caller: Caller, commands: Iterable[Command]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from streamstop_server.problems import MEDIA_TYPE, ProblemDocument
+from streamstop_server.http.problems import MEDIA_TYPE, ProblemDocument
 
 _SCHEMA = {"$ref": "#/components/schemas/ProblemDocument"}
 #: Of each error: when it happens, and the name and detail of an example.

@@ -8,8 +8,8 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamstop_server.auth import authenticator, check_token
-from streamstop_server.problems import Problem
+from streamstop_server.access.auth import authenticator, check_token
+from streamstop_server.http.problems import Problem
 
 #: The largest body, in bytes: 10,000 commands fit.
 LARGEST_BODY = 16 * 1024 * 1024

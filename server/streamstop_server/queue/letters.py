@@ -5,9 +5,9 @@ import binascii
 from datetime import UTC, datetime, timedelta
 
 from streamstop import AsyncClient, DeadLetter, Lane, Matching
-from streamstop_server.auth import check_account
-from streamstop_server.problems import Problem
-from streamstop_server.tokens import Caller
+from streamstop_server.access.auth import check_account
+from streamstop_server.access.tokens import Caller
+from streamstop_server.http.problems import Problem
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 

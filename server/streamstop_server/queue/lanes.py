@@ -3,7 +3,7 @@
 from streamstop import AsyncClient, Drained, InvalidCommand, Lane, LaneView
 from streamstop._core.commands import check_account as check_account_name
 from streamstop.operations import OPERATIONS
-from streamstop_server.problems import Problem
+from streamstop_server.http.problems import Problem
 
 
 async def view_of(queue: AsyncClient, account: str, operation: str) -> LaneView:

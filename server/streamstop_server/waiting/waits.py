@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 
-from streamstop_server.ending import ending_of
-from streamstop_server.problems import Problem
+from streamstop_server.http.problems import Problem
+from streamstop_server.waiting.ending import ending_of
 
 #: How many may be open in one process.
 MOST_WAITS = 5000

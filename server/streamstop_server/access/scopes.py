@@ -2,8 +2,8 @@
 
 from streamstop._core.controls import check_scope, scope_has_account
 from streamstop._core.lane import Lane
-from streamstop_server.auth import check_account, check_all_accounts
-from streamstop_server.tokens import Caller
+from streamstop_server.access.auth import check_account, check_all_accounts
+from streamstop_server.access.tokens import Caller
 
 
 def check_scope_of(caller: Caller, scope: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from streamstop import WorkerView
-from streamstop_server.tokens import Caller
+from streamstop_server.access.tokens import Caller
 
 
 def seen_workers(caller: Caller, workers: Iterable[WorkerView]) -> list[WorkerView]:

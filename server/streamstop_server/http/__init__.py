@@ -1,0 +1,1 @@
+"""What every request and answer has in common: problems, bounds, headers, the log, the OpenAPI document."""

@@ -1,0 +1,1 @@
+"""The queue, as routes and screens get it."""

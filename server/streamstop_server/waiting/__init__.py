@@ -1,0 +1,1 @@
+"""What goes on for a while: long polls, streams, and their end."""
