@@ -1,8 +1,19 @@
-"""Coverage: whether a token covers every account of a room or of a shutdown."""
+"""Coverage: whether a token covers every account of a room or of a shutdown, and that of a job or of an event."""
 
 from collections.abc import Iterable
 
-from streamstop import AsyncClient, AsyncShutdown, Command, Progress, ShutdownStatus, UnknownShutdown
+from streamstop import (
+    AsyncClient,
+    AsyncJob,
+    AsyncShutdown,
+    Command,
+    Event,
+    JobView,
+    Lane,
+    Progress,
+    ShutdownStatus,
+    UnknownShutdown,
+)
 from streamstop_server.access.auth import check_account
 from streamstop_server.access.tokens import Caller
 from streamstop_server.http.problems import Problem
@@ -39,7 +50,26 @@ async def check_room(caller: Caller, queue: AsyncClient, room: str) -> None:
 def _check_all(caller: Caller, accounts: Iterable[str], what: str) -> None:
     """Refuse the caller without the names of the other accounts."""
     if not all(map(caller.may_touch, accounts)):
-        raise Problem(403, "forbidden", f"the token {caller.name} does not cover every account of {what}")
+        raise Problem(
+            403, "forbidden", f"the token {caller.name} does not cover every account of {what}", field="account"
+        )
+
+
+def covers_event(caller: Caller, event: Event) -> bool:
+    """Return whether the token covers the account that an event names. Only a token for all accounts sees others."""
+    return caller.accounts is None or (event.account is not None and caller.may_touch(event.account))
+
+
+async def known_job(caller: Caller, job: AsyncJob) -> JobView:
+    """Return a job. Refuse one of an account that the token does not cover, and an id that no job has."""
+    lane = Lane.of_job(job.id)
+    if lane is not None:
+        check_account(caller, lane.account)
+    view = await job.look()
+    if view is None:
+        raise Problem(404, "unknown-job", f"there is no job {job.id}, or its outcome is no longer kept")
+    check_account(caller, view.account)
+    return view
 
 
 async def covered_progress(caller: Caller, shutdown: AsyncShutdown) -> Progress | None:

@@ -1,26 +1,23 @@
 """Dead letters, as the API has them: list, look, requeue and drop, one or all that match."""
 
-import base64
-import binascii
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from streamstop import DeadLetter, Lane, LetterCounts, Matching, Outcome, Result
+from streamstop import DeadLetter, LetterCounts, Matching, Outcome, Result
 from streamstop_server.access.auth import Operator, Reader, check_account
 from streamstop_server.access.tokens import Caller
 from streamstop_server.http.documented import errors
-from streamstop_server.http.problems import Problem
 from streamstop_server.queue.client import Queue
+from streamstop_server.queue.letters import covered_letter, cursor_of, position_of
 
 router = APIRouter(tags=["dead letters"])
 
 _LETTER = "live-cn.live.StopMPUTask.0f8b5c2e9d7a4b31a6c0d4e8f1b29375"
-_EPOCH = datetime.fromtimestamp(0, UTC)
 _OLDEST = timedelta(days=3650)
 LetterId = Annotated[str, Path(description="The letter's id: that of its job.", max_length=300, examples=[_LETTER])]
 _Age = Annotated[float | None, Field(gt=0, le=_OLDEST.total_seconds(), allow_inf_nan=False, description="In seconds.")]
@@ -132,7 +129,7 @@ _JOB_LOCATION: dict[int | str, dict[str, Any]] = {
 @router.get("/dead-letters")
 async def list_dead_letters(query: Annotated[LetterQuery, Query()], caller: Reader, queue: Queue) -> DeadLetterPage:
     """Return the dead letters that match, oldest first, page by page."""
-    after = None if query.cursor is None else _position(query.cursor)
+    after = None if query.cursor is None else position_of(query.cursor, "cursor")
     found: list[DeadLetter] = []
     async with aclosing(queue.dead_letters.letters(query.matching(caller), after=after)) as letters:
         async for letter in letters:
@@ -142,14 +139,14 @@ async def list_dead_letters(query: Annotated[LetterQuery, Query()], caller: Read
     page = found[: query.limit]
     return DeadLetterPage.model_construct(
         dead_letters=[DeadLetterDocument.of(letter) for letter in page],
-        next=_cursor(page[-1]) if len(found) > query.limit else None,
+        next=cursor_of(page[-1]) if len(found) > query.limit else None,
     )
 
 
 @router.get("/dead-letters/{letter_id}", responses=errors(404))
 async def look_at_dead_letter(letter_id: LetterId, caller: Reader, queue: Queue) -> DeadLetterDocument:
     """Return everything that is known of a dead letter."""
-    return DeadLetterDocument.of(await _covered(caller, queue, letter_id))
+    return DeadLetterDocument.of(await covered_letter(caller, queue, letter_id))
 
 
 @router.post("/dead-letters/{letter_id}:requeue", status_code=202, responses=errors(404, 409) | _JOB_LOCATION)
@@ -157,7 +154,7 @@ async def requeue_dead_letter(
     letter_id: LetterId, caller: Operator, queue: Queue, response: Response
 ) -> RequeuedLetter:
     """Enqueue the command of a dead letter again, without its expiry. The letter is gone then: this happens once."""
-    await _covered(caller, queue, letter_id)
+    await covered_letter(caller, queue, letter_id)
     job = await queue.dead_letters.requeue(letter_id, by=caller.name)
     response.headers["Location"] = f"/v1/jobs/{quote(job.id, safe='')}"
     return RequeuedLetter(letter=letter_id, job=job.id)
@@ -166,7 +163,7 @@ async def requeue_dead_letter(
 @router.post("/dead-letters/{letter_id}:drop", status_code=204, responses=errors(404))
 async def drop_dead_letter(letter_id: LetterId, caller: Operator, queue: Queue) -> None:
     """Delete a dead letter. Its command is not sent again."""
-    await _covered(caller, queue, letter_id)
+    await covered_letter(caller, queue, letter_id)
     await queue.dead_letters.drop(letter_id, by=caller.name)
 
 
@@ -183,30 +180,3 @@ async def requeue_dead_letters(act: BulkAct, caller: Operator, queue: Queue) -> 
 async def drop_dead_letters(act: BulkAct, caller: Operator, queue: Queue) -> LetterCounts:
     """Delete all dead letters that match; return how many. With `"dry_run": false` only; without, they are counted."""
     return await queue.dead_letters.drop_matching(act.matching(caller), dry_run=act.dry_run, by=caller.name)
-
-
-async def _covered(caller: Caller, queue: Queue, letter_id: str) -> DeadLetter:
-    """Return a letter; refuse one of an account that the token does not cover, by its lane or by its command."""
-    lane = Lane.of_job(letter_id)
-    if lane is not None:
-        check_account(caller, lane.account)
-    letter = await queue.dead_letters.get(letter_id)
-    check_account(caller, letter.account)
-    if caller.accounts is not None and not Matching(accounts=caller.accounts).fits(letter):
-        raise Problem(403, "forbidden", f"the token {caller.name} does not cover the account of the letter's command")
-    return letter
-
-
-def _cursor(letter: DeadLetter) -> str:
-    """Return the position of a letter as text for clients, who need not know what it says."""
-    text = f"{(letter.died_at - _EPOCH) // timedelta(microseconds=1)} {letter.id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _position(cursor: str) -> tuple[datetime, str]:
-    try:
-        text = base64.b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        moment, _, letter_id = text.partition(" ")
-        return _EPOCH + timedelta(microseconds=int(moment)), letter_id
-    except (binascii.Error, ValueError, OverflowError):
-        raise Problem(422, "invalid-value", "cursor must be `next` of a page", field="cursor") from None

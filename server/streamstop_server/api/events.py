@@ -9,6 +9,7 @@ from fastapi.sse import EventSourceResponse
 from streamstop import ErrorCount, Event
 from streamstop._core.journal import EventFilter
 from streamstop_server.access.auth import Reader, check_account
+from streamstop_server.access.coverage import covers_event
 from streamstop_server.access.tokens import Caller
 from streamstop_server.queue.client import Queue
 from streamstop_server.waiting.ending import ending_of
@@ -52,7 +53,7 @@ async def events(
         return EventStream(request, _frames(request, caller, EventFilter(account, seen)))
     is_restricted = account is None and caller.accounts is not None
     found = await queue.events(since=since, account=account, after=after, most=None if is_restricted else limit)
-    covered = [event for event in found if _covers(caller, event)]
+    covered = [event for event in found if covers_event(caller, event)]
     return covered[:limit] if after is not None else covered[-limit:]
 
 
@@ -70,10 +71,6 @@ async def errors(
     return [count for count in counts if caller.may_touch(count.account)]
 
 
-def _covers(caller: Caller, event: Event) -> bool:
-    return caller.accounts is None or (event.account is not None and caller.may_touch(event.account))
-
-
 async def _frames(request: Request, caller: Caller, wanted: EventFilter) -> AsyncGenerator[bytes | None, None]:
     ending = ending_of(request)
     async with following_of(request).events() as followed:
@@ -82,7 +79,7 @@ async def _frames(request: Request, caller: Caller, wanted: EventFilter) -> Asyn
             seen_before = seen
             seen, found = await followed.after(seen)
             for event, frame in found:
-                if wanted.fits(event) and _covers(caller, event):
+                if wanted.fits(event) and covers_event(caller, event):
                     yield frame
             if ending.has_begun:
                 yield reconnect()

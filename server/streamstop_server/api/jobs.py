@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop import AsyncJob, Command, InvalidCommand, JobView, Lane, Outcome, OutcomeTimeout, Sighting, Where
 from streamstop_server.access.auth import Enqueuer, Reader, check_account
+from streamstop_server.access.coverage import known_job
 from streamstop_server.access.tokens import Caller
 from streamstop_server.api._stops import OneOrManyCommands, commands_of, place_of
 from streamstop_server.http.documented import errors
@@ -189,7 +190,7 @@ async def look_at_job(
         check_account(caller, lane.account)
         if wait:
             await poll(request, _end_of(job, wait), None)
-    return JobDocument.of(await _known(caller, job))
+    return JobDocument.of(await known_job(caller, job))
 
 
 @router.delete("/jobs/{job_id}", responses=errors(404, 409))
@@ -198,7 +199,7 @@ async def cancel_job(job_id: JobId, caller: Enqueuer, queue: Queue) -> JobDocume
 
     Cancelling a cancelled job changes nothing. A job that a worker has begun, or that has ended, is a 409.
     """
-    view = await _known(caller, queue.job(job_id))
+    view = await known_job(caller, queue.job(job_id))
     outcome = await queue.job(job_id).cancel(by=caller.name)
     return JobDocument.of(
         view.model_copy(update={"where": Where.ENDED, "outcome": outcome, "place": None, "due": None, "reason": None})
@@ -239,18 +240,6 @@ def _check_accounts(caller: Caller, commands: Sequence[Command], *, is_one: bool
         if not caller.may_touch(command.account):
             detail = f"the token {caller.name} does not cover the account {command.account}"
             raise Problem(403, "forbidden", detail, field=place_of(index, "account", is_one=is_one))
-
-
-async def _known(caller: Caller, job: AsyncJob) -> JobView:
-    """Return a job. Refuse one of an account that the token does not cover, and an id that no job has."""
-    lane = Lane.of_job(job.id)
-    if lane is not None:
-        check_account(caller, lane.account)
-    view = await job.look()
-    if view is None:
-        raise Problem(404, "unknown-job", f"there is no job {job.id}, or its outcome is no longer kept")
-    check_account(caller, view.account)
-    return view
 
 
 async def _end_of(job: AsyncJob, seconds: float) -> None:

@@ -31,6 +31,9 @@ class AccessLog:
 
         try:
             await self._app(scope, receive, noting)
+        except Exception:
+            status = status or 500  # it is answered outside of the middleware
+            raise
         finally:
             caller = scope.get("state", {}).get("caller")
             log = _log.debug if scope["path"] in _QUIET or scope["path"].startswith("/static/") else _log.info

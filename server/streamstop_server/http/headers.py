@@ -34,13 +34,17 @@ class Headers:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _ALWAYS.items():
-                    headers.setdefault(name, value)
-                if "cache-control" not in headers or headers.get("content-type", "").startswith("text/event-stream"):
-                    headers["Cache-Control"] = "no-store"
-                if scope["scheme"] == "https":
-                    headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+                add_headers(MutableHeaders(scope=message), scope["scheme"])
             await send(message)
 
         await self._app(scope, receive, sending)
+
+
+def add_headers(headers: MutableHeaders, scheme: str) -> None:
+    """Add what every answer says. The answer to an unexpected error does not pass the middleware."""
+    for name, value in _ALWAYS.items():
+        headers.setdefault(name, value)
+    if "cache-control" not in headers or headers.get("content-type", "").startswith("text/event-stream"):
+        headers["Cache-Control"] = "no-store"
+    if scheme == "https":
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000")

@@ -30,6 +30,7 @@ from streamstop import (
     UnknownOperation,
     UnknownShutdown,
 )
+from streamstop_server.http.headers import add_headers
 
 MEDIA_TYPE = "application/problem+json"
 _PARAMETER = re.compile(r"\{[^}]+\}")
@@ -160,7 +161,9 @@ def install(app: FastAPI, page: Callable[[Request, Problem], Response | None]) -
             problem.detail = problem.detail.partition(" (")[0]  # the names of the accounts that there are
         if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
             problem.headers["Allow"] = ", ".join(_methods(request))
-        return page(request, problem) or problem.response()
+        response = page(request, problem) or problem.response()
+        add_headers(response.headers, request.url.scheme)
+        return response
 
     for kind in (Problem, StreamstopError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)

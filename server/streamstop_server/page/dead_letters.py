@@ -6,18 +6,17 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
 from streamstop import AsyncClient, DeadLetter, LetterCounts, Matching
-from streamstop_server.access.auth import check_account
-from streamstop_server.access.tokens import Caller
 from streamstop_server.http.problems import Problem
 from streamstop_server.page.letter_filters import AGES, RESULTS, UNREADABLE, filters_of, matching_of, query_of
 from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render
 from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue.client import Queue
+from streamstop_server.queue.letters import covered_letter, cursor_of, position_of
 
 router = APIRouter()
 
@@ -89,7 +88,7 @@ async def act_on_all(request: Request, viewer: Viewer, queue: Queue) -> Response
 @router.get("/dead-letters/{letter_id:path}")
 async def dead_letter(request: Request, viewer: Viewer, queue: Queue, letter_id: str) -> Response:
     """Show one letter."""
-    return render(request, "dead_letter.html", letter=await _letter(viewer, queue, letter_id))
+    return render(request, "dead_letter.html", letter=await covered_letter(viewer, queue, letter_id))
 
 
 @router.post("/dead-letters/one")
@@ -97,7 +96,7 @@ async def act_on_one(request: Request, viewer: Viewer, queue: Queue) -> Response
     """Requeue or drop one letter."""
     form = await form_of(request)
     act = _act(form)
-    letter = await _letter(viewer, queue, form.get("letter_id", ""))
+    letter = await covered_letter(viewer, queue, form.get("letter_id", ""))
     if act == "requeue":
         job = await queue.dead_letters.requeue(letter.id, by=actor_name(viewer))
         return go_to(request, job_path(job.id))
@@ -127,7 +126,9 @@ async def _read(queue: AsyncClient, matching: Matching, after: str) -> _Page:
     """Read a page. Letters are filtered here, so that the page can end where only few match."""
     page, searched = _Page(), 0
     wide = Matching(older_than=matching.older_than, younger_than=matching.younger_than)
-    async with aclosing(queue.dead_letters.letters(wide, after=_position(after))) as letters:
+    async with aclosing(
+        queue.dead_letters.letters(wide, after=position_of(after, "after") if after else None)
+    ) as letters:
         async for letter in letters:
             searched += 1
             if matching.fits(letter):
@@ -136,19 +137,11 @@ async def _read(queue: AsyncClient, matching: Matching, after: str) -> _Page:
                 if len(page.rows) < _ROWS:
                     page.rows.append(letter)
                 elif page.next is None:
-                    page.next = _cursor(page.rows[-1])
+                    page.next = cursor_of(page.rows[-1])
             if searched == _MOST_SEARCHED:
-                page.is_whole, page.next = False, page.next or _cursor(letter)
+                page.is_whole, page.next = False, page.next or cursor_of(letter)
                 break
     return page
-
-
-async def _letter(viewer: Caller, queue: AsyncClient, letter_id: str) -> DeadLetter:
-    letter = await queue.dead_letters.get(letter_id)
-    if not Matching(accounts=viewer.accounts).fits(letter):
-        check_account(viewer, letter.account)
-        raise Problem(403, "forbidden", "the token does not cover the account of the letter's command")
-    return letter
 
 
 def _act(form: Mapping[str, str]) -> str:
@@ -156,20 +149,6 @@ def _act(form: Mapping[str, str]) -> str:
     if act not in _ACTS:
         raise Problem(422, "invalid-value", f"act must be one of {', '.join(_ACTS)}", field="act")
     return act
-
-
-def _cursor(letter: DeadLetter) -> str:
-    return f"{letter.died_at.timestamp():.6f}~{letter.id}"
-
-
-def _position(cursor: str) -> tuple[datetime, str] | None:
-    if not cursor:
-        return None
-    seconds, _, letter_id = cursor.partition("~")
-    try:
-        return datetime.fromtimestamp(float(seconds), UTC), letter_id
-    except (ValueError, OverflowError, OSError):
-        raise Problem(422, "invalid-value", "after must be of an earlier page", field="after") from None
 
 
 def _moment(text: str) -> float:

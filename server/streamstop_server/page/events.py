@@ -4,9 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from streamstop import Event
 from streamstop._core.journal import EventKind
-from streamstop_server.access.tokens import Caller
+from streamstop_server.access.coverage import covers_event
 from streamstop_server.page.live import Shared
 from streamstop_server.page.shell import Viewer, render, wants_fragment
 
@@ -32,7 +31,7 @@ async def events(
     fitting = [
         event
         for event in reversed(latest)
-        if is_seen_event(viewer, event) and account in ("", event.account) and kind in ("", event.kind)
+        if covers_event(viewer, event) and account in ("", event.account) and kind in ("", event.kind)
     ]
     pages = max(1, -(-len(fitting) // PAGE))
     page = min(page, pages)
@@ -48,8 +47,3 @@ async def events(
         pages=pages,
         problem=feeds.events.problem,
     )
-
-
-def is_seen_event(viewer: Caller, event: Event) -> bool:
-    """Return whether `viewer` sees an event: it names an account of the viewer's token, or the token has no bounds."""
-    return viewer.accounts is None or (event.account is not None and viewer.may_touch(event.account))

@@ -9,10 +9,10 @@ from contextlib import aclosing, suppress
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from streamstop import AsyncClient, JobView, Sighting, Where
+from streamstop import AsyncClient, Sighting, Where
 from streamstop_server.access.auth import check_account
+from streamstop_server.access.coverage import known_job
 from streamstop_server.access.tokens import Caller
-from streamstop_server.http.problems import Problem
 from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render, wants_fragment
 from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue.client import Queue
@@ -47,7 +47,7 @@ async def jobs(
 async def cancel(request: Request, viewer: Viewer, queue: Queue) -> Response:
     """Cancel a job."""
     job_id = (await form_of(request)).get("job_id", "")
-    await _look(viewer, queue, job_id)
+    await known_job(viewer, queue.job(job_id))
     await queue.job(job_id).cancel(by=actor_name(viewer))
     return go_to(request, job_path(job_id))
 
@@ -55,7 +55,7 @@ async def cancel(request: Request, viewer: Viewer, queue: Queue) -> Response:
 @router.get("/jobs/{job_id:path}")
 async def job(request: Request, viewer: Viewer, queue: Queue, job_id: str) -> Response:
     """Show a job: what is known of it, in the order in which it happened."""
-    view = await _look(viewer, queue, job_id)
+    view = await known_job(viewer, queue.job(job_id))
     is_open = view.where in {Where.WAITING, Where.DEFERRED, Where.IN_FLIGHT}
     return render(
         request,
@@ -65,14 +65,6 @@ async def job(request: Request, viewer: Viewer, queue: Queue, job_id: str) -> Re
         every=(_SELDOM if (view.place or 0) > _FAR_BEHIND else _OFTEN) if is_open else None,
         can_cancel=view.where in {Where.WAITING, Where.DEFERRED},
     )
-
-
-async def _look(viewer: Caller, queue: AsyncClient, job_id: str) -> JobView:
-    view = await queue.job(job_id).look()
-    if view is None:
-        raise Problem(404, "unknown-job", "there is no such job, or it ended so long ago that nothing is known of it")
-    check_account(viewer, view.account)
-    return view
 
 
 async def _find(

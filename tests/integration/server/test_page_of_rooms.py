@@ -107,7 +107,7 @@ def test_a_job_is_shown_while_it_waits_and_cancelled(service: HttpApp, client: C
     assert answer.headers["location"] == f"/jobs/{jobs[2].id}"
     assert "cancelled by everything" in look(service, f"/jobs/{jobs[2].id}")
     assert service.client.post("/jobs", data={"job_id": jobs[2].id}, headers=SAME_ORIGIN).status_code == 303
-    assert "no such job" in look(service, "/jobs/never%2Fenqueued", 404)
+    assert "there is no job never/enqueued" in look(service, "/jobs/never%2Fenqueued", 404)
     found = look(service, "/jobs?task=t0")
     assert "waiting, place 1" in found
     view = jobs[0].look()

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from structlog.testing import capture_logs
 
 from streamstop import AsyncClient
 from streamstop.tokens import new_token, token_hash
@@ -282,3 +283,19 @@ def test_who_has_no_token_sends_no_large_body(path: str, service: HttpApp) -> No
         assert answer.status_code == (401 if path.startswith("/v1/") else 413), answer.text
     known = service.bearer("enqueuer") | {"Content-Type": "application/json"}
     assert service.client.post("/v1/jobs", content=large, headers=known).status_code == httpx.codes.BAD_REQUEST
+
+
+def test_an_unexpected_error_has_the_headers_too_and_its_status_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_client: AsyncClient) -> None:
+        raise ZeroDivisionError("hush")
+
+    monkeypatch.setattr(AsyncClient, "accounts", broken)
+    with http_app(NOWHERE, tmp_path) as service, capture_logs() as lines:
+        for path in ("/v1/accounts", "/readyz"):
+            answer = service.client.get(path, headers=service.bearer("everything"))
+            assert (answer.status_code, answer.headers["x-frame-options"]) == (500, "DENY")
+            assert answer.headers["cache-control"] == "no-store"
+            assert "hush" not in answer.text
+    assert [line["status"] for line in lines if line["event"] == "request"] == [500, 500]
