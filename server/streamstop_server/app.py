@@ -1,6 +1,7 @@
 """The ASGI application: the API under ``/v1``, the page under ``/``, and what orchestrators ask."""
 
 import asyncio
+import gc
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -47,6 +48,7 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
         async with client() as app.state.client, page.live.Feeds(app.state.client) as app.state.feeds:
             app.state.following = Following(app.state.client, app.state.ending)
+            _tune_garbage_collector()
             yield
 
     app = FastAPI(
@@ -82,3 +84,13 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
     app.add_middleware(Headers)
     app.add_middleware(AccessLog)
     return app
+
+
+def _tune_garbage_collector() -> None:
+    """Exempt all objects of the start from garbage collection, and collect less often.
+
+    With a thousand clients that wait, collections took two fifths of the process' CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

@@ -29,6 +29,9 @@ _STREAMED, _POLLED = 5, 50
 _LONGEST_P99_MS = 100.0
 #: How much the service's memory may grow from the first third of the time to the end, in MiB.
 _GROWTH_MIB = 8.0
+#: The cores that the goal is for.
+_PROCESSES = 2
+_ENVIRON = {"STREAMSTOP_LOG_LEVEL": "WARNING"}
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,9 @@ def measure(waiting: int, rate: int, seconds: float) -> Section:
     return Section(
         name="http",
         text=(
-            f"One process of the HTTP service, {waiting:,} clients that wait (two in five by streams of a shutdown, "
-            f"one in ten by a stream of the events, half by long polls), and {rate} commands a second for {seconds:g} "
-            "s, each in a request of its own. Latency is from the moment at which a command was due, to its answer."
+            f"{_PROCESSES} processes of the HTTP service, {waiting:,} clients that wait (two in five by streams of a "
+            f"shutdown, one in ten by a stream of the events, half by long polls), and {rate} commands a second for "
+            f"{seconds:g} s, each in a request of its own. Latency is from the moment at which a command was due, to its answer."
         ),
         header=[
             "",
@@ -115,7 +118,7 @@ def _run(waiting: int, rate: int, seconds: float) -> Run:
         redis_server() as redis,
         redis.client() as meter,
         Client(redis.url) as client,
-        http_service(redis.url, Path(folder), environ={"STREAMSTOP_LOG_LEVEL": "WARNING"}) as service,
+        http_service(redis.url, Path(folder), "--processes", f"{_PROCESSES}", environ=_ENVIRON) as service,
     ):
         rooms = [f"room-{number}" for number in range(_STREAMED + _POLLED)]
         shutdowns = [client.stop_room(room, [_stop(room)]).id for room in rooms]
@@ -131,20 +134,20 @@ def _run(waiting: int, rate: int, seconds: float) -> Run:
             rate=rate,
             seconds=seconds,
         )
-        pid = service.process.pid
-        idle = _memory_mib(pid)
+        pids = _children(service.process.pid)
+        idle = _memory_mib(pids)
         with _clients(load) as clients:
             assert clients.stdin is not None
             assert clients.stdout is not None
             if clients.stdout.readline() != "connected\n":
                 raise RuntimeError(f"the clients could not connect: {service.text()[-2000:]}")
-            waiting_mib = _memory_mib(pid)
-            before, own = read(meter, [pid]), cpu_seconds([clients.pid]) or 0.0
+            waiting_mib = _memory_mib(pids)
+            before, own = read(meter, pids), cpu_seconds([clients.pid]) or 0.0
             clients.stdin.write("go\n")
             clients.stdin.flush()
-            third = _joining(client, rooms[:_STREAMED], pid, seconds, clients.stdout)
+            third = _joining(client, rooms[:_STREAMED], pids, seconds, clients.stdout)
             figures = Figures(**json.loads(third.answer))
-            cost, threads = read(meter, [pid]).since(before), _threads(pid)
+            cost, threads = read(meter, pids).since(before), _threads(pids)
             spent = (cpu_seconds([clients.pid]) or own) - own
             ordered = sorted(figures.latencies_s)
             return Run(
@@ -160,7 +163,7 @@ def _run(waiting: int, rate: int, seconds: float) -> Run:
                 memory_idle=idle,
                 memory_waiting=waiting_mib,
                 memory_third=third.memory_mib,
-                memory_end=_memory_mib(pid),
+                memory_end=_memory_mib(pids),
                 threads=threads,
                 events_a_second=figures.stream_events / figures.span_s,
                 poll_answers=figures.poll_answers,
@@ -176,7 +179,7 @@ class _During:
     answer: str
 
 
-def _joining(client: Client, rooms: Sequence[str], pid: int, seconds: float, output: IO[str]) -> _During:
+def _joining(client: Client, rooms: Sequence[str], pids: Sequence[int], seconds: float, output: IO[str]) -> _During:
     """Let a stream task join each room once a second, until the clients print their figures."""
     ended, seen = threading.Event(), _During(0.0, "")
 
@@ -187,7 +190,7 @@ def _joining(client: Client, rooms: Sequence[str], pid: int, seconds: float, out
             for room in rooms:
                 client.register_many(room, [_stop(f"{room}-{number}")])
             if number >= seconds / 3 and not seen.memory_mib:
-                seen.memory_mib = _memory_mib(pid)
+                seen.memory_mib = _memory_mib(pids)
 
     thread = threading.Thread(target=join)
     thread.start()
@@ -220,15 +223,20 @@ def _percentile_ms(ordered: Sequence[float], percentile: int) -> float:
     return ordered[-(-len(ordered) * percentile // 100) - 1] * 1000
 
 
-def _memory_mib(pid: int) -> float:
-    """Return the resident memory of a process."""
-    return _status(pid, "VmRSS") / 1024
+def _children(pid: int) -> list[int]:
+    """Return the processes that serve."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _threads(pid: int) -> int:
-    return _status(pid, "Threads")
+def _memory_mib(pids: Sequence[int]) -> float:
+    """Return the resident memory of processes."""
+    return _status(pids, "VmRSS") / 1024
 
 
-def _status(pid: int, name: str) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+def _threads(pids: Sequence[int]) -> int:
+    return _status(pids, "Threads")
+
+
+def _status(pids: Sequence[int], name: str) -> int:
+    lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
