@@ -69,7 +69,8 @@ def measure(waiting: int, rate: int, seconds: float) -> Section:
         text=(
             f"{_PROCESSES} processes of the HTTP service, {waiting:,} clients that wait (two in five by streams of a "
             f"shutdown, one in ten by a stream of the events, half by long polls), and {rate} commands a second for "
-            f"{seconds:g} s, each in a request of its own. Latency is from the moment at which a command was due, to its answer."
+            f"{seconds:g} s, each in a request of its own. Latency is from the moment at which a command was due, to "
+            "its answer."
         ),
         header=[
             "",
