@@ -22,12 +22,8 @@ class HoldPromises:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        #: By account: jobs that ended refused, with no good answer reported in between; and the latest call whose key
-        #: was refused, after which a call must have been made for its answer to count as good.
+        #: By account: jobs that ended refused, with no good answer reported in between.
         self._ended: defaultdict[str, int] = defaultdict(int)
-        self._refused_us: defaultdict[str, int] = defaultdict(int)
-        #: By account: when a good answer followed refusals, and not after the clock was set back.
-        self._accepted: dict[str, int] = {}
         #: By account: when a job was given last while it was held, in µs, and not after the clock was set back.
         self._called: dict[str, int] = {}
 
@@ -46,11 +42,9 @@ class HoldPromises:
     def forget_moments(self) -> None:
         """The clock was set back."""
         self._called.clear()
-        self._accepted.clear()
-        self._refused_us.clear()
 
     def check_answers(
-        self, answered: Sequence[tuple[Report, timedelta | None]], held_before: set[str], now_us: int
+        self, answered: Sequence[tuple[Report, timedelta | None]], held_before: set[str]
     ) -> Iterator[Report]:
         """Check what became of the jobs of one batch, and yield the reports whose jobs wait for a key.
 
@@ -61,19 +55,13 @@ class HoldPromises:
         ended: set[str] = set()
         for report, rest in answered:
             account = report.job.lane.account
-            if _is_good(report) and report.job.slot_us > self._refused_us[account]:
-                if self._ended[account]:
-                    self._accepted[account] = now_us
+            if _is_good(report):
                 self._ended[account] = 0
             elif isinstance(report, Ended) and report.if_held is not None:
-                self._refused_us[account] = max(self._refused_us[account], report.job.slot_us)
                 if rest == WAITS_FOR_KEY:
                     yield report
                     continue
                 assert account not in held_before - good, "a job of a held account ends refused"
-                accepted = self._accepted.get(account, now_us - _MINUTE)
-                assert now_us - accepted >= _MINUTE, "a job ends refused though the key was accepted again"
-                assert now_us - report.job.slot_us <= _MINUTE, "a job ends for a refusal from before"
                 self._ended[account] += 1
                 ended.add(account)
                 assert self._ended[account] <= _MOST_REFUSED, "more than five jobs end refused"

@@ -109,9 +109,7 @@ class LaneSteps:
             if isinstance(report, Released) or (report.call is LastCall.NONE and not isinstance(report, Throttled)):
                 self.slots[job.lane].given.pop(job, None)  # there was no call
         rests = dict(zip(map(id, reports), self.schedule.report(reports).rests, strict=True))
-        waiting = list(
-            self.holds.check_answers([(report, rests[id(report)]) for report in owning], held, self.clock.now_us)
-        )
+        waiting = list(self.holds.check_answers([(report, rests[id(report)]) for report in owning], held))
         self.ended -= {report.job.job_id for report in waiting}
         expected |= dict.fromkeys(map(id, waiting), WAITS_FOR_KEY)
         assert rests == expected

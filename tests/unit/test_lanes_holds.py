@@ -193,39 +193,7 @@ def test_another_answer_in_between_begins_the_count_anew(
         for _ in range(4):
             assert refuse(lane, lane.take_next()) == ENDS
         lane.report(answer(job=lane.taken_jobs[lane.take_next()]))
-        lane.clock.advance(2 * MINUTE)
     assert store.read().holds == {}
-
-
-def test_refusals_that_are_reported_after_the_key_was_accepted_again_end_no_further_job(
-    store: ControlStore, redis: Redis, clock: ManualClock
-) -> None:
-    lane = LaneDriver(redis, clock, limit=100)
-    lane.publish(*range(30))
-    early = [lane.take_next() for _ in range(3)]
-    slow = [lane.take_next() for _ in range(6)]
-    good, last = lane.take_next(), lane.take_next()
-    assert [refuse(lane, name) for name in early] == [ENDS] * 3
-    lane.finish(good)
-    assert [refuse(lane, name) for name in slow[:4]] == [WAITS] * 4
-    assert lane.finish(last)
-    clock.advance(2 * MINUTE)
-    assert [refuse(lane, name) for name in slow[4:]] == [WAITS] * 2, "these calls left before the good one"
-    assert store.read().holds == {}
-
-
-def test_a_call_that_is_always_refused_ends_while_others_are_accepted(lane: LaneDriver) -> None:
-    lane.publish(*range(60))
-    assert refuse(lane, lane.take_next()) == ENDS
-    lane.finish(lane.take_next())
-    always = lane.take_next()
-    for _ in range(12):
-        assert refuse(lane, always) == WAITS
-        lane.finish(lane.take_next())
-        lane.clock.advance(5 * SECOND)
-        assert lane.take_next() == always
-    lane.clock.advance(SECOND)
-    assert refuse(lane, always) == ENDS
 
 
 def test_faults_say_nothing_of_the_key(store: ControlStore, lane: LaneDriver) -> None:

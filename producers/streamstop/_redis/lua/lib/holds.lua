@@ -6,10 +6,7 @@
 -- <account>:probe  the moment from which the account, while it is held, may make its next call
 
 local MOST_REFUSED = 5              -- refusals in a row that end their jobs; then the account is held
--- After the key was accepted again, a refusal ends no job for this long: another worker may still have the old key. A
--- refusal that is reported later than this after its slot ends none either. So a call that left before the key was
--- accepted again never ends its job, however late its report is, and at most MOST_REFUSED jobs end.
-local GRACE = 60 * SECOND
+local GRACE = 60 * SECOND           -- after a hold: another worker may still have the old key, so its jobs wait again
 local GRACE_DELAY = 5 * SECOND
 
 local refused                       -- the hash, as this run has read and changed it
@@ -37,10 +34,6 @@ local function write_refusals(account, count, slot, grace)
     begin_writing()
     redis.call('HSET', REFUSED, account, refused[account])
     redis.call('EXPIRE', REFUSED, REFUSED_TTL)
-end
-
-local function is_grace(grace)
-    return grace and grace > now and grace <= now + GRACE
 end
 
 local function is_held(account)
@@ -74,8 +67,7 @@ local function count_refusal(lane, job)
     write_refusals(account, count + 1, math.max(slot or 0, job.slot), grace)
     if count + 1 >= MOST_REFUSED and not was_held then hold(lane, account, job.error or {}) end
     if count >= MOST_REFUSED then return 0 end
-    local is_late = job.slot > 0 and now - job.slot > GRACE
-    if is_late or is_grace(grace) then return GRACE_DELAY end
+    if grace > now and grace <= now + GRACE then return GRACE_DELAY end
 end
 
 -- Take note of an answer that shows that the vendor accepts the account's key.
@@ -90,11 +82,11 @@ local function note_good_key(lane, job)
         released[#released + 1] = account
         add_lane_event('released', lane, 'the vendor accepts the key of ' .. account .. ' again')
     end
-    if was_held or count and (count >= MOST_REFUSED or count > 0 and not is_grace(grace)) then
+    if was_held or count and count >= MOST_REFUSED then
         write_refusals(account, 0, slot or 0, now + GRACE)
-    elseif count and count > 0 then     -- the grace is not extended: a call that is always refused must end
+    elseif count and count > 0 and grace > now and grace <= now + GRACE then
         write_refusals(account, 0, slot, grace)
-    elseif count and not is_grace(grace) then
+    elseif count and (count > 0 or grace <= now or grace > now + GRACE) then
         refused[account] = nil
         begin_writing()
         redis.call('HDEL', REFUSED, account, account .. ':probe')
