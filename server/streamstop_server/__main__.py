@@ -72,6 +72,8 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
         host=host,
         port=port,
         workers=processes,
+        # httptools loses the body of a request that offers HTTP/2, as Java's client does with every first request.
+        http="h11",
         log_config=None,
         log_level=settings.log_level.lower(),
         access_log=False,
