@@ -79,6 +79,7 @@ def test_a_refused_command_is_a_dead_letter_that_is_requeued_over_http(made: Wor
     assert calls(made, "refused") == {"refused": 2}, "the refused call, and one more"
 
 
+@pytest.mark.long
 def test_a_client_whose_service_is_killed_sends_its_batch_again_and_each_task_is_stopped_once(
     made: World, tmp_path: Path
 ) -> None:

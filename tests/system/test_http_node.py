@@ -14,6 +14,8 @@ from streamstop_simulator import TaskState
 from tests.support.http_service import HttpService, http_service
 from tests.support.world import ALIYUN, World
 
+pytestmark = pytest.mark.long
+
 CLIENT = Path(__file__).parents[1] / "support" / "http_client.mjs"
 ROOM = "直播间/42 100%"
 TASKS = [StopMPUTask(app_id="app", task_id=task) for task in ("alone", "relay-1", "relay-2", "relay-3")]

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from streamstop.operations import StopMPUTask
 from tests.support.executable import objects, run
 from tests.support.json_schemas import LINES, problems
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, World
+
+pytestmark = pytest.mark.long
 
 STOP = "live.StopMPUTask"
 

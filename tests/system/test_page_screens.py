@@ -16,7 +16,7 @@ from tests.support.browser import NARROW, WIDE, Scheme, browser, visit
 from tests.support.http_app import routes
 from tests.support.page_world import PLANTED, ROOM, PageWorld, page_world
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 #: The paths of routes, and what is shown of each: ``{…}`` are the names of :class:`PageWorld`.
 SCREENS = {
