@@ -1,6 +1,5 @@
 """Settings of the HTTP service: environment variables, which the options of ``streamstop-server`` set."""
 
-import ipaddress
 import os
 import secrets
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from streamstop._core.loopback import is_loopback
 from streamstop.errors import InvalidSettings
 from streamstop.settings import seconds
 
@@ -69,14 +69,6 @@ def _log_level(environ: Mapping[str, str]) -> str:
     if level not in _LEVELS:
         raise InvalidSettings(f"STREAMSTOP_LOG_LEVEL must be one of {', '.join(_LEVELS)}, not {level!r}")
     return level
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether `host` is this machine alone."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _check_origin(origin: str) -> None:

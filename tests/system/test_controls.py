@@ -149,7 +149,7 @@ def test_a_lower_limit_under_full_load_holds_from_a_second_after_on(two_workers:
     calls = two_workers.simulator.calls(ALIYUN, "live.StopMPUTask")
     assert 0.6 * new <= most_in_a_second(calls, set_at + 1, until) <= new
     assert 12 <= most_in_a_second(calls, 0, set_at) <= 20
-    assert most_in_a_second(calls, 0, until) <= 20, "nor does any second across the command have more"
+    assert most_in_a_second(calls, 0, until) <= 20, "no second that spans the command has more either"
     two_workers.client.set_limit(ALIYUN, "live.StopMPUTask", 20, above_vendor=True)
     all_ended_well(two_workers, jobs)
     calls = two_workers.simulator.calls(ALIYUN, "live.StopMPUTask")

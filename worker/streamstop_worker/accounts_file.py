@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from streamstop._core.loopback import is_loopback
 from streamstop._core.pace import HIGHEST_LIMIT, LOWEST_LIMIT
 from streamstop.operations import OPERATIONS, find
 from streamstop_worker.credentials import ALLOWED as _CREDENTIAL
@@ -43,7 +44,7 @@ def _check_endpoint(value: str) -> str:
     parts = _ENDPOINT.fullmatch(value)
     if parts is None or int(parts[3] or 443) not in range(1, 65_536) or not _is_host(parts[2]):
         raise ValueError(f"must be {_ORIGIN}")
-    if parts[1] == "http" and not _is_loopback(parts[2]):
+    if parts[1] == "http" and not is_loopback(parts[2]):
         raise ValueError('must begin with "https://"; "http://" is only for loopback (localhost, 127.0.0.1, [::1])')
     return parts[0].removesuffix("/")
 
@@ -56,13 +57,6 @@ def _is_host(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _check_operation(operation_id: str) -> str:

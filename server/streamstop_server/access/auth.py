@@ -14,10 +14,11 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from starlette.requests import HTTPConnection
 
+from streamstop._core.loopback import is_loopback
 from streamstop.errors import InvalidSettings
 from streamstop_server.access.tokens import EVERYBODY, Caller, Scope, Tokens
 from streamstop_server.http.problems import Problem
-from streamstop_server.settings import ServerSettings, is_loopback
+from streamstop_server.settings import ServerSettings
 
 _log = structlog.get_logger("streamstop.server")
 _REALM = 'Bearer realm="streamstop"'

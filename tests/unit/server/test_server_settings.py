@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamstop import InvalidSettings
-from streamstop_server.settings import ServerSettings, is_loopback
+from streamstop._core.loopback import is_loopback
+from streamstop_server.settings import ServerSettings
 
 
 def test_without_any_it_listens_on_loopback_and_signs_with_a_secret_of_its_own() -> None:
