@@ -1,7 +1,7 @@
 """streamstop stops stream tasks at cloud vendors: producers enqueue, workers call, at each account's own pace."""
 
 from streamstop._core.commands import Command
-from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.controls import Controls, Hold, Limit, Pause
 from streamstop._core.drained import Drained, DrainedJob
 from streamstop._core.findings import Diagnosis, Finding, Severity
 from streamstop._core.journal import ErrorCount, Event, EventKind
@@ -48,6 +48,7 @@ __all__ = [
     "AsyncShutdown",
     "Client",
     "Command",
+    "Controls",
     "DeadLetter",
     "DeadLetters",
     "Deferral",

@@ -227,6 +227,24 @@ def test_accounts_and_lanes_are_those_of_the_test() -> None:
     assert [view.waiting for view in client.lanes([empty, view.lane])] == [0, 2]
 
 
+def test_lanes_show_what_was_paused_and_limited() -> None:
+    client = RecordingClient(accounts={"live-cn": "aliyun"}, leave_open=True)
+    client.enqueue_many([Command(operation=operation, account="live-cn") for operation in (STOP, STATUS)])
+    pause = client.pause("live-cn", reason="shared", by="ann")
+    limit = client.set_limit("live-cn", "live.StopMPUTask", 2.5)
+    newer = client.pause("all")
+    other, limited = sorted(client.lanes(), key=lambda view: view.limit_override is not None)
+    assert (limited.state, limited.limit, limited.limit_override) == ("paused", 2.5, limit)
+    assert (other.operation, other.paused is not None, other.limit) == ("live.GetMPUTaskStatus", True, None)
+    found = client.controls()
+    assert [*found.pauses.values()] == [pause, newer] == client.pauses()
+    assert found.limits == {limited.lane: limit}
+    client.resume("all")
+    client.resume("live-cn")
+    client.clear_limit("live-cn", "live.StopMPUTask")
+    assert {(view.paused, view.limit) for view in client.lanes()} == {(None, None)}
+
+
 def test_an_outcome_that_needs_a_person_is_a_dead_letter_until_it_is_requeued_or_dropped() -> None:
     client = RecordingClient()
     client.answer(StopMPUTask, result="refused", code="Forbidden.RAM", message="no")
