@@ -5,6 +5,7 @@ never waits for Redis and there is no second copy of the logic. A wait takes a t
 between them.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -96,9 +97,12 @@ class AsyncClient(AsyncOperating):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._runner.call(self.client.close)
-        self._runner.close()
+        """Wait for the calls that run, each at most the timeout, and close the connections.
+
+        A call that is cancelled goes on in its thread, and would open connections again.
+        """
+        await self._runner.close()
+        await asyncio.to_thread(self.client.close)
 
     async def enqueue(
         self,

@@ -36,9 +36,9 @@ def client_killed_at_send(url: str, *, sends: int, after: bool) -> Client:
 
 def kill_at_send(url: str, call: Callable[[Client], object], *, sends: int, after: bool) -> bool:
     """Make `call` with a client that is killed at that send; return whether it was killed before the call returned."""
-    client = client_killed_at_send(url, sends=sends, after=after)
-    try:
-        call(client)
-    except Killed:
-        return True
+    with client_killed_at_send(url, sends=sends, after=after) as client:
+        try:
+            call(client)
+        except Killed:
+            return True
     return False

@@ -32,8 +32,8 @@ class Runner(ABC):
         """Run one step of a wait."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Release the threads, if there are any."""
+    async def close(self) -> None:
+        """Wait for what runs, and release the threads, if there are any."""
 
     async def iterate(self, steps: Iterator[_T | WaitInterval]) -> AsyncGenerator[_T, None]:
         """Yield what `steps` yields. Where a step pauses, the event loop waits."""
@@ -79,10 +79,10 @@ class ThreadRunner(Runner):
         """Run one step of a wait."""
         return await self._in_thread(self._steps, call, "what was waited for goes on; wait for it again")
 
-    def close(self) -> None:
-        """Release the threads. Waits that have not begun are cancelled."""
-        self._calls.shutdown(wait=False)
-        self._steps.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """Wait for what runs, and release the threads. Steps that have not begun are cancelled, calls are not."""
+        await asyncio.to_thread(self._steps.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._calls.shutdown)
 
     async def _in_thread(self, threads: ThreadPoolExecutor, call: Callable[[], _T], consequence: str) -> _T:
         """Run a call in one of `threads`.

@@ -1,9 +1,12 @@
 """Redis pool: the connections that the settings describe, opened by redis-py alone."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from redis import ConnectionPool, Redis, connection, sentinel
+from redis.connection import AbstractConnection
 
 from streamstop._redis.deadline import install_deadline
 from streamstop.errors import InvalidSettings
@@ -31,12 +34,20 @@ def open_redis(settings: RedisSettings) -> Redis:
 
 
 def close_redis(redis: Redis) -> None:
-    """Close the idle connections, those to the sentinels included; one that is in use ends with its command."""
+    """Close the idle connections, those to the sentinels included. One that is in use is closed after its command."""
     pool: Any = redis.connection_pool  # redis-py does not type what a pool for sentinels has
-    pool.disconnect(inuse_connections=False)
+    pools = [pool]
     if isinstance(pool, sentinel.SentinelConnectionPool):
-        for one in pool.sentinel_manager.sentinels:
-            one.connection_pool.disconnect(inuse_connections=False)
+        pools += [one.connection_pool for one in pool.sentinel_manager.sentinels]
+    for one in pools:
+        one.release = partial(_close_and_release, one.release)
+        one.disconnect(inuse_connections=False)
+
+
+def _close_and_release(release: Callable[[AbstractConnection], None], connection: AbstractConnection) -> None:
+    """Return a connection to a pool that has been closed, such as that of a command that was running in a thread."""
+    connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py gives it no types
+    release(connection)
 
 
 def _pool(settings: RedisSettings) -> ConnectionPool:

@@ -38,5 +38,5 @@ class _InlineRunner(Runner):
         """Run the step."""
         return call()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Do nothing. The client can be used again."""
