@@ -126,11 +126,11 @@ class AsyncOperating:
     # ---- find
 
     async def find(
-        self, params: Mapping[str, str | int], *, account: str | None = None, operation: str | None = None
+        self, params: Mapping[str, str | int] | str, *, account: str | None = None, operation: str | None = None
     ) -> AsyncGenerator[Sighting, None]:
-        """See :meth:`streamstop.client.Client.find`."""
-        found = self.client.find(params, account=account, operation=operation)
-        async with aclosing(self._runner.iterate(found)) as sightings:
+        """See :meth:`streamstop.client.Client.find`. A search that is given up ends after its page."""
+        steps = self.client._finding(params, account, operation)  # noqa: SLF001
+        async with aclosing(self._runner.iterate(steps)) as sightings:
             async for sighting in sightings:
                 yield sighting
 

@@ -151,14 +151,21 @@ class Operating(LaneOperating):
     # ---- find
 
     def find(
-        self, params: Mapping[str, str | int], *, account: str | None = None, operation: str | None = None
+        self, params: Mapping[str, str | int] | str, *, account: str | None = None, operation: str | None = None
     ) -> Iterator[Sighting]:
         """Yield every job of a stream task that is known, each once, and the rooms in which the task is registered.
 
         `params` are parameters under the vendor's names, such as ``{"TaskId": "t-1"}``. They must name the task, by
-        ``TaskId`` or ``JobId``. Jobs that have ended come first, from an index of the latest 100 jobs of each
-        task, which is kept for as long as outcomes. Then all dead letters, lanes and rooms are searched, page by page.
+        ``TaskId`` or ``JobId``. A text is the task's id, whichever of the two names it has.
+
+        Jobs that have ended come first, from an index of the latest 100 jobs of each task, which is kept for as long as
+        outcomes. Then all dead letters, lanes and rooms are searched, page by page.
         """
+        yield from blocking(self._finding(params, account, operation))
+
+    def _finding(
+        self, params: Mapping[str, str | int] | str, account: str | None, operation: str | None
+    ) -> Iterator[Sighting | WaitInterval]:
         wanted = Wanted.checked(params, account, operation)
         with self._backend.following("the search did not end; search again"):
             yield from self._backend.find(wanted)

@@ -55,6 +55,7 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
         import uvicorn
 
         from streamstop_server.access.auth import Authenticator
+        from streamstop_server.processes import Processes
     except ModuleNotFoundError as missing:
         raise click.ClickException(f"{missing.name} is not installed: pip install 'streamstop[server]'") from None
     try:
@@ -66,7 +67,7 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
     if settings.tokens is None:
         click.echo("There is no tokens file: everybody on this machine may do everything.", err=True)
     _allow_connections()
-    uvicorn.run(
+    config = uvicorn.Config(
         "streamstop_server.app:create",
         factory=True,
         host=host,
@@ -82,6 +83,14 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
         timeout_graceful_shutdown=max(1, round(settings.grace.total_seconds())),
         timeout_keep_alive=75,  # longer than a reverse proxy keeps a connection open
     )
+    if processes > 1:
+        Processes(config).run()
+        return
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):  # SIGINT, after the server has ended
+        server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 def _allow_connections() -> None:

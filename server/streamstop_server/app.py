@@ -17,6 +17,7 @@ from streamstop_server.access.auth import Authenticator
 from streamstop_server.access.bounds import BodyBounds, Failures
 from streamstop_server.http import documented, logs, problems
 from streamstop_server.http.access_log import AccessLog
+from streamstop_server.http.head import Head
 from streamstop_server.http.headers import Headers
 from streamstop_server.http.segments import Segments
 from streamstop_server.queue.lane_times import LaneTimes
@@ -71,6 +72,7 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
     app.include_router(system.router)
     app.include_router(page.router)
     problems.install(app, page.error_page)
+    app.add_middleware(Head)
     app.add_middleware(Segments)
     app.add_middleware(BodyBounds)
     if settings.origins:

@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from streamstop import AsyncClient, Client, Command, InvalidCommand, Result, Where
+from streamstop._core.backend import WaitInterval
 from streamstop._core.constants import BATCH, BATCHES, LEASED, SCHEDULE
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import AttemptHistory, DeadLetterRecord, Taken
@@ -17,11 +18,12 @@ from streamstop._core.letters import dead_letter_record
 from streamstop._core.pace import Pace
 from streamstop._core.stream_tasks import DEFERRED, TaskNote
 from streamstop._redis import finder
+from streamstop._redis.finder import PAGE
 from streamstop._redis.schedule import Book, Schedule
 from streamstop._wire.messages import celery_message
 from streamstop._wire.reports import Ended, Retried
 from streamstop._wire.results import deferral_record, outcome_record
-from streamstop.operations import GetMPUTaskStatus, Kind, StopMPUTask
+from streamstop.operations import GetMPUTaskStatus, Kind, StopEdgeTranscodeJob, StopMPUTask
 from streamstop.outcomes import Deferral, Outcome
 from streamstop.testing import RecordingClient
 
@@ -183,7 +185,8 @@ def test_a_member_of_a_shutdown_names_it(client: Client, real_redis: Redis) -> N
     [
         ({}, {}, "params"),
         ({"AppId": "a"}, {}, "params"),
-        ("TaskId", {}, "params"),
+        ("", {}, "params"),
+        (b"t-1", {}, "params"),
         ({"TaskId": ""}, {}, "TaskId"),
         ({"TaskId": ["t"]}, {}, "TaskId"),
         ({"TaskId": "t"}, {"account": "NO"}, "account"),
@@ -222,3 +225,23 @@ def test_the_async_client_finds_them_too(redis_url: str) -> None:
             assert await job.exists()
 
     asyncio.run(find())
+
+
+def test_a_task_is_found_by_its_id_alone_whatever_the_vendor_calls_it(client: Client) -> None:
+    task = client.enqueue(stop("x-1"), account=ACCOUNT)
+    job = client.enqueue(StopEdgeTranscodeJob(cluster_id="c", job_id="x-1"), account=ACCOUNT)
+    client.enqueue(stop("x-2", "x-1"), account=ACCOUNT)
+    client.register("room", StopEdgeTranscodeJob(cluster_id="c", job_id="x-1"), account=ACCOUNT)
+    found = list(client.find("x-1"))
+    assert {sighting.job_id for sighting in found if sighting.where is Where.WAITING} == {task.id, job.id}
+    assert [sighting.room for sighting in found if sighting.where is Where.REGISTERED] == ["room"]
+    assert [sighting.job_id for sighting in client.find("x-1", operation="live.StopMPUTask")] == [task.id]
+
+
+def test_a_search_pauses_after_each_page_so_that_it_can_be_given_up(client: Client) -> None:
+    client.enqueue_many(Command(operation=stop(f"t-{n}"), account=ACCOUNT) for n in range(3 * PAGE + 1))
+    client.register_many("room", [Command(operation=stop(f"t-{n}"), account=ACCOUNT) for n in range(3 * PAGE)])
+    steps = list(client._finding("none", None, None))
+    assert len(steps) > 4 + 3
+    assert all(isinstance(step, WaitInterval) and step.news.done() for step in steps)
+    assert list(client.find("none")) == []

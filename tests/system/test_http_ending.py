@@ -114,3 +114,23 @@ def test_a_token_that_leaves_the_file_ends_its_streams_after_sighup_too(redis_ur
         assert {told.type for told in streams["reader"]} <= {"changed"}, "it ends, and need not come again"
         assert next(streams["operator"]).type == "changed"
         assert service.process.poll() is None
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_process_reads_the_tokens_again_at_sighup_and_goes_on(
+    processes: int, redis_url: str, tmp_path: Path
+) -> None:
+    with http_service(redis_url, tmp_path, "--processes", str(processes)) as service:
+        assert service.tokens_file is not None
+        children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+        eventually(lambda: service.text().count("Application startup complete") == processes, "all serve")
+        serving = children.read_text()
+        with service.http() as http, http.stream("GET", "/v1/events", headers={"Accept": "text/event-stream"}):
+            for loads in (1, 2):
+                service.process.send_signal(signal.SIGHUP)
+                eventually(lambda: service.text().count("tokens loaded") == loads * processes, "all read the file")  # noqa: B023
+            service.tokens_file.write_text("[tokens]\nbroken")
+            service.process.send_signal(signal.SIGHUP)
+            eventually(lambda: service.text().count("tokens not loaded") >= processes, "all refuse the file")
+            assert http.get("/v1/lanes").status_code == httpx.codes.OK, "the tokens stay"
+        assert children.read_text() == serving

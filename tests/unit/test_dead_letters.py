@@ -10,7 +10,7 @@ import pytest
 from streamstop._core.constants import DEAD
 from streamstop._core.lane import Lane, result_key
 from streamstop._core.lane_types import DeadLetterRecord, MemberResult
-from streamstop._core.letters import dead_letter_record
+from streamstop._core.letters import Matching, dead_letter_record
 from streamstop._core.membership import Membership, Verification
 from streamstop._redis import dead as store
 from streamstop.errors import NotRequeueable, UnknownDeadLetter
@@ -40,6 +40,20 @@ def test_letters_are_found_by_any_filters_in_the_order_of_their_ends(failing_lan
     assert failing_lanes.ids(younger_than=timedelta(minutes=2)) == ["b", "c"]
     assert failing_lanes.ids(account="live-cn", older_than=timedelta(minutes=2)) == ["a"]
     assert failing_lanes.dead.count() == 3
+
+
+def test_a_filter_finds_what_fits_whatever_characters_it_has(failing_lanes: FailingLanes) -> None:
+    codes = ["Forbidden.RAM", "Forbidden", 'a"b\\c', "内部错误", "a b", "x\ny", "...", "-100.5/7:8"]
+    for number, code in enumerate(codes):
+        failing_lanes.fail_job(f"j{number}", LANE if number % 2 else OTHER, code=code)
+    every = list(failing_lanes.dead.letters())
+    wanted = [{"code": code} for code in [*codes, "Forbid", "RAM", "none"]]
+    wanted += [{"account": each.account, "code": code} for each in (LANE, OTHER) for code in codes]
+    wanted += [{"operation": each.operation, "result": Result.REFUSED} for each in (LANE, OTHER)]
+    for options in wanted:
+        matching = Matching(**options)  # type: ignore[arg-type]
+        assert list(failing_lanes.dead.letters(matching)) == [each for each in every if matching.fits(each)], options
+    assert failing_lanes.ids(code="内部错误") == ["j3"]
 
 
 def test_a_letter_is_requeued_once_as_a_new_job_and_without_its_expiry(failing_lanes: FailingLanes) -> None:

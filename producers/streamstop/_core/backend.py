@@ -189,7 +189,7 @@ class Backend(Protocol):
     def exists(self, job_id: str) -> bool:
         """Return whether a job with this id has a record, or waits, is deferred or in flight."""
 
-    def find(self, wanted: Wanted) -> Iterator[Sighting]:
+    def find(self, wanted: Wanted) -> Iterator[Sighting | WaitInterval]:
         """Yield the jobs of a stream task, each once, and its registrations in rooms."""
 
     def record(self, job_id: str) -> Outcome | Deferral | None:

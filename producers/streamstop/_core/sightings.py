@@ -16,6 +16,9 @@ from streamstop.errors import InvalidCommand, quoted
 from streamstop.operations import OPERATIONS
 from streamstop.outcomes import Outcome, Result
 
+#: The parameters that name a stream task: ``JobId`` and ``TaskId``.
+_TASK_NAMES = tuple(sorted({declared.spec.task for declared in OPERATIONS.values()}))
+
 
 class Where(StrEnum):
     """Where a job, or a registered stream task, is."""
@@ -98,13 +101,17 @@ class Wanted:
     params: Mapping[str, str]
     account: str | None = None
     operation: str | None = None
+    #: The id of the stream task, whichever parameter it is; None: it is among the parameters.
+    task: str | None = None
 
     @classmethod
     def checked(cls, params: object, account: object, operation: object) -> "Wanted":
         """Return what to look for. Raises :class:`~streamstop.errors.InvalidCommand`, which names the field."""
-        tasks = sorted({declared.spec.task for declared in OPERATIONS.values()})
-        if not isinstance(params, Mapping) or not any(name in params for name in tasks):
-            raise InvalidCommand(f"params must name a stream task, by {' or '.join(tasks)}", field="params")
+        task = params if isinstance(params, str) and params else None
+        if task is not None:
+            params = {}
+        elif not isinstance(params, Mapping) or not any(name in params for name in _TASK_NAMES):
+            raise InvalidCommand(f"params must name a stream task, by {' or '.join(_TASK_NAMES)}", field="params")
         for name, value in params.items():
             if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, str | int) or value == "":
                 raise InvalidCommand(
@@ -114,13 +121,14 @@ class Wanted:
             account = check_account(account)
         if operation is not None:
             operation = operations.find(str(operation)).spec.id
-        return cls({name: str(value) for name, value in params.items()}, account, operation)
+        return cls({name: str(value) for name, value in params.items()}, account, operation, task)
 
     @property
     def task_id(self) -> str:
         """The id of the stream task."""
-        names = sorted({declared.spec.task for declared in OPERATIONS.values()}, reverse=True)
-        return next(self.params[name] for name in names if name in self.params)
+        if self.task is not None:
+            return self.task
+        return next(self.params[name] for name in reversed(_TASK_NAMES) if name in self.params)
 
     def fits_lane(self, lane: Lane) -> bool:
         """Whether jobs of the lane are looked for."""
@@ -132,4 +140,5 @@ class Wanted:
             self.fits_lane(lane)
             and isinstance(params, Mapping)
             and all(name in params and str(params[name]) == value for name, value in self.params.items())
+            and (self.task is None or any(str(params.get(name, "")) == self.task for name in _TASK_NAMES))
         )

@@ -133,7 +133,7 @@ class RedisBackend:
         """See :meth:`streamstop._redis.finder.Finder.exists`."""
         return self._finder.exists(job_id)
 
-    def find(self, wanted: Wanted) -> Iterator[Sighting]:
+    def find(self, wanted: Wanted) -> Iterator[Sighting | WaitInterval]:
         """See :meth:`streamstop._redis.finder.Finder.find`."""
         return self._finder.find(wanted)
 

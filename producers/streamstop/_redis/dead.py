@@ -1,7 +1,8 @@
 """Dead letter store: the typed wrapper of the dead letters in Redis. No other module reads or changes them."""
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,7 @@ from streamstop._core.letters import (
     requeued_command,
     requeued_id,
 )
+from streamstop._core.stream_tasks import fragment_of
 from streamstop._redis.lanes import Lanes
 from streamstop._redis.scripts import Script, load
 from streamstop._wire.messages import celery_message
@@ -30,7 +32,9 @@ from streamstop.outcomes import Result
 PRIORITY = 3
 _PAGE = 1000
 #: How many letters are read at once. A letter can quote 4 KiB.
-_READ = 100
+_READ = 200
+#: Text that JSON does not escape.
+_PLAIN = re.compile(r"[A-Za-z0-9_.:-]+")
 _ALL = Matching()
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -58,8 +62,15 @@ class DeadLetterStore:
         # Earlier versions did not count the letters that they kept.
         return dict(Counter(letter.result for letter in self.letters()))
 
-    def letters(self, matching: Matching = _ALL, after: Position | None = None) -> Iterator[DeadLetter]:
-        """Yield the present letters that match, oldest first, from `after` on; they can be requeued meanwhile."""
+    def letters(
+        self, matching: Matching = _ALL, after: Position | None = None, *, task: str = ""
+    ) -> Iterator[DeadLetter]:
+        """Yield the present letters that match, oldest first, from `after` on; they can be requeued meanwhile.
+
+        With `task`, letters that cannot be about the stream task with this id are left out.
+        """
+        texts = (matching.account, matching.operation, matching.result, matching.code, matching.room, task)
+        fragments = " ".join(text if _PLAIN.fullmatch(text) else fragment_of(text) for text in texts if text)
         newest = self._redis.zrange(DEAD, 0, 0, desc=True, withscores=True)
         if not newest:
             return
@@ -78,7 +89,7 @@ class DeadLetterStore:
                 if letter_id not in yielded and (int(died), letter_id) > last_seen
             ]
             for start in range(0, len(new), _READ):
-                yield from filter(matching.fits, self._read(new[start : start + _READ]))
+                yield from filter(matching.fits, self._read(new[start : start + _READ], fragments))
             if len(page) < _PAGE:
                 return
             last = page[-1][1]
@@ -133,7 +144,10 @@ class DeadLetterStore:
         if not self._scripts["drop"](keys=[DEAD, _key(letter_id)], id=letter_id):
             raise UnknownDeadLetter(letter_id)
 
-    def _read(self, found: list[tuple[str, float]]) -> Iterator[DeadLetter]:
+    def _read(self, found: Sequence[tuple[str, float]], fragments: str) -> Iterator[DeadLetter]:
+        if fragments:
+            ids = [letter_id for letter_id, _died in found]
+            found = [found[at - 1] for at in self._scripts["containing"](keys=[DEAD], fragments=fragments, ids=ids)]
         pipeline = self._redis.pipeline(transaction=False)
         for letter_id, _died in found:
             pipeline.hgetall(_key(letter_id))

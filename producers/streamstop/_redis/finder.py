@@ -5,12 +5,14 @@ by page.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import cached_property
 from typing import Any
 
 from redis import Redis
 
 from streamstop._core.answers import CallAnswer, answers_key, with_last
+from streamstop._core.backend import WaitInterval
 from streamstop._core.constants import BATCH, BATCHES, DEAD, LEASED, ROOM
 from streamstop._core.lane import Lane, result_key
 from streamstop._core.letters import DeadLetter, Matching
@@ -54,14 +56,19 @@ class Finder:
         self._dead = dead
         self._tasks = StreamTasks(redis)
 
-    def find(self, wanted: Wanted) -> Iterator[Sighting]:
-        """Yield the sightings of a stream task, each job once: first what notes and leases say, then the rest."""
+    def find(self, wanted: Wanted) -> Iterator[Sighting | WaitInterval]:
+        """Yield the sightings of a stream task, each job once: first what notes and leases say, then the rest.
+
+        It pauses after each page, so that whoever asked can give the search up.
+        """
         seen: set[str] = set()
         for search in (self._noted, self._taken, self._dead_letters, self._open, self._waiting):
-            for sighting in search(wanted):
-                if sighting.job_id not in seen:
-                    seen.add(str(sighting.job_id))
-                    yield sighting
+            for step in search(wanted):
+                if isinstance(step, WaitInterval):
+                    yield step
+                elif step.job_id not in seen:
+                    seen.add(str(step.job_id))
+                    yield step
         yield from self._registered(wanted)
 
     def exists(self, job_id: str) -> bool:
@@ -106,10 +113,11 @@ class Finder:
                 )
                 known = {} if due is None else {"due": moment_of(due), "reason": deferral and deferral.reason}
                 return view.model_copy(update=known)
-        for one, entry, place in self._entries(lanes, fragment_of(job_id), lambda found: lane in {None, found}):
-            history, message = unwrapped(entry)
-            if read_job(message)[0] == job_id:
-                return open_view(job_id, one, Where.WAITING, history, message).model_copy(update={"place": place})
+        for page in self._entries(lanes, fragment_of(job_id), lambda found: lane in {None, found}):
+            for one, entry, place in page:
+                history, message = unwrapped(entry)
+                if read_job(message)[0] == job_id:
+                    return open_view(job_id, one, Where.WAITING, history, message).model_copy(update={"place": place})
         return None
 
     def _letter(self, job_id: str) -> DeadLetter | None:
@@ -122,7 +130,7 @@ class Finder:
         """Yield what the notes say, at once."""
         return self._of_notes(wanted, self._tasks.jobs(wanted.task_id, ()).notes)
 
-    def _taken(self, wanted: Wanted) -> Iterator[Sighting]:
+    def _taken(self, wanted: Wanted) -> Iterator[Sighting | WaitInterval]:
         """Yield the jobs in flight, and then what the notes say: a job may have ended meanwhile."""
         names = self._redis.zrange(LEASED, 0, -1)
         lanes = [lane for lane in map(lane_of, names) if wanted.fits_lane(lane)]
@@ -133,6 +141,7 @@ class Finder:
             for job in jobs.open:
                 if job.in_flight and wanted.fits(job.lane, job.params):
                     yield sighting_of(Where.IN_FLIGHT, job.lane, job.params, job_id=job.job_id)
+            yield _NEXT_PAGE
         yield from self._of_notes(wanted, notes)
 
     def _of_notes(self, wanted: Wanted, notes: Sequence[TaskNote]) -> Iterator[Sighting]:
@@ -154,13 +163,13 @@ class Finder:
     def _dead_letters(self, wanted: Wanted) -> Iterator[Sighting]:
         """Yield the dead letters. They are kept for longer than notes."""
         matching = Matching(account=wanted.account, operation=wanted.operation, readable=True)
-        for letter in self._dead.letters(matching):
+        for letter in self._dead.letters(matching, task=wanted.task_id):
             lane, params = Lane(letter.account, letter.operation), letter.outcome and letter.outcome.params
             if wanted.fits(lane, params):
                 fields = {"job_id": letter.id, "result": letter.result, "at": letter.died_at, "room": letter.room}
                 yield sighting_of(Where.DEAD, lane, params, **fields)
 
-    def _open(self, wanted: Wanted) -> Iterator[Sighting]:
+    def _open(self, wanted: Wanted) -> Iterator[Sighting | WaitInterval]:
         """Yield jobs in flight, and deferred jobs that have no note, as those of workers of earlier versions."""
         fragment = fragment_of(wanted.task_id).encode()
         for lane in self._active(wanted):
@@ -177,41 +186,43 @@ class Finder:
                     where = Where.IN_FLIGHT if due is None else Where.DEFERRED
                     at, shutdown = None if due is None else moment_of(due), shutdown_of(job.command)
                     yield sighting_of(where, lane, job.command["params"], job_id=job.id, at=at, shutdown=shutdown)
+                yield _NEXT_PAGE
 
-    def _waiting(self, wanted: Wanted) -> Iterator[Sighting]:
+    def _waiting(self, wanted: Wanted) -> Iterator[Sighting | WaitInterval]:
         """Yield the jobs that wait, and those of accepted batches that are not in their lanes yet."""
-        for lane, message, place in self._entries(self._active(wanted), fragment_of(wanted.task_id), wanted.fits_lane):
-            job = read_waiting(message)
-            if job is None or not wanted.fits(lane, params := job.command.get("params")):
-                continue
-            record = self._lanes.record_of(job.id)
-            ended = None if record is None else read_record(record)
-            fields: dict[str, Any] = {"job_id": job.id, "shutdown": shutdown_of(job.command)}
-            if isinstance(ended, Outcome):  # such as cancelled: the message is dropped when it comes up
-                yield sighting_of(Where.ENDED, lane, params, result=ended.result, at=ended.ended_at, **fields)
-            else:
-                yield sighting_of(Where.WAITING, lane, params, at=job.enqueued_at, place=place, **fields)
+        for page in self._entries(self._active(wanted), fragment_of(wanted.task_id), wanted.fits_lane):
+            for lane, message, place in page:
+                job = read_waiting(message)
+                if job is None or not wanted.fits(lane, params := job.command.get("params")):
+                    continue
+                record = self._lanes.record_of(job.id)
+                ended = None if record is None else read_record(record)
+                fields: dict[str, Any] = {"job_id": job.id, "shutdown": shutdown_of(job.command)}
+                if isinstance(ended, Outcome):  # such as cancelled: the message is dropped when it comes up
+                    yield sighting_of(Where.ENDED, lane, params, result=ended.result, at=ended.ended_at, **fields)
+                else:
+                    yield sighting_of(Where.WAITING, lane, params, at=job.enqueued_at, place=place, **fields)
+            yield _NEXT_PAGE
 
     def _entries(
         self, lanes: Sequence[Lane], fragment: str, fits: Callable[[Lane], bool]
-    ) -> Iterator[tuple[Lane, bytes, int | None]]:
+    ) -> Iterator[list[tuple[Lane, bytes, int | None]]]:
         """Yield the entries of `lanes` that contain `fragment`, and those in accepted batches for lanes that fit.
 
-        Each with its lane and its place.
+        They come in pages, each with its lane and its place.
         """
         for lane in lanes:
             before = 0
             for name in lane.waiting:
                 length = 0
-                for length, position, entry in self._page_through(name, fragment):
-                    yield lane, entry, before + length - position
+                for length, found in self._pages_of(name, fragment):
+                    yield [(lane, entry, before + length - position) for position, entry in found]
                 before += length or int(self._redis.llen(name))
         for batch in self._batches():
-            for _length, _position, entry in self._page_through(f"{BATCH}{text_of(batch)}", fragment):
-                head, _, message = entry.partition(b"\n")
-                lane = lane_of(head.partition(b" ")[2])
-                if fits(lane):
-                    yield lane, message, None
+            for _length, found in self._pages_of(f"{BATCH}{text_of(batch)}", fragment):
+                split = [entry.partition(b"\n") for _position, entry in found]
+                messages = [(lane_of(head.partition(b" ")[2]), message) for head, _, message in split]
+                yield [(lane, message, None) for lane, message in messages if fits(lane)]
 
     def _batches(self) -> list[bytes]:
         """Return the accepted batches; none for a user that may not read them: workers spread them within seconds."""
@@ -222,25 +233,40 @@ class Finder:
                 return []
             raise
 
-    def _page_through(self, name: str, fragment: str) -> Iterator[tuple[int, int, bytes]]:
-        """Yield the entries of a list that contain `fragment`: the list's length, and each one's position and bytes."""
+    def _pages_of(self, name: str, fragment: str) -> Iterator[tuple[int, list[tuple[int, bytes]]]]:
+        """Yield pages of a list: its length, and the positions and bytes of the entries that contain `fragment`."""
         first, length = 0, 1
         while first < length:
             length, found = self._scripts["waiting"](list=name, first=first, most=PAGE, fragment=fragment)
-            for position, entry in found:
-                yield length, position, entry
+            yield length, [(position, entry) for position, entry in found]
             first += PAGE
 
-    def _registered(self, wanted: Wanted) -> Iterator[Sighting]:
+    def _registered(self, wanted: Wanted) -> Iterator[Sighting | WaitInterval]:
         """Yield the rooms in which the stream task is registered."""
         pattern = f"*{fragment_of(wanted.task_id)}*"
-        for key in self._redis.scan_iter(match=f"{ROOM}*:tasks", count=PAGE):
+        for key in self._room_keys():
+            if key is None:
+                yield _NEXT_PAGE
+                continue
             room = text_of(key).removeprefix(ROOM).removesuffix(":tasks")
-            for task, _command in self._redis.hscan_iter(key, match=pattern, count=PAGE):
-                account, operation, params = identity_of(task)
-                lane = Lane(account, operation)
-                if wanted.fits(lane, params):
-                    yield sighting_of(Where.REGISTERED, lane, params, room=room)
+            cursor: int | None = None
+            while cursor != 0:
+                cursor, tasks = self._redis.hscan(key, cursor or 0, match=pattern, count=PAGE)
+                for task in tasks:
+                    account, operation, params = identity_of(task)
+                    lane = Lane(account, operation)
+                    if wanted.fits(lane, params):
+                        yield sighting_of(Where.REGISTERED, lane, params, room=room)
+                if cursor:
+                    yield _NEXT_PAGE
+
+    def _room_keys(self) -> Iterator[bytes | None]:
+        """Yield the keys of all rooms, and None after each page."""
+        cursor: int | None = None
+        while cursor != 0:
+            cursor, keys = self._redis.scan(cursor or 0, match=f"{ROOM}*:tasks", count=PAGE)
+            yield from keys
+            yield None
 
     def _active(self, wanted: Wanted) -> list[Lane]:
         lanes = {lane for lane in self._lanes.holding() if wanted.fits_lane(lane)}
@@ -251,6 +277,16 @@ class Finder:
     @cached_property
     def _scripts(self) -> dict[str, Script]:
         return load(self._redis, "task")
+
+
+def _passed() -> Future[None]:
+    passed: Future[None] = Future()
+    passed.set_result(None)
+    return passed
+
+
+#: A pause that is over: a search goes on with its next page.
+_NEXT_PAGE = WaitInterval(_passed(), 0.0)
 
 
 def _pages(lanes: Sequence[Lane], size: int) -> Iterator[Sequence[Lane]]:

@@ -1,6 +1,7 @@
 """Coverage: whether a token covers every account of a room or of a shutdown, and that of a job or of an event."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from streamstop import (
     AsyncClient,
@@ -45,6 +46,40 @@ async def check_room(caller: Caller, queue: AsyncClient, room: str) -> None:
     if caller.accounts is None:
         return
     _check_all(caller, await queue.room_accounts(room), "the room")
+
+
+@dataclass(frozen=True)
+class CoveredRoom:
+    """What a token may see of a room."""
+
+    name: str
+    #: A page of the registered stream tasks of the token's accounts.
+    tasks: Sequence[Command]
+    #: The cursor of the next page; None after the last.
+    next: str | None
+    #: How many stream tasks are registered; None: some of them are of other accounts.
+    total: int | None
+    #: The open or latest shutdown; None: there is none, or it has stream tasks of other accounts.
+    shutdown: Progress | None
+    #: Whether the room was ever stopped.
+    was_stopped: bool
+
+
+async def covered_room(caller: Caller, queue: AsyncClient, room: str, cursor: str | None, most: int) -> CoveredRoom:
+    """Return a page of a room, without the stream tasks that the token does not cover.
+
+    Rooms are shared: services of several accounts register their tasks in one. Each sees its own.
+    """
+    page = await queue.room_page(room, cursor, most=most)
+    is_covered = caller.accounts is None or await queue.room_accounts(room) <= caller.accounts
+    return CoveredRoom(
+        name=room,
+        tasks=[task for task in page.tasks if caller.may_touch(task.account)],
+        next=page.next,
+        total=page.total if is_covered else None,
+        shutdown=None if page.shutdown is None else await covered_progress(caller, queue.shutdown(page.shutdown)),
+        was_stopped=page.shutdown is not None,
+    )
 
 
 def _check_all(caller: Caller, accounts: Iterable[str], what: str) -> None:

@@ -1,7 +1,7 @@
 """Jobs, as the API has them: enqueue commands, look at a job, wait for its end, cancel it, find those of a task."""
 
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -30,6 +30,7 @@ from streamstop_server.http.idempotency import key_of
 from streamstop_server.http.problems import Problem
 from streamstop_server.queue.client import Queue
 from streamstop_server.queue.lane_times import lane_times_of
+from streamstop_server.queue.search import search
 from streamstop_server.waiting.waits import LONGEST_POLL_S, poll
 
 router = APIRouter(tags=["jobs"])
@@ -140,6 +141,7 @@ class FoundJobs(BaseModel):
 
     found: list[Sighting]
     more: Annotated[bool, Field(description="Whether there are more than `limit`.")]
+    incomplete: Annotated[bool, Field(description="Whether the time was over before everything was searched.")]
 
 
 @router.post("/jobs", status_code=202, responses=errors(400, 409) | _ACCEPTED)
@@ -238,20 +240,13 @@ async def find_jobs(
 ) -> FoundJobs:
     """Find every job of a stream task, wherever it is, and the rooms in which the task is registered.
 
-    The search looks at all that waits: give the account and the operation where they are known.
+    The search looks at all that waits. After 10 s it ends, and the answer is what was found until then, with
+    `incomplete`. Give the account and the operation where they are known.
     """
     if account is not None:
         check_account(caller, account)
-    found: list[Sighting] = []
-    for name in ("TaskId", "JobId"):
-        async with aclosing(queue.find({name: task}, account=account, operation=operation)) as sightings:
-            async for sighting in sightings:
-                if not caller.may_touch(sighting.account):
-                    continue
-                if len(found) == limit:
-                    return FoundJobs(found=found, more=True)
-                found.append(sighting)
-    return FoundJobs(found=found, more=False)
+    found = await search(caller, queue, task, account=account, operation=operation, most=limit)
+    return FoundJobs(found=found.sightings, more=found.has_more, incomplete=not found.is_complete)
 
 
 def _check_accounts(caller: Caller, commands: Sequence[Command], *, is_one: bool) -> None:

@@ -1,14 +1,12 @@
 """Rooms, as the API has them."""
 
-from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from streamstop import UnknownShutdown
 from streamstop_server.access.auth import Enqueuer, Reader
-from streamstop_server.access.coverage import check_commands, check_room, check_shutdown
+from streamstop_server.access.coverage import check_commands, check_room, covered_room
 from streamstop_server.api._stops import MOST, OneOrMany, Stop, commands_of
 from streamstop_server.http.documented import errors
 from streamstop_server.http.problems import Problem
@@ -48,10 +46,16 @@ class RoomDocument(BaseModel):
     """A room at one moment."""
 
     room: str
-    registered: Annotated[int, Field(description="How many stream tasks are registered.")]
+    registered: Annotated[
+        int | None,
+        Field(description="How many stream tasks are registered; null: the token does not cover the accounts of all."),
+    ]
     tasks: Annotated[list[Stop], Field(description="A page of them, in no order.")]
     next: Annotated[str | None, Field(description="The cursor of the next page; null after the last.")]
-    shutdown: Annotated[ShutdownProgress | None, Field(description="The open or latest shutdown.")]
+    shutdown: Annotated[
+        ShutdownProgress | None,
+        Field(description="The open or latest shutdown; null: there is none, or the token does not cover it."),
+    ]
 
 
 class StopRoom(BaseModel):
@@ -124,18 +128,17 @@ async def look_at_room(
     cursor: Annotated[str | None, Query(description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="About how many tasks a page has.")] = 100,
 ) -> RoomDocument:
-    """Return the registered stream tasks of a room, page by page, and its open or latest shutdown."""
-    await check_room(caller, queue, room)
-    page = await queue.room_page(room, cursor, most=limit)
-    progress = None
-    if page.shutdown is not None:
-        shutdown = queue.shutdown(page.shutdown)
-        with suppress(UnknownShutdown):  # its record is gone
-            progress = ShutdownProgress.of(await shutdown.progress())
-            await check_shutdown(caller, shutdown, progress)
-    tasks = [Stop.of(command) for command in page.tasks]
+    """Return the registered stream tasks of a room, page by page, and its open or latest shutdown.
+
+    A token with `accounts` gets the tasks of these accounts, and the shutdown if it covers all of its accounts.
+    """
+    seen = await covered_room(caller, queue, room, cursor, limit)
     return RoomDocument.model_construct(
-        room=room, registered=page.total, tasks=tasks, next=page.next, shutdown=progress
+        room=room,
+        registered=seen.total,
+        tasks=[Stop.of(command) for command in seen.tasks],
+        next=seen.next,
+        shutdown=None if seen.shutdown is None else ShutdownProgress.of(seen.shutdown),
     )
 
 

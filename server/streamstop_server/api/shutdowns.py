@@ -61,6 +61,8 @@ async def look_at_shutdown(
     shutdown = queue.shutdown(shutdown_id)
     snapshot = None
     if wait:
+        if caller.accounts is not None:
+            await check_shutdown(caller, shutdown, await shutdown.progress())
         snapshot = await poll(request, _ended(request, shutdown_id, wait), None)
     if snapshot is None:
         snapshot = Snapshot(await shutdown.progress())

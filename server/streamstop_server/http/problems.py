@@ -177,7 +177,8 @@ def _methods(request: Request) -> list[str]:
     routes = [route for route in iter_route_contexts(request.app.routes) if _matches(route, request.scope["path"])]
     literal = {id(route): len(_PARAMETER.sub("", route.path or "")) for route in routes}
     longest = max(literal.values(), default=0)
-    return sorted({method for route in routes if literal[id(route)] == longest for method in route.methods or ()})
+    methods = {method for route in routes if literal[id(route)] == longest for method in route.methods or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 def _matches(route: RouteContext, path: str) -> bool:

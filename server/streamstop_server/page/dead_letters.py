@@ -1,29 +1,28 @@
 """The screens Dead letters and Dead letter."""
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
-from streamstop import AsyncClient, DeadLetter, LetterCounts, Matching
+from streamstop import AsyncClient, DeadLetter, Matching
 from streamstop_server.http.problems import Problem
 from streamstop_server.page.letter_filters import AGES, RESULTS, UNREADABLE, filters_of, matching_of, query_of
 from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render
 from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue.client import Queue
-from streamstop_server.queue.letters import covered_letter, cursor_of, position_of
+from streamstop_server.queue.letters import LONGEST_ACT_S, act_on_matching, covered_letter, cursor_of, position_of
 
 router = APIRouter()
 
 #: How many letters a page shows, and how many it looks at.
 _ROWS, _MOST_SEARCHED = 50, 1000
-#: How long one request acts on letters, in seconds. What is left is done by the next.
-_LONGEST_S = 20.0
+#: How long letters are counted before a person is asked, in seconds.
+_LONGEST_COUNT_S = 5.0
 _ACTS = ("requeue", "drop")
 
 
@@ -69,17 +68,8 @@ async def act_on_all(request: Request, viewer: Viewer, queue: Queue) -> Response
     asked_at = _moment(form.get("asked_at", ""))
     age = timedelta(seconds=max(0.0, time.time() - asked_at))
     matching = matching_of(viewer, filters, at_least=age)
-    done, is_over = LetterCounts(), False
-
-    def note(counts: LetterCounts) -> None:
-        nonlocal done
-        done = counts
-
-    letters = queue.dead_letters
-    call = letters.requeue_matching if act == "requeue" else letters.drop_matching
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_LONGEST_S):
-            done, is_over = await call(matching, by=actor_name(viewer), progress=note), True
+    by = actor_name(viewer)
+    done, is_over = await act_on_matching(queue, act, matching, seconds=LONGEST_ACT_S, by=by)
     return render(
         request, "dead_letters_done.html", act=act, done=done, is_over=is_over, filters=filters, asked_at=asked_at
     )
@@ -107,15 +97,14 @@ async def act_on_one(request: Request, viewer: Viewer, queue: Queue) -> Response
 async def _ask(
     request: Request, queue: AsyncClient, act: str, filters: Mapping[str, str], matching: Matching
 ) -> Response:
-    letters = queue.dead_letters
-    call = letters.requeue_matching if act == "requeue" else letters.drop_matching
     asked_at = time.time()
-    counts = await call(matching, dry_run=True)
+    counts, is_whole = await act_on_matching(queue, act, matching, seconds=_LONGEST_COUNT_S, dry_run=True)
     return render(
         request,
         "dead_letters_ask.html",
         act=act,
         counts=counts,
+        is_whole=is_whole,
         filters=filters,
         asked_at=asked_at,
         back=query_of(filters),

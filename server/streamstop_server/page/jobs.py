@@ -1,29 +1,28 @@
 """The screens Jobs and Job."""
 
-import asyncio
 import re
 import shlex
 from collections.abc import Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from streamstop import AsyncClient, Became, CallAnswer, JobView, Sighting, Where
+from streamstop import Became, CallAnswer, JobView, Where
 from streamstop_server.access.auth import check_account
 from streamstop_server.access.coverage import known_job
-from streamstop_server.access.tokens import Caller
 from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render, wants_fragment
 from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue.client import Queue
+from streamstop_server.queue.search import Found, search
 
 router = APIRouter()
 
 _PARAM = re.compile(r"([A-Z]\w*)=(.+)", re.DOTALL)
 
-#: How many jobs of a stream task are shown, and how long a search takes at most, in seconds.
-_MOST, _LONGEST_S = 100, 10.0
+#: How many jobs of a stream task are shown.
+_MOST = 100
 #: How often the screen of an open job asks again, in seconds; behind so many jobs, the search of the lane is long.
 _OFTEN, _SELDOM, _FAR_BEHIND = 1, 5, 1000
 
@@ -35,13 +34,13 @@ async def jobs(
     """Show the forms; the jobs of the stream task that was asked for; or the job."""
     if job_id.strip():
         return RedirectResponse(job_path(job_id.strip()), status_code=303)
-    found: list[Sighting] = []
-    is_whole = True
+    found = Found(is_complete=True)
     if account:
         check_account(viewer, account)
     if task.strip():
-        found, is_whole = await _find(viewer, queue, params_of(task.strip()), account or None)
-    return render(request, "jobs.html", task=task, account=account, found=found, is_whole=is_whole)
+        found = await search(viewer, queue, params_of(task.strip()), account=account or None, most=_MOST)
+    is_whole = found.is_complete and not found.has_more
+    return render(request, "jobs.html", task=task, account=account, found=found.sightings, is_whole=is_whole)
 
 
 @router.post("/jobs")
@@ -69,23 +68,6 @@ async def job(request: Request, viewer: Viewer, queue: Queue, job_id: str) -> Re
     )
 
 
-async def _find(
-    viewer: Caller, queue: AsyncClient, params: Mapping[str, str | int], account: str | None
-) -> tuple[list[Sighting], bool]:
-    """Return the jobs of a stream task, and whether these are all."""
-    found: list[Sighting] = []
-    try:
-        async with asyncio.timeout(_LONGEST_S), aclosing(queue.find(params, account=account)) as sightings:
-            async for one in sightings:
-                if viewer.may_touch(one.account):
-                    found.append(one)
-                if len(found) == _MOST:
-                    return found, False
-    except TimeoutError:
-        return found, False
-    return found, True
-
-
 @dataclass(frozen=True)
 class Step:
     """Calls on a job's timeline: one with its answer, or some whose answers are not known."""
@@ -109,10 +91,10 @@ def steps_of(job: JobView) -> list[Step]:
     return steps
 
 
-def params_of(text: str) -> Mapping[str, str | int]:
+def params_of(text: str) -> Mapping[str, str | int] | str:
     """Return the parameters that a person has typed: ``TaskId=…``, or several; else the text is a task's id."""
     with suppress(ValueError):  # a quotation mark without its other one
         found = [_PARAM.fullmatch(word) for word in shlex.split(text)]
         if all(found):
             return {one[1]: one[2] for one in found if one}
-    return {"TaskId": text}
+    return text

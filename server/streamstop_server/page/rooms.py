@@ -10,7 +10,7 @@ from streamstop import AsyncClient, Progress, ShutdownStatus
 from streamstop._core.lane_view import NO_ESTIMATE
 from streamstop._core.membership import check_room
 from streamstop_server.access.coverage import check_room as check_covered
-from streamstop_server.access.coverage import covered_progress
+from streamstop_server.access.coverage import covered_progress, covered_room
 from streamstop_server.access.tokens import Caller
 from streamstop_server.http.segments import ROOM
 from streamstop_server.page.shell import Viewer, actor_name, go_to, render, room_path, wants_fragment
@@ -73,14 +73,14 @@ async def room(
 async def _room(
     request: Request, viewer: Caller, queue: AsyncClient, name: str, *, act: str, cursor: str | None
 ) -> Response:
-    page = await queue.room_page(name, cursor, most=_TASKS)
+    seen = await covered_room(viewer, queue, name, cursor, _TASKS)
     return render(
         request,
         "room.html",
-        room=page,
-        tasks=[task for task in page.tasks if viewer.may_touch(task.account)],
-        total=page.total if viewer.accounts is None else None,
-        shutdown=page.shutdown and await covered_progress(viewer, queue.shutdown(page.shutdown)),
+        room=seen,
+        tasks=seen.tasks,
+        total=seen.total,
+        shutdown=seen.shutdown,
         asks=act == "stop",
         verify="verify" in request.query_params,
         cursor=cursor,

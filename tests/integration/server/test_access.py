@@ -164,7 +164,7 @@ def test_a_refusal_names_no_account_that_the_token_does_not_cover(
     for method, path, body, status in [
         ("POST", "/v1/jobs", tasks, 422),
         ("PUT", "/v1/rooms/room-3/tasks", tasks, 422),
-        ("GET", "/v1/rooms/room-1", None, 403),
+        ("GET", "/v1/rooms/room-1", None, 200),
         ("POST", "/v1/rooms/room-1/shutdown", {}, 403),
         ("GET", f"/v1/shutdowns/{shutdown}", None, 403),
         ("GET", f"/v1/shutdowns/{shutdown}/events", None, 403),

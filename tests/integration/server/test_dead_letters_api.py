@@ -8,8 +8,10 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Lane, Result
+from streamstop_server.api import dead_letters as api
+from streamstop_server.page import dead_letters as page
 from tests.support.dead_letters import COMMAND, LANE, OTHER, FailingLanes
-from tests.support.http_app import SAME_ORIGIN, HttpApp, http_app
+from tests.support.http_app import FOR_PEOPLE, SAME_ORIGIN, HttpApp, http_app
 from tests.support.manual_clock import ManualClock
 
 URL = "/v1/dead-letters"
@@ -151,3 +153,24 @@ def test_the_page_does_nothing_to_a_letter_unless_it_is_told_what(service: HttpA
         answer = service.client.post("/dead-letters/one", data={"letter_id": letter, **wrong}, headers=SAME_ORIGIN)
         assert (answer.status_code, answer.json()["field"]) == (422, "act")
     assert len(names(service)) == 4
+
+
+@pytest.mark.usefixtures("lanes")
+def test_an_act_on_many_letters_ends_in_time_and_says_that_there_are_more(
+    service: HttpApp, lanes: FailingLanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = service.client.post(f"{URL}:drop", json={}).json()
+    assert (whole["letters"], whole["more"]) == (4, False)
+    monkeypatch.setattr(api, "LONGEST_ACT_S", 0)
+    for act in ("requeue", "drop"):
+        cut = service.client.post(f"{URL}:{act}", json={"dry_run": True}).json()
+        assert (cut["letters"], cut["more"], cut["dry_run"]) == (0, True, True)
+    assert lanes.dead.count() == 4
+    service.sign_in("everything")
+    monkeypatch.setattr(page, "_LONGEST_COUNT_S", 0)
+    asked = service.client.get("/dead-letters?act=drop", headers=FOR_PEOPLE).text
+    assert "Drop at least 0 dead letters?" in asked
+    assert "All that match are meant" in asked
+    monkeypatch.undo()
+    asked = service.client.get("/dead-letters?act=drop", headers=FOR_PEOPLE).text
+    assert "Drop 4 dead letters?" in asked

@@ -1,8 +1,9 @@
 """Jobs over HTTP, on a real Redis: enqueue one or many, whole or not at all; look, wait, cancel, find."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import httpx
 import pytest
 from redis import Redis
 
-from streamstop import Client, Command, Lane
+from streamstop import AsyncClient, Client, Command, Lane, Sighting, Where
 from streamstop._core.constants import REQUEST
-from streamstop.operations import StopMPUTask
+from streamstop.operations import StopEdgeTranscodeJob, StopMPUTask
+from streamstop_server.queue import search
 from tests.support.client_connections import connections_of
 from tests.support.dead_letters import COMMAND, LANE, FailingLanes
 from tests.support.http_app import HttpApp, http_app
@@ -282,3 +284,33 @@ def test_the_jobs_of_a_task_are_found_wherever_they_are(service: HttpApp, client
     assert service.client.get(URL, params={"task": "t", "account": "other"}).json()["found"] == []
     for wrong in ({}, {"task": ""}, {"task": "t", "operation": "x"}, {"task": "t", "account": "No"}):
         assert service.client.get(URL, params=wrong).status_code == 422
+
+
+def test_a_task_is_found_by_its_job_id_too(service: HttpApp, client: Client) -> None:
+    job = client.enqueue(StopEdgeTranscodeJob(cluster_id="c", job_id="j-1"), account=ACCOUNT)
+    answer = service.client.get(URL, params={"task": "j-1"}).json()
+    assert [each["job_id"] for each in answer["found"]] == [job.id]
+    assert (answer["more"], answer["incomplete"]) == (False, False)
+
+
+def test_a_search_that_takes_too_long_answers_what_it_has_found(
+    service: HttpApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sighting = Sighting(where=Where.DEAD, account=ACCOUNT, operation="live.StopMPUTask", params={}, job_id="j")
+    given_up = []
+
+    async def endless(*_arguments: object, **_options: object) -> AsyncGenerator[Sighting, None]:
+        yield sighting
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.append(True)
+
+    monkeypatch.setattr(AsyncClient, "find", endless)
+    monkeypatch.setattr(search, "LONGEST_S", 0.05)
+    answer = service.client.get(URL, params={"task": "t"}).json()
+    assert ([each["job_id"] for each in answer["found"]], answer["more"], answer["incomplete"]) == (["j"], False, True)
+    service.sign_in("reader")
+    page = service.client.get("/jobs", params={"task": "t"}, headers={"Accept": "text/html"}).text
+    assert "the search was cut short" in page
+    assert given_up == [True, True]

@@ -181,7 +181,6 @@ def test_a_token_for_certain_accounts_touches_only_rooms_of_theirs(service: Http
     client.register("theirs", StopMPUTask(app_id="app", task_id="t"), account=OTHER)
     restricted = service.bearer("elsewhere")
     for method, rest, body in (
-        ("GET", "", None),
         ("PUT", "/tasks", stop("t-9")),
         ("PUT", "/tasks", [stop("t-9", OTHER), stop("t-9")]),
         ("DELETE", "/tasks", stop("t-9")),
@@ -200,3 +199,24 @@ def test_a_token_for_certain_accounts_touches_only_rooms_of_theirs(service: Http
     )
     assert service.client.get(path("theirs"), headers=restricted).json()["registered"] == 1
     assert service.client.post(path("theirs", "/shutdown"), headers=restricted).status_code == httpx.codes.ACCEPTED
+
+
+def test_a_token_for_certain_accounts_sees_its_own_tasks_of_a_shared_room(service: HttpApp, client: Client) -> None:
+    client.register_many(
+        "room", [Command(operation=StopMPUTask(app_id="app", task_id=name), account=name) for name in (ACCOUNT, OTHER)]
+    )
+    restricted = service.bearer("elsewhere")
+    shown = service.client.get(path("room"), headers=restricted)
+    assert shown.json() == {
+        "room": "room",
+        "registered": None,
+        "tasks": [stop(OTHER, OTHER)],
+        "next": None,
+        "shutdown": None,
+    }
+    client.stop_room("room")
+    answer = service.client.get(path("room"), headers=restricted)
+    assert answer.json()["shutdown"] is None
+    assert ACCOUNT not in answer.text
+    both = service.client.get(path("room")).json()
+    assert (both["registered"], len(both["tasks"]), both["shutdown"]["total"]) == (2, 2, 2)

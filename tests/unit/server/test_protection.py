@@ -230,7 +230,7 @@ def test_errors_are_problems_for_programs_and_screens_for_people(service: HttpAp
     ]:
         answer = service.client.request(method, path, headers=service.bearer("reader"))
         assert answer.status_code == status
-        assert answer.headers.get("allow") == ("GET" if status == httpx.codes.METHOD_NOT_ALLOWED else None)
+        assert answer.headers.get("allow") == ("GET, HEAD" if status == httpx.codes.METHOD_NOT_ALLOWED else None)
         assert answer.headers["content-type"] == "application/problem+json"
         problem = answer.json()
         assert problem["status"] == status
@@ -299,3 +299,14 @@ def test_an_unexpected_error_has_the_headers_too_and_its_status_is_logged(
             assert answer.headers["cache-control"] == "no-store"
             assert "hush" not in answer.text
     assert [line["status"] for line in lines if line["event"] == "request"] == [500, 500]
+
+
+def test_whoever_asks_whether_it_is_ready_is_not_told_where_redis_is(tmp_path: Path) -> None:
+    with http_app(NOWHERE, tmp_path) as service, capture_logs() as lines:
+        answer = service.client.get("/readyz")
+        assert (answer.status_code, answer.json()["detail"]) == (SERVED, "Redis does not answer")
+        assert answer.headers["retry-after"] == "2"
+        known = service.client.get("/v1/lanes", headers=service.bearer("reader")).json()
+        assert "127.0.0.1:1" in known["detail"]
+    (line,) = [line for line in lines if line["event"] == "not ready"]
+    assert "127.0.0.1:1" in line["reason"]
