@@ -53,7 +53,7 @@ SYSTEM := -n $(SYSTEM_JOBS) --maxprocesses 8 --dist loadfile
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 test: $(READY)
-	$(PYTEST) tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal
+	$(PYTEST) tests/unit tests/integration -m "not long" -n auto --maxprocesses 8 --dist worksteal
 	$(PYTEST) tests/system -m "not long and not paced$(if $(CHROMIUM),, and not browser)" $(SYSTEM)
 	$(PYTEST) tests/system -m "paced and not long"
 	@$(if $(CHROMIUM),true,echo "The tests of the page did not run: there is no Chromium (apt-get install chromium). make test-all fails without it.")

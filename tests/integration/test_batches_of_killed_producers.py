@@ -86,6 +86,7 @@ def test_a_batch_of_registrations_is_all_or_nothing_when_its_producer_is_killed_
     }
 
 
+@pytest.mark.long
 def test_a_closing_rooms_shutdown_has_all_of_it_or_none_and_the_fan_out_applies_it(driver: RoomDriver) -> None:
     driver.register("before")
     shutdown = driver.stop()

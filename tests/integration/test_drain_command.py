@@ -50,6 +50,7 @@ def test_the_command_refuses_an_account_that_nobody_knows(redis_url: str, real_r
     assert run(redis_url, "live-de", option).returncode == 0
 
 
+@pytest.mark.long
 def test_the_command_asks_for_yes_where_there_is_no_terminal(client: Client, redis_url: str) -> None:
     client.enqueue_many(stops(7))
     refused = run(redis_url, "live-cn")
@@ -88,6 +89,7 @@ def test_on_a_terminal_the_command_asks(client: Client, redis_url: str, answer: 
     assert client.lanes([LIVE])[0].waiting == left
 
 
+@pytest.mark.long
 def test_interrupted_it_says_how_many_were_cancelled_and_they_stay_cancelled(
     client: Client, real_redis: Redis, redis_url: str
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pytest
 from redis import Redis
 
 from streamstop import AsyncClient, Client, Command, Lane
@@ -115,6 +116,7 @@ def test_the_command_prints_a_table_or_json(client: Client, redis_url: str) -> N
     assert len(counts) == 1 + len(OPERATIONS)
 
 
+@pytest.mark.long
 def test_an_account_that_nobody_has_is_refused_and_one_with_jobs_is_shown(client: Client, redis_url: str) -> None:
     client.enqueue(StopMPUTask(app_id="a", task_id="t"), account="live-de")
     publish(client, live_cn="aliyun")
@@ -125,6 +127,7 @@ def test_an_account_that_nobody_has_is_refused_and_one_with_jobs_is_shown(client
     assert "no running worker has account 'live-cm' (did you mean live-cn" in wrong.stderr
 
 
+@pytest.mark.long
 def test_the_watching_survives_a_restart_of_redis_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     out, errors = tmp_path / "out", tmp_path / "errors"
 
@@ -151,6 +154,7 @@ def test_the_watching_survives_a_restart_of_redis_and_ends_with_ctrl_c(tmp_path:
     assert "Traceback" not in errors.read_text()
 
 
+@pytest.mark.long
 def test_a_terminal_of_80_columns_holds_every_line(client: Client, redis_url: str) -> None:
     client.enqueue(StopMPUTask(app_id="a", task_id="t"), account="a" * 63)
     shown = output_of([sys.executable, "-m", "streamstop", "lanes", "--redis", redis_url])

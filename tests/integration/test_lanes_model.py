@@ -19,6 +19,7 @@ EXAMPLES = int(os.environ.get("STREAMSTOP_EXAMPLES", "60"))
 
 
 @pytest.mark.timeout(900)  # on a busy machine its examples take minutes
+@pytest.mark.long
 def test_the_scripts_on_a_real_redis_keep_every_promise(redis_process: RedisServer) -> None:
     with ClockedRedis(port=redis_process.port) as redis:
         run_state_machine_as_test(

@@ -143,6 +143,7 @@ def listening_ids(redis: Redis) -> set[str]:
     return {one["id"] for one in redis.client_list() if one["sub"] != "0"}
 
 
+@pytest.mark.long
 def test_a_connection_that_went_dead_is_noticed_and_made_anew(redis_process: RedisServer, real_redis: Redis) -> None:
     (job_id,) = job_ids(1)
 

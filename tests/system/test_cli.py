@@ -54,6 +54,7 @@ def test_a_stop_that_ends_well_exits_0(served_world: World, url: str) -> None:
     assert (refused.returncode, refused.stderr) == (1, f"not cancelled: job {job_id} has ended\n")
 
 
+@pytest.mark.long
 def test_a_status_shows_the_vendors_value(served_world: World, url: str) -> None:
     start(served_world, "asked")
     words = ["live.GetMPUTaskStatus", "--account", ALIYUN, "AppId=app", "TaskId=asked"]
@@ -62,6 +63,7 @@ def test_a_status_shows_the_vendors_value(served_world: World, url: str) -> None
     assert done.stdout.splitlines()[0].endswith("AppId=app TaskId=asked  running (Status = 1)")
 
 
+@pytest.mark.long
 def test_lines_of_json_come_back_in_the_order_of_the_input(served_world: World, url: str) -> None:
     tasks = [f"order-{number}" for number in range(12)]
     start(served_world, *tasks)
@@ -80,6 +82,7 @@ def test_lines_of_json_come_back_in_the_order_of_the_input(served_world: World, 
     assert sorted(called) == sorted(tasks)
 
 
+@pytest.mark.long
 def test_jobs_that_end_otherwise_exit_1_with_the_vendors_reason(served_world: World, url: str, tmp_path: Path) -> None:
     start(served_world, "known")
     file = tmp_path / "tasks.jsonl"
@@ -90,6 +93,7 @@ def test_jobs_that_end_otherwise_exit_1_with_the_vendors_reason(served_world: Wo
     assert "InvalidTask.NotFound: " in done.stdout.splitlines()[1]
 
 
+@pytest.mark.long
 def test_control_characters_of_a_vendor_do_not_reach_the_terminal(served_world: World, url: str) -> None:
     served_world.simulator.add_fault(FaultKind.CODE, code="Forbidden.RAM", message="\x1b[2Jall is well\n")
     done = run(url, "stop", "live.StopMPUTask", "--account", ALIYUN, "AppId=app", "TaskId=t", *WAIT)
@@ -98,6 +102,7 @@ def test_control_characters_of_a_vendor_do_not_reach_the_terminal(served_world: 
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.long
 def test_an_account_that_no_worker_has_is_told_with_its_lines(served_world: World, url: str) -> None:
     lines = stop_line("a") + stop_line("b", "demo-aliyun-7") + stop_line("c", TENCENT)
     done = run(url, "stop", "--from", "-", stdin=lines)
@@ -192,6 +197,7 @@ def test_without_redis_it_exits_4_and_never_prints_the_url() -> None:
     )
 
 
+@pytest.mark.long
 def test_ctrl_c_while_it_waits_leaves_the_jobs_and_tells_their_ids(redis_url: str, real_redis: Redis) -> None:
     with subprocess.Popen(
         [EXECUTABLE, "stop", "--from", "-", "--wait", "60"],
@@ -241,6 +247,7 @@ def test_the_module_is_the_command(redis_url: str) -> None:
     assert done.stdout.startswith("Usage: streamstop [OPTIONS] COMMAND")
 
 
+@pytest.mark.long
 def test_a_producers_job_can_be_looked_at(redis_url: str, client: Client) -> None:
     operation = GetMPUTaskStatus(app_id="app", task_id="t")
     (job,) = client.enqueue_many([Command(operation=operation, account=ALIYUN)])

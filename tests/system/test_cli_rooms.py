@@ -82,6 +82,7 @@ def test_a_room_is_registered_stopped_and_shown(served_world: World, url: str, t
     assert run(url, "room", "reopen", "whole").stdout == "whole is open\n"
 
 
+@pytest.mark.long
 def test_a_room_with_nothing_in_it_is_done_at_once(url: str) -> None:
     misspelt = run(url, "room", "stop", "nobody's", "--wait", "0", "--json")
     assert (misspelt.returncode, misspelt.stdout) == (2, "")
@@ -96,6 +97,7 @@ def test_a_room_with_nothing_in_it_is_done_at_once(url: str) -> None:
     assert (printed["status"], printed["total"]) == ("done", 0)
 
 
+@pytest.mark.long
 def test_a_mistyped_room_is_not_taken_for_one_that_was_stopped(url: str) -> None:
     assert (
         run(url, "room", "stop", "mistyped", "--allow-empty").stderr
@@ -112,6 +114,7 @@ def test_without_waiting_the_shutdowns_id_is_printed(served_world: World, url: s
     assert "watch it with `streamstop room show at-once --watch`" in done.stderr
 
 
+@pytest.mark.long
 def test_without_a_terminal_watching_writes_plain_lines(served_world: World, url: str) -> None:
     slow_room(served_world, "plain", 25)
     done = run(url, "room", "stop", "plain", "--watch")
@@ -130,6 +133,7 @@ def test_watching_for_programs_is_an_object_a_change(served_world: World, url: s
     assert (printed[-1]["status"], printed[-1]["results"]) == ("done", {"stopped": 5})
 
 
+@pytest.mark.long
 def test_a_terminal_is_redrawn_in_place_and_left_as_it_was(served_world: World, url: str) -> None:
     slow_room(served_world, "terminal", 8)
     leader, follower = pty.openpty()
@@ -157,6 +161,7 @@ def test_a_terminal_is_redrawn_in_place_and_left_as_it_was(served_world: World, 
     assert "8/8" in last
 
 
+@pytest.mark.long
 def test_tasks_that_end_otherwise_exit_1_and_are_listed(served_world: World, url: str) -> None:
     start(served_world, "known")
     done = run(url, "room", "stop", "odd", "--from", "-", "--wait", "60", stdin=stop_line("known") + stop_line("no"))
@@ -168,6 +173,7 @@ def test_tasks_that_end_otherwise_exit_1_and_are_listed(served_world: World, url
     assert run(url, "room", "show", "odd", "--watch").returncode == 1
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served_world: World, url: str) -> None:
     slow_room(served_world, "left", 30)
     (worker,) = served_world.workers
@@ -195,6 +201,7 @@ def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served_world: World
     assert run(url, *back.split()[1:]).returncode == 0
 
 
+@pytest.mark.long
 def test_a_shutdown_that_does_not_end_in_time_exits_3_and_can_be_cancelled(served_world: World, url: str) -> None:
     slow_room(served_world, "long", 2000)  # so that it is open still when the third command has started
     done = run(url, "room", "stop", "long", "--wait", "0.1")
@@ -222,6 +229,7 @@ def test_an_account_that_no_worker_has_is_told_with_its_line_and_nothing_is_stop
 # From here on without a worker.
 
 
+@pytest.mark.long
 def test_bad_lines_exit_2_and_nothing_reaches_the_queue(redis_url: str, real_redis: Redis) -> None:
     bad = stop_line("good") + json.dumps({"operation": "live.StopMPUTask", "account": ALIYUN, "params": {}}) + "\n"
     for command in ("register", "stop"):
@@ -231,6 +239,7 @@ def test_bad_lines_exit_2_and_nothing_reaches_the_queue(redis_url: str, real_red
     assert real_redis.keys() == []
 
 
+@pytest.mark.long
 def test_a_shutdown_whose_record_is_gone_is_shown_as_such(redis_url: str, client: Client, real_redis: Redis) -> None:
     shutdown = client.stop_room("old")
     real_redis.delete(f"streamstop.shutdown.{shutdown.id}")

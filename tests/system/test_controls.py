@@ -60,6 +60,7 @@ def most_in_a_second(calls: Sequence[Call], since: float, until: float) -> int:
 
 
 @pytest.mark.parametrize("scope", [LANE, ALIYUN, "vendor:aliyun"])
+@pytest.mark.long
 def test_a_paused_scope_is_not_called_from_a_second_after_on_and_goes_on_when_it_is_resumed(
     two_workers: World, scope: str
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_pause_of_all_is_an_emergency_stop_that_survives_restarts_of_everythin
     assert later.outcome(TIMEOUT_S).result is Result.STATUS
 
 
+@pytest.mark.long
 def test_a_pause_ends_by_itself_and_what_expired_meanwhile_was_not_called(two_workers: World) -> None:
     two_workers.client.pause(ALIYUN, lasting=3)
     expiring = two_workers.client.enqueue(StopMPUTask(app_id="app", task_id="x"), account=ALIYUN, expires_in=1)
@@ -115,6 +117,7 @@ def test_a_pause_ends_by_itself_and_what_expired_meanwhile_was_not_called(two_wo
     assert two_workers.client.pauses() == []
 
 
+@pytest.mark.long
 def test_a_pause_survives_the_death_of_redis_and_nothing_is_called_until_it_is_resumed(two_workers: World) -> None:
     jobs = two_workers.client.enqueue_many(stops(100))
     two_workers.simulator.wait_for_calls(5, ALIYUN)
@@ -138,6 +141,7 @@ def test_a_pause_survives_the_death_of_redis_and_nothing_is_called_until_it_is_r
 
 
 @pytest.mark.parametrize("new", [10, 5], ids=["half", "quarter"])
+@pytest.mark.long
 def test_a_lower_limit_under_full_load_holds_from_a_second_after_on(two_workers: World, new: int) -> None:
     jobs = two_workers.client.enqueue_many(stops(250))
     two_workers.simulator.wait_for_calls(40, ALIYUN, timeout=timedelta(seconds=30))
@@ -187,6 +191,7 @@ def outcomes_by_result(outcomes: Sequence[Outcome]) -> dict[Result, int]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mended", ["restored", "another key"])
+@pytest.mark.long
 def test_a_revoked_key_holds_its_account_until_the_vendor_accepts_one(two_workers: World, mended: str) -> None:
     jobs = two_workers.client.enqueue_many(at_three_lanes(500))
     two_workers.simulator.wait_for_calls(60, ALIYUN, timeout=timedelta(seconds=60))
@@ -220,6 +225,7 @@ def test_a_revoked_key_holds_its_account_until_the_vendor_accepts_one(two_worker
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_the_shutdown_of_a_held_account_shows_it_and_does_not_know_the_time_left(two_workers: World) -> None:
     revoke(two_workers)
     shutdown = two_workers.client.stop_room("room", at_three_lanes(60))

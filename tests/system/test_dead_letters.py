@@ -37,6 +37,7 @@ from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World
 
 
+@pytest.mark.long
 def test_after_wrong_credentials_were_mended_everything_is_sent_once_and_once_only(clean_world: World) -> None:
     wrong = [replace(one, access_key_secret="no-longer-valid") for one in DEFAULT_ACCOUNTS if one.name == ALIYUN]
     clean_world.write_accounts([*wrong, *(one for one in DEFAULT_ACCOUNTS if one.name != ALIYUN)], LIMITS)
@@ -137,6 +138,7 @@ def test_an_expired_command_is_sent_when_it_is_requeued(clean_world: World) -> N
     assert len(calls_of(clean_world, "late")) == 1
 
 
+@pytest.mark.long
 def test_poisoned_messages_are_letters_with_their_text_and_the_lane_goes_on(clean_world: World) -> None:
     lane = Lane(TENCENT, "trtc.StopStreamIngest")
     good = {"operation": lane.operation, "account": TENCENT, "params": {"SdkAppId": 1, "TaskId": "t"}}

@@ -31,6 +31,7 @@ from tests.support.room_shutdowns import await_exact_counts
 from tests.support.world import TENCENT, World
 
 
+@pytest.mark.long
 def test_a_shutdown_that_needs_attention_is_done_and_calls_back_once_its_letters_are_requeued(
     clean_world: World,
 ) -> None:
@@ -128,6 +129,7 @@ def test_letters_of_a_shutdown_that_was_cancelled_are_sent_and_change_nothing_in
     assert (after.status, after.results) == (before.status, before.results)
 
 
+@pytest.mark.long
 def test_a_room_that_is_stopped_again_while_its_old_letters_are_requeued_leaves_nothing_running(
     clean_world: World,
 ) -> None:

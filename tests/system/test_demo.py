@@ -129,6 +129,7 @@ def test_the_demo_stops_every_task_and_no_call_is_over_a_limit(environ: dict[str
     [(signal.SIGINT, 130, LAST), (signal.SIGTERM, 143, LAST), (signal.SIGINT, 130, FIRST)],
     ids=["Ctrl-C at work", "SIGTERM at work", "Ctrl-C while it starts"],
 )
+@pytest.mark.long
 def test_an_interrupted_demo_leaves_nothing_running(
     number: signal.Signals, code: int, until: str, environ: dict[str, str]
 ) -> None:
@@ -143,6 +144,7 @@ def test_an_interrupted_demo_leaves_nothing_running(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent is gone")
+@pytest.mark.long
 def test_not_even_a_killed_demo_leaves_a_process(environ: dict[str, str]) -> None:
     with running(*DEMO, environ=environ, until=LAST) as (process, lines):
         assert len(processes_of(environ)) == 4  # the demo, the simulator, two workers
@@ -151,6 +153,7 @@ def test_not_even_a_killed_demo_leaves_a_process(environ: dict[str, str]) -> Non
     assert_nothing_is_left(output, environ, folder=False)
 
 
+@pytest.mark.long
 def test_on_a_terminal_the_progress_is_redrawn_and_ctrl_c_ends_it(environ: dict[str, str]) -> None:
     terminal = [sys.executable, "-c", f"import os, pty; os._exit(os.waitstatus_to_exitcode(pty.spawn({DEMO!r})))"]
     environ |= {"TERM": "xterm", "COLUMNS": "80", "LINES": "40"}
@@ -167,6 +170,7 @@ def test_on_a_terminal_the_progress_is_redrawn_and_ctrl_c_ends_it(environ: dict[
     assert_nothing_is_left(output, environ)
 
 
+@pytest.mark.long
 def test_fakeredis_will_do_where_there_is_no_redis_server(environ: dict[str, str]) -> None:
     code, output = run("--quick", "--fakeredis", environ=environ)
     assert code == 0, output
@@ -174,6 +178,7 @@ def test_fakeredis_will_do_where_there_is_no_redis_server(environ: dict[str, str
     assert_nothing_is_left(output, environ)
 
 
+@pytest.mark.long
 def test_a_redis_that_is_named_is_used_and_left_as_it_was(
     environ: dict[str, str], redis_url: str, real_redis: Redis
 ) -> None:
@@ -184,6 +189,7 @@ def test_a_redis_that_is_named_is_used_and_left_as_it_was(
     assert [key for key in real_redis.scan_iter() if not key.startswith(b"_kombu.binding")] == []
 
 
+@pytest.mark.long
 def test_a_redis_that_somebody_uses_is_left_alone(
     environ: dict[str, str], redis_url: str, client: Client, real_redis: Redis
 ) -> None:
@@ -204,6 +210,7 @@ def test_a_redis_that_does_not_answer_is_one_sentence(environ: dict[str, str]) -
     assert "Traceback" not in output
 
 
+@pytest.mark.long
 def test_a_worker_that_cannot_start_is_shown_by_its_last_lines(environ: dict[str, str], tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()

@@ -47,6 +47,7 @@ def doctor(redis_url: str, *arguments: str, **environ: str) -> tuple[int, dict[s
     return data.returncode, found
 
 
+@pytest.mark.long
 def test_without_a_problem_the_doctor_ends_with_0(tmp_path: Path) -> None:
     with world(tmp_path, redis_options=SAFE) as made:
         eventually(lambda: [view for view in made.client.workers() if view.is_well], "a worker is well")
@@ -77,6 +78,7 @@ def test_a_wrong_or_missing_password_is_told(url: str) -> None:
     assert found["redis.reachable"][0]["do"] == "put Redis' user name and password into STREAMSTOP_REDIS_URL"
 
 
+@pytest.mark.long
 def test_a_redis_that_evicts_and_forgets_without_a_worker(tmp_path: Path) -> None:
     with redis_server("--maxmemory-policy", "allkeys-lru") as server:
         code, found = doctor(server.url, STREAMSTOP_CONCURENCY="3", STREAMSTOP_REDIS_REPLICAS="1")
@@ -93,6 +95,7 @@ def test_a_redis_that_evicts_and_forgets_without_a_worker(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("ahead_s", "words"), [(60, "60 s behind Redis' clock"), (-600, "10 min ahead of Redis' clock")]
 )
+@pytest.mark.long
 def test_a_clock_that_is_off_is_told(ahead_s: int, words: str) -> None:
     with redis_server(*SAFE) as server, redis_with_clock(server.port, ahead_s) as url:
         code, found = doctor(url)
@@ -102,6 +105,7 @@ def test_a_clock_that_is_off_is_told(ahead_s: int, words: str) -> None:
     assert abs(finding["facts"]["seconds"] + ahead_s) < 5
 
 
+@pytest.mark.long
 def test_a_lane_without_a_worker_and_workers_that_disagree(tmp_path: Path) -> None:
     with world(tmp_path, redis_options=SAFE, limits={"live.StopMPUTask": 8}, workers=0) as made:
         made.client.enqueue(
@@ -128,6 +132,7 @@ def test_a_lane_without_a_worker_and_workers_that_disagree(tmp_path: Path) -> No
         assert (code, list(found)) == (1, ["workers.lost", "lanes.served"])
 
 
+@pytest.mark.long
 def test_an_account_with_a_wrong_secret(tmp_path: Path) -> None:
     wrong = [replace(DEFAULT_ACCOUNTS[0], access_key_secret="wrong"), *DEFAULT_ACCOUNTS[1:]]
     with world(tmp_path, redis_options=SAFE) as made:
@@ -155,6 +160,7 @@ def test_an_account_with_a_wrong_secret(tmp_path: Path) -> None:
         assert found["account"][0]["text"].startswith("no running worker has account 'nobody'")
 
 
+@pytest.mark.long
 def test_each_redis_user_is_told_what_it_may_see() -> None:
     unknown = ["workers", "lanes.served", "controls", "dead_letters"]
     with restricted_redis() as restricted:

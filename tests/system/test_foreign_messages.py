@@ -4,6 +4,8 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from streamstop import (
     Command,
     Deferral,
@@ -75,6 +77,7 @@ def test_invalid_messages_are_refused_or_set_aside_and_the_lane_goes_on(tmp_path
         assert made.workers[0].process.poll() is None
 
 
+@pytest.mark.long
 def test_messages_that_are_left_to_a_newer_worker_hold_up_no_other(tmp_path: Path) -> None:
     with world(tmp_path) as made:
         made.simulator.settings(auto_start=True)

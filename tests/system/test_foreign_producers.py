@@ -16,6 +16,8 @@ from tests.support.celery_tools import answer, plain_app
 from tests.support.polling import TIMEOUT_S
 from tests.support.world import TENCENT, World, world
 
+pytestmark = pytest.mark.long
+
 LANE = Lane(TENCENT, "trtc.StopStreamIngest")
 
 #: What another team runs; nothing of ours can be imported in it.

@@ -48,6 +48,7 @@ def events_of(redis: Redis) -> list[tuple[str, str]]:
     return [pair for pair in pairs if pair[0].startswith("worker_")]
 
 
+@pytest.mark.long
 def test_a_worker_is_well_while_it_runs_lost_while_it_is_suspended_and_gone_when_it_stops(tmp_path: Path) -> None:
     with world(tmp_path, workers=2) as made:
         client, first, second = made.client, made.workers[0], made.workers[1]
@@ -85,6 +86,7 @@ def test_a_worker_is_well_while_it_runs_lost_while_it_is_suspended_and_gone_when
         assert noted == [began, lost, back, ("worker_stopped", "w1@test")]
 
 
+@pytest.mark.long
 def test_workers_whose_files_differ_are_named_until_one_reads_the_file_again(tmp_path: Path) -> None:
     with world(tmp_path, limits={"live.StopMPUTask": 8}) as made:
         made.write_accounts(DEFAULT_ACCOUNTS[:1], {"live.StopMPUTask": 4})
@@ -106,6 +108,7 @@ def test_workers_whose_files_differ_are_named_until_one_reads_the_file_again(tmp
 
 
 @pytest.mark.parametrize("suspended", ["streamstop-loop", "celery", "streamstop-sweep"])
+@pytest.mark.long
 def test_a_worker_of_which_one_thread_hangs_is_stuck(suspended: str, tmp_path: Path) -> None:
     """A debugger stops one thread only; here the thread itself waits, by a module that the worker loads."""
     hanging = tmp_path / "hanging.py"

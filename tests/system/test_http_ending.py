@@ -45,6 +45,7 @@ def followers(redis: Redis, shutdown: str) -> int:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.long
 def test_streams_and_polls_end_with_the_processes(
     processes: int, redis_url: str, real_redis: Redis, client: Client, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_stream_and_a_poll_tell_of_a_redis_that_has_gone(own_redis: RedisServe
         assert answer.headers["retry-after"] == "2"
 
 
+@pytest.mark.long
 def test_a_token_that_leaves_the_file_ends_its_streams_after_sighup_too(redis_url: str, tmp_path: Path) -> None:
     with http_service(redis_url, tmp_path) as service, ExitStack() as stack:
         assert service.tokens_file is not None
@@ -117,6 +119,7 @@ def test_a_token_that_leaves_the_file_ends_its_streams_after_sighup_too(redis_ur
 
 
 @pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.long
 def test_every_process_reads_the_tokens_again_at_sighup_and_goes_on(
     processes: int, redis_url: str, tmp_path: Path
 ) -> None:

@@ -111,6 +111,7 @@ def test_a_client_whose_service_is_killed_sends_its_batch_again_and_each_task_is
         assert {Lane.of_job(job["id"]) for job in jobs} == {Lane(ALIYUN, OPERATION)}
 
 
+@pytest.mark.long
 def test_a_wait_is_answered_when_the_service_ends(made: World, tmp_path: Path) -> None:
     with http_service(made.server.url, tmp_path) as service, service.http() as http:
         made.client.pause(ALIYUN)

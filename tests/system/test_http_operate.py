@@ -96,6 +96,7 @@ def test_a_pause_of_one_person_is_on_everybodys_screen_and_obeyed_by_the_workers
     assert kinds == [("paused", "operator"), ("resumed", "operator")]
 
 
+@pytest.mark.long
 def test_calls_and_throttled_calls_are_counted_as_the_vendor_saw_them(made: World, service: HttpService) -> None:
     made.simulator.set_limit(ALIYUN, "live.StopMPUTask", 8.0)
     jobs = made.client.enqueue_many(stops(60))

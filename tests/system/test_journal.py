@@ -60,6 +60,7 @@ def counts(world: World) -> dict[str, int]:
     return {count.code: count.count for count in world.client.errors(account=ALIYUN)}
 
 
+@pytest.mark.long
 def test_a_vendor_that_throttles_is_an_event_and_each_answer_is_counted(clean_world: World) -> None:
     clean_world.simulator.add_fault(FaultKind.THROTTLE, account=ALIYUN, times=2)
     assert stop(clean_world, "throttled-1", "throttled-2") == ["stopped", "stopped"]
@@ -102,6 +103,7 @@ def test_what_a_vendor_refuses_is_counted_with_its_message_and_request(clean_wor
     assert lane_events(clean_world) == []
 
 
+@pytest.mark.long
 def test_a_code_that_no_table_lists_is_told_once(clean_world: World) -> None:
     clean_world.simulator.add_fault(FaultKind.CODE, account=ALIYUN, code="Brand.New", times=3)
     assert stop(clean_world, "unknown-1", "unknown-2", "unknown-3") == ["stopped"] * 3
@@ -111,6 +113,7 @@ def test_a_code_that_no_table_lists_is_told_once(clean_world: World) -> None:
     assert event["text"].startswith("Brand.New: ")
 
 
+@pytest.mark.long
 def test_good_answers_are_neither_events_nor_errors(clean_world: World) -> None:
     assert stop(clean_world, "good") == ["stopped"]
     assert (lane_events(clean_world), counts(clean_world)) == ([], {})
@@ -146,6 +149,7 @@ def await_follower(redis: Any) -> None:
     eventually(lambda: dict(redis.pubsub_numsub(EVENTS)).get(EVENTS.encode()), "somebody follows the events")
 
 
+@pytest.mark.long
 def test_events_are_followed_as_they_happen_until_ctrl_c(clean_world: World) -> None:
     with following(clean_world.server.url, "--account", ALIYUN, "--json") as (process, lines):
         await_follower(clean_world.redis)
@@ -158,6 +162,7 @@ def test_events_are_followed_as_they_happen_until_ctrl_c(clean_world: World) -> 
         assert process.stderr.read() == "Error: interrupted\n"
 
 
+@pytest.mark.long
 def test_following_goes_on_after_a_restart_of_redis(tmp_path: Path) -> None:
     kept = ("--appendonly", "yes")
     with redis_server(*kept, folder=tmp_path) as server, server.client() as redis:

@@ -14,6 +14,8 @@ from streamstop_simulator import FaultKind
 from tests.support.polling import eventually
 from tests.support.world import TENCENT, World, world
 
+pytestmark = pytest.mark.long
+
 TIMEOUT = 60
 EVENT = "this is a bug in streamstop"
 FOREIGN = "of another program"

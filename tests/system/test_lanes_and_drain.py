@@ -69,6 +69,7 @@ def seen(made: World, wanted: Callable[[LaneView], bool], what: str) -> LaneView
     return found[0]
 
 
+@pytest.mark.long
 def test_a_throttled_lane_is_seen_to_rest_with_the_vendors_code(clean: World) -> None:
     clean.simulator.add_fault(FaultKind.THROTTLE, account=ALIYUN, times=4)
     clean.client.enqueue_many(stops("throttled", 6))
@@ -83,6 +84,7 @@ def test_a_throttled_lane_is_seen_to_rest_with_the_vendors_code(clean: World) ->
     assert view.oldest_waiting is not None
 
 
+@pytest.mark.long
 def test_a_lane_whose_vendor_is_down_is_seen_to_fail_and_then_to_recover(clean: World) -> None:
     clean.simulator.add_fault(FaultKind.ERROR_503, account=ALIYUN, times=1000)
     clean.client.enqueue_many(stops("failing", 8))

@@ -44,6 +44,7 @@ def test_a_mistake_in_the_accounts_file_stops_the_worker_with_one_message_that_n
         assert "Traceback" not in running.text()
 
 
+@pytest.mark.long
 def test_a_missing_accounts_file_is_reported_in_one_message(tmp_path: Path) -> None:
     with world(tmp_path, workers=0) as made:
         made.accounts.unlink()
@@ -53,6 +54,7 @@ def test_a_missing_accounts_file_is_reported_in_one_message(tmp_path: Path) -> N
         assert "Traceback" not in running.text()
 
 
+@pytest.mark.long
 def test_celerys_own_flags_go_before_the_apps_settings(tmp_path: Path) -> None:
     with world(tmp_path, workers=0) as made:
         running = made.start_worker("--concurrency", "3", "--loglevel", "WARNING", ready=False)
@@ -97,6 +99,7 @@ def test_sighup_takes_over_a_changed_accounts_file_and_keeps_the_old_one_for_a_m
         assert running.process.poll() is None
 
 
+@pytest.mark.long
 def test_a_command_for_an_account_that_no_worker_knows_waits_for_one_that_does(tmp_path: Path) -> None:
     with world(tmp_path, workers=0) as made:
         job = made.client.enqueue(StopMPUTask(app_id="a", task_id="t"), account="late")
@@ -113,6 +116,7 @@ def test_a_command_for_an_account_that_no_worker_knows_waits_for_one_that_does(t
         assert job.outcome(TIMEOUT_S).result is Result.STOPPED
 
 
+@pytest.mark.long
 def test_a_command_is_left_to_the_worker_that_has_its_account(tmp_path: Path) -> None:
     with world(tmp_path) as made:
         made.simulator.settings(auto_start=True)
@@ -184,6 +188,7 @@ def test_an_expired_command_is_never_sent_and_a_cancelled_one_neither(tmp_path: 
             kept.cancel()
 
 
+@pytest.mark.long
 def test_one_client_serves_many_threads_and_forked_children(tmp_path: Path) -> None:
     with world(tmp_path) as made:
         made.simulator.settings(auto_start=True)
@@ -211,6 +216,7 @@ def test_one_client_serves_many_threads_and_forked_children(tmp_path: Path) -> N
         made.simulator.wait_for_calls(50)
 
 
+@pytest.mark.long
 def test_a_lane_that_has_ended_leaves_nothing_without_a_time_to_live(tmp_path: Path) -> None:
     with world(tmp_path, environ={"STREAMSTOP_CALL_TIMEOUT": "2"}) as made:
         made.simulator.settings(auto_start=True)
@@ -233,6 +239,7 @@ def _kept(redis: Redis) -> set[bytes]:
     return {key for key in keys if not key.startswith(b"_kombu.")}
 
 
+@pytest.mark.long
 def test_two_clients_of_one_service_share_nothing_but_redis(tmp_path: Path) -> None:
     with world(tmp_path) as made, Client(made.server.url) as other:
         made.simulator.settings(auto_start=True)

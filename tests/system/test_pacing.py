@@ -84,6 +84,7 @@ def test_a_throttled_lane_rests_for_the_vendors_hint_and_returns(two_workers: Wo
     assert min(late) >= 1.9
 
 
+@pytest.mark.long
 def test_a_failing_lane_rests_and_then_sends_one_probe(tmp_path: Path) -> None:
     with world(tmp_path, workers=1) as made:
         made.simulator.settings(auto_start=True)

@@ -185,6 +185,7 @@ def test_all_letters_that_match_are_requeued(made: PageWorld, running: Browser) 
     assert any(event.startswith(f"{count} dead letters are requeued") for event in by_token(made, "requeued"))
 
 
+@pytest.mark.long
 def test_changes_show_by_themselves(made: PageWorld, running: Browser) -> None:
     job = slow_job(made)
     with visit(running, made.service) as visiting:
@@ -200,6 +201,7 @@ def test_changes_show_by_themselves(made: PageWorld, running: Browser) -> None:
         assert visiting.complaints == []
 
 
+@pytest.mark.long
 def test_a_shutdown_that_ends_is_asked_for_no_more(made: PageWorld, running: Browser) -> None:
     stops = [StopStreamIngest(sdk_app_id=1, task_id=f"short-{n}") for n in range(300)]
     made.world.simulator.start_tasks(TENCENT, stops)

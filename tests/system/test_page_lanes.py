@@ -57,6 +57,7 @@ def service(made: World) -> Iterator[HttpService]:
         yield running
 
 
+@pytest.mark.long
 def test_what_others_do_appears_and_nothing_that_a_person_has_opened_or_typed_goes(
     made: World, service: HttpService, chromium: Browser
 ) -> None:
@@ -76,6 +77,7 @@ def test_what_others_do_appears_and_nothing_that_a_person_has_opened_or_typed_go
         assert tab.complaints == []
 
 
+@pytest.mark.long
 def test_a_screen_that_is_not_live_says_so_until_it_is_again(made: World, chromium: Browser, tmp_path: Path) -> None:
     with http_service(made.server.url, tmp_path, with_tokens=False) as first, visit(chromium, first) as tab:
         tab.go("/")
@@ -89,6 +91,7 @@ def test_a_screen_that_is_not_live_says_so_until_it_is_again(made: World, chromi
             expect(note).to_be_hidden(timeout=PATIENCE_MS)
 
 
+@pytest.mark.long
 def test_a_tab_that_nobody_sees_gives_up_its_connection_and_is_live_again_when_seen(
     made: World, service: HttpService, chromium: Browser
 ) -> None:
@@ -112,8 +115,15 @@ def test_a_tab_that_nobody_sees_gives_up_its_connection_and_is_live_again_when_s
         expect(held).not_to_contain_text("second", timeout=PATIENCE_MS)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [NARROW, WIDE])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (NARROW, "dark"),
+        pytest.param(NARROW, "light", marks=pytest.mark.long),
+        pytest.param(WIDE, "dark", marks=pytest.mark.long),
+        pytest.param(WIDE, "light", marks=pytest.mark.long),
+    ],
+)
 def test_screens_are_accessible_and_fit(width: int, scheme: Scheme, service: HttpService, chromium: Browser) -> None:
     with visit(chromium, service, "operator", width=width, scheme=scheme) as tab:
         for path in SCREENS:

@@ -3,10 +3,14 @@
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from streamstop import Result
 from streamstop._core.lane import result_key
 from streamstop.operations import StopStreamIngest
 from tests.support.world import TENCENT, world
+
+pytestmark = pytest.mark.long
 
 TIMEOUT = 60
 #: Celery would keep them for its own result_expires, a day.

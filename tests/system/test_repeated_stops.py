@@ -48,6 +48,7 @@ def test_the_same_stop_by_the_command_line_exits_0_twice(forgetful: World) -> No
     assert forgetful.client.dead_letters.count() == 0
 
 
+@pytest.mark.long
 def test_stops_of_one_task_at_once_all_succeed(forgetful: World) -> None:
     forgetful.simulator.start_tasks(ALIYUN, [stop("t-1")])
     results = Counter(outcome.result for outcome in outcomes(forgetful.client, [stop("t-1")] * 20))
@@ -55,6 +56,7 @@ def test_stops_of_one_task_at_once_all_succeed(forgetful: World) -> None:
     assert forgetful.client.dead_letters.count() == 0
 
 
+@pytest.mark.long
 def test_a_task_that_never_existed_is_not_found_and_its_requeued_stop_too(forgetful: World) -> None:
     results = Counter(outcome.result for outcome in outcomes(forgetful.client, [stop("never")] * 3))
     assert results == {Result.NOT_FOUND: 3}
@@ -68,6 +70,7 @@ def test_a_task_that_never_existed_is_not_found_and_its_requeued_stop_too(forget
 
 
 @pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.long
 def test_a_room_raced_by_single_stops_of_its_tasks_needs_no_attention(forgetful: World, *, verify: bool) -> None:
     client, tasks = forgetful.client, [stop(f"t-{number}") for number in range(ROOM)]
     forgetful.simulator.start_tasks(ALIYUN, tasks)

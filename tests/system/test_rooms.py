@@ -61,6 +61,7 @@ def running(fast_world: World, name: str) -> list[str]:
     return [str(task.params) for task in tasks if f"{name}-" in str(task.params)]
 
 
+@pytest.mark.long
 def test_a_room_of_two_thousand_over_four_lanes_is_stopped_whole(fast_world: World) -> None:
     commands = room_of(2000, "big")
     start(fast_world, commands)

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.faults import FaultKind
 from tests.support.polling import eventually
 from tests.support.traced_process import sentry_environ, spans_in
 from tests.support.world import ALIYUN, world
+
+pytestmark = pytest.mark.long
 
 SERVICE = f"""
 import sentry_sdk

@@ -15,6 +15,8 @@ from tests.support.polling import eventually
 from tests.support.traced_process import spans_in, traced_environ
 from tests.support.world import ALIYUN, World, world
 
+pytestmark = pytest.mark.long
+
 SERVICE = f"""
 from opentelemetry import trace
 from streamstop import Client

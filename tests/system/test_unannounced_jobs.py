@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
 from streamstop import Client, Deferral, Result
@@ -69,6 +70,7 @@ def test_jobs_of_producers_that_announce_nothing_are_served(tmp_path: Path) -> N
         assert len(made.simulator.calls()) == 5
 
 
+@pytest.mark.long
 def test_an_unannounced_job_is_served_for_each_of_many_accounts(tmp_path: Path) -> None:
     accounts = [Account(f"many-{n:03}", "aliyun", f"fake-key-{n}", f"fake-secret-{n}") for n in range(MANY)]
     with world(tmp_path, accounts=accounts) as made:
@@ -81,6 +83,7 @@ def test_an_unannounced_job_is_served_for_each_of_many_accounts(tmp_path: Path) 
         assert send_from_plain_celery(made.server.url, last, "plain") == ["stopped", "[]"]
 
 
+@pytest.mark.long
 def test_an_announced_job_is_taken_with_its_wake(tmp_path: Path) -> None:
     with world(tmp_path, workers=0) as made:
         job = made.client.enqueue(StopMPUTask(app_id="a", task_id="t"), account=ALIYUN)
@@ -92,6 +95,7 @@ def test_an_announced_job_is_taken_with_its_wake(tmp_path: Path) -> None:
         assert not made.redis.exists(ARRIVALS, WAKE)
 
 
+@pytest.mark.long
 def test_jobs_of_an_account_that_no_worker_has_wait_for_it_and_are_served_once_a_worker_has_it(tmp_path: Path) -> None:
     late = Account("late", "aliyun", "fake-late-key", "fake-late-secret")
     with world(tmp_path, workers=0) as made:
@@ -111,6 +115,7 @@ def test_jobs_of_an_account_that_no_worker_has_wait_for_it_and_are_served_once_a
         assert {(end.result, end.calls) for end in ends} == {(Result.STOPPED, 1)}
 
 
+@pytest.mark.long
 def test_a_job_of_an_account_that_no_worker_has_had_for_ten_minutes_is_refused_and_never_called(tmp_path: Path) -> None:
     with world(tmp_path) as made:
         made.await_account(ALIYUN)

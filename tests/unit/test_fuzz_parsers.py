@@ -85,6 +85,7 @@ def test_no_input_of_the_corpus_fails(target: str) -> None:
         TARGETS[target](file.read_bytes())
 
 
+@pytest.mark.long
 def test_the_fuzzer_runs_every_target() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz", "--runs", "300"], check=False, capture_output=True, text=True, cwd=ROOT
