@@ -1,6 +1,6 @@
 """Events and errors, as the API has them."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -24,6 +24,8 @@ _STREAM: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
+#: How large a part of a stream is, in bytes: what a client does not read stays in memory.
+_PART = 32 * 1024
 Account = Annotated[str | None, Query(description="Only what has happened to this account.")]
 
 
@@ -78,11 +80,22 @@ async def _frames(request: Request, caller: Caller, wanted: EventFilter) -> Asyn
         while True:
             seen_before = seen
             seen, found = await followed.after(seen)
-            for event, frame in found:
-                if wanted.fits(event) and covers_event(caller, event):
-                    yield frame
+            for part in _parts(frame for event, frame in found if wanted.fits(event) and covers_event(caller, event)):
+                yield part
             if ending.has_begun:
                 yield reconnect()
                 return
             if seen == seen_before and not await followed.change(KEEP_ALIVE_S):
                 yield None
+
+
+def _parts(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield frames in parts: to send each frame by itself costs more than all else."""
+    part = bytearray()
+    for frame in frames:
+        part += frame
+        if len(part) >= _PART:
+            yield bytes(part)
+            part.clear()
+    if part:
+        yield bytes(part)

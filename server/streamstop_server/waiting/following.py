@@ -25,7 +25,7 @@ EVERY_S = 1.0
 #: How many events are kept for followers that lag behind.
 _EVENTS_KEPT = 1000
 #: How many events one read of Redis brings.
-_EVENTS_READ = 500
+_EVENTS_READ = 100
 #: What changes without anything happening to the shutdown.
 _VOLATILE = {"lanes": {"__all__": {"rests", "backlog", "state_text"}}}
 
