@@ -1,5 +1,6 @@
 """streamstop stops stream tasks at cloud vendors: producers enqueue, workers call, at each account's own pace."""
 
+from streamstop._core.answers import Became, CallAnswer
 from streamstop._core.commands import Command
 from streamstop._core.controls import Hold, Limit, Pause
 from streamstop._core.drained import Drained, DrainedJob
@@ -46,6 +47,8 @@ __all__ = [
     "AsyncDeadLetters",
     "AsyncJob",
     "AsyncShutdown",
+    "Became",
+    "CallAnswer",
     "Client",
     "Command",
     "DeadLetter",

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from streamstop._core.constants import SWEPT
+from streamstop._core.answers import Became, CallAnswer
+from streamstop._core.constants import SCHEDULE, SWEPT
 from streamstop._core.controls import Pause
-from streamstop._core.lane_types import LastCall, Taken
+from streamstop._core.lane import Lane
+from streamstop._core.lane_types import AttemptHistory, LastCall, Taken
 from streamstop._core.stream_tasks import TaskNote
 from streamstop._redis.controls import ControlStore
 from streamstop._redis.workers import Workers
-from streamstop._wire.reports import Ended
+from streamstop._wire.reports import Ended, KeptAnswer, Throttled
 from streamstop.operations import Kind
 from streamstop.outcomes import Result
 from streamstop_worker.upkeep.sweep import PARTS, Sweeper
@@ -98,6 +100,32 @@ def test_a_job_of_a_lane_with_a_backlog_costs_one_look_and_one_report(real_redis
         assert rest is not None
         costs.append((sum(taking.values()), sum(meter.since().values())))
     assert costs[1] == (14, 10)
+
+
+def test_an_answer_after_which_a_job_goes_on_costs_one_command_and_the_next_three(
+    real_redis: Redis, meter: Meter
+) -> None:
+    def cost(lane: LaneDriver, number: int, kept: KeptAnswer | None) -> int:
+        """Return what the report of a throttled call costs."""
+        real_redis.hset(lane.lane.pace, "rest", 0)
+        real_redis.zadd(SCHEDULE, {lane.lane.name: 0})
+        job, _ = take_one(lane, meter)
+        history = AttemptHistory(calls=number)
+        (rest,) = lane.report(Throttled(job=job, hint=None, history=history, answered=kept)).rests
+        assert rest is not None
+        return sum(meter.since().values())
+
+    costs = []
+    for account in ("without", "with"):
+        lane = LaneDriver(real_redis, ManualClock(), limit=20, lane=Lane(account, "live.StopMPUTask"))
+        lane.publish("a")
+        lane.look(0)  # loads the script, and takes the arrivals
+        answers = [CallAnswer(number=number, became=Became.THROTTLED) for number in range(1, 4)]
+        kept = [KeptAnswer(answer, KEPT) if account == "with" else None for answer in answers]
+        costs.append([cost(lane, number, one) for number, one in enumerate(kept, 1)])
+    without, with_answers = costs
+    more = [cost - before for cost, before in zip(with_answers, without, strict=True)]
+    assert more == [1, 3, 3]
 
 
 def test_an_idle_sweep_asks_for_everything_at_once(real_redis: Redis, sweeper: Sweeper, meter: Meter) -> None:

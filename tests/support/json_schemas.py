@@ -20,6 +20,7 @@ from pydantic import BaseModel, RootModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from streamstop import (
+    CallAnswer,
     DeadLetter,
     Drained,
     ErrorCount,
@@ -68,6 +69,7 @@ class JobLine(BaseModel):
     account: str | None
     state: Literal["open", "deferred", "ended"]
     deferral: DeferralData | None
+    answers: list[CallAnswer] | None
     outcome: Outcome | None
 
 
@@ -77,6 +79,12 @@ class LetterSummary(BaseModel):
     result: Result | None
     code: str | None
     reason: str
+
+
+class ShownLetter(LetterSummary):
+    """What else is shown of one dead letter."""
+
+    answers: list[CallAnswer]
 
 
 class RequeueLine(BaseModel):
@@ -181,6 +189,7 @@ LINES: Mapping[str, Line | tuple[Line, Line]] = {
     "dead-drop": DropLine,
     "dead-list": (DeadLetter, LetterSummary),
     "dead-requeue": RequeueLine,
+    "dead-show": (DeadLetter, ShownLetter),
     "doctor": Finding,
     "drain": Drained,
     "errors": ErrorCount,

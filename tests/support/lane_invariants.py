@@ -11,6 +11,8 @@ from streamstop._core.constants import ARRIVALS, LEASED, SCHEDULE, WAKE
 from streamstop._core.lane import Lane
 
 SECOND = 1_000_000
+#: The first bytes of keys that expire.
+_EXPIRING = (b"celery-task-meta-", b"streamstop.work.book.", b"streamstop.work.answers.")
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,12 @@ def check_jobs_are_conserved(
 
 
 def check_other_keys_are_bounded(redis: Redis) -> None:
-    """Check that records and paces expire, and that wake tokens do not accumulate."""
+    """Check that records, answers and paces expire, and that wake tokens do not accumulate."""
     pipeline = redis.pipeline(transaction=False)
     pipeline.llen(WAKE)
     keys: Any = redis.keys("*")
     for key in keys:
-        if key.startswith((b"celery-task-meta-", b"streamstop.work.book.")) or key.endswith(b":pace"):
+        if key.startswith(_EXPIRING) or key.endswith(b":pace"):
             pipeline.pttl(key)
     tokens, *ttls = pipeline.execute()
     assert tokens <= 1

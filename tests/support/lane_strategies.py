@@ -6,9 +6,10 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
+from streamstop._core.answers import Became, CallAnswer
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import AttemptHistory, CallError, LastCall, SendDelay, Taken
-from streamstop._wire.reports import Ended, Released, Renewed, Report, Retried, Throttled
+from streamstop._wire.reports import Ended, KeptAnswer, Released, Renewed, Report, Retried, Throttled
 from tests.support.celery_messages import celery_message
 from tests.support.lane_driver import ENDED, KEPT, LEASE, WAITS_AGAIN
 from tests.support.lane_invariants import SECOND
@@ -58,6 +59,10 @@ def us(microseconds: int) -> timedelta:
     return timedelta(microseconds=microseconds)
 
 
+def answered(history: AttemptHistory, became: Became) -> KeptAnswer:
+    return KeptAnswer(CallAnswer(number=history.calls, code="Code", request_id="r-1", became=became), KEPT)
+
+
 def ended(call: LastCall, late: int) -> Make:
     return lambda job: Ended(job=job, call=call, send_delay=_send_delay(job, late), record=ENDED, kept=KEPT)
 
@@ -68,6 +73,7 @@ def refused(history: AttemptHistory, late: int) -> Make:
         call=LastCall.WELL,
         send_delay=_send_delay(job, late),
         error=REFUSAL,
+        answered=answered(history, Became.HELD),
         record=ENDED,
         kept=KEPT,
         if_held=history,
@@ -79,6 +85,7 @@ def _retried(delay: int, history: AttemptHistory, late: int, call: LastCall) -> 
         job=job,
         call=call,
         send_delay=_send_delay(job, late),
+        answered=None if call is LastCall.NONE else answered(history, Became.RETRIED),
         delay=us(delay),
         history=history,
         record=WAITS_AGAIN,
@@ -87,7 +94,13 @@ def _retried(delay: int, history: AttemptHistory, late: int, call: LastCall) -> 
 
 
 def _throttled(history: AttemptHistory, hint: int, late: int) -> Make:
-    return lambda job: Throttled(job=job, send_delay=_send_delay(job, late), hint=us(hint) or None, history=history)
+    return lambda job: Throttled(
+        job=job,
+        send_delay=_send_delay(job, late),
+        answered=answered(history, Became.THROTTLED),
+        hint=us(hint) or None,
+        history=history,
+    )
 
 
 REPORT: st.SearchStrategy[Make] = st.one_of(

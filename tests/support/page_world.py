@@ -31,7 +31,8 @@ class PageWorld:
     #: A shutdown that goes on for minutes, and one that needs attention.
     running: Shutdown
     ended: Shutdown
-    #: A job that waits behind the running shutdown, one that is stopped, and two that are dead letters.
+    #: A job that waits behind the running shutdown, one that is stopped, and two dead letters.
+    #: The refused one was called twice.
     waiting: str
     stopped: str
     dead: str
@@ -50,6 +51,7 @@ class PageWorld:
             "waiting": self.waiting,
             "stopped": self.stopped,
             "dead": self.dead,
+            "refused": self.refused,
         }
         return {name: quote(value, safe="") for name, value in names.items()}
 
@@ -62,6 +64,7 @@ def page_world(folder: Path) -> Iterator[PageWorld]:
         client = made.client
         odd = [StopStreamIngest(sdk_app_id=1, task_id=f"{PLANTED}{number}") for number in range(3)]
         made.simulator.start_tasks(TENCENT, odd[:2])
+        made.simulator.add_fault(FaultKind.CODE, task=odd[0].params, code="InternalError", message=f"Later: {PLANTED}")
         made.simulator.add_fault(
             FaultKind.CODE, task=odd[0].params, code="UnauthorizedOperation", message=f"Refused: {PLANTED}"
         )

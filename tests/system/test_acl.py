@@ -34,6 +34,7 @@ from tests.support.access_rules import (
     stop,
 )
 from tests.support.accounts import DEFAULT_ACCOUNTS
+from tests.support.executable import objects, run
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
 
@@ -102,6 +103,9 @@ def test_a_producer_enqueues_and_reads_outcomes_and_redis_has_next_to_nothing_to
     assert {outcome.result for outcome in client.outcomes(jobs, TIMEOUT)} == {Result.STOPPED}
     # The producer's one denied command is the trim of wake tokens; the worker was denied nothing.
     assert restricted.denied() == [f"{user}: ltrim 1"]
+    shown = run(restricted.url(user), "job", job.id)
+    assert (shown.returncode, "ended: stopped" in shown.stdout) == (0, True)
+    assert objects(run(restricted.url(user), "job", job.id, "--json").stdout)[0]["answers"] is None
 
 
 @pytest.mark.parametrize("user", [PRODUCER, ROOMS])

@@ -7,6 +7,7 @@ import pytest
 from redis.exceptions import NoPermissionError, ResponseError
 
 from streamstop import Client, QueueUnavailable
+from streamstop._core.answers import answers_key
 from streamstop._core.constants import ACCOUNTS, ARRIVALS, BATCH, DEAD, LEASED, READY, SCHEDULE
 from streamstop._core.lane import result_key
 from tests.support.access_rules import LANE, PRODUCER, ROOMS, WORKER, RestrictedRedis, restricted_redis, stop
@@ -14,19 +15,21 @@ from tests.support.redis_content import everything_in
 from tests.support.world import ALIYUN
 
 LEASES, JOBS, DUE, PACE = (f"streamstop.work.{LANE.name}:{part}" for part in ("leases", "jobs", "due", "pace"))
-RECORD = result_key(f"{LANE.name}.{32 * '0'}")
+JOB_ID = f"{LANE.name}.{32 * '0'}"
+RECORD, ANSWERED = result_key(JOB_ID), answers_key(JOB_ID)
 STAGED_LIST = f"{BATCH}id"
 HELD = {
     "zset": (LEASES, DUE, DEAD, SCHEDULE, LEASED),
     "hash": (JOBS, PACE, f"{DEAD}.id"),
     "list": (READY,),
-    "string": (RECORD,),
+    "string": (RECORD, ANSWERED),
 }
 WRITES = [
     *(f"{command} {key}" for key in HELD["zset"] for command in ("ZADD 1 member", "ZREM member", "ZPOPMIN")),
     *(f"{command} {key}" for key in (JOBS, PACE, f"{DEAD}.id") for command in ("HSET field 2", "HDEL field")),
     *(f"{command} {READY}" for command in ("LPUSH x", "RPUSH x", "RPOP", "LREM 0 x", "LTRIM 1 0")),
     *(f"{command} {RECORD}" for command in ("SET x", "SETEX 9 x", "APPEND x", "GETSET x", "SETRANGE 0 x")),
+    f"SET x {ANSWERED}",
     *(f"{command} {key}" for keys in HELD.values() for key in keys for command in ("DEL", "UNLINK", "RENAME other")),
     *(f"ZADD 1 name {ACCOUNTS}", f"ZREM name {ACCOUNTS}"),
     *(
@@ -40,6 +43,7 @@ READS = [
     f"ZRANGE 0 -1 {DEAD}",
     f"HGETALL {DEAD}.id",
     f"HGETALL {JOBS}",
+    f"GET {ANSWERED}",
     f"LRANGE 0 -1 {READY}",
     f"LRANGE 0 -1 {LANE.queue}",
     f"LRANGE 0 -1 {STAGED_LIST}",
@@ -69,7 +73,8 @@ def filled_redis() -> Iterator[RestrictedRedis]:
         restricted.admin.lpush(LANE.queue, "x")
         restricted.admin.lpush(STAGED_LIST, "x")
         restricted.admin.sadd(ARRIVALS, "name")
-        restricted.admin.set(RECORD, "x")
+        for key in HELD["string"]:
+            restricted.admin.set(key, "x")
         yield restricted
 
 

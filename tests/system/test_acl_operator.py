@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError
 
-from streamstop import Client, Command, EventKind, LaneState, QueueUnavailable, Result, ShutdownStatus
+from streamstop import Became, Client, Command, EventKind, LaneState, QueueUnavailable, Result, ShutdownStatus
 from streamstop._core.constants import ARRIVALS
 from streamstop._core.lane import result_key
 from streamstop._core.lane_types import Queued
@@ -83,9 +83,13 @@ def refuse(simulator: SimulatorClient, task_id: str) -> None:
 def test_an_operator_looks_at_jobs_lanes_and_errors(
     running: WorkerProcess, restricted: RestrictedRedis, simulator: SimulatorClient, rooms: Client, operator: Client
 ) -> None:
+    simulator.add_fault("500", task=stop("looked at").params)
     refuse(simulator, "looked at")
     job = rooms.enqueue(stop("looked at"), account=ALIYUN)
     assert operator.job(job.id).outcome(TIMEOUT).result is Result.REFUSED
+    view = operator.job(job.id).look()
+    assert view is not None
+    assert [answer.became for answer in view.answers] == [Became.RETRIED, Became.ENDED]
     assert ALIYUN in operator.accounts()
     assert operator.lanes([LANE])[0].pace is not None
     assert ("Forbidden.RAM", ALIYUN) in {(error.code, error.account) for error in operator.errors()}

@@ -44,7 +44,7 @@ def test_every_line_that_a_command_prints_fits_its_schema(shared_world: World) -
     printed("job", "job", job["job_id"])
     (letter,) = eventually(lambda: list(made.client.dead_letters.letters()), "a task that is unknown is a dead letter")
     printed("dead-list", "dead", "list")
-    printed("dead-list", "dead", "show", letter.id)
+    printed("dead-show", "dead", "show", letter.id)
     printed("errors", "errors")
 
     (paused,) = printed("pause", "pause", ALIYUN, "--for", "1h", "--reason", "a test")

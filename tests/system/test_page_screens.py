@@ -28,7 +28,7 @@ SCREENS = {
     "/rooms/{room:segment}": ["/rooms/concert", "/rooms/concert?act=stop", "/rooms/{odd_room}", "/rooms/nothing"],
     "/shutdowns/{shutdown_id}": ["/shutdowns/{ended}", "/shutdowns/{ended}?show=all", "/shutdowns/{running}"],
     "/jobs": ["/jobs", "/jobs?task=relay-599", "/jobs?task={planted}"],
-    "/jobs/{job_id:path}": ["/jobs/{waiting}", "/jobs/{stopped}", "/jobs/{dead}"],
+    "/jobs/{job_id:path}": ["/jobs/{waiting}", "/jobs/{stopped}", "/jobs/{refused}"],
     "/dead-letters": ["/dead-letters", "/dead-letters?act=requeue", "/dead-letters?code={planted}"],
     "/dead-letters/{letter_id:path}": ["/dead-letters/{dead}"],
     "/workers": ["/workers"],
@@ -94,6 +94,7 @@ def test_what_people_and_vendors_say_is_shown_and_never_run(seen: PageWorld, run
             f"/rooms/{seen.names['odd_room']}": f"Room {ROOM}",
             f"/shutdowns/{seen.ended.id}": f"Refused: {PLANTED}",
             f"/jobs/{seen.waiting}": PLANTED,
+            f"/jobs/{seen.refused}": f"Later: {PLANTED}",
             f"/dead-letters/{seen.refused}": f"Refused: {PLANTED}",
             f"/dead-letters?code={seen.names['planted']}": "No dead letter matches.",
         }.items():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamstop import Command, Deferral, Operation, Outcome, Result, State, Status
+from streamstop import Became, CallAnswer, Command, Deferral, Operation, Outcome, Result, State, Status
 from streamstop._core.lane_view import LaneError, LaneView
 from streamstop.cli._shared.exit_codes import Exit
 from streamstop.cli._shared.output import printable
@@ -162,6 +162,14 @@ def test_the_page_of_a_deferred_job_says_why_until_when_and_how_its_lane_is() ->
 
 def test_the_page_of_an_open_job_does_not_claim_that_it_exists() -> None:
     assert "open: not called yet" in "\n".join(job_page("j", None, None, AT))
+    throttled = CallAnswer(number=1, at=AT, code="Throttling", message="no\x1b", became=Became.THROTTLED)
+    ended = CallAnswer(number=2, at=AT, became=Became.ENDED)
+    assert list(job_page("j", None, None, AT + timedelta(seconds=5), [throttled, ended])) == [
+        "job     j",
+        "state   open: called before",
+        r"call 1  2026-01-02T03:04:05Z (5 s ago); throttled; Throttling: no\x1b",
+    ]
+    assert json.loads(job_json("j", None, [throttled]))["answers"] == [throttled.model_dump(mode="json")]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +178,12 @@ def test_the_page_of_an_open_job_does_not_claim_that_it_exists() -> None:
 )
 def test_the_json_of_a_job_tells_its_state(job_id: str, operation: str | None, account: str | None) -> None:
     common = {"job_id": job_id, "operation": operation, "account": account}
-    assert json.loads(job_json(job_id, None)) == common | {"state": "open", "deferral": None, "outcome": None}
+    assert json.loads(job_json(job_id, None)) == common | {
+        "state": "open",
+        "deferral": None,
+        "answers": None,
+        "outcome": None,
+    }
     deferred = json.loads(job_json(job_id, Deferral("why", AT)))
     assert deferred["state"] == "deferred"
     assert deferred["deferral"] == {"reason": "why", "due": "2026-01-02T03:04:05+00:00"}

@@ -103,6 +103,7 @@ def test_the_json_of_the_reference_is_what_the_models_read(snippet: Snippet) -> 
 def test_the_reference_shows_what_services_read() -> None:
     assert [snippet.comment[1] for snippet in MODELS if snippet.comment] == [
         "streamstop.Outcome",
+        "streamstop.CallAnswer",
         "streamstop.Progress",
         "streamstop.LaneView",
         "streamstop.Drained",

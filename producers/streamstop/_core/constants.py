@@ -25,6 +25,7 @@ Key                                           Type        Contents              
 ``streamstop.work.refused``                   hash        refusals of accounts' keys, next probes: holds      1 day
 ``streamstop.work.errors.<n>``                hash        vendors' errors in five minutes: journal            1 day
 ``streamstop.work.task.<task id>``            string      the latest jobs of a stream task: stream_tasks      1 day
+``streamstop.work.answers.<job id>``          string      answers after which a job went on: answers          1 day
 ``streamstop.work.cancelled``                  hash        lane -> jobs cancelled before a worker took them     30 days
 ``streamstop.unique.<lane>.<digest>``         hash        the open job of a unique command: unique            1 day
 ``streamstop.request.<digest>``                hash        a call with an idempotency key: request             1 day
@@ -91,6 +92,8 @@ REFUSED = "streamstop.work.refused"
 ERROR_COUNTS = "streamstop.work.errors."
 #: Prefix of a stream task's latest jobs.
 TASK_JOBS = "streamstop.work.task."
+#: Prefix of the answers of a job's calls after which the job went on.
+ANSWERS = "streamstop.work.answers."
 #: Hash: lane -> how many of its jobs were cancelled before a worker took them.
 CANCELLED = "streamstop.work.cancelled"
 #: Prefix of the open job of a unique command.

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
+from streamstop._core.answers import LONGEST_MESSAGE
 from streamstop._core.lane import Lane
-
-#: How much of a vendor's message the journal keeps.
-_LONGEST_MESSAGE = 200
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class CallError:
     @property
     def fields(self) -> dict[str, str | bool]:
         """As the scripts take it."""
-        texts = {"code": self.code, "message": (self.message or "")[:_LONGEST_MESSAGE], "request_id": self.request_id}
+        texts = {"code": self.code, "message": (self.message or "")[:LONGEST_MESSAGE], "request_id": self.request_id}
         return {name: text for name, text in texts.items() if text} | ({"unknown": True} if self.is_unknown else {})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from streamstop import operations
+from streamstop._core.answers import CallAnswer
 from streamstop._core.commands import check_account
 from streamstop._core.lane import Lane
 from streamstop.errors import InvalidCommand, quoted
@@ -87,6 +88,8 @@ class JobView(BaseModel):
     #: The room and the id of the shutdown that the job is part of.
     room: str | None = None
     shutdown: str | None = None
+    #: The answers to its calls, the oldest first: those that Redis knows. The last is that of the outcome.
+    answers: tuple[CallAnswer, ...] = ()
     #: How it ended.
     outcome: Outcome | None = None
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from redis import Redis
 
+from streamstop._core.answers import CallAnswer, answers_key, with_last
 from streamstop._core.backend import WaitInterval
 from streamstop._core.constants import BATCH, BATCHES, DEAD, LEASED, ROOM
-from streamstop._core.lane import Lane
+from streamstop._core.lane import Lane, result_key
 from streamstop._core.letters import DeadLetter, Matching
 from streamstop._core.sightings import JobView, Sighting, Wanted, Where
 from streamstop._core.stream_tasks import DEFERRED, TaskNote, fragment_of, latest
@@ -84,7 +85,16 @@ class Finder:
         return self._look(job_id) or self._look(job_id)  # it may have moved during the first search
 
     def _look(self, job_id: str) -> JobView | None:
-        raw = self._lanes.record_of(job_id)
+        # MGET treats a key of another type as absent.
+        record, answers = self._redis.mget(result_key(job_id), answers_key(job_id))
+        view = self._view(job_id, record)
+        if view is None:
+            return None
+        known = [] if answers is None else CallAnswer.parse_all(text_of(answers))
+        return view.model_copy(update={"answers": with_last(known, view.outcome)})
+
+    def _view(self, job_id: str, raw: bytes | None) -> JobView | None:
+        """Return the view of a job with this record, without its answers."""
         record, letter = None if raw is None else read_record(raw), self._letter(job_id)
         lane = Lane.of_job(job_id)
         if letter is not None or isinstance(record, Outcome):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
 
+from streamstop._core.answers import CallAnswer
 from streamstop._core.lane_types import (
     ON_TIME,
     AttemptHistory,
@@ -31,6 +32,19 @@ from streamstop._core.lane_types import (
 from streamstop._core.stream_tasks import TaskNote
 
 
+@dataclass(frozen=True)
+class KeptAnswer:
+    """An answer after which the job goes on, and how long Redis keeps it."""
+
+    answer: CallAnswer
+    kept: timedelta
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As the script takes it."""
+        return {"text": str(self.answer), "ttl": int(self.kept.total_seconds())}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report(ABC):
     """What happened to one job: one of the kinds below."""
@@ -42,6 +56,8 @@ class Report(ABC):
     send_delay: SendDelay = ON_TIME
     #: The answer of the last call, if it was no success.
     error: CallError | None = None
+    #: The same answer, for people who look at the job. It is kept if the job goes on.
+    answered: KeptAnswer | None = None
 
     def text(self) -> str:
         """Return the report as JSON for the script."""
@@ -56,6 +72,7 @@ class Report(ABC):
             "late": _us(self.send_delay.late),
             "moved": self.send_delay.slots_shifted_us,
             **({} if self.error is None else {"error": self.error.fields}),
+            **({} if self.answered is None else {"answered": self.answered.fields}),
             **self._details(),
         }
         return json.dumps(fields, separators=(",", ":"))

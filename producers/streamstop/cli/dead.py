@@ -10,7 +10,7 @@ from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page, PageGroup
 from streamstop.cli._shared.input import check_id
 from streamstop.cli._shared.options import Duration, json_option, redis_option
-from streamstop.cli._shared.output import join_lines, printable
+from streamstop.cli._shared.output import answers_data, join_lines, printable
 from streamstop.cli._shared.waiting import wait_for_outcomes
 from streamstop.cli.dead_actions import (
     act_on_each,
@@ -105,7 +105,12 @@ def show(letter_id: str, *, as_json: bool, redis: str | None) -> None:
             letter = client.dead_letters.get(check_id(letter_id))
         except UnknownDeadLetter as unknown:
             raise Failure(str(unknown), Exit.ENDED_OTHERWISE) from unknown
-    click.echo(letter_json(letter) if as_json else join_lines(letter_page(letter, datetime.now(UTC))))
+        view = client.job(letter.id).look()
+    answers = () if view is None else view.answers
+    if as_json:
+        click.echo(letter_json(letter, answers=answers_data(answers)))
+    else:
+        click.echo(join_lines(letter_page(letter, datetime.now(UTC), answers)))
 
 
 @dead.command(

@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
+from streamstop._core.answers import CallAnswer
 from streamstop._core.lane import Lane
 from streamstop._core.letters import UNREADABLE, DeadLetter
 from streamstop.cli._shared.output import (
     aligned,
     aligned_facts,
+    answer_facts,
     clip,
     counted,
     moment_and_age,
@@ -30,10 +32,10 @@ _MAX_KINDS = 20
 LetterKind = tuple[str, str, str]
 
 
-def letter_json(letter: DeadLetter) -> str:
+def letter_json(letter: DeadLetter, **more: object) -> str:
     """Return a whole letter as one line of ASCII JSON."""
     derived = {"result": letter.result, "code": letter.code, "reason": letter.reason}
-    return json.dumps(letter.model_dump(mode="json") | derived)
+    return json.dumps(letter.model_dump(mode="json") | derived | more)
 
 
 def letter_table(letters: Sequence[DeadLetter], width: int | None = None, *, header: bool = True) -> Iterator[str]:
@@ -74,7 +76,7 @@ def kinds_table(kinds: "Counter[LetterKind]") -> Iterator[str]:
         yield f"     … and {counted(len(kinds) - len(largest), 'more kind')}"
 
 
-def letter_page(letter: DeadLetter, now: datetime) -> Iterator[str]:
+def letter_page(letter: DeadLetter, now: datetime, answers: Sequence[CallAnswer] = ()) -> Iterator[str]:
     """Yield everything that is known of a letter, one fact per line."""
     facts = {"dead letter": letter.id, "died at": moment_and_age(letter.died_at, now), "result": _result_name(letter)}
     facts |= {"account": letter.account, "operation": letter.operation}
@@ -88,6 +90,7 @@ def letter_page(letter: DeadLetter, now: datetime) -> Iterator[str]:
                 facts[name] = json.dumps(outcome.model_dump(mode="json")[name], ensure_ascii=False)
     else:
         facts["message"] = letter.reason
+    facts |= dict(answer_facts(answers, now))
     facts["command"] = "none: it cannot be requeued" if letter.command is None else _json(letter.command)
     if letter.message is not None:
         facts["raw text"] = letter.message

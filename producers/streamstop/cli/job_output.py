@@ -5,12 +5,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from streamstop._core.answers import CallAnswer
 from streamstop._core.commands import Command
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneState, LaneView
 from streamstop.cli._shared.lane_text import lane_notes, pace_text
 from streamstop.cli._shared.output import (
     aligned_facts,
+    answer_facts,
+    answers_data,
     counted,
     job_json_line,
     moment_and_age,
@@ -58,7 +61,13 @@ def results_summary(rows: Sequence[JobRow]) -> str:
     return f"{counted(len(rows), 'job')}: {', '.join(parts)}"
 
 
-def job_page(job_id: str, state: Outcome | Deferral | None, lane: LaneView | None, now: datetime) -> Iterator[str]:
+def job_page(
+    job_id: str,
+    state: Outcome | Deferral | None,
+    lane: LaneView | None,
+    now: datetime,
+    answers: Sequence[CallAnswer] | None = None,
+) -> Iterator[str]:
     """Yield everything that is known of a job, one fact per line; `lane` is the lane of a job that is open."""
     facts = {"job": job_id}
     match state:
@@ -67,20 +76,21 @@ def job_page(job_id: str, state: Outcome | Deferral | None, lane: LaneView | Non
         case Deferral():
             facts |= {"state": "deferred", "reason": state.reason, "due": moment_and_age(state.due, now)}
         case None:
-            facts |= {"state": "open: not called yet"}
+            facts |= {"state": "open: called before" if answers else "open: not called yet"}
     if lane is not None:
         facts["lane"] = _lane_text(lane)
-    return aligned_facts(facts)
+    return aligned_facts(facts | dict(answer_facts(answers or (), now)))
 
 
-def job_json(job_id: str, state: Outcome | Deferral | None) -> str:
+def job_json(job_id: str, state: Outcome | Deferral | None, answers: Sequence[CallAnswer] | None = None) -> str:
     """Return everything that is known of a job as one line of JSON."""
     outcome = state if isinstance(state, Outcome) else None
     deferral = {"reason": state.reason, "due": state.due.isoformat()} if isinstance(state, Deferral) else None
     target = outcome or Lane.of_job(job_id)
     operation, account = (None, None) if target is None else (target.operation, target.account)
     word = "ended" if outcome is not None else _OPEN if deferral is None else "deferred"
-    return job_json_line(job_id, operation, account, outcome, state=word, deferral=deferral)
+    answered = None if answers is None else answers_data(answers)
+    return job_json_line(job_id, operation, account, outcome, state=word, deferral=deferral, answers=answered)
 
 
 def _outcome_facts(outcome: Outcome, now: datetime) -> dict[str, str]:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import click
 
 from streamstop._core.lane import Lane
+from streamstop._core.sightings import JobView
+from streamstop._redis.errors import is_forbidden
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.input import check_id, read_ids
@@ -13,7 +15,8 @@ from streamstop.cli._shared.options import json_option, redis_option
 from streamstop.cli._shared.output import join_lines, printable
 from streamstop.cli.job_output import job_json, job_page
 from streamstop.client import Client
-from streamstop.errors import NotCancellable
+from streamstop.errors import NotCancellable, QueueUnavailable
+from streamstop.jobs import Job
 from streamstop.outcomes import Outcome
 
 _ID = "live-cn.live.StopMPUTask.0f8b5c2e9d7a4b31a6c0d4e8f1b29375"
@@ -35,18 +38,31 @@ _ID = "live-cn.live.StopMPUTask.0f8b5c2e9d7a4b31a6c0d4e8f1b29375"
 @json_option
 @redis_option
 def job(job_id: str, *, as_json: bool, redis: str | None) -> None:
-    """Show a job: open, deferred with its reason, or how it ended."""
+    """Show a job: open, deferred with its reason, or how it ended, and what the vendor answered to each call."""
     with Client(redis) as client:
-        check_id(job_id)
-        seen = client.job(job_id).peek()
-        if seen is None and not client.job(job_id).exists():
-            raise Failure(f"no such job: {job_id}", Exit.ENDED_OTHERWISE)
+        handle = client.job(check_id(job_id))
+        view = _look(handle)
+        seen = view.outcome if view is not None and view.outcome is not None else handle.peek()
+        answers = None if view is None else view.answers
         if as_json:
-            click.echo(job_json(job_id, seen))
+            click.echo(job_json(job_id, seen, answers))
             return
         lane = None if isinstance(seen, Outcome) else Lane.of_job(job_id)
-        view = None if lane is None else client.lanes([lane])[0]
-    click.echo(join_lines(job_page(job_id, seen, view, datetime.now(UTC))))
+        lane_view = None if lane is None else client.lanes([lane])[0]
+    click.echo(join_lines(job_page(job_id, seen, lane_view, datetime.now(UTC), answers)))
+
+
+def _look(handle: Job) -> JobView | None:
+    """Return a job; None for a user of Redis that may only read records. Raises Failure if there is no such job."""
+    try:
+        view = handle.look()
+    except QueueUnavailable as error:
+        if error.__cause__ is not None and is_forbidden(error.__cause__):
+            return None
+        raise
+    if view is None:
+        raise Failure(f"no such job: {handle.id}", Exit.ENDED_OTHERWISE)
+    return view
 
 
 @click.command(

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
+from streamstop._core.answers import with_last
 from streamstop._core.commands import Command
 from streamstop._core.sightings import JobView, Sighting, Wanted, Where
 from streamstop.outcomes import Outcome
@@ -71,6 +72,7 @@ def _view(
         expires_at=command.expires_in and enqueued_at + command.expires_in,
         attempts=0 if outcome is None else outcome.attempts,
         calls=0 if outcome is None else outcome.calls,
+        answers=with_last((), outcome),
         outcome=outcome,
     )
 

@@ -11,7 +11,18 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from streamstop import AsyncJob, Command, InvalidCommand, JobView, Lane, Outcome, OutcomeTimeout, Sighting, Where
+from streamstop import (
+    AsyncJob,
+    CallAnswer,
+    Command,
+    InvalidCommand,
+    JobView,
+    Lane,
+    Outcome,
+    OutcomeTimeout,
+    Sighting,
+    Where,
+)
 from streamstop_server.access.auth import Enqueuer, Reader, check_account
 from streamstop_server.access.coverage import known_job
 from streamstop_server.access.tokens import Caller
@@ -104,6 +115,10 @@ class JobDocument(BaseModel):
     room: str | None = None
     shutdown: str | None = None
     dead_letter: Annotated[bool, Field(description="Whether it is kept as a dead letter.")] = False
+    answers: Annotated[
+        list[CallAnswer],
+        Field(description="What the vendor answered to each call, the oldest first, as far as it is known."),
+    ] = []
     outcome: Outcome | None = None
     links: JobLinks
 
@@ -112,9 +127,14 @@ class JobDocument(BaseModel):
         """Return the document of a job."""
         state = Where.ENDED if view.where is Where.DEAD else view.where
         is_dead = view.where is Where.DEAD
-        fields = view.model_dump(exclude={"where", "outcome"})
+        fields = view.model_dump(exclude={"where", "answers", "outcome"})
         return cls(
-            **fields, state=state, dead_letter=is_dead, outcome=view.outcome, links=JobLinks(self=_path(view.id))
+            **fields,
+            state=state,
+            dead_letter=is_dead,
+            answers=[*view.answers],
+            outcome=view.outcome,
+            links=JobLinks(self=_path(view.id)),
         )
 
 

@@ -4,11 +4,12 @@ import re
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from streamstop import Where
+from streamstop import Became, CallAnswer, JobView, Where
 from streamstop_server.access.auth import check_account
 from streamstop_server.access.coverage import known_job
 from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render, wants_fragment
@@ -60,10 +61,34 @@ async def job(request: Request, viewer: Viewer, queue: Queue, job_id: str) -> Re
         request,
         "job_part.html" if wants_fragment(request) else "job.html",
         job=view,
+        steps=steps_of(view),
         own=job_path(job_id),
         every=(_SELDOM if (view.place or 0) > _FAR_BEHIND else _OFTEN) if is_open else None,
         can_cancel=view.where in {Where.WAITING, Where.DEFERRED},
     )
+
+
+@dataclass(frozen=True)
+class Step:
+    """Calls on a job's timeline: one with its answer, or some whose answers are not known."""
+
+    first: int
+    last: int
+    answer: CallAnswer | None = None
+
+
+def steps_of(job: JobView) -> list[Step]:
+    """Return a job's calls in their order, without the one that ended it: its answer is part of the end."""
+    steps, number = [], 1
+    for answer in job.answers:
+        if answer.number > number:
+            steps.append(Step(number, answer.number - 1))
+        if answer.became is not Became.ENDED:
+            steps.append(Step(answer.number, answer.number, answer))
+        number = max(number, answer.number + 1)
+    if job.calls >= number:
+        steps.append(Step(number, job.calls))
+    return steps
 
 
 def params_of(text: str) -> Mapping[str, str | int] | str:

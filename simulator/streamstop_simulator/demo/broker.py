@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from streamstop import Client, Job, Matching
 from streamstop._core.constants import (
     ACCOUNTS,
+    ANSWERS,
     ARRIVALS,
     BOOK,
     CANCELLED,
@@ -160,6 +161,7 @@ def _clear_history(redis: Any, lanes: Sequence[str], accounts: Collection[str]) 
         notes = TaskNote.parse_all("", redis.get(key).decode())
         if notes and all(note.lane.name in lanes for note in notes):
             redis.delete(key)
+    redis.delete("", *(key for lane in lanes for key in redis.scan_iter(f"{ANSWERS}{lane}.*")))
     for key in redis.scan_iter(f"{ERROR_COUNTS}*"):
         redis.hdel(key, "", *(field for field in redis.hkeys(key) if field.decode().partition(".")[0] in accounts))
     for event, fields in redis.xrange(EVENTS):

@@ -7,6 +7,7 @@ import pytest
 
 from streamstop._redis.connections import Connections
 from streamstop._redis.journal import Journal
+from streamstop._redis.lanes import Lanes
 from streamstop.outcomes import Result
 from tests.support.dead_cli import OF_OTHER
 from tests.support.dead_letters import COMMAND, LANE, OTHER, FailingLanes
@@ -20,6 +21,8 @@ def failing_lanes(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingLanes]:
     with fake_redis(clock) as redis:
         made = FailingLanes(redis, clock)
         monkeypatch.setattr(Connections, "dead", property(lambda _self: made.dead))
+        monkeypatch.setattr(Connections, "redis", property(lambda _self: redis))
+        monkeypatch.setattr(Connections, "lanes", property(lambda _self: Lanes(redis)))
         monkeypatch.setattr(Connections, "journal", property(lambda _self: Journal(redis)))
         yield made
 

@@ -1,10 +1,13 @@
 """``streamstop dead list`` and ``show``: what they print, and how they exit."""
 
 import json
+from datetime import UTC, datetime
 
 import click
 import pytest
 
+from streamstop import Became, CallAnswer
+from streamstop._core.answers import answers_key
 from streamstop._redis.dead import DeadLetterStore
 from tests.support.dead_cli import NO_LETTER, objects, run_dead
 from tests.support.dead_letters import COMMAND, LANE, OTHER, FailingLanes
@@ -150,7 +153,26 @@ def test_a_letter_is_shown_whole(four_letters: FailingLanes) -> None:
     assert facts["dead letter"] == f"{LANE.name}.a"
     assert (facts["result"], facts["code"], facts["message"]) == ("refused", "Forbidden.RAM", "because")
     assert json.loads(facts["command"]) == COMMAND
-    assert run_dead(f"show {LANE.name}.a --json").stdout == run_dead("list --json --limit 1").stdout
+    (listed,) = objects(run_dead("list --json --limit 1").stdout)
+    assert objects(run_dead(f"show {LANE.name}.a --json").stdout) == [{**listed, "answers": []}]
+
+
+def test_a_letter_is_shown_with_the_answers_before_its_last(four_letters: FailingLanes) -> None:
+    letter_id = f"{LANE.name}.a"
+    answer = CallAnswer(
+        number=1,
+        at=datetime.fromtimestamp(four_letters.clock.now_us / 1_000_000, UTC),
+        seconds=0.25,
+        code="InternalError",
+        message="\x1b[2J later",
+        request_id="R-1",
+        became=Became.RETRIED,
+    )
+    four_letters.redis.set(answers_key(letter_id), str(answer))
+    (line,) = [line for line in run_dead(f"show {letter_id}").stdout.splitlines() if line.startswith("call 1")]
+    assert line.endswith(r"; retried; InternalError: \x1b[2J later; request id R-1; took 0.25 s")
+    (shown,) = objects(run_dead(f"show {letter_id} --json").stdout)
+    assert [CallAnswer.model_validate(one) for one in shown["answers"]] == [answer]
 
 
 def test_an_unreadable_message_is_shown_with_its_text_and_cannot_control_the_terminal(

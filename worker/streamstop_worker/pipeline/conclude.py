@@ -7,6 +7,7 @@ from typing import Any, assert_never
 
 import structlog
 
+from streamstop._core.answers import Became, CallAnswer
 from streamstop._core.commands import ReceivedCommand
 from streamstop._core.lane_types import (
     ON_TIME,
@@ -22,7 +23,7 @@ from streamstop._core.stream_tasks import DEFERRED, TaskNote
 from streamstop._core.unique import unique_key
 from streamstop._redis.schedule import WAITS_FOR_KEY
 from streamstop._tracing import kept, passed_on, trace_id
-from streamstop._wire.reports import Ended, Released, Report, Retried, Throttled
+from streamstop._wire.reports import Ended, KeptAnswer, Released, Report, Retried, Throttled
 from streamstop._wire.results import deferral_record, outcome_record, step_record
 from streamstop.operations import Operation
 from streamstop.outcomes import Deferral, Outcome, Result
@@ -58,6 +59,8 @@ class Handling:
     send_delay: SendDelay = ON_TIME
     #: Whether the vendor may have been called. The slot is then used.
     is_called: bool = False
+    #: How long the call took, in seconds, as soon as it has ended.
+    call_s: float | None = None
     #: The outcome, as soon as it is decided. Redis may not have recorded it yet.
     outcome: Outcome | None = None
 
@@ -79,7 +82,8 @@ async def conclude(job: Handling, ending: Ending, report: Reporting, record_ttl:
             return await _retry(job, ending, report, record_ttl)
         case Throttle(hint, history, answer):
             throttled = Throttled(job=taken, hint=hint, history=history, send_delay=job.send_delay)
-            rest = await report(replace(throttled, error=_call_error(answer)))
+            answered = _answered(job, history, answer, Became.THROTTLED, record_ttl)
+            rest = await report(replace(throttled, error=_call_error(answer), answered=answered))
             log = log_with_answer(job, history, answer)
             log.warning("throttled: the lane rests", rest_s=rest and round(rest.total_seconds(), 3))
             return GivenBack()
@@ -96,7 +100,10 @@ async def _finish(job: Handling, finish: Finish, report: Reporting, record_ttl: 
     job.history = finish.history
     ended = build_report(job, outcome, record_ttl)
     error = None if outcome.ok else _call_error(finish.answer)
-    rest = await report(replace(ended, call=finish.call, error=error, if_held=finish.if_held))
+    answered = None
+    if finish.if_held is not None:
+        answered = _answered(job, finish.if_held, finish.answer, Became.HELD, record_ttl)
+    rest = await report(replace(ended, call=finish.call, error=error, if_held=finish.if_held, answered=answered))
     log = log_with_answer(job, finish.history, outcome)
     if rest is None:
         log.warning("the outcome is not recorded: the lease had expired", result=outcome.result.value)
@@ -121,6 +128,7 @@ async def _retry(job: Handling, retry: Retry, report: Reporting, record_ttl: tim
             call=retry.call,
             send_delay=job.send_delay,
             error=None if answer is None else _call_error(answer),
+            answered=None if answer is None else _answered(job, retry.history, answer, Became.RETRIED, record_ttl),
             delay=retry.delay,
             history=retry.history,
             record=deferral_record(taken.job_id, deferral),
@@ -214,6 +222,22 @@ def _call_error(answer: Answer) -> CallError | None:
     if answer.code is None:
         return None
     return CallError(answer.code, answer.message, answer.request_id, is_unknown=not answer.known)
+
+
+def _answered(
+    job: Handling, history: AttemptHistory, answer: Answer, became: Became, record_ttl: timedelta
+) -> KeptAnswer:
+    """Return an answer after which the job goes on, as Redis keeps it."""
+    kept = CallAnswer(
+        number=history.calls,
+        at=job.delivery.now(),
+        seconds=None if job.call_s is None else round(job.call_s, 3),
+        code=answer.code,
+        message=answer.message,
+        request_id=answer.request_id,
+        became=became,
+    )
+    return KeptAnswer(kept, record_ttl)
 
 
 def bind_log(delivery: Delivery) -> Any:

@@ -179,8 +179,10 @@ class _Execution:
             # Measured from before the take: the slot's exact moment inside that round trip is unknown.
             late = timedelta(seconds=sent_at - delivery.asked_at - delivery.wait_s)
             job.send_delay = SendDelay(max(late, timedelta(0)), delivery.taken.slots_shifted_us)
+        ended_at = time.monotonic()
+        job.call_s = ended_at - began_at
         called = (command.operation.spec.action, request.host, request.method)
-        self._worker.observer.called(job, Call(*called, answer, status, began_at, time.monotonic(), sent))
+        self._worker.observer.called(job, Call(*called, answer, status, began_at, ended_at, sent))
         return await self._judge(command, answer)
 
     async def _judge(self, command: ReceivedCommand, answer: Answer) -> Ending:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from streamstop._core.answers import Became, CallAnswer
 from streamstop._core.durations import duration_text
 from streamstop.operations import OPERATIONS
 from streamstop.outcomes import Outcome
@@ -93,6 +94,22 @@ def outcome_facts(outcome: Outcome, now: datetime) -> Iterator[tuple[str, str]]:
         if value is not None:
             text = moment_and_age(value, now) if isinstance(value, datetime) else str(value)
             yield name.replace("_", " "), text
+
+
+def answer_facts(answers: Iterable[CallAnswer], now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield each call after which its job went on: its number, and the answer. The last answer is in the outcome."""
+    for answer in answers:
+        if answer.became is not Became.ENDED:
+            said = ": ".join(part for part in (answer.code, answer.message) if part)
+            request_id = "" if answer.request_id is None else f"request id {answer.request_id}"
+            took = "" if answer.seconds is None else f"took {answer.seconds:g} s"
+            at = "" if answer.at is None else moment_and_age(answer.at, now)
+            yield f"call {answer.number}", "; ".join(filter(None, (at, answer.became.value, said, request_id, took)))
+
+
+def answers_data(answers: Iterable[CallAnswer]) -> list[dict[str, Any]]:
+    """Return answers as data for JSON."""
+    return [answer.model_dump(mode="json") for answer in answers]
 
 
 def job_json_line(

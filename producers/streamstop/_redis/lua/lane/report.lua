@@ -1,4 +1,4 @@
---! include lib/clock lib/lane lib/schedule lib/jobs lib/record lib/dead lib/announce lib/shutdown lib/member_result lib/task_note lib/writing lib/errors lib/holds
+--! include lib/clock lib/lane lib/schedule lib/jobs lib/record lib/dead lib/announce lib/shutdown lib/member_result lib/task_note lib/writing lib/errors lib/holds lib/answers
 --! args wake_another:flag reports...
 -- Apply the reports of a worker on the jobs that it took. Each report is applied by itself. A report of a worker that does
 -- not own the job any more changes nothing.
@@ -13,6 +13,7 @@
 --   late    how many µs after its slot the call left its worker
 --   moved   µs that slots had been shifted, as `take` returned it
 --   error   {code, message, request_id, unknown} of an answer that was no success, or nothing: see lib/errors
+--   answered  {text, ttl} of the same answer, which is kept if the job goes on, or nothing: see lib/answers
 --   end:      record, and its ttl (s); member_result (see lib/member_result), or nothing;
 --             next: {list, lane, message} of the job that follows, or nothing;
 --             if_held: the history with which the job waits again, if the vendor refused the key and this holds the account
@@ -191,6 +192,7 @@ local function apply_report(text)
     if redis.call('HGET', lane.jobs, job.id .. ':owner') ~= job.owner then return '-1' end
     local answer = kinds[job.kind](lane, job)
     if job.error then count_error(lane, job.error) end
+    if job.answered and (job.kind ~= 'end' or answer == HELD) then keep_answer(job.id, job.answered) end
     if job.call == 'well' and not job.if_held and (job.kind == 'end' or not job.error) then note_good_key(lane, job) end
     return integer(answer)
 end

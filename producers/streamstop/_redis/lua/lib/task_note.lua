@@ -1,5 +1,5 @@
--- Notes about the jobs of a stream task: see _core.stream_tasks. The string streamstop.work.task.<task id> holds them,
--- separated by \1, the newest first.
+--! include lib/notes
+-- Notes about the jobs of a stream task: see _core.stream_tasks. The string streamstop.work.task.<task id> holds them.
 
 local MOST_NOTES = 100
 
@@ -16,16 +16,10 @@ local function older_notes(notes, text)
     if id == older_id or kind == 'status' and older_kind == 'status' and what == older_what then
         return string.match(notes, '\1(.*)$')
     end
-    local _, separators = string.gsub(notes, '\1', '')
-    return separators < MOST_NOTES - 1 and notes or string.match(notes, '^(.*)\1')
+    return newest(notes, MOST_NOTES)
 end
 
--- Add a note to those of its task, and keep them for `ttl` s. The first note, the only one of most tasks, costs one command.
--- A key of another type must not keep a job from ending.
+-- Add a note to those of its task, and keep them for `ttl` s.
 local function note_task(note, ttl)
-    if redis.pcall('SET', note.key, note.text, 'EX', ttl, 'NX') then return end
-    local notes = redis.pcall('GET', note.key)
-    if type(notes) ~= 'string' then return end
-    local older = older_notes(notes, note.text)
-    redis.call('SET', note.key, older and note.text .. '\1' .. older or note.text, 'EX', ttl)
+    add_note(note.key, note.text, ttl, function(notes) return older_notes(notes, note.text) end)
 end
