@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from streamstop import Command, InvalidCommand, operations
+from streamstop_server.http import documented
 from streamstop_server.http.problems import Problem
 
 #: The most commands of one request.
@@ -42,8 +43,17 @@ class Stop(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
-    operation: Annotated[str, Field(description="`<product>.<Action>`, as `GET /v1/operations` lists them.")]
-    account: Annotated[str, Field(description="The account's name in the workers' accounts file.")]
+    operation: Annotated[
+        str,
+        Field(
+            description="`<product>.<Action>`, as `GET /v1/operations` lists them.",
+            json_schema_extra=documented.OPERATION,
+        ),
+    ]
+    account: Annotated[
+        str,
+        Field(description="The account's name in the workers' accounts file.", json_schema_extra=documented.ACCOUNT),
+    ]
     params: Annotated[dict[str, Any], Field(description="The parameters, under the vendor's own names.")] = {}
 
     @classmethod
@@ -64,7 +74,12 @@ class CommandDocument(Stop):
     priority: Annotated[int, Field(strict=True, ge=0, le=9, description="0 goes first within the lane.")] = 0
     expires_in: Annotated[
         float | None,
-        Field(strict=True, gt=0, allow_inf_nan=False, description="It is not sent after so many seconds."),
+        Field(
+            strict=True,
+            ge=documented.SHORTEST_S,
+            allow_inf_nan=False,
+            description="It is not sent after so many seconds.",
+        ),
     ] = None
 
     def command(self) -> Command:

@@ -11,6 +11,7 @@ from streamstop._core.journal import EventFilter
 from streamstop_server.access.auth import Reader, check_account
 from streamstop_server.access.coverage import covers_event
 from streamstop_server.access.tokens import Caller
+from streamstop_server.http.documented import SHORTEST_S
 from streamstop_server.queue.client import Queue
 from streamstop_server.waiting.ending import ending_of
 from streamstop_server.waiting.following import following_of
@@ -35,7 +36,9 @@ async def events(
     request: Request,
     caller: Reader,
     queue: Queue,
-    since: Annotated[float | None, Query(gt=0, le=365 * 86400, description="Only what is younger, in seconds.")] = None,
+    since: Annotated[
+        float | None, Query(ge=SHORTEST_S, le=365 * 86400, description="Only what is younger, in seconds.")
+    ] = None,
     account: Account = None,
     after: Annotated[str | None, Query(description="An event's id: only later ones.")] = None,
     limit: Annotated[
@@ -63,7 +66,7 @@ async def events(
 async def errors(
     caller: Reader,
     queue: Queue,
-    since: Annotated[float, Query(gt=0, le=86400, description="Errors of so many seconds.")] = 1800.0,
+    since: Annotated[float, Query(ge=SHORTEST_S, le=86400, description="Errors of so many seconds.")] = 1800.0,
     account: Account = None,
 ) -> list[ErrorCount]:
     """Return how often each operation of each account got each code from its vendor or the network, the most first."""
