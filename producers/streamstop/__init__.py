@@ -2,7 +2,7 @@
 
 from streamstop._core.answers import Became, CallAnswer
 from streamstop._core.commands import Command
-from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.controls import Controls, Hold, Limit, Pause
 from streamstop._core.drained import Drained, DrainedJob
 from streamstop._core.findings import Diagnosis, Finding, Severity
 from streamstop._core.journal import ErrorCount, Event, EventKind
@@ -51,6 +51,7 @@ __all__ = [
     "CallAnswer",
     "Client",
     "Command",
+    "Controls",
     "DeadLetter",
     "DeadLetters",
     "Deferral",

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from streamstop._core.controls import Hold, Limit, Pause
+from streamstop._core.controls import Controls, Hold, Limit, Pause
 from streamstop._core.drained import Drained
 from streamstop._core.findings import DIAGNOSIS_TIMEOUT, Diagnosis
 from streamstop._core.journal import ErrorCount, Event
@@ -58,6 +58,10 @@ class AsyncOperating:
     async def resume(self, scope: str, *, by: str | None = None) -> bool:
         """See :meth:`streamstop.client.Client.resume`."""
         return await self._runner.call(partial(self.client.resume, scope, by=by))
+
+    async def controls(self) -> Controls:
+        """See :meth:`streamstop.client.Client.controls`."""
+        return await self._runner.call(self.client.controls)
 
     async def pauses(self) -> list[Pause]:
         """See :meth:`streamstop.client.Client.pauses`."""

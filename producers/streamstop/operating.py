@@ -2,9 +2,9 @@
 
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from streamstop._core.backend import WaitInterval, blocking
 from streamstop._core.commands import LONGEST_EXPIRY, check_account
@@ -33,6 +33,9 @@ from streamstop.errors import UnknownAccount
 from streamstop.lane_operating import LaneOperating
 from streamstop.operations import find
 from streamstop.shutdowns import Shutdown
+
+_Key = TypeVar("_Key")
+_Control = TypeVar("_Control", Pause, Limit, Hold)
 
 
 class Operating(LaneOperating):
@@ -70,13 +73,19 @@ class Operating(LaneOperating):
         with self._backend.reaching(f"{scope} may or may not be resumed; resume it again"):
             return self._backend.controls.resume(scope, by)
 
+    def controls(self) -> Controls:
+        """Return the pauses, limits and holds at one moment, each oldest first."""
+        with self._backend.reaching("the pauses, limits and holds could not be read"):
+            found = self._backend.controls.read()
+        return Controls(_oldest_first(found.pauses), _oldest_first(found.limits), _oldest_first(found.holds))
+
     def pauses(self) -> list[Pause]:
         """Return the pauses, oldest first."""
-        return sorted(self._controls().pauses.values(), key=_at)
+        return list(self.controls().pauses.values())
 
     def holds(self) -> list[Hold]:
         """Return the accounts whose keys are refused, oldest first."""
-        return sorted(self._controls().holds.values(), key=_at)
+        return list(self.controls().holds.values())
 
     def set_limit(
         self,
@@ -119,11 +128,7 @@ class Operating(LaneOperating):
 
     def limits(self) -> list[Limit]:
         """Return the overridden limits, oldest first."""
-        return sorted(self._controls().limits.values(), key=_at)
-
-    def _controls(self) -> Controls:
-        with self._backend.reaching("the pauses, limits and holds could not be read"):
-            return self._backend.controls.read()
+        return list(self.controls().limits.values())
 
     def _check_account(self, lane: Lane) -> None:
         """Refuse an account that no running worker has and that has no job; `lane` may have no operation."""
@@ -253,5 +258,5 @@ class Operating(LaneOperating):
         yield from examine(self._backend, self.lanes, account, limit)
 
 
-def _at(control: Pause | Limit | Hold) -> datetime:
-    return control.at
+def _oldest_first(controls: Mapping[_Key, _Control]) -> Mapping[_Key, _Control]:
+    return dict(sorted(controls.items(), key=lambda item: item[1].at))

@@ -47,8 +47,8 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
         if threading.current_thread() is threading.main_thread():
             again = partial(app.state.authenticator.refresh, now=True)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
-        async with client() as app.state.client, page.live.Feeds(app.state.client) as app.state.feeds:
-            app.state.following = Following(app.state.client, app.state.ending)
+        async with client() as app.state.client, page.LaneFeed(app.state.client) as app.state.lane_feed:
+            app.state.following = Following(app.state.client)
             _tune_garbage_collector()
             yield
 

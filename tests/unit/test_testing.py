@@ -16,7 +16,6 @@ from streamstop import (
     Client,
     Command,
     InvalidCommand,
-    Lane,
     Matching,
     NotCancellable,
     OutcomeTimeout,
@@ -212,19 +211,6 @@ def test_a_job_that_was_never_enqueued_stays_open() -> None:
     client = RecordingClient()
     client.end(client.job("a.live.StopMPUTask.1"))
     assert client.job("a.live.StopMPUTask.1").peek() is None
-
-
-def test_accounts_and_lanes_are_those_of_the_test() -> None:
-    client = RecordingClient(accounts={"live-cn": "aliyun"}, leave_open=True)
-    assert client.accounts() == {"live-cn": "aliyun"}
-    assert client.lanes() == []
-    jobs = client.enqueue_many([Command(operation=operation, account="live-cn") for operation in (STOP, OTHER)])
-    client.stop_room("room", [Command(operation=STOP, account="live-cn")])
-    (view,) = client.lanes()
-    assert (view.lane, view.waiting, view.in_flight) == (Lane("live-cn", "live.StopMPUTask"), 3, 0)
-    client.end(jobs[0])
-    empty = Lane("live-cn", "live.StopLivePullToPush")
-    assert [view.waiting for view in client.lanes([empty, view.lane])] == [0, 2]
 
 
 def test_an_outcome_that_needs_a_person_is_a_dead_letter_until_it_is_requeued_or_dropped() -> None:

@@ -121,12 +121,13 @@ class Hold(BaseModel):
 
 @dataclass(frozen=True)
 class Controls:
-    """Everything that holds lanes back at one moment."""
+    """The pauses, limits and holds at one moment."""
 
     #: By scope.
     pauses: Mapping[str, Pause]
+    #: By lane.
     limits: Mapping[Lane, Limit]
-    #: By account.
+    #: By account: the accounts whose keys are refused.
     holds: Mapping[str, Hold]
 
     def pause_of(self, lane: Lane) -> Pause | None:

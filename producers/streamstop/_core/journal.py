@@ -101,6 +101,12 @@ class EventFilter:
         return self.account in {None, event.account}
 
 
+def event_order(event_id: str) -> tuple[int, int]:
+    """Return where an event stands among others: later events have greater orders."""
+    milliseconds, _, number = event_id.partition("-")
+    return int(milliseconds), int(number)
+
+
 class ErrorCount(BaseModel):
     """How often an operation of an account got one code, from its vendor or the network. Deferred attempts count.
 

@@ -43,7 +43,7 @@ class ControlStore:
         self._confirmed: Confirmed = confirmed or (lambda _done, _again: nullcontext(redis))
 
     def read(self) -> Controls:
-        """Return every control, in one round trip."""
+        """Return every control, in one round trip; in two if an account is held."""
         fields, now = self._read()
         controls = Controls.parse(fields, now)
         if not controls.holds:

@@ -79,7 +79,8 @@ def pause(scope: str | None, *, lasting: timedelta | None, reason: str, as_json:
         if scope is not None:
             pauses = [client.pause(scope, lasting=lasting, reason=reason)]
         else:
-            pauses, holds = client.pauses(), client.holds()
+            found = client.controls()
+            pauses, holds = list(found.pauses.values()), list(found.holds.values())
     if as_json:
         lines = [*map(control_json, pauses), *map(control_json, holds)]
         click.echo(join_lines(lines), nl=bool(lines))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from streamstop._core.journal import ErrorCount, Event, EventKind, sorted_counts
+from streamstop._core.journal import ErrorCount, Event, EventKind, event_order, sorted_counts
 from streamstop.outcomes import Outcome
 
 
@@ -39,7 +39,7 @@ class RecordedJournal:
         """Yield the events that are younger than `since` and later than the event `after`, oldest first."""
         now = datetime.now(UTC)
         for event in list(self._events):
-            is_later = after is None or _order(event.id) > _order(after)
+            is_later = after is None or event_order(event.id) > event_order(after)
             if is_later and (since is None or now - event.at <= since):
                 yield event
 
@@ -69,8 +69,3 @@ class RecordedJournal:
 
 def _kind(outcome: Outcome) -> tuple[str, str, str | None]:
     return outcome.account, outcome.operation, outcome.code
-
-
-def _order(event_id: str) -> tuple[int, int]:
-    milliseconds, _, number = event_id.partition("-")
-    return int(milliseconds), int(number)

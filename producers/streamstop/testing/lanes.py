@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from streamstop._core.commands import Command
+from streamstop._core.controls import Controls
 from streamstop._core.drained import DrainedJob, DrainFilter, DrainPage
 from streamstop._core.lane import Lane
 from streamstop._core.lane_view import LaneView
@@ -33,10 +34,12 @@ class RecordedLanes:
         open_jobs: Callable[[], Sequence[OpenJob]],
         end: Callable[[Outcome], None],
         outcomes: Callable[[], Sequence[Outcome]],
+        controls: Callable[[], Controls],
     ) -> None:
         self._open_jobs = open_jobs
         self._end = end
         self._outcomes = outcomes
+        self._controls = controls
 
     def holding(self) -> Collection[Lane]:
         """Return the lanes with open jobs."""
@@ -52,21 +55,27 @@ class RecordedLanes:
         return ()
 
     def views(self, lanes: Sequence[Lane]) -> list[LaneView]:
-        """Return the views of `lanes`, with their open jobs."""
+        """Return the views of `lanes`, with their open jobs, pauses and limits."""
         moments: dict[Lane, list[datetime]] = {}
         for job in self._open_jobs():
             moments.setdefault(job.command.lane, []).append(job.enqueued_at)
-        now = datetime.now(UTC)
-        return [
-            LaneView(
-                account=lane.account,
-                operation=lane.operation,
-                at=now,
-                waiting=len(moments.get(lane, ())),
-                oldest_waiting_at=min(moments.get(lane, ()), default=None),
+        now, controls = datetime.now(UTC), self._controls()
+        views = []
+        for lane in lanes:
+            override = controls.limit_of(lane)
+            views.append(
+                LaneView(
+                    account=lane.account,
+                    operation=lane.operation,
+                    at=now,
+                    waiting=len(moments.get(lane, ())),
+                    oldest_waiting_at=min(moments.get(lane, ()), default=None),
+                    limit=override and override.limit,
+                    limit_override=override,
+                    paused=controls.pause_of(lane),
+                )
             )
-            for lane in lanes
-        ]
+        return views
 
     def jobs(self, lane: Lane, where: Where, first: int, most: int) -> list[Sighting]:
         """Return the open jobs of `lane`, in the order in which they were enqueued. All of them wait."""

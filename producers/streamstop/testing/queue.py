@@ -15,7 +15,7 @@ from streamstop._core.sightings import JobView, Sighting, Wanted
 from streamstop._redis.accounts import vendor_among
 from streamstop.errors import StreamstopError
 from streamstop.outcomes import Outcome
-from streamstop.testing.answers import Answer, as_verified, cancelled_outcome, outcome_of
+from streamstop.testing.answers import Answer, as_verified, outcome_of
 from streamstop.testing.controls import RecordedControls
 from streamstop.testing.fleet import RecordedFleet
 from streamstop.testing.journal import RecordedJournal
@@ -37,15 +37,15 @@ class RecordedQueue:
         self.error: StreamstopError | None = None
         self.rooms = RecordedRooms()
         self.dead = RecordedDeadLetters(self._requeue)
-        self.lanes = RecordedLanes(self.open_jobs, self.end_cancelled, self.all_outcomes)
         self.controls = RecordedControls()
+        self.lanes = RecordedLanes(self.open_jobs, self.end_cancelled, self.all_outcomes, self.controls.read)
         self.journal = RecordedJournal()
         self._accounts = dict(accounts)
         self.fleet = RecordedFleet(self._accounts)
         self._answers: list[Answer] = []
         self._commands: dict[str, tuple[Command, datetime]] = {}
         self._outcomes: dict[str, Outcome] = {}
-        self._once = RecordedOnce(self._open_job)
+        self._once = RecordedOnce(self._open_job, self._enqueue_one)
         self._lock = threading.RLock()
 
     def answer(self, answer: Answer) -> None:
@@ -144,23 +144,11 @@ class RecordedQueue:
         unique: bool,
         request: Request | None,
         now: datetime,
-        perhaps: str = "",
+        perhaps: str = "",  # noqa: ARG002
     ) -> list[str]:
         """Record jobs, except those of unique commands with open jobs, and those of a repeated request."""
         with self._lock:
-            known = self._once.known(request)
-            if known is not None:
-                return known
-            ids = []
-            for job_id, command in jobs:
-                found = self._once.found(command, now) if unique else None
-                if found is None:
-                    self.enqueue([(job_id, command)], now=now, perhaps=perhaps)
-                    if unique:
-                        self._once.note_unique(command, job_id)
-                ids.append(found or job_id)
-            self._once.note(request, ids)
-        return ids
+            return self._once.enqueue(jobs, unique=unique, request=request, now=now)
 
     def look(self, job_id: str) -> JobView | None:
         """Return a job that was enqueued, or that stops a stream task of a shutdown."""
@@ -219,7 +207,8 @@ class RecordedQueue:
 
     def room_accounts(self, room: str) -> frozenset[str]:
         """Return the accounts of a room's registered stream tasks."""
-        return frozenset(command.account for command in self.room(room).tasks)
+        with self._lock:
+            return self.rooms.accounts(room)
 
     def stop_room(
         self,
@@ -263,11 +252,8 @@ class RecordedQueue:
 
     def accounts_of(self, shutdown: str) -> frozenset[str]:
         """Return the accounts of a shutdown's stream tasks, and of those that are registered while it is open."""
-        recorded = self.rooms.shutdowns.get(shutdown)
-        if recorded is None:
-            return frozenset()
-        registered = self.room_accounts(recorded.room) if recorded.status is ShutdownStatus.OPEN else frozenset[str]()
-        return registered | {member.command.account for member in recorded.members}
+        with self._lock:
+            return self.rooms.accounts_of(shutdown)
 
     def outcome_page(self, shutdown: str, cursor: str | None, most: int, *, attention: bool) -> OutcomePage:
         """Return a page of outcomes."""
@@ -277,10 +263,7 @@ class RecordedQueue:
     def recent_shutdowns(self, most: int) -> Sequence[str]:
         """Return the ids of shutdowns: the open ones, and then the ended ones, the latest first."""
         with self._lock:
-            shutdowns = self.rooms.shutdowns
-            is_open = {one: recorded.status is ShutdownStatus.OPEN for one, recorded in shutdowns.items()}
-        ended = [one for one in reversed(shutdowns) if not is_open[one]]
-        return [*(one for one in shutdowns if is_open[one]), *ended][:most]
+            return self.rooms.recent(most)
 
     def count_open_shutdowns(self) -> int:
         """Return how many shutdowns are open."""
@@ -290,20 +273,16 @@ class RecordedQueue:
     def cancel_shutdown(self, shutdown: str) -> bool:
         """Cancel the open stream tasks, which stay registered; return False if the shutdown is not open."""
         with self._lock:
-            recorded = self.rooms.shutdowns.get(shutdown)
-            if recorded is None or recorded.status is not ShutdownStatus.OPEN:
-                return False
-            recorded.cancelled = True
-            for member in recorded.members:
-                if member.outcome is None:
-                    self.rooms.record_outcome(recorded, member, cancelled_outcome(member.job_id, member.command.lane))
-        return True
+            return self.rooms.cancel(shutdown)
 
     def _requeue(self, command: Command) -> str:
         """Enqueue the command of a dead letter as a new job; return its id."""
         job_id = command.lane.new_job_id()
-        self.enqueue([(job_id, command)], now=self.now())
+        self._enqueue_one(job_id, command, self.now())
         return job_id
+
+    def _enqueue_one(self, job_id: str, command: Command, now: datetime) -> None:
+        self.enqueue([(job_id, command)], now=now)
 
     def _open_job(self, job_id: str) -> tuple[Command, datetime] | None:
         return None if job_id in self._outcomes else self._commands.get(job_id)

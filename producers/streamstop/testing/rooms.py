@@ -16,6 +16,7 @@ from streamstop._core.membership import task_of
 from streamstop._core.progress import LaneProgress, Progress, RoomView, ShutdownStatus
 from streamstop.errors import InvalidCommand, quoted
 from streamstop.outcomes import Outcome
+from streamstop.testing.answers import cancelled_outcome
 
 _T = TypeVar("_T")
 
@@ -128,6 +129,10 @@ class RecordedRooms:
         room = self._rooms.get(name, _Room())
         return RoomView(name, tuple(room.tasks.values()), room.shutdown)
 
+    def accounts(self, name: str) -> frozenset[str]:
+        """Return the accounts of the registered stream tasks."""
+        return frozenset(command.account for command in self.view(name).tasks)
+
     def open(self, name: str, commands: Sequence[Command], *, verify: bool, callback: Mapping[str, Any] | None) -> str:
         """Open the room's shutdown, or join the open one; return its id."""
         room = self._rooms.setdefault(name, _Room())
@@ -145,6 +150,31 @@ class RecordedRooms:
         if room.shutdown is not None and self.shutdowns[room.shutdown].status is ShutdownStatus.OPEN:
             return False
         room.shutdown = None
+        return True
+
+    def accounts_of(self, shutdown_id: str) -> frozenset[str]:
+        """Return the accounts of a shutdown's stream tasks, and of those that are registered while it is open."""
+        shutdown = self.shutdowns.get(shutdown_id)
+        if shutdown is None:
+            return frozenset()
+        registered = self.accounts(shutdown.room) if shutdown.status is ShutdownStatus.OPEN else frozenset[str]()
+        return registered | {member.command.account for member in shutdown.members}
+
+    def recent(self, most: int) -> list[str]:
+        """Return the ids of shutdowns: the open ones, and then the ended ones, the latest first."""
+        is_open = {one: shutdown.status is ShutdownStatus.OPEN for one, shutdown in self.shutdowns.items()}
+        ended = [one for one in reversed(self.shutdowns) if not is_open[one]]
+        return [*(one for one in self.shutdowns if is_open[one]), *ended][:most]
+
+    def cancel(self, shutdown_id: str) -> bool:
+        """Cancel the open stream tasks, which stay registered; return False if the shutdown is not open."""
+        shutdown = self.shutdowns.get(shutdown_id)
+        if shutdown is None or shutdown.status is not ShutdownStatus.OPEN:
+            return False
+        shutdown.cancelled = True
+        for member in shutdown.members:
+            if member.outcome is None:
+                self.record_outcome(shutdown, member, cancelled_outcome(member.job_id, member.command.lane))
         return True
 
     def open_members(self) -> Iterator[tuple[RecordedShutdown, Member]]:

@@ -1,6 +1,6 @@
-"""Scopes of pauses: whether a caller may touch and see them."""
+"""Scopes of pauses: whether a caller may touch them, and which controls it sees."""
 
-from streamstop._core.controls import check_scope, scope_has_account
+from streamstop._core.controls import Controls, check_scope, scope_has_account
 from streamstop._core.lane import Lane
 from streamstop_server.access.auth import check_account, check_all_accounts
 from streamstop_server.access.tokens import Caller
@@ -16,6 +16,14 @@ def check_scope_of(caller: Caller, scope: str) -> str:
     return scope
 
 
-def is_seen(caller: Caller, scope: str) -> bool:
-    """Return whether `caller` sees a pause: it applies to an account that the caller may touch."""
-    return not scope_has_account(scope) or caller.may_touch(Lane.from_name(scope).account)
+def seen_controls(caller: Caller, controls: Controls) -> Controls:
+    """Return the controls that apply to an account that `caller` may touch."""
+    return Controls(
+        {
+            scope: pause
+            for scope, pause in controls.pauses.items()
+            if not scope_has_account(scope) or caller.may_touch(Lane.from_name(scope).account)
+        },
+        {lane: limit for lane, limit in controls.limits.items() if caller.may_touch(lane.account)},
+        {account: hold for account, hold in controls.holds.items() if caller.may_touch(account)},
+    )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamstop import Hold, Limit, Pause
 from streamstop._core.controls import LONGEST
 from streamstop_server.access.auth import Operator, Reader, check_account
-from streamstop_server.access.scopes import check_scope_of, is_seen
+from streamstop_server.access.scopes import check_scope_of, seen_controls
 from streamstop_server.http.documented import ACCOUNT, OPERATION, SHORTEST_S, errors
 from streamstop_server.http.problems import Problem
 from streamstop_server.queue.client import Queue
@@ -65,7 +65,7 @@ class NewLimit(BaseModel):
 @router.get("/pauses")
 async def pauses(caller: Reader, queue: Queue) -> list[Pause]:
     """Return the pauses, oldest first. Those of all accounts and of vendors are among them for every token."""
-    return [pause for pause in await queue.pauses() if is_seen(caller, pause.scope)]
+    return list(seen_controls(caller, await queue.controls()).pauses.values())
 
 
 @router.post("/pauses", status_code=201)
@@ -93,13 +93,13 @@ async def resume(caller: Operator, queue: Queue, scope: _Scope) -> None:
 @router.get("/holds")
 async def holds(caller: Reader, queue: Queue) -> list[Hold]:
     """Return the accounts whose keys are refused, oldest first. `DELETE /v1/pauses/{account}` ends a hold."""
-    return [hold for hold in await queue.holds() if caller.may_touch(hold.account)]
+    return list(seen_controls(caller, await queue.controls()).holds.values())
 
 
 @router.get("/limits")
 async def limits(caller: Reader, queue: Queue) -> list[Limit]:
     """Return the limits that people have set, oldest first."""
-    return [limit for limit in await queue.limits() if caller.may_touch(limit.account)]
+    return list(seen_controls(caller, await queue.controls()).limits.values())
 
 
 @router.put("/limits/{account}/{operation}")

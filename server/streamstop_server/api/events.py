@@ -7,15 +7,14 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.sse import EventSourceResponse
 
 from streamstop import ErrorCount, Event
-from streamstop._core.journal import EventFilter
+from streamstop._core.journal import EventFilter, event_order
 from streamstop_server.access.auth import Reader, check_account
 from streamstop_server.access.coverage import covers_event
 from streamstop_server.access.tokens import Caller
 from streamstop_server.http.documented import SHORTEST_S
 from streamstop_server.queue.client import Queue
-from streamstop_server.waiting.ending import ending_of
 from streamstop_server.waiting.following import following_of
-from streamstop_server.waiting.streams import KEEP_ALIVE_S, EventStream, reconnect
+from streamstop_server.waiting.streams import KEEP_ALIVE_S, EventStream
 
 router = APIRouter(tags=["events and errors"])
 
@@ -77,18 +76,16 @@ async def errors(
 
 
 async def _frames(request: Request, caller: Caller, wanted: EventFilter) -> AsyncGenerator[bytes | None, None]:
-    ending = ending_of(request)
-    async with following_of(request).events() as followed:
-        seen = followed.newest if wanted.after is None else wanted.after
+    async with following_of(request).events.follow() as log:
+        seen = log.newest if wanted.after is None else event_order(wanted.after)
         while True:
-            seen_before = seen
-            seen, found = await followed.after(seen)
-            for part in _parts(frame for event, frame in found if wanted.fits(event) and covers_event(caller, event)):
+            version, new = log.version, log.after(seen)
+            if new:
+                seen = new[-1].order
+            fitting = (each for each in new if wanted.fits(each.event) and covers_event(caller, each.event))
+            for part in _parts(each.frame for each in fitting):
                 yield part
-            if ending.has_begun:
-                yield reconnect()
-                return
-            if seen == seen_before and not await followed.change(KEEP_ALIVE_S):
+            if not await log.change(version, KEEP_ALIVE_S):
                 yield None
 
 

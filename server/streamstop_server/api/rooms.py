@@ -12,7 +12,7 @@ from streamstop_server.http.documented import errors
 from streamstop_server.http.problems import Problem
 from streamstop_server.http.segments import ROOM
 from streamstop_server.queue.client import Queue
-from streamstop_server.waiting.following import ShutdownProgress
+from streamstop_server.waiting.followed_shutdown import ShutdownProgress
 
 router = APIRouter(tags=["rooms"])
 

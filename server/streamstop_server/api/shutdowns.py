@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -10,13 +10,13 @@ from pydantic import BaseModel, Field
 
 from streamstop import Outcome, ShutdownStatus
 from streamstop_server.access.auth import Enqueuer, Reader
-from streamstop_server.access.coverage import check_shutdown, covered_progress, covers_lanes
+from streamstop_server.access.coverage import check_shutdown, covered_progress
 from streamstop_server.access.tokens import Caller
 from streamstop_server.http.documented import errors
 from streamstop_server.queue.client import Queue
-from streamstop_server.waiting.ending import ending_of
-from streamstop_server.waiting.following import ShutdownProgress, Snapshot, following_of
-from streamstop_server.waiting.streams import KEEP_ALIVE_S, EventStream, reconnect
+from streamstop_server.waiting.followed_shutdown import ShutdownProgress, Snapshot
+from streamstop_server.waiting.following import following_of, states_for
+from streamstop_server.waiting.streams import EventStream
 from streamstop_server.waiting.waits import LONGEST_POLL_S, poll
 
 router = APIRouter(tags=["shutdowns"])
@@ -135,26 +135,13 @@ async def _ended(request: Request, shutdown_id: str, seconds: float) -> Snapshot
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not (snapshot := await followed.latest()).is_final:
-                    await followed.change(seconds)
+                    await followed.change(followed.version, seconds)
     return snapshot
 
 
 async def _frames(
     request: Request, caller: Caller, shutdown_id: str, seen: str | None
 ) -> AsyncGenerator[bytes | None, None]:
-    ending = ending_of(request)
-    async with following_of(request).shutdown(shutdown_id) as followed:
-        while True:
-            snapshot = await followed.latest()
-            if not covers_lanes(caller, snapshot.progress):
-                return  # a task of another account has joined
-            if snapshot.id != seen:
-                seen = snapshot.id
-                yield snapshot.frame
-            if snapshot.is_final:
-                return
-            if ending.has_begun:
-                yield reconnect()
-                return
-            if not await followed.change(KEEP_ALIVE_S):
-                yield None
+    async with aclosing(states_for(request, caller, shutdown_id, seen=seen)) as states:
+        async for snapshot in states:
+            yield None if snapshot is None else snapshot.frame

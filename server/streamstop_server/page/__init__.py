@@ -17,9 +17,10 @@ from streamstop_server.page import (
     sign_in,
     workers,
 )
+from streamstop_server.page.lane_feed import LaneFeed
 from streamstop_server.page.shell import error_page
 
-__all__ = ["error_page", "live", "router"]
+__all__ = ["LaneFeed", "error_page", "router"]
 
 router = APIRouter(include_in_schema=False)
 for part in (assets, sign_in, live, lanes, lane, acts, drain, rooms, shutdowns, jobs, dead_letters, workers, events):

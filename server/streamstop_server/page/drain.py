@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from streamstop_server.access.auth import check_account
 from streamstop_server.page.forms import AGES, seconds
-from streamstop_server.page.live import Shared
+from streamstop_server.page.lane_feed import SharedLanes
 from streamstop_server.page.shell import Viewer, actor_name, render
 from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue.client import Queue
@@ -42,7 +42,7 @@ async def count(
 
 
 @router.post("/drain")
-async def drain(request: Request, viewer: Viewer, queue: Queue, feeds: Shared) -> Response:
+async def drain(request: Request, viewer: Viewer, queue: Queue, feed: SharedLanes) -> Response:
     """Cancel the jobs, and tell how many there were."""
     fields = await form_of(request)
     account, room = fields.get("account", ""), fields.get("room", "")
@@ -55,7 +55,7 @@ async def drain(request: Request, viewer: Viewer, queue: Queue, feeds: Shared) -
         room=room or None,
         by=actor_name(viewer),
     )
-    await feeds.lanes.refresh()
+    await feed.refresh()
     return render(
         request, "drain.html", drained=drained, older_than=fields.get("older_than", ""), age=age, room=room, ages=AGES
     )

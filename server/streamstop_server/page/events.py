@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from streamstop._core.journal import EventKind
 from streamstop_server.access.coverage import covers_event
-from streamstop_server.page.live import Shared
 from streamstop_server.page.shell import Viewer, render, wants_fragment
+from streamstop_server.waiting.following import following_of
 
 router = APIRouter()
 
@@ -19,7 +19,6 @@ PAGE = 100
 async def events(
     request: Request,
     viewer: Viewer,
-    feeds: Shared,
     *,
     account: Annotated[str, Query(max_length=200)] = "",
     kind: Annotated[str, Query(max_length=50)] = "",
@@ -27,10 +26,10 @@ async def events(
 ) -> Response:
     """Show the events."""
     account = account.strip()
-    latest = await feeds.events.latest()
+    latest, problem = await following_of(request).events.latest()
     fitting = [
         event
-        for event in reversed(latest)
+        for event in latest
         if covers_event(viewer, event) and account in ("", event.account) and kind in ("", event.kind)
     ]
     pages = max(1, -(-len(fitting) // PAGE))
@@ -39,11 +38,10 @@ async def events(
         request,
         "events_live.html" if wants_fragment(request) else "events.html",
         events=fitting[(page - 1) * PAGE : page * PAGE],
-        count=len(fitting),
         account=account,
         kind=kind,
         kinds=list(EventKind),
         page=page,
         pages=pages,
-        problem=feeds.events.problem,
+        problem=problem,
     )

@@ -7,17 +7,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from streamstop import AsyncClient, Lane, LaneView, Sighting, Where
+from streamstop import AsyncClient, Event, Lane, LaneView, Sighting, Where
 from streamstop.operations import OPERATIONS
 from streamstop_server.access.auth import check_account
 from streamstop_server.http.problems import Problem
 from streamstop_server.page import charts
 from streamstop_server.page.forms import AGES, LASTINGS
-from streamstop_server.page.live import Feeds, Shared
+from streamstop_server.page.lane_feed import LaneFeed, SharedLanes
 from streamstop_server.page.shell import Viewer, actor_name, go_to, render, wants_fragment
 from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue.client import Queue
 from streamstop_server.queue.lanes import view_of
+from streamstop_server.waiting.following import following_of
 
 router = APIRouter()
 
@@ -51,7 +52,7 @@ async def lane(
     request: Request,
     viewer: Viewer,
     queue: Queue,
-    feeds: Shared,
+    feed: SharedLanes,
     *,
     account: str,
     operation: str,
@@ -63,7 +64,8 @@ async def lane(
     check_account(viewer, account)
     view = await view_of(queue, account, operation)
     numbers = {Where.IN_FLIGHT: in_flight, Where.DEFERRED: deferred, Where.WAITING: waiting}
-    values = await _values(queue, feeds, view, numbers)
+    events, _ = await following_of(request).events.latest()
+    values = await _values(queue, feed, events, view, numbers)
     if wants_fragment(request):
         return render(request, "lane_live.html", **values)
     return render(request, "lane.html", **values, lastings=LASTINGS, ages=AGES)
@@ -71,7 +73,7 @@ async def lane(
 
 @router.post("/lanes/{account}/{operation}/cancel")
 async def cancel(
-    request: Request, viewer: Viewer, queue: Queue, feeds: Shared, *, account: str, operation: str
+    request: Request, viewer: Viewer, queue: Queue, feed: SharedLanes, *, account: str, operation: str
 ) -> Response:
     """Cancel one job of the lane. A job that has ended meanwhile stays as it is."""
     check_account(viewer, account)
@@ -79,25 +81,24 @@ async def cancel(
     if Lane.of_job(job_id) != Lane(account, operation):
         raise Problem(422, "invalid-value", "job_id must be the id of a job of this lane", field="job_id")
     await queue.job(job_id).cancel(by=actor_name(viewer))
-    await feeds.lanes.refresh()
+    await feed.refresh()
     return go_to(request, request.url.path.removesuffix("/cancel"))
 
 
-async def _values(queue: AsyncClient, feeds: Feeds, view: LaneView, numbers: dict[Where, int]) -> dict[str, Any]:
+async def _values(
+    queue: AsyncClient, feed: LaneFeed, events: Sequence[Event], view: LaneView, numbers: dict[Where, int]
+) -> dict[str, Any]:
     """Return what the live parts of the screen show."""
-    await feeds.lanes.latest()
-    steps = feeds.calls.steps(view.lane)
+    await feed.latest()
+    steps = feed.calls.steps(view.lane)
     errors = await queue.errors(account=view.account)
-    events = await feeds.events.latest()
     of_lane = (
-        event
-        for event in reversed(events)
-        if event.account == view.account and event.operation in {None, "", view.operation}
+        event for event in events if event.account == view.account and event.operation in {None, "", view.operation}
     )
     return {
         "view": view,
         "spec": OPERATIONS[view.operation].spec if view.operation in OPERATIONS else None,
-        "rate": feeds.calls.rate(view.lane),
+        "rate": feed.calls.rate(view.lane),
         "steps": steps,
         "chart": charts.chart_of(steps, view.limit),
         "size": charts,

@@ -12,7 +12,7 @@ from streamstop_server.access.tokens import Caller
 from streamstop_server.page.call_history import CallHistory
 from streamstop_server.page.charts import Spark, spark_of
 from streamstop_server.page.forms import LASTINGS
-from streamstop_server.page.live import LanesNow, Shared
+from streamstop_server.page.lane_feed import LanesNow, SharedLanes
 from streamstop_server.page.shell import Viewer, render, wants_fragment
 from streamstop_server.queue.client import Queue
 
@@ -75,16 +75,16 @@ async def lanes(
     request: Request,
     viewer: Viewer,
     queue: Queue,
-    feeds: Shared,
+    feed: SharedLanes,
     *,
     q: Annotated[str, Query(max_length=200)] = "",
     state: LaneState | Literal[""] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> Response:
     """Show the lanes."""
-    now = (await feeds.lanes.latest()).of(viewer)
-    values = _table(now, feeds.calls, q, state, page)
-    values |= {"now": now, "most": _MOST_LISTED, "problem": feeds.lanes.problem}
+    now = (await feed.latest()).of(viewer)
+    values = _table(now, feed.calls, q, state, page)
+    values |= {"now": now, "most": _MOST_LISTED, "problem": feed.problem}
     if wants_fragment(request):
         return render(request, "lanes_live.html", **values)
     return render(

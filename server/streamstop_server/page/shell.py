@@ -171,6 +171,11 @@ def job_path(job_id: str) -> str:
     return f"/jobs/{quote(job_id, safe='')}"
 
 
+def lane_path(account: str, operation: str) -> str:
+    """Return the path of a lane's screen."""
+    return f"/lanes/{quote(account, safe='')}/{quote(operation, safe='')}"
+
+
 def room_path(room: str, **query: str | None) -> str:
     """Return the path of a room's screen. Browsers leave out the segments ``.`` and ``..``."""
     asked = {name: value for name, value in query.items() if value}
@@ -193,7 +198,8 @@ _templates.filters.update(
     number=number,
     rate=rate,
     time_left=time_left,
+    job_path=job_path,
     room_path=room_path,
     segment=lambda text: quote(str(text), safe=""),
 )
-_templates.globals.update(asset=assets.url, version=__version__)
+_templates.globals.update(asset=assets.url, lane_path=lane_path, version=__version__)

@@ -1,21 +1,21 @@
 """The screen Shutdown."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.sse import format_sse_event
 
 from streamstop import AsyncClient, OutcomePage, Progress
-from streamstop_server.access.coverage import check_shutdown, covers_lanes
+from streamstop_server.access.coverage import check_shutdown
 from streamstop_server.access.tokens import Caller
 from streamstop_server.http.problems import Problem
 from streamstop_server.page.live import CHANGED
 from streamstop_server.page.shell import Viewer, actor_name, go_to, render, wants_fragment
 from streamstop_server.queue.client import Queue
-from streamstop_server.waiting.ending import ending_of
-from streamstop_server.waiting.following import following_of
-from streamstop_server.waiting.streams import KEEP_ALIVE_S, EventStream, reconnect
+from streamstop_server.waiting.following import states_for
+from streamstop_server.waiting.streams import EventStream
 
 router = APIRouter()
 
@@ -72,20 +72,11 @@ async def _progress(viewer: Caller, queue: AsyncClient, shutdown_id: str) -> Pro
 
 
 async def _frames(request: Request, viewer: Caller, shutdown_id: str) -> AsyncGenerator[bytes | None, None]:
-    ending, seen = ending_of(request), ""
-    async with following_of(request).shutdown(shutdown_id) as followed:
-        while covers_lanes(viewer, (snapshot := await followed.latest()).progress):
-            if snapshot.id != seen:
-                seen = snapshot.id
-                yield CHANGED
-            if snapshot.is_final:
+    async with aclosing(states_for(request, viewer, shutdown_id)) as states:
+        async for snapshot in states:
+            yield None if snapshot is None else CHANGED
+            if snapshot and snapshot.is_final:
                 yield _ENDED
-                return
-            if ending.has_begun:
-                yield reconnect()
-                return
-            if not await followed.change(KEEP_ALIVE_S):
-                yield None
 
 
 def _path(shutdown_id: str) -> str:

@@ -1,10 +1,10 @@
-"""Ending: lets long polls answer and streams end when the process is told to stop, or their client is gone."""
+"""Ending: lets long polls answer and streams end when the process is told to stop."""
 
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable
+from contextlib import suppress
 from types import FrameType
 from typing import TypeVar
 
@@ -17,23 +17,16 @@ class Ending:
     """Whether the process ends. Create it in the event loop."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self._at_begin: list[Callable[[], None]] = []
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the process was told to stop."""
-        return self._event.is_set()
+        #: Whether the process was told to stop.
+        self.has_begun = False
+        self._calls: set[asyncio.Timeout] = set()
 
     def begin(self) -> None:
         """End long polls and streams."""
-        self._event.set()
-        for call in self._at_begin:
-            call()
-
-    def at_begin(self, call: Callable[[], None]) -> None:
-        """Call `call` in the event loop when the process is told to stop."""
-        self._at_begin.append(call)
+        if not self.has_begun:
+            self.has_begun = True
+            for call in self._calls:
+                call.reschedule(asyncio.get_running_loop().time())
 
     def listen(self) -> None:
         """Begin at SIGTERM or SIGINT, before the server handles the signal itself."""
@@ -53,24 +46,18 @@ class Ending:
             signal.signal(number, handle)
 
     async def bounded(self, call: Awaitable[_T], default: _T) -> _T:
-        """Return what `call` returns; `default` if the process ends first."""
-        task, over = asyncio.ensure_future(call), asyncio.ensure_future(self._event.wait())
+        """Return what `call` returns; `default` if the process ends first. `call` is cancelled then."""
+        bound = asyncio.timeout(0 if self.has_begun else None)
+        self._calls.add(bound)
         try:
-            await asyncio.wait({task, over}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else default
+            async with bound:
+                return await call
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            return default
         finally:
-            for each in (task, over):
-                each.cancel()
-            await asyncio.gather(task, over, return_exceptions=True)
-
-    async def until(self, source: AsyncGenerator[_T, None]) -> AsyncIterator[_T]:
-        """Yield what `source` yields, until the process ends. `source` is closed then."""
-        async with aclosing(source):
-            while True:
-                item = await self.bounded(anext(source, None), None)
-                if item is None:
-                    return
-                yield item
+            self._calls.discard(bound)
 
 
 def ending_of(request: Request) -> Ending:

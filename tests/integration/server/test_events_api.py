@@ -11,7 +11,6 @@ from redis import Redis
 
 from streamstop import Client
 from streamstop._core.constants import EVENTS
-from streamstop_server.waiting import following
 from tests.support.http_thread import ServedApp, served
 from tests.support.polling import eventually
 from tests.support.sse import events
@@ -92,18 +91,18 @@ def test_a_stream_that_resumes_repeats_nothing_and_misses_nothing(service: Serve
         assert (refused.status_code, refused.json()["field"]) == (422, "after")
 
 
-def test_a_follower_that_lags_behind_reads_what_is_no_longer_in_memory(
-    service: ServedApp, real_redis: Redis, monkeypatch: pytest.MonkeyPatch
+def test_a_follower_that_lags_behind_misses_nothing_and_holds_up_no_other(
+    service: ServedApp, real_redis: Redis
 ) -> None:
-    monkeypatch.setattr(following, "_EVENTS_KEPT", 3)
-    monkeypatch.setattr(following, "_EVENTS_READ", 2)
-    with service.http() as http, stream(http) as answer, ExitStack() as stack:
-        told = events(answer)
-        eventually(lambda: service.listeners, "it listens")
-        ids = happen(real_redis, ACCOUNT, *map(str, range(10)))
-        assert [next(told).id for _ in range(10)] == ids
-        late = events(stack.enter_context(stream(http, ids[1])))
-        assert [next(late).id for _ in range(8)] == ids[2:]
+    before = happen(real_redis, ACCOUNT, *map(str, range(2000)))
+    with service.http() as http, ExitStack() as stack:
+        lagging, other = (events(stack.enter_context(stream(http))) for _ in range(2))
+        eventually(lambda: service.listeners and service.waits.open == 2, "they listen")
+        ids = happen(real_redis, ACCOUNT, *("x" * 400 for _ in range(4000)))
+        assert [next(other).id for _ in ids] == ids
+        assert [next(lagging).id for _ in ids] == ids
+        late = events(stack.enter_context(stream(http, before[1])))
+        assert [next(late).id for _ in [*before[2:], *ids]] == [*before[2:], *ids]
 
 
 def test_many_streams_listen_once(service: ServedApp, real_redis: Redis) -> None:

@@ -14,8 +14,7 @@ from redis import Redis
 from streamstop import Client, Command, Shutdown
 from streamstop._redis.shutdown_views import ShutdownViews
 from streamstop.operations import StopMPUTask
-from streamstop_server.api import shutdowns as routes
-from streamstop_server.waiting import streams
+from streamstop_server.waiting import following, streams
 from tests.support.http_thread import ServedApp, served
 from tests.support.polling import eventually
 from tests.support.room_driver import RoomDriver
@@ -204,7 +203,7 @@ def test_so_many_may_wait_and_no_more(service: ServedApp, room: RoomDriver) -> N
 
 
 def test_a_silent_stream_is_kept_alive(service: ServedApp, room: RoomDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr(following, "KEEP_ALIVE_S", 0.05)
     shutdown = opened(room, "a")
     with service.http() as http, stream(http, shutdown) as answer:
         told = events(answer)

@@ -10,7 +10,7 @@ import pytest
 from streamstop import Command
 from streamstop.operations import OPERATIONS, StopMPUTask, StopStreamIngest
 from streamstop.testing import RecordingAsyncClient, RecordingClient
-from streamstop_server.page import feed, lanes
+from streamstop_server.page import lane_feed, lanes
 from tests.support.http_app import FOR_PEOPLE, SAME_ORIGIN, HttpApp, http_app
 
 LANE = "/lanes/live-cn/live.StopMPUTask"
@@ -26,7 +26,7 @@ def queue() -> RecordingClient:
 
 @pytest.fixture
 def service(queue: RecordingClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpApp]:
-    monkeypatch.setattr(feed, "EVERY_S", 0.0)  # each screen reads what it shows
+    monkeypatch.setattr(lane_feed, "EVERY_S", 0.0)  # each screen reads what it shows
     with http_app(RecordingAsyncClient(queue), tmp_path) as running:
         running.sign_in("everything")
         yield running
