@@ -19,8 +19,8 @@ from streamstop.outcomes import Result
 _T = TypeVar("_T")
 
 _ALL = Matching()
-#: How many letters one step of a bulk act handles.
-_STEP = 100
+#: How many letters one step of a bulk act handles, and one step of a dry run.
+_STEP, _DRY_STEP = 100, 1000
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class DeadLetters:
     ) -> LetterCounts:
         """Requeue the letters that match; return how many. With `dry_run` nothing is changed.
 
-        The work is done in steps of 100 letters; `progress` is called after each. What was done before an error stays
-        done, and the act can be repeated: no letter is requeued twice.
+        The work is done in steps of 100 letters (a dry run: 1,000); `progress` is called after each. What was done
+        before an error stays done, and the act can be repeated: no letter is requeued twice.
         """
         return _last(self._requeueing(matching, dry_run=dry_run, by=by), progress)
 
@@ -160,7 +160,7 @@ class DeadLetters:
 
         acts = _pretended(ids(), reading, needs_command=needs_command) if act is None else act(ids())
         with closing(acts):  # the event is added where the act ends
-            while page := list(islice(acts, _STEP)):
+            while page := list(islice(acts, _DRY_STEP if act is None else _STEP)):
                 problems = {done.letter_id: done.problem for done in page if done.problem is not None}
                 done = [letter for letter in reading if letter.id not in problems]
                 counts = counts.plus(done, problems.values())

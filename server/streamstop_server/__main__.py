@@ -73,8 +73,8 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
         host=host,
         port=port,
         workers=processes,
-        # httptools loses the body of a request that offers HTTP/2, as Java's client does with every first request.
-        http="h11",
+        # By h11: httptools loses the body of a request that offers HTTP/2, as Java's client does with every first one.
+        http="streamstop_server.connections:Connection",
         log_config=None,
         log_level=settings.log_level.lower(),
         access_log=False,

@@ -12,7 +12,8 @@ from tests.support.world import World
 
 pytestmark = pytest.mark.long
 
-#: Not checked: that whatever fits the schema is accepted. No schema says which accounts and jobs there are.
+#: Not checked: that whatever fits the schema is accepted. A schema cannot say which accounts workers have, which
+#: parameters each operation has, what a cursor of an earlier page looks like, and how Idempotency-Key may be quoted.
 _EXCLUDED = "positive_data_acceptance"
 
 

@@ -6,9 +6,10 @@ from collections import OrderedDict, deque
 
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from streamstop_server.access.auth import authenticator, check_token
+from streamstop_server.http.middleware import Middleware
 from streamstop_server.http.problems import Problem
 
 #: The largest body, in bytes: 10,000 commands fit.
@@ -30,17 +31,11 @@ class _BodyProblem(Exception):
         self.problem = problem
 
 
-class BodyBounds:
+class BodyBounds(Middleware):
     """Middleware that ends a request whose body is too large (413), too slow (408) or not JSON (415, for the API)."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         headers = {name.lower(): value for name, value in scope["headers"]}
         length = headers.get(b"content-length", b"0")
         has_body = length != b"0" or b"transfer-encoding" in headers
@@ -65,7 +60,7 @@ class BodyBounds:
             await send(message)
 
         try:
-            await self._app(scope, _bounded(receive, largest), noting)
+            await self.app(scope, _bounded(receive, largest), noting)
         except _BodyProblem as bound:
             if not has_started:
                 await bound.problem.response()(scope, receive, send)

@@ -1,13 +1,29 @@
-"""Commands in the bodies of requests, stops of stream tasks among them: one, or an array."""
+"""Commands in the bodies of requests, stops of stream tasks among them: one, or an array.
+
+FastAPI would check all of a body at once in the event loop, and thousands of commands would hold up every other
+request. So the types of bodies describe commands, and :func:`commands_of` checks them, many of them in a thread.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import Body
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+from fastapi.exceptions import RequestValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+)
 
 from streamstop import Command, InvalidCommand, operations
+from streamstop_server.http import documented
 from streamstop_server.http.problems import Problem
 
 #: The most commands of one request.
@@ -27,8 +43,17 @@ class Stop(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
-    operation: Annotated[str, Field(description="`<product>.<Action>`, as `GET /v1/operations` lists them.")]
-    account: Annotated[str, Field(description="The account's name in the workers' accounts file.")]
+    operation: Annotated[
+        str,
+        Field(
+            description="`<product>.<Action>`, as `GET /v1/operations` lists them.",
+            json_schema_extra=documented.OPERATION,
+        ),
+    ]
+    account: Annotated[
+        str,
+        Field(description="The account's name in the workers' accounts file.", json_schema_extra=documented.ACCOUNT),
+    ]
     params: Annotated[dict[str, Any], Field(description="The parameters, under the vendor's own names.")] = {}
 
     @classmethod
@@ -49,7 +74,12 @@ class CommandDocument(Stop):
     priority: Annotated[int, Field(strict=True, ge=0, le=9, description="0 goes first within the lane.")] = 0
     expires_in: Annotated[
         float | None,
-        Field(strict=True, gt=0, allow_inf_nan=False, description="It is not sent after so many seconds."),
+        Field(
+            strict=True,
+            ge=documented.SHORTEST_S,
+            allow_inf_nan=False,
+            description="It is not sent after so many seconds.",
+        ),
     ] = None
 
     def command(self) -> Command:
@@ -62,31 +92,58 @@ def _form(body: object) -> str:
     return "many" if isinstance(body, list) else "one"
 
 
+#: Checks nothing: :func:`commands_of` does.
+_LATER = WrapValidator(lambda value, _check: value)
+_MANY = Field(min_length=1, max_length=MOST)
+
 _EXAMPLES: Any = {
     "one": {"summary": "One stream task", "value": _EXAMPLE},
     "many": {"summary": "Several", "value": [_EXAMPLE, {**_EXAMPLE, "params": {"AppId": "a", "TaskId": "t-2"}}]},
 }
 #: One stop or one command, or an array, as the body of a request.
 OneOrMany = Annotated[
-    Annotated[Stop, Tag("one")] | Annotated[list[Stop], Field(min_length=1, max_length=MOST), Tag("many")],
+    Annotated[Stop, Tag("one")] | Annotated[list[Stop], _MANY, Tag("many")],
     Discriminator(_form),
+    _LATER,
     Body(openapi_examples=_EXAMPLES),
 ]
 OneOrManyCommands = Annotated[
-    Annotated[CommandDocument, Tag("one")]
-    | Annotated[list[CommandDocument], Field(min_length=1, max_length=MOST), Tag("many")],
+    Annotated[CommandDocument, Tag("one")] | Annotated[list[CommandDocument], _MANY, Tag("many")],
     Discriminator(_form),
+    _LATER,
     Body(openapi_examples=_EXAMPLES),
 ]
+#: Stops within the body of a request.
+Stops = Annotated[list[Stop], Field(max_length=MOST), _LATER]
+
+_FORM = TypeAdapter[list[Any]](Annotated[list[Any], _MANY])
+_PART = TypeAdapter[list[Any]](Annotated[list[Any], Field(max_length=MOST)])
 
 
-async def commands_of(stops: Stop | Sequence[Stop], field: str = "") -> list[Command]:
-    """Return the commands; `field` is where the array is in the body. The first mistake is a problem (422)."""
-    is_one = isinstance(stops, Stop)
-    listed = [stops] if isinstance(stops, Stop) else stops
+async def commands_of(body: object, kind: type[Stop] = Stop) -> list[Command]:
+    """Return the commands of a body that is one of `kind`, or an array. The first mistake is a problem (422)."""
+    if not isinstance(body, list):
+        return _commands([body], kind, lambda _, name: name)
+    return await _checked(_FORM, body, kind, "")
+
+
+async def commands_within(stops: object, field: str) -> list[Command]:
+    """Return the commands of the array that is `field` of a body."""
+    return await _checked(_PART, stops, Stop, field)
+
+
+async def _checked(form: TypeAdapter[list[Any]], body: object, kind: type[Stop], field: str) -> list[Command]:
+    try:
+        listed = form.validate_python(body)
+    except ValidationError as error:
+        raise _refused(error, field) from None
+
+    def place(number: int, name: str) -> str:
+        return field + place_of(number, name, is_one=False)
+
     if len(listed) <= _AT_ONCE:
-        return _commands(listed, is_one=is_one, field=field)
-    return await asyncio.to_thread(_commands, listed, is_one=is_one, field=field)
+        return _commands(listed, kind, place)
+    return await asyncio.to_thread(_commands, listed, kind, place)
 
 
 def place_of(index: int, name: str, *, is_one: bool) -> str:
@@ -94,14 +151,22 @@ def place_of(index: int, name: str, *, is_one: bool) -> str:
     return name if is_one else f"[{index}].{name}"
 
 
-def _commands(stops: Sequence[Stop], *, is_one: bool, field: str) -> list[Command]:
+def _commands(documents: Sequence[object], kind: type[Stop], place: Callable[[int, str], str]) -> list[Command]:
     commands = []
-    for number, stop in enumerate(stops):
+    for number, document in enumerate(documents):
         try:
-            commands.append(stop.command())
+            commands.append(kind.model_validate(document).command())
+        except ValidationError as error:
+            raise _refused(error, place(number, "").rstrip(".")) from None
         except InvalidCommand as error:
             problem = Problem.of(error)
             name = error.field if error.field in _FIELDS else f"params.{error.field}" if error.field else "params"
-            problem.field = field + place_of(number, name, is_one=is_one)
+            problem.field = place(number, name)
             raise problem from None
     return commands
+
+
+def _refused(error: ValidationError, field: str) -> RequestValidationError:
+    """Return the first mistake as FastAPI has it. `field` is where in the body it was looked for."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return RequestValidationError([{**first, "loc": ("body", *([field] if field else []), *first["loc"])}])

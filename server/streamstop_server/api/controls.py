@@ -9,7 +9,7 @@ from streamstop import Hold, Limit, Pause
 from streamstop._core.controls import LONGEST
 from streamstop_server.access.auth import Operator, Reader, check_account
 from streamstop_server.access.scopes import check_scope_of, seen_controls
-from streamstop_server.http.documented import errors
+from streamstop_server.http.documented import ACCOUNT, OPERATION, SHORTEST_S, errors
 from streamstop_server.http.problems import Problem
 from streamstop_server.queue.client import Queue
 
@@ -19,7 +19,7 @@ _For = Annotated[
     float | None,
     Field(
         alias="for",
-        gt=0,
+        ge=SHORTEST_S,
         le=LONGEST.total_seconds(),
         description="It ends by itself after so many seconds; without it, when somebody ends it.",
     ),
@@ -32,8 +32,8 @@ _Scope = Annotated[
         examples=["live-cn.live.StopMPUTask"],
     ),
 ]
-_Account = Annotated[str, Path(examples=["live-cn"])]
-_Operation = Annotated[str, Path(examples=["live.StopMPUTask"])]
+_Account = Annotated[str, Path(examples=["live-cn"], json_schema_extra=ACCOUNT)]
+_Operation = Annotated[str, Path(examples=["live.StopMPUTask"], json_schema_extra=OPERATION)]
 
 
 class NewPause(BaseModel):

@@ -1,6 +1,6 @@
 """Events and errors, as the API has them."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -11,6 +11,7 @@ from streamstop._core.journal import EventFilter, event_order
 from streamstop_server.access.auth import Reader, check_account
 from streamstop_server.access.coverage import covers_event
 from streamstop_server.access.tokens import Caller
+from streamstop_server.http.documented import SHORTEST_S
 from streamstop_server.queue.client import Queue
 from streamstop_server.waiting.following import following_of
 from streamstop_server.waiting.streams import KEEP_ALIVE_S, EventStream
@@ -23,6 +24,8 @@ _STREAM: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
+#: How large a part of a stream is, in bytes: what a client does not read stays in memory.
+_PART = 32 * 1024
 Account = Annotated[str | None, Query(description="Only what has happened to this account.")]
 
 
@@ -32,7 +35,9 @@ async def events(
     request: Request,
     caller: Reader,
     queue: Queue,
-    since: Annotated[float | None, Query(gt=0, le=365 * 86400, description="Only what is younger, in seconds.")] = None,
+    since: Annotated[
+        float | None, Query(ge=SHORTEST_S, le=365 * 86400, description="Only what is younger, in seconds.")
+    ] = None,
     account: Account = None,
     after: Annotated[str | None, Query(description="An event's id: only later ones.")] = None,
     limit: Annotated[
@@ -60,7 +65,7 @@ async def events(
 async def errors(
     caller: Reader,
     queue: Queue,
-    since: Annotated[float, Query(gt=0, le=86400, description="Errors of so many seconds.")] = 1800.0,
+    since: Annotated[float, Query(ge=SHORTEST_S, le=86400, description="Errors of so many seconds.")] = 1800.0,
     account: Account = None,
 ) -> list[ErrorCount]:
     """Return how often each operation of each account got each code from its vendor or the network, the most first."""
@@ -74,10 +79,23 @@ async def _frames(request: Request, caller: Caller, wanted: EventFilter) -> Asyn
     async with following_of(request).events.follow() as log:
         seen = log.newest if wanted.after is None else event_order(wanted.after)
         while True:
-            version = log.version
-            for logged in log.after(seen):
-                seen = logged.order
-                if wanted.fits(logged.event) and covers_event(caller, logged.event):
-                    yield logged.frame
+            version, new = log.version, log.after(seen)
+            if new:
+                seen = new[-1].order
+            fitting = (each for each in new if wanted.fits(each.event) and covers_event(caller, each.event))
+            for part in _parts(each.frame for each in fitting):
+                yield part
             if not await log.change(version, KEEP_ALIVE_S):
                 yield None
+
+
+def _parts(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield frames in parts: to send each frame by itself costs more than all else."""
+    part = bytearray()
+    for frame in frames:
+        part += frame
+        if len(part) >= _PART:
+            yield bytes(part)
+            part.clear()
+    if part:
+        yield bytes(part)

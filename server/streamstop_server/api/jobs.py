@@ -1,5 +1,6 @@
 """Jobs, as the API has them: enqueue commands, look at a job, wait for its end, cancel it, find those of a task."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -8,6 +9,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from streamstop import (
     AsyncJob,
@@ -24,7 +26,7 @@ from streamstop import (
 from streamstop_server.access.auth import Enqueuer, Reader, check_account
 from streamstop_server.access.coverage import known_job
 from streamstop_server.access.tokens import Caller
-from streamstop_server.api._stops import OneOrManyCommands, commands_of, place_of
+from streamstop_server.api._stops import CommandDocument, OneOrManyCommands, commands_of, place_of
 from streamstop_server.http.documented import errors
 from streamstop_server.http.idempotency import key_of
 from streamstop_server.http.problems import Problem
@@ -144,12 +146,11 @@ class FoundJobs(BaseModel):
     incomplete: Annotated[bool, Field(description="Whether the time was over before everything was searched.")]
 
 
-@router.post("/jobs", status_code=202, responses=errors(400, 409) | _ACCEPTED)
+@router.post("/jobs", status_code=202, response_model=EnqueuedJobs, responses=errors(400, 409) | _ACCEPTED)
 async def enqueue_jobs(
     *,
     commands: OneOrManyCommands,
     request: Request,
-    response: Response,
     caller: Enqueuer,
     queue: Queue,
     unique: Annotated[
@@ -160,7 +161,7 @@ async def enqueue_jobs(
         str | None,
         Header(description="1 to 255 visible ASCII characters: the same request again within a day enqueues nothing."),
     ] = None,
-) -> EnqueuedJobs:
+) -> Response:
     """Enqueue one command, or an array of up to 10,000: all of them, or none.
 
     With an `Idempotency-Key`, the same request within 24 hours returns the same jobs. With other commands the key is
@@ -168,7 +169,7 @@ async def enqueue_jobs(
     """
     del idempotency_key  # for the description: it is read with its quotes, and once
     key, is_one = key_of(request), not isinstance(commands, list)
-    listed = await commands_of(commands)
+    listed = await commands_of(commands, CommandDocument)
     _check_accounts(caller, listed, is_one=is_one)
     try:
         jobs = await queue.enqueue_many(listed, unique=unique, idempotency_key=key, idempotency_namespace=caller.name)
@@ -176,21 +177,25 @@ async def enqueue_jobs(
         problem = Problem.of(error)
         problem.field = "unique" if error.index is None else place_of(error.index, "account", is_one=is_one)
         raise problem from None
+    lanes, content = await asyncio.to_thread(_accepted, [job.id for job in jobs], listed)
+    headers = {"Retry-After": str(await lane_times_of(request).seconds(queue, lanes))}
     if is_one:
-        response.headers["Location"] = _path(jobs[0].id)
-    lanes = {command.lane for command in listed}
-    response.headers["Retry-After"] = str(await lane_times_of(request).seconds(queue, lanes))
-    return EnqueuedJobs.model_construct(
-        jobs=[
-            EnqueuedJob.model_construct(
-                id=job.id,
-                account=command.account,
-                operation=command.operation.spec.id,
-                links=JobLinks.model_construct(self=_path(job.id)),
-            )
-            for job, command in zip(jobs, listed, strict=True)
-        ]
-    )
+        headers["Location"] = _path(jobs[0].id)
+    return Response(content, status_code=202, headers=headers, media_type="application/json")
+
+
+def _accepted(ids: Sequence[str], commands: Sequence[Command]) -> tuple[set[Lane], bytes]:
+    """Return the lanes of enqueued commands, and their jobs as JSON. Of thousands this takes long."""
+    jobs = [
+        {
+            "id": job_id,
+            "account": command.account,
+            "operation": command.operation.spec.id,
+            "links": {"self": _path(job_id)},
+        }
+        for job_id, command in zip(ids, commands, strict=True)
+    ]
+    return {command.lane for command in commands}, to_json({"jobs": jobs})
 
 
 @router.get("/jobs/{job_id}", responses=errors(404))

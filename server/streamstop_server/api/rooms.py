@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streamstop_server.access.auth import Enqueuer, Reader
 from streamstop_server.access.coverage import check_commands, check_room, covered_room
-from streamstop_server.api._stops import MOST, OneOrMany, Stop, commands_of
+from streamstop_server.api._stops import OneOrMany, Stop, Stops, commands_of, commands_within
 from streamstop_server.http.documented import errors
 from streamstop_server.http.problems import Problem
 from streamstop_server.http.segments import ROOM
@@ -73,9 +73,7 @@ class StopRoom(BaseModel):
             examples=["https://service.example.com/stopped"],
         ),
     ] = None
-    commands: Annotated[
-        list[Stop], Field(max_length=MOST, description="Tasks to stop beside those that are registered.")
-    ] = []
+    commands: Annotated[Stops, Field(description="Tasks to stop beside those that are registered.")] = []
 
 
 class Closing(BaseModel):
@@ -152,7 +150,7 @@ async def stop_room(
     `callback`.
     """
     how = how or StopRoom()
-    commands = await commands_of(how.commands, "commands")
+    commands = await commands_within(how.commands, "commands")
     check_commands(caller, commands)
     await check_room(caller, queue, room)
     shutdown = await queue.stop_room(room, commands, verify=how.verify, callback=how.callback, by=caller.name)

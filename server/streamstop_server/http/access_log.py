@@ -3,24 +3,20 @@
 import time
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from streamstop_server.http.middleware import Middleware
 
 _log = structlog.get_logger("streamstop.server")
 #: Probes are asked every few seconds.
 _QUIET = {"/healthz", "/readyz", "/metrics"}
 
 
-class AccessLog:
+class AccessLog(Middleware):
     """Middleware that logs each request when its answer has ended."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         began, status = time.monotonic(), 0
 
         async def noting(message: Message) -> None:
@@ -30,7 +26,7 @@ class AccessLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self.app(scope, receive, noting)
         except Exception:
             status = status or 500  # it is answered outside of the middleware
             raise

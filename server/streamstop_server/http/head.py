@@ -2,19 +2,18 @@
 
 import asyncio
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from streamstop_server.http.middleware import Middleware
 
 
-class Head:
+class Head(Middleware):
     """Middleware that serves HEAD as GET. A stream is cancelled when its headers are sent."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
+        if scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
             return
         scope.setdefault("state", {})  # what is noted of the request is in both scopes
         is_over = False
@@ -30,7 +29,7 @@ class Head:
             if message.get("more_body"):
                 serving.cancel()
 
-        serving = asyncio.ensure_future(self._app({**scope, "method": "GET"}, receive, without_body))
+        serving = asyncio.ensure_future(self.app({**scope, "method": "GET"}, receive, without_body))
         try:
             await serving
         except asyncio.CancelledError:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from streamstop_server.http.middleware import Middleware
 
 #: Scripts, styles and images come from the service alone; nothing may be written into a page, nor frame it.
 _POLICY = (
@@ -20,24 +22,18 @@ _ALWAYS: Mapping[str, str] = {
 }
 
 
-class Headers:
+class Headers(Middleware):
     """Middleware that adds the headers. An answer may be kept by no cache, unless it says otherwise."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 add_headers(MutableHeaders(scope=message), scope["scheme"])
             await send(message)
 
-        await self._app(scope, receive, sending)
+        await self.app(scope, receive, sending)
 
 
 def add_headers(headers: MutableHeaders, scheme: str) -> None:

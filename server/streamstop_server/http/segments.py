@@ -7,7 +7,9 @@ stand-in until the route has been found. The convertor ``segment`` in :data:`ROO
 from urllib.parse import unquote
 
 from starlette.convertors import Convertor, register_url_convertor
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+
+from streamstop_server.http.middleware import Middleware
 
 #: A character that Unicode reserves for use within a program. Where a name contains it, it is doubled in a way.
 _ESCAPE = "\ufdd0"
@@ -18,18 +20,15 @@ ROOM = "/rooms/{room:segment}"
 _PREFIXES = ("/v1/rooms/", "/rooms/")
 
 
-class Segments:
+class Segments(Middleware):
     """Middleware that keeps a room in one segment of the path."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
-        if scope["type"] == "http" and scope["path"].startswith(_PREFIXES) and scope.get("raw_path"):
+        if scope["path"].startswith(_PREFIXES) and scope.get("raw_path"):
             scope.setdefault("state", {})  # what is noted of the request is in both scopes
             scope = {**scope, "path": _path(scope["raw_path"])}
-        await self._app(scope, receive, send)
+        await self.app(scope, receive, send)
 
 
 class SegmentConvertor(Convertor[str]):

@@ -6,10 +6,9 @@ from fastapi import APIRouter, Request, Response
 
 from streamstop_server.access.auth import check_account
 from streamstop_server.access.scopes import check_scope_of
-from streamstop_server.page.forms import number, seconds
+from streamstop_server.page.forms import form_of, number, own_path, seconds
 from streamstop_server.page.lane_feed import LaneFeed, SharedLanes
 from streamstop_server.page.shell import Viewer, actor_name, go_to
-from streamstop_server.page.sign_in import form_of, own_path
 from streamstop_server.queue.client import Queue
 
 router = APIRouter()

@@ -38,8 +38,6 @@ class Chart:
     bars: Sequence[Bar]
     bar_width: float
     limit_y: float | None
-    #: The value at its upper end, in calls per second.
-    top: float
     highest: float
     throttled: int
 
@@ -77,7 +75,6 @@ def chart_of(steps: Sequence[Step], limit: float | None) -> Chart:
         bars=bars,
         bar_width=round(width - 1.5, 1),
         limit_y=None if limit is None else round(_TOP + height * (1 - limit / top), 1),
-        top=top,
         highest=highest,
         throttled=round(sum(step.throttled for step in steps)),
     )

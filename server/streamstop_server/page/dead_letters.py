@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request, Response
 
 from streamstop import AsyncClient, DeadLetter, Matching
 from streamstop_server.http.problems import Problem
+from streamstop_server.page.forms import form_of, number
 from streamstop_server.page.letter_filters import AGES, RESULTS, UNREADABLE, filters_of, matching_of, query_of
 from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render
-from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue.client import Queue
 from streamstop_server.queue.letters import LONGEST_ACT_S, act_on_matching, covered_letter, cursor_of, position_of
 
@@ -65,7 +65,7 @@ async def act_on_all(request: Request, viewer: Viewer, queue: Queue) -> Response
     """Requeue or drop all letters that match: those that there were when the person was asked."""
     form = await form_of(request)
     act, filters = _act(form), filters_of(form)
-    asked_at = _moment(form.get("asked_at", ""))
+    asked_at = _asked_at(form)
     age = timedelta(seconds=max(0.0, time.time() - asked_at))
     matching = matching_of(viewer, filters, at_least=age)
     by = actor_name(viewer)
@@ -140,11 +140,8 @@ def _act(form: Mapping[str, str]) -> str:
     return act
 
 
-def _moment(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e11:
+def _asked_at(form: Mapping[str, str]) -> float:
+    asked_at = number(form, "asked_at")
+    if not 0 <= asked_at < 1e11:
         raise Problem(422, "invalid-value", "asked_at must be seconds since the epoch", field="asked_at")
-    return seconds
+    return asked_at

@@ -12,8 +12,8 @@ from fastapi.responses import RedirectResponse
 from streamstop import Became, CallAnswer, JobView, Where
 from streamstop_server.access.auth import check_account
 from streamstop_server.access.coverage import known_job
+from streamstop_server.page.forms import form_of
 from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render, wants_fragment
-from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue.client import Queue
 from streamstop_server.queue.search import Found, search
 

@@ -12,10 +12,9 @@ from streamstop.operations import OPERATIONS
 from streamstop_server.access.auth import check_account
 from streamstop_server.http.problems import Problem
 from streamstop_server.page import charts
-from streamstop_server.page.forms import AGES, LASTINGS
+from streamstop_server.page.forms import AGES, LASTINGS, form_of
 from streamstop_server.page.lane_feed import LaneFeed, SharedLanes
 from streamstop_server.page.shell import Viewer, actor_name, go_to, render, wants_fragment
-from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue.client import Queue
 from streamstop_server.queue.lanes import view_of
 from streamstop_server.waiting.following import following_of

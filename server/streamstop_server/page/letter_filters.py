@@ -1,6 +1,5 @@
 """Letter filters: which dead letters a person asks for, as the query of a path and as fields of a form."""
 
-import math
 from collections.abc import Mapping
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -8,6 +7,7 @@ from urllib.parse import urlencode
 from streamstop import Matching, Result
 from streamstop_server.access.tokens import Caller
 from streamstop_server.http.problems import Problem
+from streamstop_server.page.forms import seconds
 
 #: A result of no job: a message that no worker could read.
 UNREADABLE = "unreadable"
@@ -36,7 +36,7 @@ def matching_of(viewer: Caller, filters: Mapping[str, str], *, at_least: timedel
     result = filters.get("result")
     if result is not None and result not in RESULTS:
         raise Problem(422, "invalid-value", f"result must be one of {', '.join(RESULTS)}", field="result")
-    ages = {name: _age(filters.get(name), name) for name in _AGES}
+    ages = {name: _age(filters, name) for name in _AGES}
     if at_least is not None:
         ages["older_than"] = max(at_least, ages["older_than"] or at_least)
     return Matching(
@@ -52,13 +52,10 @@ def matching_of(viewer: Caller, filters: Mapping[str, str], *, at_least: timedel
     )
 
 
-def _age(text: str | None, name: str) -> timedelta | None:
-    if text is None:
+def _age(filters: Mapping[str, str], name: str) -> timedelta | None:
+    age = seconds(filters, name)
+    if age is None:
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= _OLDEST.total_seconds():
+    if not 0 < age <= _OLDEST.total_seconds():
         raise Problem(422, "invalid-value", f"{name} must be a positive number of seconds", field=name)
-    return timedelta(seconds=seconds)
+    return timedelta(seconds=age)

@@ -13,8 +13,8 @@ from streamstop_server.access.coverage import check_room as check_covered
 from streamstop_server.access.coverage import covered_progress, covered_room
 from streamstop_server.access.tokens import Caller
 from streamstop_server.http.segments import ROOM
+from streamstop_server.page.forms import form_of
 from streamstop_server.page.shell import Viewer, actor_name, go_to, render, room_path, wants_fragment
-from streamstop_server.page.sign_in import form_of
 from streamstop_server.queue.client import Queue
 
 router = APIRouter()

@@ -77,7 +77,7 @@ def actor_name(caller: Caller) -> str:
 
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """Return a template as HTML. Templates know `viewer`, `can_operate`, `path`, `fragment` and the filters below."""
+    """Return a template as HTML. Templates know `viewer`, `can_operate`, `path`, `query` and the filters below."""
     found: Caller | None = getattr(request.state, "caller", None)
     text = _templates.get_template(template).render(
         viewer=found,

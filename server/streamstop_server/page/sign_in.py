@@ -1,20 +1,15 @@
 """Signing in with a token, and out."""
 
-import re
 from typing import Annotated
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from streamstop_server.access.auth import SESSION_S, authenticator
-from streamstop_server.http.problems import Problem
+from streamstop_server.page.forms import form_of, own_path
 from streamstop_server.page.shell import check_same_origin, cookie_name, render
 
 router = APIRouter()
-
-#: Browsers read a backslash as a slash, and leave out tabs and line ends.
-_OWN_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
 
 
 @router.get("/sign-in")
@@ -56,20 +51,3 @@ async def sign_out(request: Request) -> Response:
         cookie_name(request), path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict"
     )
     return answer
-
-
-async def form_of(request: Request) -> dict[str, str]:
-    """Return the fields of a form: the last value of each."""
-    body = await request.body()
-    try:
-        return {
-            name: values[-1]
-            for name, values in parse_qs(body.decode(), keep_blank_values=True, max_num_fields=100).items()
-        }
-    except ValueError:
-        raise Problem(400, "invalid-form", "the form cannot be read") from None
-
-
-def own_path(path: str) -> str:
-    """Return a path of this service; whatever else it is, the first screen."""
-    return path if _OWN_PATH.fullmatch(path) else "/"

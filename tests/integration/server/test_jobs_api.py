@@ -15,6 +15,7 @@ from redis import Redis
 from streamstop import AsyncClient, Client, Command, Lane, Sighting, Where
 from streamstop._core.constants import REQUEST
 from streamstop.operations import StopEdgeTranscodeJob, StopMPUTask
+from streamstop_server.api import _stops, jobs
 from streamstop_server.queue import search
 from tests.support.client_connections import connections_of
 from tests.support.dead_letters import COMMAND, LANE, FailingLanes
@@ -314,3 +315,34 @@ def test_a_search_that_takes_too_long_answers_what_it_has_found(
     page = service.client.get("/jobs", params={"task": "t"}, headers={"Accept": "text/html"}).text
     assert "the search was cut short" in page
     assert given_up == [True, True]
+
+
+def test_thousands_of_commands_are_checked_and_answered_beside_the_event_loop(
+    service: HttpApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_loop: list[tuple[str, bool]] = []
+
+    def noting(module: Any, name: str) -> None:
+        call = getattr(module, name)
+
+        def noted(*arguments: object) -> object:
+            in_loop.append((name, asyncio._get_running_loop() is not None))
+            return call(*arguments)
+
+        monkeypatch.setattr(module, name, noted)
+
+    noting(_stops, "_commands")
+    noting(jobs, "_accepted")
+    many = [stop(f"t-{number}") for number in range(1000)]
+    assert service.client.post(URL, json=many).status_code == 202
+    assert service.client.put("/v1/rooms/r/tasks", json=many).status_code == 201
+    assert service.client.post("/v1/rooms/r/shutdown", json={"commands": many}).status_code == 202
+    assert in_loop == [("_commands", False), ("_accepted", False), ("_commands", False), ("_commands", False)]
+    wrong = service.client.post(URL, json=[*many, {**stop(), "colour": "red"}, {}])
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "[1000].colour")
+    wrong = service.client.post("/v1/rooms/r/shutdown", json={"commands": [*many, {}]})
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "commands[1000].operation")
+    no_commands: list[object] = ["x", {}, [stop()] * 10_001]
+    for commands in no_commands:
+        wrong = service.client.post("/v1/rooms/r/shutdown", json={"commands": commands})
+        assert (wrong.status_code, wrong.json()["field"]) == (422, "commands")

@@ -104,7 +104,7 @@ def test_a_lane_without_calls_has_no_small_chart_and_an_empty_large_one() -> Non
     read(history, [view(0)], T)
     assert spark_of(history.steps(LANE), 10) is None
     chart = chart_of(history.steps(LANE), 10)
-    assert (chart.bars, chart.throttled, chart.top) == ([], 0, 10)
+    assert (chart.bars, chart.throttled, chart.limit_y) == ([], 0, 8)
 
 
 def test_charts_stay_within_their_size_whatever_the_rate() -> None:
