@@ -11,7 +11,7 @@ DEMO_READY := $(VENV)/.demo-ready
 help:
 	@echo "make demo            Stop about 200 simulated stream tasks with real Celery workers, and show how."
 	@echo "make dev             Run Redis, the simulated vendors, two workers, the page and sample tasks until Ctrl-C."
-	@echo "make test            Run the tests of every change, those on a real Redis included; takes minutes."
+	@echo "make test            Run the tests of every change, those on a real Redis included; takes under five minutes on two cores."
 	@echo "make test-all        Run every test: torture, fuzzing, upgrade, Redis failures and packaging too."
 	@echo "make test-servers    Run the tests that depend on Redis on other servers: SERVERS=\"folder...\"."
 	@echo "make check           Check formatting, lint, types, import directions, the Lua scripts and the documentation."

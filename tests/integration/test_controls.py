@@ -166,6 +166,7 @@ def test_a_control_whose_time_is_over_is_not_shown(client: Client, real_redis: R
 
 
 @pytest.mark.usefixtures("accounts")
+@pytest.mark.long
 def test_the_command_line_pauses_lists_and_resumes(redis_url: str) -> None:
     nothing = run(redis_url, "pause")
     assert (nothing.returncode, nothing.stdout) == (0, "nothing is paused, and no account is held\n")
@@ -189,6 +190,7 @@ def test_the_command_line_pauses_lists_and_resumes(redis_url: str) -> None:
 
 
 @pytest.mark.usefixtures("accounts")
+@pytest.mark.long
 def test_the_command_line_sets_lists_and_clears_limits(redis_url: str) -> None:
     assert run(redis_url, "limit", "list").stdout == "no limit is set\n"
     done = run(redis_url, "limit", "set", "live-cn", OPERATION, "2.5", "--for", "1h", "--reason", "half")

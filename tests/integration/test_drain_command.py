@@ -42,6 +42,7 @@ def run(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("option", ["--yes", "--dry-run"])
+@pytest.mark.long
 def test_the_command_refuses_an_account_that_nobody_knows(redis_url: str, real_redis: Redis, option: str) -> None:
     KnownAccounts(real_redis).publish({"live-de": "aliyun"})
     done = run(redis_url, "live-cn", option)

@@ -146,6 +146,7 @@ def test_bad_input_exits_2_and_nothing_at_all_is_enqueued(redis_url: str, real_r
     assert real_redis.keys() == []
 
 
+@pytest.mark.long
 def test_without_waiting_the_ids_are_printed_and_can_be_cancelled(redis_url: str, client: Client) -> None:
     done = run(redis_url, "stop", "--from", "-", stdin=stop_line("a") + stop_line("b"))
     assert done.returncode == 0
@@ -162,6 +163,7 @@ def test_without_waiting_the_ids_are_printed_and_can_be_cancelled(redis_url: str
     }
 
 
+@pytest.mark.long
 def test_without_waiting_json_has_no_outcome_yet(redis_url: str) -> None:
     done = run(redis_url, "stop", "--from", "-", "--json", stdin=stop_line("a"))
     assert (done.returncode, done.stderr) == (0, "")

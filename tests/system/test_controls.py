@@ -79,6 +79,7 @@ def test_a_paused_scope_is_not_called_from_a_second_after_on_and_goes_on_when_it
     assert two_workers.simulator.summary().over_limit == 0
 
 
+@pytest.mark.long
 def test_a_pause_of_all_is_an_emergency_stop_that_survives_restarts_of_everything(two_workers: World) -> None:
     jobs = two_workers.client.enqueue_many(stops(100))
     jobs += two_workers.client.enqueue_many(

@@ -66,6 +66,7 @@ def test_after_wrong_credentials_were_mended_everything_is_sent_once_and_once_on
     assert run_dead(clean_world, "list").stdout == "0 dead letters\n"
 
 
+@pytest.mark.long
 def test_two_concurrent_requeues_requeue_each_letter_once(clean_world: World) -> None:
     ids = [job.id for job in enqueue_refused(clean_world, "both", 200)]
     since = len(clean_world.simulator.calls())
@@ -108,6 +109,7 @@ for letter_id in ids:
     assert dead_letters(clean_world) == []
 
 
+@pytest.mark.long
 def test_a_requeued_job_that_fails_again_is_another_letter(clean_world: World) -> None:
     (command,) = ingest_stops("again", 1)
     (job,) = enqueue_and_await(clean_world, [command], Result.NOT_FOUND)

@@ -73,6 +73,7 @@ def test_a_shutdown_that_needs_attention_is_done_and_calls_back_once_its_letters
     assert made == {f"mended-{n}": 1 if n < 30 else 2 for n in range(50)}
 
 
+@pytest.mark.long
 def test_a_task_that_stops_after_several_requeues_is_verified(clean_world: World) -> None:
     stubborn, tame = ingest_stops("verified", 2)
     start_tasks(clean_world, [stubborn], ignores_stops=True)

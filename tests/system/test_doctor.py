@@ -61,6 +61,7 @@ def test_without_a_problem_the_doctor_ends_with_0(tmp_path: Path) -> None:
         assert made.client.dead_letters.count() == 0
 
 
+@pytest.mark.long
 def test_a_redis_that_is_down_is_a_finding_and_exit_4() -> None:
     code, found = doctor(f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0")
     assert (code, list(found)) == (4, ["redis.reachable"])

@@ -213,6 +213,7 @@ def test_without_redis_a_worker_is_not_healthy_and_the_reason_is_one_line_withou
 
 
 @pytest.mark.parametrize("arguments", [["w1", "w2"], ["--help"]])
+@pytest.mark.long
 def test_other_arguments_are_answered_by_the_usage(arguments: list[str], redis_url: str) -> None:
     unhealthy = health(redis_url, *arguments)
     assert (unhealthy.returncode, unhealthy.stderr.strip()) == (1, "usage: python -m streamstop_worker.health [NODE]")

@@ -52,6 +52,7 @@ def stuck(service: HttpService, path: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 def test_clients_that_never_read_cost_little_memory_and_do_not_hold_up_the_end(
     redis_url: str, real_redis: Redis, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ async def crowd(service: HttpService, shutdown: str, redis: RedisServer) -> tupl
     return lasts, answers
 
 
+@pytest.mark.long
 def test_a_redis_that_is_restarted_tells_every_stream_to_come_again_and_the_service_goes_on(
     home: Path, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_streams_and_polls_end_with_the_processes(
     assert "timeout graceful shutdown exceeded" not in log
 
 
+@pytest.mark.long
 def test_a_stream_and_a_poll_tell_of_a_redis_that_has_gone(own_redis: RedisServer, tmp_path: Path) -> None:
     with Client(own_redis.url) as client:
         shutdown = opened(client, "room")

@@ -65,6 +65,7 @@ def told(page: httpx.Client, path: str) -> Iterator[Sequence[str]]:
         yield names
 
 
+@pytest.mark.long
 def test_a_pause_of_one_person_is_on_everybodys_screen_and_obeyed_by_the_workers(
     made: World, service: HttpService
 ) -> None:
@@ -117,6 +118,7 @@ def test_calls_and_throttled_calls_are_counted_as_the_vendor_saw_them(made: Worl
         assert "Throttling.User" in text
 
 
+@pytest.mark.long
 def test_a_limit_a_drain_and_a_cancellation_by_the_api(made: World, service: HttpService) -> None:
     with service.http("operator") as http:
         assert http.put(f"/v1/limits/{LANE}", json={"limit": 2, "reason": "slowly"}).json()["by"] == "operator"

@@ -101,6 +101,7 @@ def test_a_lane_whose_vendor_is_down_is_seen_to_fail_and_then_to_recover(clean: 
     seen(clean, lambda view: not view.failing, "recovered")
 
 
+@pytest.mark.long
 def test_a_paused_account_is_drained_and_what_waited_is_never_called(clean: World) -> None:
     clean.client.pause(ALIYUN, by="ann@ops", reason="wrong tasks")
     jobs = clean.client.enqueue_many(stops("paused", 700))

@@ -72,6 +72,7 @@ def test_unpickling_a_trap_springs_it(folder: Path) -> None:
     assert folder.is_dir()
 
 
+@pytest.mark.long
 def test_nothing_but_json_is_deserialised(tmp_path: Path, folder: Path) -> None:
     with world(tmp_path) as made:
         made.simulator.settings(auto_start=True)

@@ -16,7 +16,9 @@ from tests.support.world import ALIYUN, TENCENT
 
 pytestmark = pytest.mark.browser
 
-WITH_AND_WITHOUT_SCRIPTS = pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no_scripts"])
+WITH_AND_WITHOUT_SCRIPTS = pytest.mark.parametrize(
+    "scripts", [pytest.param(True, id="scripts"), pytest.param(False, id="no_scripts", marks=pytest.mark.long)]
+)
 
 expect.set_options(timeout=PATIENCE_MS)
 

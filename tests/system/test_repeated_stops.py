@@ -35,6 +35,7 @@ def outcomes(client: Client, commands: list[StopMPUTask]) -> list[Outcome]:
     return list(client.outcomes(jobs, WAIT))
 
 
+@pytest.mark.long
 def test_the_same_stop_by_the_command_line_exits_0_twice(forgetful: World) -> None:
     forgetful.simulator.start_tasks(ALIYUN, [stop("t-1")])
     words = ["stop", "live.StopMPUTask", "--account", ALIYUN, "AppId=app", "TaskId=t-1", "--wait", "30"]

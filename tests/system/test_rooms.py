@@ -85,6 +85,7 @@ def test_a_room_of_two_thousand_over_four_lanes_is_stopped_whole(fast_world: Wor
     assert fast_world.client.room("big").tasks == (), "a stop that ended well takes its task out of the registry"
 
 
+@pytest.mark.long
 def test_a_room_with_nothing_in_it_is_done_at_once(fast_world: World) -> None:
     progress = fast_world.client.stop_room("empty").progress()
     assert (progress.status, progress.total) == (ShutdownStatus.DONE, 0)

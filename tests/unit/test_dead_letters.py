@@ -154,6 +154,7 @@ def test_the_letter_of_a_shutdowns_job_is_for_the_stream_task() -> None:
     assert dead_letter_record({"v": 1}, stop, outcome_of(LANE, Result.CANCELLED), None) is None
 
 
+@pytest.mark.long
 def test_the_oldest_letters_are_dropped_at_the_maximum(failing_lanes: FailingLanes) -> None:
     first, second = failing_lanes.fail_job("first"), failing_lanes.fail_job("second")
     pipeline = failing_lanes.redis.pipeline(transaction=False)

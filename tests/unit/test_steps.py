@@ -197,6 +197,7 @@ def test_a_step_that_this_worker_does_not_know_is_left_to_a_newer_one_and_then_e
     assert told.is_over()
 
 
+@pytest.mark.long
 def test_a_step_that_redis_fails_over_is_given_back_once_and_is_then_a_dead_letter_that_can_be_requeued(
     bench: Work, clock: ManualClock
 ) -> None:

@@ -8,6 +8,8 @@ from tests.torture.load import ACCOUNTS, LIMIT, lanes, name_of
 from tests.torture.run import plan
 from tests.torture.schedule import BY_CALLING, BY_RESUMING, Kind
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("seed", [0, 1, 12345])
 def test_the_same_seed_makes_the_same_plan(seed: int) -> None:

@@ -31,6 +31,7 @@ def happen(redis: Redis, account: str, *texts: str) -> list[str]:
         redis.xadd(EVENTS, {"kind": "resting", "account": account, "text": text}, maxlen=10_000) for text in texts
     ]
     redis.expire(EVENTS, 60)
+    redis.publish(EVENTS, "resting")
     return [event_id.decode() for event_id in written]
 
 

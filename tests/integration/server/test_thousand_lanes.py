@@ -68,6 +68,7 @@ def test_no_screen_is_large_or_slow(path: str, service: HttpApp) -> None:
     assert min(took) < SLOWEST_S, "the quickest, for other tests run too"
 
 
+@pytest.mark.long
 def test_each_lane_is_on_one_page_and_the_sums_are_of_all(service: HttpApp) -> None:
     pages = [get(service, f"/?page={page}") for page in range(1, 11)]
     for lane in LANES:

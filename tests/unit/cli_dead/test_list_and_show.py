@@ -123,6 +123,7 @@ def test_without_letters_every_command_succeeds(failing_lanes: FailingLanes) -> 
     assert (waited.exit_code, waited.stdout) == (0, "0 jobs: nothing to wait for\n")
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_letters_are_written_as_they_are_read(
     failing_lanes: FailingLanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
