@@ -43,7 +43,7 @@ class Connection(H11Protocol):
         _, left = self._progress
         if left and self._progress == before:
             self.transport.abort()
-        elif left and (self.flow.write_paused or seconds == STALLED_AT_END_S):
+        elif left:
             self._watch(seconds)
 
     @property

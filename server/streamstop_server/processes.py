@@ -11,7 +11,7 @@ from uvicorn.supervisors import Multiprocess
 class Processes(Multiprocess):
     """The processes of one service, which share a socket.
 
-    uvicorn replaces every process at SIGHUP, which ends each stream. These processes are passed the signal instead.
+    uvicorn replaces every process at SIGHUP, which ends each stream. This class passes the signal to them instead.
     """
 
     def __init__(self, config: Config) -> None:

@@ -11,13 +11,14 @@ from redis import Redis
 
 from streamstop import AsyncClient, Client, Command, InvalidCommand, Result, Where
 from streamstop._core.backend import WaitInterval
-from streamstop._core.constants import BATCH, BATCHES, LEASED, SCHEDULE
+from streamstop._core.constants import BATCH, BATCHES, DEAD, LEASED, SCHEDULE
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import AttemptHistory, DeadLetterRecord, Taken
 from streamstop._core.letters import dead_letter_record
 from streamstop._core.pace import Pace
 from streamstop._core.stream_tasks import DEFERRED, TaskNote
 from streamstop._redis import finder
+from streamstop._redis.dead import READ
 from streamstop._redis.finder import PAGE
 from streamstop._redis.schedule import Book, Schedule
 from streamstop._wire.messages import celery_message
@@ -245,3 +246,13 @@ def test_a_search_pauses_after_each_page_so_that_it_can_be_given_up(client: Clie
     assert len(steps) > 4 + 3
     assert all(isinstance(step, WaitInterval) and step.news.done() for step in steps)
     assert list(client.find("none")) == []
+
+
+@pytest.mark.parametrize("task_id", ["none", "\N{SNOWMAN}"])
+def test_a_search_pauses_within_the_dead_letters_too(client: Client, real_redis: Redis, task_id: str) -> None:
+    def pauses() -> int:
+        return sum(isinstance(step, WaitInterval) for step in client._finding(task_id, None, None))
+
+    before = pauses()
+    real_redis.zadd(DEAD, {f"{LANE.name}.{number:032}": number + 1 for number in range(3 * READ)})
+    assert pauses() == before + 3

@@ -1,7 +1,8 @@
 r"""Answers: what the vendor answered to each call of a job, as people on call read it.
 
-A worker stores an answer after which the job goes on in the string ``streamstop.work.answers.<job id>``, newest first,
-as JSON; ``\x01`` separates the answers. The answer that ends a job is in its outcome, so a job of one call stores none.
+If a job goes on after an answer, its worker stores the answer in the string ``streamstop.work.answers.<job id>``, as
+JSON. The newest answer comes first; ``\x01`` separates the answers. The answer that ends a job is in its outcome, so a
+job of one call stores none.
 Redis keeps the newest 20 of a job, as long as an outcome.
 """
 

@@ -32,7 +32,7 @@ from streamstop.outcomes import Result
 PRIORITY = 3
 _PAGE = 1000
 #: How many letters are read at once. A letter can quote 4 KiB.
-_READ = 200
+READ = 200
 #: Text that JSON does not escape.
 _PLAIN = re.compile(r"[A-Za-z0-9_.:-]+")
 _ALL = Matching()
@@ -62,10 +62,15 @@ class DeadLetterStore:
         # Earlier versions did not count the letters that they kept.
         return dict(Counter(letter.result for letter in self.letters()))
 
-    def letters(
+    def letters(self, matching: Matching = _ALL, after: Position | None = None) -> Iterator[DeadLetter]:
+        """Yield the present letters that match, oldest first, from `after` on; they can be requeued meanwhile."""
+        for page in self.pages(matching, after):
+            yield from page
+
+    def pages(
         self, matching: Matching = _ALL, after: Position | None = None, *, task: str = ""
-    ) -> Iterator[DeadLetter]:
-        """Yield the present letters that match, oldest first, from `after` on; they can be requeued meanwhile.
+    ) -> Iterator[Iterator[DeadLetter]]:
+        """Yield the letters that match in pages, one for each read. A page can be empty.
 
         With `task`, letters that cannot be about the stream task with this id are left out.
         """
@@ -88,8 +93,8 @@ class DeadLetterStore:
                 for letter_id, died in page
                 if letter_id not in yielded and (int(died), letter_id) > last_seen
             ]
-            for start in range(0, len(new), _READ):
-                yield from filter(matching.fits, self._read(new[start : start + _READ], fragments))
+            for start in range(0, len(new), READ):
+                yield filter(matching.fits, self._read(new[start : start + READ], fragments))
             if len(page) < _PAGE:
                 return
             last = page[-1][1]

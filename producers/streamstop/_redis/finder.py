@@ -160,14 +160,16 @@ class Finder:
                     Where.DEFERRED, note.lane, note.params, job_id=note.job_id, at=due, shutdown=note.shutdown
                 )
 
-    def _dead_letters(self, wanted: Wanted) -> Iterator[Sighting]:
+    def _dead_letters(self, wanted: Wanted) -> Iterator[Sighting | WaitInterval]:
         """Yield the dead letters. They are kept for longer than notes."""
         matching = Matching(account=wanted.account, operation=wanted.operation, readable=True)
-        for letter in self._dead.letters(matching, task=wanted.task_id):
-            lane, params = Lane(letter.account, letter.operation), letter.outcome and letter.outcome.params
-            if wanted.fits(lane, params):
-                fields = {"job_id": letter.id, "result": letter.result, "at": letter.died_at, "room": letter.room}
-                yield sighting_of(Where.DEAD, lane, params, **fields)
+        for page in self._dead.pages(matching, task=wanted.task_id):
+            for letter in page:
+                lane, params = Lane(letter.account, letter.operation), letter.outcome and letter.outcome.params
+                if wanted.fits(lane, params):
+                    fields = {"job_id": letter.id, "result": letter.result, "at": letter.died_at, "room": letter.room}
+                    yield sighting_of(Where.DEAD, lane, params, **fields)
+            yield _NEXT_PAGE
 
     def _open(self, wanted: Wanted) -> Iterator[Sighting | WaitInterval]:
         """Yield jobs in flight, and deferred jobs that have no note, as those of workers of earlier versions."""

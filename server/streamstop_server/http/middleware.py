@@ -1,4 +1,4 @@
-"""Middleware: what each of the service's own has in common."""
+"""Middleware: the base class of the service's own middleware."""
 
 from abc import ABC, abstractmethod
 
@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Middleware(ABC):
-    """Serves requests. What is none, such as the start of the process, passes by."""
+    """Serves HTTP requests, and hands on what else the server sends, such as the start of the process."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -39,6 +39,7 @@ class EventLog(FollowedSource[Event]):
         self._client = client
         self._kept: deque[LoggedEvent] = deque(maxlen=_KEPT)
         self._catching_up = asyncio.Lock()
+        self._failure: StreamstopError | None = None
 
     @property
     def newest(self) -> tuple[int, int]:
@@ -83,8 +84,21 @@ class EventLog(FollowedSource[Event]):
         return self._kept[-1].event.id if self._kept else "0-0"
 
     async def _catch_up(self) -> None:
-        """Read what has happened while nobody followed."""
+        """Read what has happened while nobody followed.
+
+        A read that fails fails for everybody who has waited for it. While Redis is away, one after another would wait
+        for the timeout.
+        """
+        before = self._failure
         async with self._catching_up:
-            if not self.is_read:
-                for event in await self._client.events(after=self._after):
-                    self.put(event)
+            if self.is_read:
+                return
+            if self._failure is not None and self._failure is not before:
+                raise self._failure
+            try:
+                missed = await self._client.events(after=self._after)
+            except StreamstopError as error:
+                self._failure = error
+                raise
+            for event in missed:
+                self.put(event)

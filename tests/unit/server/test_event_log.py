@@ -130,6 +130,19 @@ def test_a_failure_is_told_to_followers_and_the_next_follower_goes_on() -> None:
     run(test)
 
 
+def test_a_read_that_fails_fails_for_all_who_wait_for_it_and_for_nobody_later() -> None:
+    async def test(source: Source, log: EventLog) -> None:
+        source.fail(QueueUnavailable("Redis did not answer"))
+        looks = await asyncio.gather(*(log.latest() for _ in range(9)), return_exceptions=True)
+        assert [type(look) for look in looks] == [QueueUnavailable] * 9
+        assert source.reads == 1
+        source.write("1-0")
+        source.fail(None)
+        assert ids((await log.latest())[0]) == ["1-0"]
+
+    run(test)
+
+
 def test_what_was_never_read_is_the_failure_itself() -> None:
     async def test(source: Source, log: EventLog) -> None:
         source.fail(AWAY)
