@@ -162,6 +162,9 @@ def test_the_page_of_a_deferred_job_says_why_until_when_and_how_its_lane_is() ->
 
 def test_the_page_of_an_open_job_does_not_claim_that_it_exists() -> None:
     assert "open: not called yet" in "\n".join(job_page("j", None, None, AT))
+    assert "open: called before" in "\n".join(job_page("j", None, None, AT, calls=1)), (
+        "by a worker that keeps no answers"
+    )
     throttled = CallAnswer(number=1, at=AT, code="Throttling", message="no\x1b", became=Became.THROTTLED)
     ended = CallAnswer(number=2, at=AT, became=Became.ENDED)
     assert list(job_page("j", None, None, AT + timedelta(seconds=5), [throttled, ended])) == [

@@ -49,7 +49,8 @@ def job(job_id: str, *, as_json: bool, redis: str | None) -> None:
             return
         lane = None if isinstance(seen, Outcome) else Lane.of_job(job_id)
         lane_view = None if lane is None else client.lanes([lane])[0]
-    click.echo(join_lines(job_page(job_id, seen, lane_view, datetime.now(UTC), answers)))
+    calls = 0 if view is None else view.calls
+    click.echo(join_lines(job_page(job_id, seen, lane_view, datetime.now(UTC), answers, calls=calls)))
 
 
 def _look(handle: Job) -> JobView | None:
