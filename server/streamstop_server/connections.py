@@ -18,6 +18,7 @@ class Connection(H11Protocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._stalled_s = STALLED_S
         self._pauses = 0
         self._watching: TimerHandle | None = None
 
@@ -26,25 +27,26 @@ class Connection(H11Protocol):
         super().pause_writing()
         self._pauses += 1
         if self._watching is None:
-            self._watch(STALLED_S)
+            self._watch()
 
     def shutdown(self) -> None:
         """End with the answer under way: the process ends."""
         super().shutdown()
-        self._watch(STALLED_AT_END_S)
+        self._stalled_s = STALLED_AT_END_S
+        self._watch()
 
-    def _watch(self, seconds: float) -> None:
+    def _watch(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
-        self._watching = self.loop.call_later(seconds, self._check, seconds, self._progress)
+        self._watching = self.loop.call_later(self._stalled_s, self._check, self._progress)
 
-    def _check(self, seconds: float, before: tuple[int, int]) -> None:
+    def _check(self, before: tuple[int, int]) -> None:
         self._watching = None
         _, left = self._progress
         if left and self._progress == before:
             self.transport.abort()
         elif left:
-            self._watch(seconds)
+            self._watch()
 
     @property
     def _progress(self) -> tuple[int, int]:

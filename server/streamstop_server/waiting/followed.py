@@ -120,5 +120,6 @@ class FollowedSource(Followed, Generic[_T]):
                 async for item in source:
                     self.put(item)
         except Exception as error:  # noqa: BLE001  # followers raise it
-            self._error = error
+            if self._task is asyncio.current_task():  # a source that is read no more may fail while it closes
+                self._error = error
         self.wake()

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from streamstop_server.connections import STALLED_S, Connection
+from streamstop_server.connections import STALLED_AT_END_S, STALLED_S, Connection
 
 
 class Loop:
@@ -19,10 +20,14 @@ class Loop:
         self.due.append((seconds, lambda: call(*arguments)))
         return self
 
-    def pass_time(self) -> None:
+    def pass_time(self, expected_s: float = STALLED_S) -> None:
         [(seconds, call)], self.due = self.due, []
-        assert seconds == STALLED_S
+        assert seconds == expected_s
         call()
+
+    def cancel(self) -> None:
+        """Forget what is due, which is one call at most."""
+        self.due = []
 
 
 class Transport:
@@ -53,7 +58,7 @@ def transport() -> Transport:
 def connection(loop: Loop, transport: Transport) -> Connection:
     made: Any = Connection.__new__(Connection)
     made.loop, made.transport, made.flow = loop, transport, FlowControl(transport)  # type: ignore[arg-type]
-    made._pauses, made._watching = 0, None
+    made._pauses, made._watching, made._stalled_s = 0, None, STALLED_S
     found: Connection = made
     return found
 
@@ -89,3 +94,20 @@ def test_a_client_that_reads_slowly_keeps_its_connection_and_is_watched_until_no
         loop.pass_time()
     assert not transport.is_aborted
     assert loop.due == []
+
+
+@pytest.mark.parametrize("stalls_first", [True, False])
+def test_at_the_end_of_the_process_a_client_has_two_seconds(
+    stalls_first: bool, connection: Connection, loop: Loop, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(H11Protocol, "shutdown", lambda _self: None)
+    transport.left = 100_000 if stalls_first else 0
+    if stalls_first:
+        connection.pause_writing()
+    connection.shutdown()
+    if not stalls_first:
+        loop.pass_time(STALLED_AT_END_S)
+        transport.left = 100_000
+        connection.pause_writing()
+    loop.pass_time(STALLED_AT_END_S)
+    assert transport.is_aborted

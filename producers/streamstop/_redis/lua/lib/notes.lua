@@ -13,5 +13,5 @@ local function add_note(key, text, ttl, older)
     local notes = redis.pcall('GET', key)
     if type(notes) ~= 'string' then return end
     local kept = older(notes)
-    redis.call('SET', key, kept and text .. '\1' .. kept or text, 'EX', ttl)
+    redis.pcall('SET', key, kept and text .. '\1' .. kept or text, 'EX', ttl)
 end
