@@ -113,10 +113,12 @@ class AsyncDeadLetters:
         *,
         dry_run: bool = False,
         by: str | None = None,
+        lasting: float | timedelta | None = None,
         progress: Callable[[LetterCounts], None] | None = None,
     ) -> LetterCounts:
         """See :meth:`streamstop.dead_letters.DeadLetters.requeue_matching`."""
-        return await self._last(self._dead_letters._requeueing(matching, dry_run=dry_run, by=by), progress)  # noqa: SLF001
+        steps = self._dead_letters._requeueing(matching, dry_run=dry_run, by=by, lasting=lasting)  # noqa: SLF001
+        return await self._last(steps, progress)
 
     async def drop_matching(
         self,
@@ -124,10 +126,12 @@ class AsyncDeadLetters:
         *,
         dry_run: bool = False,
         by: str | None = None,
+        lasting: float | timedelta | None = None,
         progress: Callable[[LetterCounts], None] | None = None,
     ) -> LetterCounts:
         """See :meth:`streamstop.dead_letters.DeadLetters.drop_matching`."""
-        return await self._last(self._dead_letters._dropping(matching, dry_run=dry_run, by=by), progress)  # noqa: SLF001
+        steps = self._dead_letters._dropping(matching, dry_run=dry_run, by=by, lasting=lasting)  # noqa: SLF001
+        return await self._last(steps, progress)
 
     async def _last(
         self, steps: Generator[LetterCounts, None, None], progress: Callable[[LetterCounts], None] | None

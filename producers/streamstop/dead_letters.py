@@ -1,14 +1,17 @@
 """Dead letters: the handle for the people on call."""
 
+import math
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from datetime import timedelta
 from typing import TypeVar
 
 from streamstop._core.backend import Backend
 from streamstop._core.controls import check_by
+from streamstop._core.durations import wait_duration
 from streamstop._core.journal import EventKind
 from streamstop._core.lane import Lane
 from streamstop._core.letters import DeadLetter, LetterCounts, Matching, Position, no_command
@@ -19,8 +22,6 @@ from streamstop.outcomes import Result
 _T = TypeVar("_T")
 
 _ALL = Matching()
-#: How many letters one step of a bulk act handles, and one step of a dry run.
-_STEP, _DRY_STEP = 100, 1000
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,15 @@ class LetterAct:
     job: Job | None = None
     #: Why the letter is neither requeued nor dropped.
     problem: str | None = None
+
+
+@dataclass(frozen=True)
+class _Act:
+    """What a bulk act does to each letter."""
+
+    kind: EventKind
+    call: Callable[[str], Job | None]
+    needs_command: bool = False
 
 
 class DeadLetters:
@@ -68,7 +78,8 @@ class DeadLetters:
         `after` is the ``(died_at, id)`` of a letter, which may be gone: only later letters are yielded.
         """
         with self._backend.following("the dead letters could not be read"):
-            yield from self._backend.dead.letters(matching, after)
+            for page in self._backend.dead.pages(matching, after):
+                yield from page
 
     def get(self, letter_id: str) -> DeadLetter:
         """Return one letter; its id is the job's id. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""
@@ -100,11 +111,11 @@ class DeadLetters:
 
     def requeue_each(self, letter_ids: Iterable[str], *, by: str | None = None) -> Generator[LetterAct, None, None]:
         """Requeue letters one after another; yield what became of each. A letter that fails does not stop the rest."""
-        return self._each(EventKind.REQUEUED, self.requeue, letter_ids, check_by(by))
+        return self._each(self._requeue_act, letter_ids, check_by(by))
 
     def drop_each(self, letter_ids: Iterable[str], *, by: str | None = None) -> Generator[LetterAct, None, None]:
         """Drop letters one after another; yield what became of each. A letter that fails does not stop the rest."""
-        return self._each(EventKind.DROPPED, self.drop, letter_ids, check_by(by))
+        return self._each(self._drop_act, letter_ids, check_by(by))
 
     def requeue_matching(
         self,
@@ -112,14 +123,16 @@ class DeadLetters:
         *,
         dry_run: bool = False,
         by: str | None = None,
+        lasting: float | timedelta | None = None,
         progress: Callable[[LetterCounts], None] | None = None,
     ) -> LetterCounts:
         """Requeue the letters that match; return how many. With `dry_run` nothing is changed.
 
-        The work is done in steps of 100 letters (a dry run: 1,000); `progress` is called after each. What was done
-        before an error stays done, and the act can be repeated: no letter is requeued twice.
+        The work is done in steps of at most 200 letters; `progress` is called after each. What was done before an error
+        stays done, and the act can be repeated: no letter is requeued twice. After `lasting` (s) the act ends with the
+        step, and ``more`` of the counts is true if letters are left.
         """
-        return _last(self._requeueing(matching, dry_run=dry_run, by=by), progress)
+        return _last(self._requeueing(matching, dry_run=dry_run, by=by, lasting=lasting), progress)
 
     def drop_matching(
         self,
@@ -127,60 +140,68 @@ class DeadLetters:
         *,
         dry_run: bool = False,
         by: str | None = None,
+        lasting: float | timedelta | None = None,
         progress: Callable[[LetterCounts], None] | None = None,
     ) -> LetterCounts:
-        """Drop the letters that match; return how many. With `dry_run` nothing is changed. In steps as requeueing."""
-        return _last(self._dropping(matching, dry_run=dry_run, by=by), progress)
+        """Drop the letters that match; return how many. Steps, `dry_run` and `lasting` as for requeueing."""
+        return _last(self._dropping(matching, dry_run=dry_run, by=by, lasting=lasting), progress)
 
-    def _requeueing(self, matching: Matching, *, dry_run: bool, by: str | None) -> Generator[LetterCounts, None, None]:
-        by = check_by(by)
+    @property
+    def _requeue_act(self) -> _Act:
+        return _Act(EventKind.REQUEUED, self.requeue, needs_command=True)
+
+    @property
+    def _drop_act(self) -> _Act:
+        return _Act(EventKind.DROPPED, self.drop)
+
+    def _requeueing(
+        self, matching: Matching, *, dry_run: bool, by: str | None, lasting: float | timedelta | None
+    ) -> Generator[LetterCounts, None, None]:
         return self._acting(
-            matching, None if dry_run else lambda ids: self.requeue_each(ids, by=by), needs_command=True
+            self._requeue_act, matching, check_by(by), dry_run=dry_run, limit=wait_duration(lasting, "lasting")
         )
 
-    def _dropping(self, matching: Matching, *, dry_run: bool, by: str | None) -> Generator[LetterCounts, None, None]:
-        by = check_by(by)
-        return self._acting(matching, None if dry_run else lambda ids: self.drop_each(ids, by=by))
+    def _dropping(
+        self, matching: Matching, *, dry_run: bool, by: str | None, lasting: float | timedelta | None
+    ) -> Generator[LetterCounts, None, None]:
+        return self._acting(
+            self._drop_act, matching, check_by(by), dry_run=dry_run, limit=wait_duration(lasting, "lasting")
+        )
 
     def _acting(
-        self,
-        matching: Matching,
-        act: Callable[[Iterable[str]], Generator[LetterAct, None, None]] | None,
-        *,
-        needs_command: bool = False,
+        self, act: _Act, matching: Matching, by: str, *, dry_run: bool, limit: timedelta | None
     ) -> Generator[LetterCounts, None, None]:
-        """Yield what is done so far, after each step, and at the end; at least once. `act` None: a dry run."""
-        counts = LetterCounts(dry_run=act is None)
-        reading: list[DeadLetter] = []
-
-        def ids() -> Iterator[str]:
-            for letter in self.letters(matching):
-                reading.append(letter)
-                yield letter.id
-
-        acts = _pretended(ids(), reading, needs_command=needs_command) if act is None else act(ids())
-        with closing(acts):  # the event is added where the act ends
-            while page := list(islice(acts, _DRY_STEP if act is None else _STEP)):
-                problems = {done.letter_id: done.problem for done in page if done.problem is not None}
-                done = [letter for letter in reading if letter.id not in problems]
-                counts = counts.plus(done, problems.values())
-                reading.clear()
+        """Yield what is done so far, after each page of letters, and at the end; at least once."""
+        counts = LetterCounts(dry_run=dry_run)
+        ends_at = math.inf if limit is None else time.monotonic() + limit.total_seconds()
+        with self._backend.following("the dead letters could not be read"), self._told(act.kind, by) as lanes:
+            for number, page in enumerate(self._backend.dead.pages(matching)):
+                if number and time.monotonic() >= ends_at:
+                    counts = counts.model_copy(update={"more": True})
+                    break
+                done, problems = [], []
+                for letter in page:
+                    if act.needs_command and letter.command is None:
+                        problems.append(no_command(letter))
+                    elif not dry_run and (problem := _try(act, letter.id, lanes).problem) is not None:
+                        problems.append(problem)
+                    else:
+                        done.append(letter)
+                counts = counts.plus(done, problems)
                 yield counts
         yield counts
 
-    def _each(
-        self, kind: EventKind, act: Callable[[str], Job | None], letter_ids: Iterable[str], by: str
-    ) -> Generator[LetterAct, None, None]:
+    def _each(self, act: _Act, letter_ids: Iterable[str], by: str) -> Generator[LetterAct, None, None]:
+        with self._told(act.kind, by) as lanes:
+            for letter_id in letter_ids:
+                yield _try(act, letter_id, lanes)
+
+    @contextmanager
+    def _told(self, kind: EventKind, by: str) -> Iterator["Counter[Lane | None]"]:
+        """Add one event of all letters that the block counts, by their lanes."""
         lanes: Counter[Lane | None] = Counter()
         try:
-            for letter_id in letter_ids:
-                try:
-                    job = act(letter_id)
-                except (UnknownDeadLetter, NotRequeueable) as problem:
-                    yield LetterAct(letter_id, problem=str(problem))
-                else:
-                    lanes[Lane.of_job(letter_id if job is None else job.id)] += 1
-                    yield LetterAct(letter_id, job)
+            yield lanes
         finally:
             if count := lanes.total():
                 text = f"{count} dead letter{' is' if count == 1 else 's are'} {kind.value}"
@@ -194,12 +215,14 @@ class DeadLetters:
             self._backend.journal.add(kind, text, account=_only(accounts), operation=_only(operations), by=by)
 
 
-def _pretended(
-    letter_ids: Iterator[str], letters: list[DeadLetter], *, needs_command: bool
-) -> Generator[LetterAct, None, None]:
-    for letter_id in letter_ids:
-        lacks_command = needs_command and letters[-1].command is None
-        yield LetterAct(letter_id, problem=no_command(letters[-1]) if lacks_command else None)
+def _try(act: _Act, letter_id: str, lanes: "Counter[Lane | None]") -> LetterAct:
+    """Requeue or drop one letter, and count its lane; say why if that cannot be."""
+    try:
+        job = act.call(letter_id)
+    except (UnknownDeadLetter, NotRequeueable) as problem:
+        return LetterAct(letter_id, problem=str(problem))
+    lanes[Lane.of_job(letter_id if job is None else job.id)] += 1
+    return LetterAct(letter_id, job)
 
 
 def _last(steps: Generator[LetterCounts, None, None], progress: Callable[[LetterCounts], None] | None) -> LetterCounts:

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from streamstop import Client, EventKind, LetterCounts, Matching, QueueUnavailable, Result, UnknownDeadLetter
+from streamstop import (
+    Client,
+    EventKind,
+    InvalidCommand,
+    LetterCounts,
+    Matching,
+    QueueUnavailable,
+    Result,
+    UnknownDeadLetter,
+)
 from streamstop._core.letters import position_of
 from streamstop._redis.connections import Connections
 from streamstop._redis.journal import Journal
@@ -85,8 +94,21 @@ def test_more_letters_than_a_step_are_handled_in_steps(failing_lanes: FailingLan
         failing_lanes.fail_job(f"n{number}")
     steps: list[int] = []
     counts = client.dead_letters.drop_matching(by="ops", progress=lambda counts: steps.append(counts.letters))
-    assert steps == [100, 200, 254, 254]
+    assert steps == [200, 254, 254]
     assert counts.results == {"refused": 251, "not_found": 1, "gave_up": 1, "unreadable": 1}
+
+
+def test_an_act_that_lasts_too_long_ends_with_its_step_and_says_that_there_are_more(
+    failing_lanes: FailingLanes, client: Client
+) -> None:
+    for number in range(250):
+        failing_lanes.fail_job(f"n{number}")
+    first = client.dead_letters.drop_matching(lasting=0)
+    assert (first.letters, first.more) == (200, True)
+    second = client.dead_letters.drop_matching(lasting=timedelta(hours=1))
+    assert (second.letters, second.more) == (54, False)
+    with pytest.raises(InvalidCommand, match="lasting must be a number of seconds"):
+        client.dead_letters.drop_matching(lasting="long")  # type: ignore[arg-type]
 
 
 def test_what_was_done_before_an_error_is_an_event(

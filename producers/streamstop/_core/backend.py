@@ -4,7 +4,7 @@ In production Redis implements it, in a service's tests a queue in memory. The c
 consequences of errors. A backend stores, reads and waits.
 """
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 from contextlib import AbstractContextManager, closing
@@ -59,8 +59,8 @@ class DeadLetterBackend(Protocol):
     def count_by_result(self) -> Mapping[Result | None, int]:
         """Return how many letters there are of each result; None: of messages that could not be read."""
 
-    def letters(self, matching: Matching, after: Position | None = None) -> Iterator[DeadLetter]:
-        """Yield the letters that match, oldest first, from the one behind `after` on."""
+    def pages(self, matching: Matching, after: Position | None = None) -> Iterator[Iterable[DeadLetter]]:
+        """Yield the letters that match, oldest first, from the one behind `after` on; in pages, one for each read."""
 
     def get(self, letter_id: str) -> DeadLetter:
         """Return one letter. Raises :class:`~streamstop.errors.UnknownDeadLetter`."""

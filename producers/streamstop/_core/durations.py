@@ -32,8 +32,10 @@ def positive_duration(
     return duration
 
 
-def wait_duration(timeout: object) -> timedelta | None:
+def wait_duration(timeout: object, name: str = "timeout") -> timedelta | None:
     """Return the `timeout` of a wait as a timedelta, which is over at once if negative; None waits for ever.
+
+    `name` is that of the argument.
 
     Raises :class:`~streamstop.errors.InvalidCommand`. A number beyond any timedelta, such as infinity, waits for ever.
     """
@@ -44,9 +46,7 @@ def wait_duration(timeout: object) -> timedelta | None:
         return duration
     if isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0:
         return None
-    raise InvalidCommand(
-        f"timeout must be a number of seconds, a timedelta or None, not {quoted(timeout)}", field="timeout"
-    )
+    raise InvalidCommand(f"{name} must be a number of seconds, a timedelta or None, not {quoted(timeout)}", field=name)
 
 
 def _as_timedelta(value: object) -> timedelta | None:

@@ -132,6 +132,8 @@ class LetterCounts(BaseModel):
     codes: Mapping[str, int] = Field(default_factory=dict)
     #: Why the first of the failed ones failed.
     problems: tuple[str, ...] = ()
+    #: Whether the time was over before all that match were handled.
+    more: bool = False
 
     def plus(self, letters: Iterable[DeadLetter], problems: Iterable[str] = ()) -> "LetterCounts":
         """Return the sum with more letters, and with letters that failed."""

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -69,7 +69,7 @@ class DeadLetterStore:
 
     def pages(
         self, matching: Matching = _ALL, after: Position | None = None, *, task: str = ""
-    ) -> Iterator[Iterator[DeadLetter]]:
+    ) -> Iterator[Iterable[DeadLetter]]:
         """Yield the letters that match in pages, one for each read. A page can be empty.
 
         With `task`, letters that cannot be about the stream task with this id are left out.

@@ -1,7 +1,7 @@
 """Recorded dead letters: the dead letters of a :class:`~streamstop.testing.RecordingClient`."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from streamstop._core.commands import Command
@@ -39,6 +39,10 @@ class RecordedDeadLetters:
     def count_by_result(self) -> dict[Result | None, int]:
         """Return how many letters there are of each result."""
         return dict(Counter(letter.result for letter, _ in self._letters.values()))
+
+    def pages(self, matching: Matching, after: Position | None = None) -> Iterator[Iterable[DeadLetter]]:
+        """Yield one page: the letters that match."""
+        yield list(self.letters(matching, after))
 
     def letters(self, matching: Matching, after: Position | None = None) -> Iterator[DeadLetter]:
         """Yield the letters that match, oldest first, from the one behind `after` on."""

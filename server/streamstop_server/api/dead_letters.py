@@ -8,12 +8,12 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from streamstop import AsyncClient, DeadLetter, LetterCounts, Matching, Outcome, Result
+from streamstop import DeadLetter, LetterCounts, Matching, Outcome, Result
 from streamstop_server.access.auth import Operator, Reader, check_account
 from streamstop_server.access.tokens import Caller
 from streamstop_server.http.documented import errors
 from streamstop_server.queue.client import Queue
-from streamstop_server.queue.letters import LONGEST_ACT_S, act_on_matching, covered_letter, cursor_of, position_of
+from streamstop_server.queue.letters import LONGEST_ACT_S, covered_letter, cursor_of, position_of
 
 router = APIRouter(tags=["dead letters"])
 
@@ -121,12 +121,6 @@ class RequeuedLetter(BaseModel):
     job: Annotated[str, Field(description="The id of the new job.")]
 
 
-class BulkCounts(LetterCounts):
-    """How many dead letters were requeued or dropped; in a dry run: how many would be."""
-
-    more: Annotated[bool, Field(description="Whether the time was over before all that match were handled.")] = False
-
-
 _JOB_LOCATION: dict[int | str, dict[str, Any]] = {
     202: {"headers": {"Location": {"description": "The new job's path.", "schema": {"type": "string"}}}}
 }
@@ -174,26 +168,22 @@ async def drop_dead_letter(letter_id: LetterId, caller: Operator, queue: Queue) 
 
 
 @router.post("/dead-letters:requeue")
-async def requeue_dead_letters(act: BulkAct, caller: Operator, queue: Queue) -> BulkCounts:
+async def requeue_dead_letters(act: BulkAct, caller: Operator, queue: Queue) -> LetterCounts:
     """Enqueue the commands of all dead letters that match again; return how many.
 
     With `"dry_run": false` only; without, they are counted. It ends after 20 s: send the request again if `more`.
     """
-    return await _act_on_matching("requeue", act, caller, queue)
+    return await queue.dead_letters.requeue_matching(
+        act.matching(caller), dry_run=act.dry_run, by=caller.name, lasting=LONGEST_ACT_S
+    )
 
 
 @router.post("/dead-letters:drop")
-async def drop_dead_letters(act: BulkAct, caller: Operator, queue: Queue) -> BulkCounts:
+async def drop_dead_letters(act: BulkAct, caller: Operator, queue: Queue) -> LetterCounts:
     """Delete all dead letters that match; return how many.
 
     With `"dry_run": false` only; without, they are counted. It ends after 20 s: send the request again if `more`.
     """
-    return await _act_on_matching("drop", act, caller, queue)
-
-
-async def _act_on_matching(name: str, act: BulkAct, caller: Caller, queue: AsyncClient) -> BulkCounts:
-    matching = act.matching(caller)
-    counts, is_over = await act_on_matching(
-        queue, name, matching, seconds=LONGEST_ACT_S, by=caller.name, dry_run=act.dry_run
+    return await queue.dead_letters.drop_matching(
+        act.matching(caller), dry_run=act.dry_run, by=caller.name, lasting=LONGEST_ACT_S
     )
-    return BulkCounts(**dict(counts), more=not is_over)

@@ -2,20 +2,20 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
-from streamstop import AsyncClient, DeadLetter, Matching
+from streamstop import AsyncClient, DeadLetter, LetterCounts, Matching
 from streamstop_server.http.problems import Problem
 from streamstop_server.page.forms import form_of, number
 from streamstop_server.page.letter_filters import AGES, RESULTS, UNREADABLE, filters_of, matching_of, query_of
 from streamstop_server.page.shell import Viewer, actor_name, go_to, job_path, render
 from streamstop_server.queue.client import Queue
-from streamstop_server.queue.letters import LONGEST_ACT_S, act_on_matching, covered_letter, cursor_of, position_of
+from streamstop_server.queue.letters import LONGEST_ACT_S, covered_letter, cursor_of, position_of
 
 router = APIRouter()
 
@@ -69,10 +69,8 @@ async def act_on_all(request: Request, viewer: Viewer, queue: Queue) -> Response
     age = timedelta(seconds=max(0.0, time.time() - asked_at))
     matching = matching_of(viewer, filters, at_least=age)
     by = actor_name(viewer)
-    done, is_over = await act_on_matching(queue, act, matching, seconds=LONGEST_ACT_S, by=by)
-    return render(
-        request, "dead_letters_done.html", act=act, done=done, is_over=is_over, filters=filters, asked_at=asked_at
-    )
+    done = await _acting(queue, act)(matching, by=by, lasting=LONGEST_ACT_S)
+    return render(request, "dead_letters_done.html", act=act, done=done, filters=filters, asked_at=asked_at)
 
 
 @router.get("/dead-letters/{letter_id:path}")
@@ -98,17 +96,21 @@ async def _ask(
     request: Request, queue: AsyncClient, act: str, filters: Mapping[str, str], matching: Matching
 ) -> Response:
     asked_at = time.time()
-    counts, is_whole = await act_on_matching(queue, act, matching, seconds=_LONGEST_COUNT_S, dry_run=True)
+    counts = await _acting(queue, act)(matching, dry_run=True, lasting=_LONGEST_COUNT_S)
     return render(
         request,
         "dead_letters_ask.html",
         act=act,
         counts=counts,
-        is_whole=is_whole,
         filters=filters,
         asked_at=asked_at,
         back=query_of(filters),
     )
+
+
+def _acting(queue: AsyncClient, act: str) -> Callable[..., Awaitable[LetterCounts]]:
+    """Return the client's method for an act on all letters that match."""
+    return queue.dead_letters.requeue_matching if act == "requeue" else queue.dead_letters.drop_matching
 
 
 async def _read(queue: AsyncClient, matching: Matching, after: str) -> _Page:

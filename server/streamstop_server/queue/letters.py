@@ -1,12 +1,10 @@
 """Dead letters: what the API and the page ask of them in the same way."""
 
-import asyncio
 import base64
 import binascii
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from streamstop import AsyncClient, DeadLetter, Lane, LetterCounts, Matching
+from streamstop import AsyncClient, DeadLetter, Lane, Matching
 from streamstop_server.access.auth import check_account
 from streamstop_server.access.tokens import Caller
 from streamstop_server.http.problems import Problem
@@ -14,24 +12,6 @@ from streamstop_server.http.problems import Problem
 #: How long one request acts on letters, in seconds. What is left is done by the next. Proxies give up after a minute.
 LONGEST_ACT_S = 20.0
 _EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-async def act_on_matching(
-    queue: AsyncClient, act: str, matching: Matching, *, seconds: float, by: str | None = None, dry_run: bool = False
-) -> tuple[LetterCounts, bool]:
-    """Requeue or drop the letters that match, for `seconds` at most; return how many, and whether these are all."""
-    done = LetterCounts(dry_run=dry_run)
-
-    def note(counts: LetterCounts) -> None:
-        nonlocal done
-        done = counts
-
-    letters = queue.dead_letters
-    call = letters.requeue_matching if act == "requeue" else letters.drop_matching
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            return await call(matching, dry_run=dry_run, by=by, progress=note), True
-    return done, False
 
 
 async def covered_letter(caller: Caller, queue: AsyncClient, letter_id: str) -> DeadLetter:

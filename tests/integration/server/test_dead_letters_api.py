@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Lane, Result
+from streamstop._redis import dead
 from streamstop_server.api import dead_letters as api
 from streamstop_server.page import dead_letters as page
 from tests.support.dead_letters import COMMAND, LANE, OTHER, FailingLanes
@@ -161,16 +162,29 @@ def test_an_act_on_many_letters_ends_in_time_and_says_that_there_are_more(
 ) -> None:
     whole = service.client.post(f"{URL}:drop", json={}).json()
     assert (whole["letters"], whole["more"]) == (4, False)
+    monkeypatch.setattr(dead, "READ", 1)
     monkeypatch.setattr(api, "LONGEST_ACT_S", 0)
     for act in ("requeue", "drop"):
         cut = service.client.post(f"{URL}:{act}", json={"dry_run": True}).json()
-        assert (cut["letters"], cut["more"], cut["dry_run"]) == (0, True, True)
+        assert (cut["letters"], cut["more"], cut["dry_run"]) == (1, True, True)
     assert lanes.dead.count() == 4
     service.sign_in("everything")
     monkeypatch.setattr(page, "_LONGEST_COUNT_S", 0)
     asked = service.client.get("/dead-letters?act=drop", headers=FOR_PEOPLE).text
-    assert "Drop at least 0 dead letters?" in asked
+    assert "Drop at least 1 dead letter?" in asked
     assert "All that match are meant" in asked
     monkeypatch.undo()
     asked = service.client.get("/dead-letters?act=drop", headers=FOR_PEOPLE).text
     assert "Drop 4 dead letters?" in asked
+
+
+@pytest.mark.usefixtures("lanes")
+def test_an_act_that_is_repeated_until_nothing_is_left_tells_each_letter_once(
+    service: HttpApp, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead, "READ", 1)
+    monkeypatch.setattr(api, "LONGEST_ACT_S", 0)
+    answers = [service.client.post(f"{URL}:drop", json={"dry_run": False}).json() for _ in range(4)]
+    assert [(answer["letters"], answer["more"]) for answer in answers] == [(1, True), (1, True), (1, True), (1, False)]
+    assert [event.text for event in client.events()] == ["1 dead letter is dropped"] * 4
+    assert client.dead_letters.count() == 0
