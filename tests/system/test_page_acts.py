@@ -121,7 +121,7 @@ def test_a_job_is_found_and_cancelled(made: PageWorld, running: Browser, scripts
 
 @WITH_AND_WITHOUT_SCRIPTS
 def test_one_dead_letter_is_requeued_and_another_dropped(made: PageWorld, running: Browser, scripts: bool) -> None:
-    first, second = letters(made, f"one-{scripts}", 2)
+    first, second, third = letters(made, f"one-{scripts}", 3)
     with visit(running, made.service, scripts=scripts) as visiting:
         page = visiting.page
         visiting.go(f"/dead-letters/{first}")
@@ -134,11 +134,16 @@ def test_one_dead_letter_is_requeued_and_another_dropped(made: PageWorld, runnin
         page.wait_for_url("**/dead-letters")
         visiting.go(f"/dead-letters/{second}", status=404)
         assert "404" in text(page)
-    assert requeued != first
-    outcome = made.world.client.job(requeued).outcome(60)
-    assert outcome.result is Result.NOT_FOUND
-    assert dead_ids(made).isdisjoint({first, second})
-    made.world.client.dead_letters.drop(requeued)
+        visiting.go(f"/jobs/{third}")
+        page.click("text=Requeue")
+        page.wait_for_url(lambda url: not url.endswith(third))
+        again = page.url.rpartition("/")[2]
+    assert len({first, requeued, third, again}) == 4
+    for job_id in (requeued, again):
+        assert made.world.client.job(job_id).outcome(60).result is Result.NOT_FOUND
+    assert dead_ids(made).isdisjoint({first, second, third})
+    for job_id in (requeued, again):
+        made.world.client.dead_letters.drop(job_id)
 
 
 @WITH_AND_WITHOUT_SCRIPTS
