@@ -93,6 +93,8 @@ class Outcome(BaseModel):
     attempts: int = 0
     #: Calls that were sent, throttled ones included.
     calls: int = 0
+    #: How long the call that ended the job took, in seconds; None if none did.
+    call_seconds: float | None = None
     enqueued_at: datetime | None = None
     ended_at: datetime | None = None
     #: The id of the trace in which the job was enqueued.

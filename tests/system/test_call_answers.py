@@ -77,4 +77,10 @@ def test_a_job_of_one_call_has_no_key_of_answers(shared_world: World) -> None:
     job = enqueue(shared_world, stop)
     assert job.outcome(TIMEOUT).result is Result.STOPPED
     assert shared_world.redis.exists(f"{ANSWERS}{job.id}") == 0
-    assert [(one.number, one.request_id) for one in look(job).answers] == answered(shared_world, stop)
+    view = look(job)
+    assert [(one.number, one.request_id) for one in view.answers] == answered(shared_world, stop)
+    (only,) = view.answers
+    assert view.enqueued_at is not None
+    assert only.sent_at is not None
+    assert only.at is not None
+    assert view.enqueued_at < only.sent_at < only.at

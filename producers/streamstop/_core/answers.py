@@ -46,7 +46,7 @@ class CallAnswer(BaseModel):
     number: int
     #: When the answer arrived, by Redis' clock; None for an outcome without its moment.
     at: datetime | None = None
-    #: How long the call took, in seconds; None for the answer in an outcome.
+    #: How long the call took, in seconds; None in an outcome of a worker of an earlier version.
     seconds: float | None = None
     code: str | None = None
     #: The vendor's message. One that did not end the job is cut to 200 characters.
@@ -97,6 +97,7 @@ def _last_of(outcome: Outcome) -> CallAnswer | None:
     return CallAnswer(
         number=outcome.calls,
         at=outcome.ended_at,
+        seconds=outcome.call_seconds,
         code=outcome.code,
         message=outcome.message,
         request_id=outcome.request_id,

@@ -61,6 +61,7 @@ async def job(request: Request, viewer: Viewer, queue: Queue, job_id: str) -> Re
         request,
         "job_part.html" if wants_fragment(request) else "job.html",
         job=view,
+        admitted_at=next((answer.sent_at for answer in view.answers if answer.number == 1), None),
         steps=steps_of(view),
         own=job_path(job_id),
         every=(_SELDOM if (view.place or 0) > _FAR_BEHIND else _OFTEN) if is_open else None,

@@ -120,3 +120,24 @@ def test_a_job_that_no_answer_ended_says_whether_it_was_called(
     )
     real_redis.set(result_key(outcome.job_id), outcome_record(outcome), ex=60)
     assert steps_of(service, outcome.job_id) == ["at a moment that is not known enqueued", *expected]
+
+
+def test_a_job_of_one_call_shows_when_it_was_sent(service: HttpApp, real_redis: Redis) -> None:
+    outcome = Outcome(
+        result=Result.STOPPED,
+        job_id=LANE.new_job_id(),
+        operation=LANE.operation,
+        account=LANE.account,
+        request_id="R-1",
+        attempts=1,
+        calls=1,
+        call_seconds=2.0,
+        enqueued_at=SENT,
+        ended_at=SENT + timedelta(minutes=1),
+    )
+    real_redis.set(result_key(outcome.job_id), outcome_record(outcome), ex=60)
+    assert steps_of(service, outcome.job_id) == [
+        "2026-01-01 12:00:00 enqueued",
+        "2026-01-01 12:00:58 admitted: the first call is sent, 58 s after the job was enqueued",
+        "2026-01-01 12:01:00 stopped after 60 s, by the answer to call 1 Request id R-1 Took 2 s",
+    ]

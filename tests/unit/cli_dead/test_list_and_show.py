@@ -136,7 +136,9 @@ def test_a_hundred_thousand_letters_are_written_as_they_are_read(
 
     failing_lanes.fail_job("a")
     (one,) = failing_lanes.dead.letters()
-    monkeypatch.setattr(DeadLetterStore, "letters", lambda _self, _matching, _after: (one for _ in range(100_000)))
+    monkeypatch.setattr(
+        DeadLetterStore, "pages", lambda _self, _matching, _after: iter([(one for _ in range(100_000))])
+    )
     monkeypatch.setattr(click, "echo", echo)
     result = run_dead("list")
     assert result.stdout.splitlines()[-2:] == ["100000 dead letters", "100000  refused  -  live-cn"]

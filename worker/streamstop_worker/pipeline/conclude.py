@@ -210,11 +210,16 @@ def build_outcome(job: Handling, finish: Finish) -> Outcome:
         request_id=answer.request_id,
         attempts=history.attempts,
         calls=history.calls,
+        call_seconds=_call_seconds(job),
         enqueued_at=command and command.enqueued_at,
         ended_at=job.delivery.now(),
         trace_id=trace_id(job.delivery.headers),
         **(_read_reply(command.operation, answer.reply) if command and finish.result is Result.STATUS else {}),
     )
+
+
+def _call_seconds(job: Handling) -> float | None:
+    return None if job.call_s is None else round(job.call_s, 3)
 
 
 def _call_error(answer: Answer) -> CallError | None:
@@ -231,7 +236,7 @@ def _answered(
     kept = CallAnswer(
         number=history.calls,
         at=job.delivery.now(),
-        seconds=None if job.call_s is None else round(job.call_s, 3),
+        seconds=_call_seconds(job),
         code=answer.code,
         message=answer.message,
         request_id=answer.request_id,
