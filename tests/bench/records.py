@@ -48,6 +48,7 @@ class _Kind:
             request_id=_REQUEST_ID,
             attempts=1,
             calls=1,
+            call_seconds=0.087,
             enqueued_at=ended_at - timedelta(milliseconds=123),
             ended_at=ended_at,
         )
