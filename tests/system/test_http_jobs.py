@@ -16,7 +16,7 @@ from streamstop import Lane
 from streamstop._core.lane import result_key
 from streamstop_simulator import FaultKind
 from tests.support.http_service import HttpService, http_service
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import ALIYUN, World, world
 
 OPERATION = "live.StopMPUTask"
@@ -127,3 +127,4 @@ def test_a_wait_is_answered_when_the_service_ends(made: World, tmp_path: Path) -
             made.client.resume(ALIYUN)
     assert (answer.status_code, answer.json()["state"]) == (200, "waiting")
     assert time.monotonic() - started < 30
+    made.client.job(job["id"]).outcome(TIMEOUT_S)  # else the lane would be left while it is called

@@ -108,7 +108,9 @@ def proxy(kind: str, folder: Path, service: HttpService) -> Iterator[httpx.Clien
 
 @pytest.fixture(scope="module")
 def service(redis_process: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    """Run two processes of the service."""
+    """Run two processes of the service, on an empty Redis: tests of other files may have used it before."""
+    with redis_process.client() as redis:
+        redis.flushall()
     with http_service(redis_process.url, tmp_path_factory.mktemp("service"), "--processes", "2") as running:
         yield running
 
