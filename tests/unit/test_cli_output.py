@@ -167,7 +167,7 @@ def test_the_page_of_an_open_job_does_not_claim_that_it_exists() -> None:
     )
     throttled = CallAnswer(number=1, at=AT, code="Throttling", message="no\x1b", became=Became.THROTTLED)
     ended = CallAnswer(number=2, at=AT, became=Became.ENDED)
-    assert list(job_page("j", None, None, AT + timedelta(seconds=5), [throttled, ended])) == [
+    assert list(job_page("j", None, None, AT + timedelta(seconds=5), [throttled, ended], calls=2)) == [
         "job     j",
         "state   open: called before",
         r"call 1  2026-01-02T03:04:05Z (5 s ago); throttled; Throttling: no\x1b",

@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from streamstop._core.commands import ACCOUNT_NAME
 from streamstop._core.loopback import is_loopback
 from streamstop._core.pace import HIGHEST_LIMIT, LOWEST_LIMIT
 from streamstop.operations import OPERATIONS, find
@@ -70,8 +71,7 @@ def _check_quoted(limit: object) -> object:
     return limit
 
 
-#: The name contains no dots, since it is a part of its lanes' names.
-_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+_Name = Annotated[str, Field(pattern=ACCOUNT_NAME)]
 _OperationId = Annotated[str, AfterValidator(_check_operation)]
 _Limit = Annotated[float, Field(ge=LOWEST_LIMIT, le=HIGHEST_LIMIT), BeforeValidator(_check_quoted)]
 

@@ -14,12 +14,11 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from streamstop._core.constants import ANSWERS
+from streamstop._core.constants import ANSWERS, NOTES_SEPARATOR
 from streamstop.outcomes import Outcome, Result
 
 #: How much of a vendor's message is kept with an answer, and by the journal.
 LONGEST_MESSAGE = 200
-_SEPARATOR = "\x01"
 #: Results that a job has without a call as well. Its outcome has a code then if the vendor was called last.
 _WITHOUT_CALL = frozenset({Result.EXPIRED, Result.CANCELLED, Result.REFUSED, Result.GAVE_UP})
 
@@ -71,7 +70,7 @@ class CallAnswer(BaseModel):
     def parse_all(cls, text: str) -> list[Self]:
         """Read the answers of a job, the oldest first, without those that a newer worker writes in another way."""
         answers = []
-        for one in reversed(text.split(_SEPARATOR)):
+        for one in reversed(text.split(NOTES_SEPARATOR)):
             try:
                 answers.append(cls.model_validate_json(one))
             except ValueError:

@@ -28,7 +28,9 @@ TASK = constants.TASK
 #: The longest expiry. Redis' and Lua's numbers represent every moment within it.
 LONGEST_EXPIRY = timedelta(days=3650)
 
-_ACCOUNT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+#: The form of an account's name. It contains no dots, since it is a part of its lanes' names.
+ACCOUNT_NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+_ACCOUNT = re.compile(ACCOUNT_NAME)
 
 
 def check_account(name: object) -> str:

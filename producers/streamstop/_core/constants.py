@@ -58,6 +58,8 @@ LANE = "streamstop.lane."
 WORK = "streamstop.work."
 #: Separates a queue's name from a priority other than 0, by kombu's rule.
 PRIORITY_SEPARATOR = "\x06\x16"
+#: Between the texts of a string to which workers add, the newest first: see lib/notes.lua.
+NOTES_SEPARATOR = "\x01"
 
 #: Sorted set: lane -> the earliest moment (µs, by Redis' clock) at which it could give a job.
 SCHEDULE = "streamstop.schedule"

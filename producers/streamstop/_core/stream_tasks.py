@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from streamstop._core.constants import TASK_JOBS
+from streamstop._core.constants import NOTES_SEPARATOR, TASK_JOBS
 from streamstop._core.lane import Lane
 from streamstop._core.lane_types import AttemptHistory
 from streamstop.operations import OPERATIONS, Kind
@@ -24,8 +24,6 @@ from streamstop.outcomes import Result
 
 #: The state of a job that waits to be called again. Every other state is a result.
 DEFERRED = "deferred"
-#: Between two notes of a task.
-_SEPARATOR = "\x01"
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
@@ -122,7 +120,7 @@ class TaskNote:
     @classmethod
     def parse_all(cls, task_id: str, text: str) -> list[Self]:
         """Read the notes of a task, the newest first, without those that :meth:`parse` cannot read."""
-        notes = (cls.parse(task_id, note) for note in text.split(_SEPARATOR))
+        notes = (cls.parse(task_id, note) for note in text.split(NOTES_SEPARATOR))
         return [note for note in notes if note is not None]
 
     @property

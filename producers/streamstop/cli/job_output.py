@@ -72,7 +72,7 @@ def job_page(
 ) -> Iterator[str]:
     """Yield everything that is known of a job, one fact per line; `lane` is the lane of a job that is open.
 
-    `calls` is how often it was called. A worker of an earlier version keeps no answers.
+    `calls` is how often it was called: a worker of an earlier version keeps no answers.
     """
     facts = {"job": job_id}
     match state:
@@ -81,7 +81,7 @@ def job_page(
         case Deferral():
             facts |= {"state": "deferred", "reason": state.reason, "due": moment_and_age(state.due, now)}
         case None:
-            facts |= {"state": "open: called before" if calls or answers else "open: not called yet"}
+            facts |= {"state": "open: called before" if calls else "open: not called yet"}
     if lane is not None:
         facts["lane"] = _lane_text(lane)
     return aligned_facts(facts | dict(answer_facts(answers or (), now)))

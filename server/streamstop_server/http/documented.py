@@ -7,13 +7,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from streamstop._core.commands import ACCOUNT_NAME
 from streamstop.operations import OPERATIONS
 from streamstop_server.http.problems import MEDIA_TYPE, ProblemDocument
 
 #: The shortest duration in seconds: one microsecond.
 SHORTEST_S = 1e-6
 #: What the schema says of an account and of an operation. The client checks them, for its errors say more.
-ACCOUNT: dict[str, Any] = {"pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}
+ACCOUNT: dict[str, Any] = {"pattern": ACCOUNT_NAME}
 OPERATION: dict[str, Any] = {"enum": list(OPERATIONS)}
 _SCHEMA = {"$ref": "#/components/schemas/ProblemDocument"}
 #: Of each error: when it happens, and the name and detail of an example.
