@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -43,6 +44,19 @@ def steps_of(service: HttpApp, job_id: str) -> list[str]:
     return [html.unescape(" ".join(step.split())).replace("\u2019", "'") for step in steps]
 
 
+def end(redis: Redis, result: Result, job_id: str, **more: Any) -> None:
+    """Store how a job ended, a minute after it was sent."""
+    outcome = Outcome(
+        result=result,
+        job_id=job_id,
+        operation=LANE.operation,
+        account=LANE.account,
+        ended_at=SENT + timedelta(minutes=1),
+        **more,
+    )
+    redis.set(result_key(job_id), outcome_record(outcome), ex=60)
+
+
 def test_a_job_is_shown_with_each_call_and_its_answer(service: HttpApp, client: Client, real_redis: Redis) -> None:
     job = client.enqueue(STOP, account=LANE.account)
     answers = [
@@ -62,17 +76,7 @@ def test_a_job_is_shown_with_each_call_and_its_answer(service: HttpApp, client: 
         )
     ]
     real_redis.set(answers_key(job.id), "\x01".join(map(str, reversed(answers))), ex=60)
-    outcome = Outcome(
-        result=Result.GAVE_UP,
-        job_id=job.id,
-        operation=LANE.operation,
-        account=LANE.account,
-        code="ServiceUnavailable",
-        request_id="R-6",
-        calls=6,
-        ended_at=SENT + timedelta(minutes=1),
-    )
-    real_redis.set(result_key(job.id), outcome_record(outcome), ex=60)
+    end(real_redis, Result.GAVE_UP, job.id, code="ServiceUnavailable", request_id="R-6", calls=6)
     enqueued, *steps = steps_of(service, job.id)
     assert enqueued.endswith(" enqueued")
     key_refused = "the account's key is refused: the job waits until the vendor accepts it"
@@ -109,34 +113,24 @@ def test_a_job_is_shown_with_each_call_and_its_answer(service: HttpApp, client: 
 def test_a_job_that_no_answer_ended_says_whether_it_was_called(
     service: HttpApp, real_redis: Redis, calls: int, expected: list[str]
 ) -> None:
-    outcome = Outcome(
-        result=Result.CANCELLED,
-        job_id=LANE.new_job_id(),
-        operation=LANE.operation,
-        account=LANE.account,
-        message="why",
-        calls=calls,
-        ended_at=SENT + timedelta(minutes=1),
-    )
-    real_redis.set(result_key(outcome.job_id), outcome_record(outcome), ex=60)
-    assert steps_of(service, outcome.job_id) == ["at a moment that is not known enqueued", *expected]
+    job_id = LANE.new_job_id()
+    end(real_redis, Result.CANCELLED, job_id, message="why", calls=calls)
+    assert steps_of(service, job_id) == ["at a moment that is not known enqueued", *expected]
 
 
 def test_a_job_of_one_call_shows_when_it_was_sent(service: HttpApp, real_redis: Redis) -> None:
-    outcome = Outcome(
-        result=Result.STOPPED,
-        job_id=LANE.new_job_id(),
-        operation=LANE.operation,
-        account=LANE.account,
+    job_id = LANE.new_job_id()
+    end(
+        real_redis,
+        Result.STOPPED,
+        job_id,
         request_id="R-1",
         attempts=1,
         calls=1,
         call_seconds=2.0,
         enqueued_at=SENT,
-        ended_at=SENT + timedelta(minutes=1),
     )
-    real_redis.set(result_key(outcome.job_id), outcome_record(outcome), ex=60)
-    assert steps_of(service, outcome.job_id) == [
+    assert steps_of(service, job_id) == [
         "2026-01-01 12:00:00 enqueued",
         "2026-01-01 12:00:58 admitted: the first call is sent, 58 s after the job was enqueued",
         "2026-01-01 12:01:00 stopped after 60 s, by the answer to call 1 Request id R-1 Took 2 s",
