@@ -159,7 +159,7 @@ def test_events_are_followed_as_they_happen_until_ctrl_c(clean_world: World) -> 
         assert (event["kind"], event["account"]) == ("unknown_code", ALIYUN)
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT_S) == 130
-        assert process.stderr.read() == "Error: interrupted\n"
+        assert process.stderr.read() == "", "Ctrl-C is how it ends"
 
 
 @pytest.mark.long

@@ -115,7 +115,10 @@ def test_operations_are_listed_for_programs() -> None:
         ("stop live.StopMPUTask --from -", "OPERATION and --from cannot be combined"),
         ("stop --from no-such-file.jsonl", "no-such-file.jsonl"),
         ("stop live.StopMPUTask --account a AppId=a TaskId=t --priority 10", "--priority"),
-        ("stop live.StopMPUTask --account a AppId=a TaskId=t --expires-in 0", "expires_in must be a positive"),
+        (
+            "stop live.StopMPUTask --account a AppId=a TaskId=t --expires-in 0",
+            "must be longer than 0 and at most 3650d",
+        ),
         ("stop live.StopMPUTask --account a AppId=a TaskId=t --expires-in soon", "--expires-in"),
         (
             "stop live.StopMPUTask --account a AppId=a TaskId=t --wait nan",

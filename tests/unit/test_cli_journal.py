@@ -39,6 +39,10 @@ def count(code: str = "Throttling.User", number: int = 12, **fields: Any) -> Err
             event(EventKind.WORKER_LOST, by="celery@host", text="no sign of life"),
             "01-02 03:04:05Z  worker_lost  celery@host  no sign of life",
         ),
+        (
+            event(EventKind.DROPPED, by="ops@host", text="3 dead letters are dropped"),
+            "01-02 03:04:05Z  dropped    3 dead letters are dropped  (by ops@host)",
+        ),
         (event("upgraded", text="\x1b[2J\u202e"), "01-02 03:04:05Z  upgraded   \\x1b[2J\\u202e"),
     ],
 )
@@ -106,9 +110,9 @@ def test_without_redis_they_exit_with_4(command: str) -> None:
     ("command", "message"),
     [
         ("events --since yesterday", "'yesterday' is not a duration"),
-        ("events --since 0", "since must be a positive number"),
-        ("events --follow --since 400d", "of at most 365 days"),
-        ("errors --since 25h", "of at most 1 days"),
+        ("events --since 0", "must be longer than 0 and at most 365d"),
+        ("events --follow --since 400d", "at most 365d"),
+        ("errors --since 25h", "at most 1d"),
         ("errors --since -5m", "'-5m' is not a duration"),
     ],
 )

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from streamstop import Became, CallAnswer, Command, Deferral, Operation, Outcome, Result, State, Status
 from streamstop._core.lane_view import LaneError, LaneView
+from streamstop._core.sightings import Sighting, Where
 from streamstop.cli._shared.exit_codes import Exit
 from streamstop.cli._shared.output import printable
+from streamstop.cli.find_output import sighting_lines
 from streamstop.cli.job_output import JobRow, job_json, job_page, job_table, results_summary
 from streamstop.cli.operations import operation_facts, operation_page
 from streamstop.operations import OPERATIONS, GetMPUTaskStatus, ListRtcMPUTaskDetail, StopMPUTask
@@ -221,3 +223,29 @@ def test_the_page_of_an_operation_says_what_is_allowed() -> None:
         "  PageSize    optional  whole number, 1 to 100",
         "  https://api.aliyun.com/document/live/2016-11-01/DescribeLivePullToPushList",
     ]
+
+
+def test_the_page_of_an_operation_fits_the_terminal() -> None:
+    facts = operation_facts("live.DescribeLivePullToPush")
+    lines = [line for line in operation_page(facts, 80) if not line.startswith("  https://")]
+    assert max(map(len, lines)) <= 80
+    words = " ".join(" ".join(lines).split())
+    assert all(" ".join(line.split()) in words for line in operation_page(facts) if not line.startswith("  https://"))
+
+
+@pytest.mark.parametrize("job_id", ["live-cn.live.StopMPUTask.1f9fe75f4c2d4a3fb5d7c8e90a1b2c3d", None])
+def test_what_is_found_fits_the_terminal_with_ids_whole(job_id: str | None) -> None:
+    sighting = Sighting(
+        where=Where.ENDED if job_id else Where.REGISTERED,
+        account="live-cn",
+        operation="live.StopMPUTask",
+        params={"AppId": "a", "TaskId": "t" * 40},
+        job_id=job_id,
+        room=None if job_id else "room-42",
+    )
+    (whole,) = sighting_lines(sighting)
+    assert sighting_lines(sighting, len(whole)) == [whole]
+    first, second = sighting_lines(sighting, 80)
+    assert len(first) == 80
+    assert "AppId=a TaskId=tttt" in first
+    assert second == f"  {job_id or 'live-cn.live.StopMPUTask in room room-42'}"

@@ -175,7 +175,7 @@ def test_the_page_of_a_room_says_what_is_registered_and_whether_it_was_stopped()
     gone = RoomView("room-42", (), "5f")
     assert room_page(gone, None, AT)[2] == "shutdown    5f, over seven days ago"
     page = plain(room_page(gone, HALF, AT + timedelta(hours=3)))
-    assert page[2:5] == ["shutdown    5f, of 2026-01-02T03:04:05Z (3 h ago)", "", "room room-42: closing"]
+    assert page[2:6] == ["shutdown    5f", "opened at   2026-01-02T03:04:05Z (3 h ago)", "", "room room-42: closing"]
     assert json.loads(room_json(gone, HALF))["shutdown"]["pending"] == 424
 
 

@@ -21,15 +21,15 @@ def test_every_command_has_a_help_page_with_an_example(command: str) -> None:
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
-        ("stop ''", "room must be a text that is not empty"),
+        ("stop ''", "room must be text that is not blank"),
         (f"stop {'r' * 257}", "must not be longer than 256 bytes"),
         ("show 'a\nb'", "must not contain control characters"),
         ("reopen '\x1b[2J'", "must not contain control characters"),
-        ("cancel ' '", "room must be a text that is not empty"),
+        ("cancel ' '", "room must be text that is not blank"),
         ("register r", "Missing argument 'OPERATION' (or --from FILE)."),
         ("register r live.StopMPUTask AppId=a TaskId=t", "account is required: give --account NAME"),
         ("register r live.StopMPUTask --account a AppId=a", "live.StopMPUTask: TaskId is required"),
-        ("unregister '' live.StopMPUTask --account a AppId=a TaskId=t", "room must be a text"),
+        ("unregister '' live.StopMPUTask --account a AppId=a TaskId=t", "room must be text"),
         ("register r live.GetMPUTaskStatus --account a AppId=a TaskId=t", "is a status operation"),
         ("stop r --callback http://service.example", "callback must be an https:// URL"),
         ("stop r --wait soon", "'soon' is not a duration: give a number of seconds"),

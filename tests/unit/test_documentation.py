@@ -201,3 +201,30 @@ def test_the_reference_says_what_each_command_prints_as_json() -> None:
     )
     named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
     assert set(commands_with_json(main)) == named
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=str(p.relative_to(ROOT))) for p in (*PAGES, ROOT / "CHANGELOG.md")]
+)
+def test_the_command_line_has_every_command_and_option_that_is_named(path: Path) -> None:
+    named = re.findall(r"`streamstop ([a-z][^`\n]*)`", path.read_text())
+    assert [words for words in named if not _is_command(words.split())] == []
+
+
+@pytest.mark.parametrize("words", ["room watch", "room", "stop --form FILE", "limits list"])
+def test_a_command_or_an_option_that_does_not_exist_is_found(words: str) -> None:
+    assert _is_command(words.split()) is (words == "room")
+
+
+def _is_command(words: list[str]) -> bool:
+    """Return whether `words` begin with the name of a command, and have no option that it does not have."""
+    command: click.Command = main
+    for word in words:
+        if word.startswith("--"):
+            if not any(word in parameter.opts for parameter in command.params):
+                return False
+        elif isinstance(command, click.Group):
+            if word not in command.commands:
+                return False
+            command = command.commands[word]
+    return True

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from streamstop import AsyncClient, Client, Command, InvalidCommand, InvalidSettings
-from streamstop._core.durations import wait_duration
+from streamstop._core.durations import duration_text, wait_duration
 from streamstop.operations import StopMPUTask
 from streamstop.testing import RecordingClient
 
@@ -80,3 +80,23 @@ def test_another_timeout_of_a_wait_is_a_mistake(wait: str, timeout: object) -> N
     with pytest.raises(InvalidCommand, match=r"^timeout must be a number of seconds, a timedelta or None") as raised:
         calls[wait](timeout)
     assert raised.value.field == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0 s"),
+        (0.2, "1 s"),
+        (119, "119 s"),
+        (124, "2 min"),
+        (151, "3 min"),
+        (7100, "118 min"),
+        (7300, "2 h"),
+        (timedelta(hours=60), "2 d"),
+        (timedelta(hours=61), "3 d"),
+    ],
+)
+def test_people_read_the_nearest_of_a_unit_and_seconds_that_are_never_too_few(
+    seconds: float | timedelta, text: str
+) -> None:
+    assert duration_text(seconds) == text

@@ -50,12 +50,26 @@ def explained(*jobs: TaskNote | OpenJob) -> EarlierStop | PendingStop | None:
     )
 
 
-@pytest.mark.parametrize("result", [Result.STOPPED, Result.ALREADY_STOPPED])
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (Result.STOPPED, "job other had stopped it at 2026-01-02T03:04:05Z"),
+        (Result.ALREADY_STOPPED, "job other had found it stopped at 2026-01-02T03:04:05Z"),
+    ],
+)
 @pytest.mark.parametrize("operation", ["live.StopMPUTask", "live.StopLiveMPUTask"])
-def test_a_stop_that_ended_well_explains_it_also_under_the_actions_other_name(result: Result, operation: str) -> None:
+def test_a_stop_that_ended_well_explains_it_also_under_the_actions_other_name(
+    result: Result, text: str, operation: str
+) -> None:
     note = replace(NOTE, state=result, lane=Lane("live-cn", operation))
-    assert explained(note) == EarlierStop("other", AT)
-    assert str(EarlierStop("other", AT)) == "job other had stopped it at 2026-01-02T03:04:05Z"
+    assert explained(note) == EarlierStop("other", AT, result is Result.STOPPED)
+    assert str(explained(note)) == text
+
+
+def test_the_job_that_stopped_the_task_is_named_and_no_later_one_that_found_it_stopped() -> None:
+    later = [replace(NOTE, job_id=f"later-{n}", state=Result.ALREADY_STOPPED) for n in (2, 1)]
+    assert explained(*later, NOTE) == EarlierStop("other", AT)
+    assert explained(*later) == EarlierStop("later-2", AT, has_stopped=False)
 
 
 @pytest.mark.parametrize(

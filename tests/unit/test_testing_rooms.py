@@ -128,7 +128,7 @@ def test_a_verified_shutdown_says_of_each_stop_whether_it_can_be_verified() -> N
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [
-        (lambda client: client.stop_room(""), "must be a text that is not empty"),
+        (lambda client: client.stop_room(""), "must be text that is not blank"),
         (lambda client: client.room("r" * 257), "longer than 256 bytes"),
         (lambda client: client.reopen_room("a\nb"), "control characters"),
         (lambda client: client.stop_room("room", [stop("a").operation]), "command 1 must be a Command"),

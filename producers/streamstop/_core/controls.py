@@ -263,7 +263,7 @@ def check_text(text: object, field: str) -> str:
     """Return a reason or a name; raise :class:`~streamstop.errors.InvalidCommand` if it cannot be one."""
     if not isinstance(text, str) or len(text) > _LONGEST_TEXT or any(map(_is_control, text)):
         raise InvalidCommand(
-            f"{field} must be a text of at most {_LONGEST_TEXT} characters, without control characters", field=field
+            f"{field} must be text of at most {_LONGEST_TEXT} characters, without control characters", field=field
         )
     return text
 

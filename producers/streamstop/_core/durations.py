@@ -7,14 +7,15 @@ from streamstop.errors import InvalidCommand, InvalidSettings, quoted
 
 
 def duration_text(duration: float | timedelta) -> str:
-    """Return a duration (seconds, or a timedelta) for people, rounded up, in the largest unit of which there are two.
+    """Return a duration (seconds, or a timedelta) for people, in the largest unit of which there are two.
 
-    ``45 s``, ``90 min``, ``5 d``.
+    ``45 s``, ``90 min``, ``5 d``. Seconds are rounded up, so that a wait is never shown as over; larger units are
+    rounded to the nearest.
     """
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
-            return f"{math.ceil(seconds / size)} {unit}"
+            return f"{round(seconds / size)} {unit}"
     return f"{max(0, math.ceil(seconds))} s"
 
 
@@ -24,10 +25,9 @@ def positive_duration(
     """Return `value`, the argument `name`, as a timedelta; raise `error` unless it is positive and not too long."""
     duration = _as_timedelta(value)
     if duration is None or not timedelta(0) < duration <= longest:
-        message = (
-            f"{name} must be a positive number of seconds or timedelta of at most {longest.days} days, "
-            f"not {quoted(value)}"
-        )
+        most = "1 day" if longest.days == 1 else f"{longest.days} days"
+        given = str(value) if isinstance(value, timedelta) else quoted(value)
+        message = f"{name} must be a positive number of seconds or timedelta of at most {most}, not {given}"
         raise InvalidCommand(message, field=name) if error is InvalidCommand else error(message)
     return duration
 

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 #: The check that Redis answers. It is among the findings only if Redis does not.
 REACHABLE = "redis.reachable"
+#: The check of an account's key.
+ACCOUNT_CHECK = "account"
 #: How long the check of an account's key may take.
 DIAGNOSIS_TIMEOUT = timedelta(seconds=20)
 

@@ -26,7 +26,7 @@ MOST_ON_PAGE = 10_000
 def check_room(room: object) -> str:
     """Return `room` if it is a valid room name; raise :class:`~streamstop.errors.InvalidCommand` if not."""
     if not isinstance(room, str) or not room.strip():
-        raise InvalidCommand("room must be a text that is not empty", field="room")
+        raise InvalidCommand("room must be text that is not blank", field="room")
     if len(room.encode(errors="surrogatepass")) > 256:
         raise InvalidCommand("room must not be longer than 256 bytes", field="room")
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in room):

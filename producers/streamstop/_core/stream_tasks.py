@@ -154,13 +154,16 @@ class EarlierStop:
     """Another job that explains why a vendor does not know a stream task."""
 
     job_id: str
-    #: When it stopped the task; None: its call may have stopped the task, but the answer was lost.
+    #: When it ended well; None: its call may have stopped the task, but the answer was lost.
     at: datetime | None
+    #: Whether it stopped the task. If not, the task had ended before that job, too.
+    has_stopped: bool = True
 
     def __str__(self) -> str:
         if self.at is None:
             return f"job {self.job_id} may have stopped it before: the vendor's answer to that stop was lost"
-        return f"job {self.job_id} had stopped it at {self.at:%Y-%m-%dT%H:%M:%SZ}"
+        did = "had stopped it" if self.has_stopped else "had found it stopped"
+        return f"job {self.job_id} {did} at {self.at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 @dataclass(frozen=True)
@@ -183,9 +186,11 @@ def explain_not_found(
         return other.job_id != job_id and other.lane in lanes and params_text(other.params) == wanted
 
     notes = [note for note in latest(jobs.notes) if concerns(note)]
-    for note in notes:
-        if note.result is not None and note.result.ok:
-            return EarlierStop(note.job_id, note.at)
+    ended_well = [note for note in notes if note.result is not None and note.result.ok]
+    if ended_well:
+        # Repeated stops have notes too. The job that stopped the task goes before those that found it stopped.
+        note = min(ended_well, key=lambda note: note.result is Result.ALREADY_STOPPED)
+        return EarlierStop(note.job_id, note.at, note.result is not Result.ALREADY_STOPPED)
     others = [one for one in jobs.open if concerns(one)]
     for one in others:
         if one.history.in_doubt or one.history.lost_deliveries:

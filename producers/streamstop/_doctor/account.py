@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from streamstop._core.backend import Backend, WaitInterval
 from streamstop._core.commands import Command
-from streamstop._core.findings import Finding, ok, problem
+from streamstop._core.findings import ACCOUNT_CHECK, Finding, ok, problem
 from streamstop._core.lane import Lane
 from streamstop._doctor.controls import hold_finding, pause_text
 from streamstop._redis.errors import ERRORS, is_forbidden
@@ -20,7 +20,6 @@ from streamstop.operations.aliyun import GetMPUTaskStatus
 from streamstop.operations.tencent import DescribeStreamIngest
 from streamstop.outcomes import Outcome, Result
 
-_CHECK = "account"
 #: Codes that refuse the right to call, and no key.
 _NO_PERMISSION = ("Forbidden*", "NoPermission*", "UnauthorizedOperation*", "AuthFailure.UnauthorizedOperation")
 
@@ -41,10 +40,10 @@ def check_account(backend: Backend, account: str, timeout: timedelta) -> Iterato
         try:
             vendor = backend.vendor_of(account)
         except UnknownAccount as unknown:
-            yield problem(_CHECK, str(unknown), "start a worker whose accounts file has it", account=account)
+            yield problem(ACCOUNT_CHECK, str(unknown), "start a worker whose accounts file has it", account=account)
             return
         if vendor is None:
-            yield problem(_CHECK, "no worker runs, so no key can be checked", "start a worker", account=account)
+            yield problem(ACCOUNT_CHECK, "no worker runs, so no key can be checked", "start a worker", account=account)
             return
         command = Command(operation=_probe(vendor), account=account, expires_in=timeout)
         if (held_back := _held_back(backend, command.lane, timeout)) is not None:
@@ -78,21 +77,23 @@ def judge_answer(outcome: Outcome) -> Finding:
     meaning = OPERATIONS[outcome.operation].spec.meaning(code)
     if any(fnmatchcase(code, pattern) for pattern in _NO_PERMISSION):
         text = f"the key of {account} is valid, and has no permission for {outcome.operation} ({answer})"
-        return problem(_CHECK, text, "grant the key's user the permission at the vendor", **facts)
+        return problem(ACCOUNT_CHECK, text, "grant the key's user the permission at the vendor", **facts)
     if meaning is Meaning.SIGN_AGAIN:
         text = f"the vendor says that the time of {account}'s signature is wrong ({answer})"
-        return problem(_CHECK, text, "set the clocks of the workers' machines by NTP", **facts)
+        return problem(ACCOUNT_CHECK, text, "set the clocks of the workers' machines by NTP", **facts)
     if meaning is Meaning.KEY_REFUSED:
         do = "put a valid key into the accounts file, and send the workers SIGHUP"
-        return problem(_CHECK, f"the vendor refuses the key of {account} ({answer})", do, **facts)
+        return problem(ACCOUNT_CHECK, f"the vendor refuses the key of {account} ({answer})", do, **facts)
     if outcome.result in {Result.GAVE_UP, Result.EXPIRED}:
         do = "see whether the vendor is down, and whether the workers' machines reach its endpoint"
-        return problem(_CHECK, f"the vendor of {account} gave no answer ({outcome.result}: {answer})", do, **facts)
+        return problem(
+            ACCOUNT_CHECK, f"the vendor of {account} gave no answer ({outcome.result}: {answer})", do, **facts
+        )
     text = f"the key of {account} is valid and may call {outcome.operation}"
     if outcome.enqueued_at is not None and outcome.ended_at is not None:
         facts["seconds"] = round((outcome.ended_at - outcome.enqueued_at).total_seconds(), 3)
         text += f"; the answer came {facts['seconds']:.2f} s after the command"
-    return ok(_CHECK, text, **facts)
+    return ok(ACCOUNT_CHECK, text, **facts)
 
 
 def _held_back(backend: Backend, lane: Lane, within: timedelta | None) -> Finding | None:
@@ -109,11 +110,11 @@ def _held_back(backend: Backend, lane: Lane, within: timedelta | None) -> Findin
     if (pause := controls.pause_of(lane)) is not None:
         do = f"resume it, and examine the account again: streamstop resume {pause.scope}"
         text = f"the key of {lane.account} cannot be checked: {pause_text(pause, now)}"
-        return problem(_CHECK, text, do, account=lane.account)
+        return problem(ACCOUNT_CHECK, text, do, account=lane.account)
     hold = controls.hold_of(lane)
     if hold is None or (within is not None and (hold.next_probe or now) <= now + within):
         return None
-    return hold_finding(_CHECK, hold, now)
+    return hold_finding(ACCOUNT_CHECK, hold, now)
 
 
 def _no_answer(backend: Backend, lane: Lane, timeout: timedelta, job: Job) -> Finding:
@@ -126,4 +127,4 @@ def _no_answer(backend: Backend, lane: Lane, timeout: timedelta, job: Job) -> Fi
         return held_back
     text = f"the command that checks {lane.account} got no answer within {timeout.total_seconds():g} s"
     do = f"see what its lane does: streamstop lanes {lane.account}"
-    return problem(_CHECK, text, do, account=lane.account)
+    return problem(ACCOUNT_CHECK, text, do, account=lane.account)

@@ -7,7 +7,7 @@ from itertools import chain
 
 from streamstop._core.backend import Backend, WaitInterval
 from streamstop._core.commands import check_account as check_account_name
-from streamstop._core.findings import REACHABLE, Finding, ServerFacts, note, problem
+from streamstop._core.findings import ACCOUNT_CHECK, REACHABLE, Finding, ServerFacts, note, problem
 from streamstop._core.lane_view import LaneView
 from streamstop._doctor import controls, fleet, settings
 from streamstop._doctor.account import check_account
@@ -61,7 +61,7 @@ def examine(
             yield from check_account(backend, account, timeout)
         except QueueUnavailable as error:
             do = "use a Redis user that may enqueue commands, such as the workers' user"
-            yield problem("account", f"the key of {account} was not checked: {error.reason or error}", do)
+            yield problem(ACCOUNT_CHECK, f"the key of {account} was not checked: {error.reason or error}", do)
 
 
 def _about_server(facts: ServerFacts) -> Iterator[Finding]:

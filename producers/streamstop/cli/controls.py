@@ -21,12 +21,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _NO_QUEUE = "4    Redis did not answer"
 
 
-def _check_for(_ctx: click.Context, _param: click.Parameter, value: timedelta | None) -> timedelta | None:
-    if value is not None and not timedelta(0) < value <= LONGEST:
-        raise click.BadParameter(f"must be longer than 0 and at most {LONGEST.days}d.")
-    return value
-
-
 def _reason_options(command: _F) -> _F:
     """Add ``--for`` and ``--reason``."""
     return combine(
@@ -34,8 +28,7 @@ def _reason_options(command: _F) -> _F:
             "--for",
             "lasting",
             metavar="TIME",
-            type=Duration(),
-            callback=_check_for,
+            type=Duration(LONGEST),
             help="End it by itself after this time: 90, 30s, 5m, 2h, 7d.",
         ),
         click.option("--reason", metavar="TEXT", default="", help="Why, for the others on call."),

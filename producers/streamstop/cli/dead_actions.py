@@ -1,7 +1,6 @@
 """Prints what becomes of dead letters, and which would be acted on."""
 
 import json
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from streamstop.cli._shared.output import (
     params_text,
     printable,
 )
+from streamstop.cli._shared.screen import terminal_width
 from streamstop.cli.dead_output import LetterKind, count_letters, kind_of, letter_json, letter_table
 from streamstop.dead_letters import LetterAct
 from streamstop.errors import QueueUnavailable, UnknownDeadLetter
@@ -95,7 +95,7 @@ def print_dry_run(
 def print_letters(letters: Iterable[DeadLetter], *, as_json: bool) -> "Counter[LetterKind]":
     """Print letters as they are read, and return how many there were of each kind."""
     kinds: Counter[LetterKind] = Counter()
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = terminal_width()
     for number, chunk in enumerate(_chunks(letters)):
         lines = map(letter_json, chunk) if as_json else letter_table(chunk, width, header=number == 0)
         click.echo(join_lines(lines))

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import click
 
-from streamstop._core.findings import DIAGNOSIS_TIMEOUT, Diagnosis, Finding, Severity
+from streamstop._core.findings import ACCOUNT_CHECK, DIAGNOSIS_TIMEOUT, Diagnosis, Finding, Severity
 from streamstop.cli._shared.completers import complete_account
 from streamstop.cli._shared.exit_codes import Exit
 from streamstop.cli._shared.help_pages import Page
@@ -47,8 +47,7 @@ _INDENT = 9
     metavar="TIME",
     type=Duration(),
     default=DIAGNOSIS_TIMEOUT,
-    show_default="20",
-    help="Wait up to this long for the vendor's answer.",
+    help=f"Wait up to this long for the vendor's answer.  [default: {DIAGNOSIS_TIMEOUT.total_seconds():g}]",
 )
 @json_option
 @redis_option
@@ -76,10 +75,16 @@ def exit_code(diagnosis: Diagnosis) -> Exit:
 
 
 def diagnosis_page(diagnosis: Diagnosis) -> Iterator[str]:
-    """Yield the lines about all findings, and a count of the problems."""
+    """Yield the lines about all findings, and a count of the problems.
+
+    With --account, the hold of that account is two findings, and is shown once.
+    """
+    shown: list[Finding] = []
     for finding in diagnosis.findings:
-        yield from _finding_lines(finding)
-    problems = len(diagnosis.problems)
+        if finding.check != ACCOUNT_CHECK or finding.do is None or finding.do not in {one.do for one in shown}:
+            shown.append(finding)
+            yield from _finding_lines(finding)
+    problems = sum(finding.severity is Severity.PROBLEM for finding in shown)
     yield counted(problems, "problem") if problems else "no problem"
 
 

@@ -1,7 +1,5 @@
 """``streamstop events``: shows what happened to lanes, accounts and workers, and follows it."""
 
-import shutil
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -10,12 +8,13 @@ from math import inf
 
 import click
 
-from streamstop._core.durations import positive_duration
 from streamstop._core.journal import LONGEST_SINCE, Event
 from streamstop.cli._shared.completers import complete_account
+from streamstop.cli._shared.exit_codes import until_ctrl_c
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import Duration, json_option, redis_option
 from streamstop.cli._shared.output import join_lines, json_line, printable
+from streamstop.cli._shared.screen import terminal_width
 from streamstop.cli.journal_output import KIND_WIDTH, event_line
 from streamstop.client import Client
 from streamstop.errors import QueueUnavailable
@@ -51,7 +50,7 @@ _FIRST = "0-0"
 @click.option(
     "--since",
     metavar="AGE",
-    type=Duration(),
+    type=Duration(LONGEST_SINCE),
     help="Only events of the last AGE: 90s, 30m, 12h, 7d.  [default: 1h; with --follow: from now on]",
 )
 @click.option("--account", metavar="NAME", shell_complete=complete_account, help="Only those of the account.")
@@ -68,12 +67,12 @@ def events(*, follow: bool, since: timedelta | None, account: str | None, as_jso
     def show(shown: list[Event]) -> None:
         nonlocal kind_width
         kind_width = max([kind_width, *(len(event.kind) for event in shown)])
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        width = terminal_width()
         lines = [json_line(event) if as_json else event_line(event, width, kind_width) for event in shown]
         if lines:
             click.echo(join_lines(lines))
 
-    age = _DEFAULT if since is None else positive_duration(since, "since", LONGEST_SINCE)
+    age = _DEFAULT if since is None else since
     with Client(redis) as client:
         if not follow:
             shown = client.events(since=age, account=account)
@@ -85,7 +84,8 @@ def events(*, follow: bool, since: timedelta | None, account: str | None, as_jso
         past = [] if since is None else client.events(since=age, account=account)
         show(past)
         last = past[-1:] or newest
-        _follow(client, account, last[0].id if last else _FIRST, show)
+        with until_ctrl_c():
+            _follow(client, account, last[0].id if last else _FIRST, show)
 
 
 def _follow(client: Client, account: str | None, after: str, show: Callable[[list[Event]], None]) -> None:

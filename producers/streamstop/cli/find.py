@@ -8,8 +8,9 @@ from streamstop.cli._shared.completers import complete_account, complete_operati
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import json_option, redis_option
-from streamstop.cli._shared.output import json_line, params_text, printable
-from streamstop.cli.find_output import sighting_line
+from streamstop.cli._shared.output import join_lines, json_line, params_text, printable
+from streamstop.cli._shared.screen import terminal_width
+from streamstop.cli.find_output import sighting_lines
 from streamstop.client import Client
 from streamstop.errors import InvalidCommand
 
@@ -59,7 +60,7 @@ def find(
     with Client(redis) as client:
         for sighting in client.find(params, account=account, operation=operation):
             found = True
-            click.echo(json_line(sighting) if as_json else sighting_line(sighting))
+            click.echo(json_line(sighting) if as_json else join_lines(sighting_lines(sighting, terminal_width())))
             sys.stdout.flush()
     if not found:
         raise Failure(printable(f"nothing is known of {params_text(params)}"), Exit.ENDED_OTHERWISE)

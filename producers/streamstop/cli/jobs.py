@@ -24,6 +24,7 @@ _ID = "live-cn.live.StopMPUTask.0f8b5c2e9d7a4b31a6c0d4e8f1b29375"
 
 @click.command(
     cls=Page,
+    short_help="Show a job: where it is, or how it ended.",
     blocks={
         "Examples": [f"streamstop job {_ID}", f"streamstop job {_ID} --json"],
         "Exit codes": [

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from streamstop._core.journal import ErrorCount, Event
+from streamstop._core.journal import ErrorCount, Event, EventKind
 from streamstop.cli._shared.output import aligned, clip, counted, join_lines, printable
 
 _ERRORS_HEADER = ("COUNT", "CODE", "ACCOUNT", "OPERATION", "LAST SEEN")
@@ -12,12 +12,18 @@ _LONGEST_CODE = 40
 #: The width of most kinds. Longer ones make the column of the lines that follow wider.
 KIND_WIDTH = 9
 
+#: Events of the worker that `by` names.
+_BY_WORKERS = frozenset(
+    {EventKind.ACCOUNTS_CHANGED, EventKind.WORKER_STARTED, EventKind.WORKER_STOPPED, EventKind.WORKER_LOST}
+)
+
 
 def event_line(event: Event, width: int | None = None, kind_width: int = KIND_WIDTH) -> str:
     """Return an event: when, what, where, and what happened. It is one line, or lines of `width` columns at most."""
-    where = " ".join(filter(None, (event.account, event.operation)))
-    by = f"(by {event.by})" if where and event.by else ""
-    details = "  ".join(filter(None, (where or event.by, event.text, by)))
+    worker = event.by if event.kind in _BY_WORKERS else None
+    where = worker or " ".join(filter(None, (event.account, event.operation)))
+    by = f"(by {event.by})" if event.by and event.by != where else ""
+    details = "  ".join(filter(None, (where, event.text, by)))
     line = printable(f"{event.at:%m-%d %H:%M:%SZ}  {event.kind.ljust(kind_width)}  {details}")
     if width is None:
         return line

@@ -51,7 +51,7 @@ def watch_lanes(
 def picture(screen: Screen, views: Sequence[LaneView], empty: str, problem: str) -> list[str]:
     """Return the table, cut to the rows of the terminal, and what there is to say below it."""
     lines = lane_table(views, screen.columns) or [empty]
-    below = click.style(problem, fg="red") if problem else click.style("Ctrl-C ends the watching", dim=True)
+    below = click.style(problem, fg="red") if problem else click.style("press Ctrl-C to end", dim=True)
     most = max(3, screen.rows - 2)
     if len(lines) > most:
         lines = [*lines[: most - 2], click.style("… and more", dim=True), lines[-1]]

@@ -1,7 +1,5 @@
 """``streamstop lanes``: shows what lanes hold and do."""
 
-import shutil
-import sys
 from datetime import UTC, datetime
 
 import click
@@ -10,9 +8,11 @@ from streamstop._core.commands import check_account
 from streamstop._core.lane_view import LaneView
 from streamstop._redis.accounts import vendor_among
 from streamstop.cli._shared.completers import complete_account
+from streamstop.cli._shared.exit_codes import until_ctrl_c
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import json_option, redis_option
 from streamstop.cli._shared.output import join_lines, json_line
+from streamstop.cli._shared.screen import terminal_width
 from streamstop.cli.lane_output import lane_table
 from streamstop.cli.lane_watch import watch_lanes
 from streamstop.client import Client
@@ -85,14 +85,15 @@ def lanes(
             return views if sort is None else sorted(views, key=_SORT_KEYS[sort])
 
         if watch:
-            watch_lanes(read, _EMPTY, as_json=as_json)
+            with until_ctrl_c():
+                watch_lanes(read, _EMPTY, as_json=as_json)
             return
         views = read()
         _check_known(client, accounts, views)
     if as_json:
         click.echo(join_lines(map(json_line, views)), nl=bool(views))
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = terminal_width()
     click.echo(join_lines(lane_table(views, width) or [_EMPTY]))
 
 

@@ -1,7 +1,8 @@
 """``streamstop operations``: lists the operations with their parameters and limits."""
 
 import json
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -9,8 +10,12 @@ import click
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import json_option
 from streamstop.cli._shared.output import join_lines
+from streamstop.cli._shared.screen import terminal_width
 from streamstop.operations import OPERATIONS
 from streamstop.operations.facts import facts_of
+
+#: Text is wrapped for a terminal of at least this many columns.
+_NARROWEST = 60
 
 
 @click.command(cls=Page, blocks={"Examples": ["streamstop operations", "streamstop operations --json"]})
@@ -21,7 +26,8 @@ def operations(*, as_json: bool) -> None:
     if as_json:
         click.echo(join_lines(json.dumps(fact) for fact in facts))
     else:
-        click.echo(join_lines(line for fact in facts for line in [*operation_page(fact), ""]).rstrip())
+        width = terminal_width()
+        click.echo(join_lines(line for fact in facts for line in [*operation_page(fact, width), ""]).rstrip())
 
 
 def operation_facts(operation_id: str) -> dict[str, Any]:
@@ -29,15 +35,27 @@ def operation_facts(operation_id: str) -> dict[str, Any]:
     return facts_of(operation_id).model_dump(mode="json", exclude_none=True)
 
 
-def operation_page(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines about one operation; `facts` come from :func:`operation_facts`."""
+def operation_page(facts: Mapping[str, Any], terminal: int | None = None) -> Iterator[str]:
+    """Yield the lines about one operation, wrapped for a `terminal` of so many columns, but for the vendor's page.
+
+    `facts` come from :func:`operation_facts`.
+    """
     yield f"{facts['id']}  ({facts['kind']}, {facts['vendor']}, {facts['limit']:.4g} calls/s)"
-    yield f"  {facts['about']}"
+    yield from _wrapped("  ", facts["about"], terminal)
     width = max(len(parameter["name"]) for parameter in facts["parameters"])
     for parameter in facts["parameters"]:
         required = "required" if parameter["required"] else "optional"
-        yield f"  {parameter['name'].ljust(width)}  {required}  {_allowed_values(parameter)}"
+        head = f"  {parameter['name'].ljust(width)}  {required}  "
+        yield from _wrapped(head, _allowed_values(parameter), terminal)
     yield f"  {facts['source']}"
+
+
+def _wrapped(head: str, text: str, terminal: int | None) -> Sequence[str]:
+    """Return `text` after `head`; on a terminal, its further lines begin below its first."""
+    if terminal is None:
+        return [head + text]
+    width, indent = max(terminal, _NARROWEST), " " * len(head)
+    return textwrap.wrap(text, width, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _allowed_values(parameter: Mapping[str, Any]) -> str:

@@ -77,8 +77,10 @@ def room_page(room: RoomView, progress: Progress | None, now: datetime) -> list[
     if progress is None:
         shutdown = f"{room.shutdown}, over seven days ago" if room.shutdown else "none: the room was never stopped"
         return [*lines, f"shutdown    {shutdown}"]
-    opened = "" if progress.opened_at is None else f", of {moment_and_age(progress.opened_at, now)}"
-    return [*lines, f"shutdown    {printable(progress.shutdown)}{opened}", "", *progress_view(progress)]
+    lines.append(f"shutdown    {printable(progress.shutdown)}")
+    if progress.opened_at is not None:
+        lines.append(f"opened at   {moment_and_age(progress.opened_at, now)}")
+    return [*lines, "", *progress_view(progress)]
 
 
 def room_json(room: RoomView, progress: Progress | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from streamstop._core.commands import Command
+from streamstop._core.commands import LONGEST_EXPIRY, Command
 from streamstop.cli._shared.exit_codes import EXIT_CODES, Exit, Failure
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.input import check_accounts, read_commands
@@ -24,7 +24,7 @@ from streamstop.cli._shared.options import (
 )
 from streamstop.cli._shared.output import counted, join_lines
 from streamstop.cli._shared.parsing import Defaults
-from streamstop.cli._shared.waiting import JOB_HINT, wait_for_outcomes
+from streamstop.cli._shared.waiting import JOB_HINT, wait_for_outcomes, worker_hint
 from streamstop.cli.job_output import JobRow, job_table, results_summary
 from streamstop.client import Client
 from streamstop.jobs import Job
@@ -70,7 +70,10 @@ def _enqueueing_command(kind: Kind, *examples: str, line: str) -> Callable[[Call
             help="Order among the account's jobs of the operation; 0 goes first.",
         ),
         click.option(
-            "--expires-in", metavar="TIME", type=Duration(), help="Do not call the vendor after this time: 90, 10m, 2h."
+            "--expires-in",
+            metavar="TIME",
+            type=Duration(LONGEST_EXPIRY),
+            help="Do not call the vendor after this time: 90, 10m, 2h.",
         ),
         click.option(
             "--unique",
@@ -153,10 +156,11 @@ def _run(request: _Request) -> None:
                 Exit.INTERRUPTED,
             ) from None
         if request.wait is None:
-            _print_enqueued(jobs, commands, as_json=request.as_json)
+            _print_enqueued(client, jobs, commands, as_json=request.as_json)
             return
         label = "stopping" if request.kind is Kind.STOP else "asking"
         outcomes, failure = wait_for_outcomes(client, jobs, request.wait, label)
+        hint = worker_hint(client) if len(outcomes) < len(jobs) else ""
     rows = [JobRow(job.id, command, outcomes.get(job.id)) for job, command in zip(jobs, commands, strict=True)]
     if request.as_json:
         click.echo(join_lines(row.to_json() for row in rows))
@@ -167,14 +171,14 @@ def _run(request: _Request) -> None:
     code = Exit.of(len(rows), outcomes.values())
     if code is Exit.STILL_OPEN:
         open_jobs = counted(len(rows) - len(outcomes), "job")
-        raise Failure(f"{open_jobs} did not end in time and will continue; {JOB_HINT}", code)
+        raise Failure(f"{open_jobs} did not end in time and will continue{hint}; {JOB_HINT}", code)
     sys.exit(code)
 
 
-def _print_enqueued(jobs: Sequence[Job], commands: Sequence[Command], *, as_json: bool) -> None:
+def _print_enqueued(client: Client, jobs: Sequence[Job], commands: Sequence[Command], *, as_json: bool) -> None:
     if as_json:
         rows = (JobRow(job.id, command, None) for job, command in zip(jobs, commands, strict=True))
         click.echo(join_lines(row.to_json() for row in rows))
         return
     click.echo(join_lines(job.id for job in jobs))
-    click.echo(f"{counted(len(jobs), 'job')} enqueued; {JOB_HINT}", err=True)
+    click.echo(f"{counted(len(jobs), 'job')} enqueued{worker_hint(client)}; {JOB_HINT}", err=True)

@@ -1,15 +1,15 @@
 """``streamstop errors``: counts what vendors answered when they did not do what they were asked."""
 
-import shutil
-import sys
 from datetime import timedelta
 
 import click
 
+from streamstop._core.journal import ERRORS_KEPT
 from streamstop.cli._shared.completers import complete_account
 from streamstop.cli._shared.help_pages import Page
 from streamstop.cli._shared.options import Duration, json_option, redis_option
 from streamstop.cli._shared.output import join_lines, json_line
+from streamstop.cli._shared.screen import terminal_width
 from streamstop.cli.journal_output import errors_table, errors_total
 from streamstop.client import Client
 
@@ -31,10 +31,9 @@ _DEFAULT = timedelta(minutes=30)
 @click.option(
     "--since",
     metavar="AGE",
-    type=Duration(),
+    type=Duration(ERRORS_KEPT),
     default=_DEFAULT,
-    show_default="30m",
-    help="Only answers of the last AGE, in steps of five minutes: 30m, 12h, 1d at most.",
+    help="Only answers of the last AGE, in steps of five minutes: 30m, 12h, 1d at most.  [default: 30m]",
 )
 @click.option("--account", metavar="NAME", shell_complete=complete_account, help="Only those of the account.")
 @json_option
@@ -49,7 +48,7 @@ def errors(*, since: timedelta, account: str | None, as_json: bool, redis: str |
     if as_json:
         lines = [json_line(count) for count in counts]
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        width = terminal_width()
         lines = [*(errors_table(counts, width) if counts else ()), errors_total(counts)]
     if lines:
         click.echo(join_lines(lines))

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
 
@@ -51,6 +52,17 @@ class Failure(click.ClickException):
     def __init__(self, message: str, code: Exit) -> None:
         super().__init__("\n".join(map(printable, message.splitlines())))
         self.exit_code = code  # type: ignore[misc]  # click reads it from the instance
+
+
+@contextmanager
+def until_ctrl_c() -> Iterator[None]:
+    """Exit with 130 and without a message on Ctrl-C in the block, which has no other end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            click.echo(err=True)  # the terminal has shown ^C, and the prompt follows
+        sys.exit(Exit.INTERRUPTED)
 
 
 class FailingGroup(PageGroup):

@@ -16,9 +16,12 @@ _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd]?)")
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # older clicks are not generic
-    """``90``, ``30s``, ``5m``, ``2h`` or ``7d``, as a timedelta."""
+    """``90``, ``30s``, ``5m``, ``2h`` or ``7d``, as a timedelta; with `longest`, longer than 0 and at most that."""
 
     name = "duration"
+
+    def __init__(self, longest: timedelta | None = None) -> None:
+        self._longest = longest
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Return the duration that `value` names."""
@@ -33,7 +36,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # older clicks are n
                 ctx,
             )
         number, unit = match.groups()
-        return timedelta(seconds=float(number) * _UNITS[unit])
+        duration = timedelta(seconds=float(number) * _UNITS[unit])
+        if self._longest is not None and not timedelta(0) < duration <= self._longest:
+            self.fail(f"must be longer than 0 and at most {self._longest.days}d.", param, ctx)
+        return duration
 
 
 def combine(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:

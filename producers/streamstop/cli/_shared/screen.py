@@ -1,7 +1,8 @@
-"""Screen: redraws lines in place on a terminal."""
+"""The terminal: its width, and a screen that redraws lines in place."""
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
@@ -9,6 +10,11 @@ from typing import TextIO
 import click
 
 _HIDE_CURSOR_NO_WRAP, _SHOW_CURSOR_WRAP = "\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h"
+
+
+def terminal_width() -> int | None:
+    """Return how many columns the terminal on stdout has; None if stdout is no terminal, and lines are not cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import click
@@ -15,6 +16,14 @@ from streamstop.outcomes import Outcome
 
 #: How to follow up on jobs.
 JOB_HINT = "look at one with `streamstop job ID`"
+
+
+def worker_hint(client: Client) -> str:
+    """Return what to add to a message about open jobs if no worker runs; else an empty text."""
+    with suppress(QueueUnavailable):
+        if not client.accounts():
+            return "; no worker runs: nothing is called until one is started"
+    return ""
 
 
 def wait_for_outcomes(
