@@ -93,11 +93,11 @@ def test_the_simulator_accepts_again_after_the_system_refused_a_connection(monke
     async def ask() -> bytes:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
         server, port = await open_simulator()
-        with socket.create_connection(("127.0.0.1", port)) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as client:
             client.setblocking(False)
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(client, b"hello\r\n\r\n")
-            answer = await asyncio.wait_for(loop.sock_recv(client, 100), 10)
+            answer = await asyncio.wait_for(loop.sock_recv(client, 100), TIMEOUT_S)
         await server.close()
         return answer
 

@@ -19,6 +19,7 @@ from streamstop._redis.workers import Workers
 from streamstop._wire.reports import Ended, KeptAnswer, Throttled
 from streamstop.operations import Kind
 from streamstop.outcomes import Result
+from streamstop_worker.upkeep import sweep
 from streamstop_worker.upkeep.sweep import PARTS, Sweeper
 from tests.support.lane_driver import ENDED, KEPT, LaneDriver
 from tests.support.manual_clock import ManualClock
@@ -145,7 +146,10 @@ def test_an_idle_sweep_asks_for_everything_at_once(real_redis: Redis, sweeper: S
     }
 
 
-def test_a_worker_leaves_every_second_sweep_to_the_one_that_sweeps(sweeper: Sweeper, meter: Meter) -> None:
+def test_a_worker_leaves_every_second_sweep_to_the_one_that_sweeps(
+    sweeper: Sweeper, meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "EVERY", timedelta(hours=1))  # the fixture's sweep was the last
     costs = []
     for _ in range(4):
         meter.since()

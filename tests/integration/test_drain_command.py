@@ -19,7 +19,9 @@ from streamstop import (
 from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.drain import PAGE
 from streamstop.operations import StopMPUTask
-from tests.support.polling import eventually
+from streamstop_simulator.demo.embedded_redis import RedisServer
+from tests.support.bad_network import bad_network
+from tests.support.polling import TIMEOUT_S, eventually
 
 LIVE = Lane("live-cn", "live.StopMPUTask")
 
@@ -92,15 +94,18 @@ def test_on_a_terminal_the_command_asks(client: Client, redis_url: str, answer: 
 
 @pytest.mark.long
 def test_interrupted_it_says_how_many_were_cancelled_and_they_stay_cancelled(
-    client: Client, real_redis: Redis, redis_url: str
+    client: Client, redis_process: RedisServer
 ) -> None:
-    total = 20_000
-    for start in range(0, total, 5000):
-        client.enqueue_many(stops(5000, priority=start % 2))
-    with subprocess.Popen(command(redis_url, "live-cn", "--yes"), stderr=subprocess.PIPE, text=True) as process:
-        eventually(lambda: client.lanes([LIVE])[0].waiting < total - 500, "the drain is under way")
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+    total = 5000
+    client.enqueue_many(stops(total))
+    with bad_network(redis_process.port) as network:
+        network.silent_after = 50  # in the middle the drain waits for an answer, until it is interrupted
+        words = command(f"redis://127.0.0.1:{network.port}/0", "live-cn", "live.StopMPUTask", "--yes")
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+            eventually(lambda: network.silent, "the drain is under way")
+            process.send_signal(signal.SIGINT)
+            network.silent_after, network.silent = None, False
+            _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
     left = client.lanes([LIVE])[0].waiting
     told = int(errors.partition("interrupted: ")[2].split()[0])

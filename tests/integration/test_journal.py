@@ -19,7 +19,6 @@ from streamstop._core.lane_types import AttemptHistory, CallError, LastCall, Tak
 from streamstop._core.pace import Pace
 from streamstop._redis.journal import Journal
 from streamstop._redis.schedule import Schedule
-from streamstop._redis.waiting import LOOK_AGAIN_S
 from streamstop._wire.reports import Ended, Report, Throttled
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from tests.support.celery_messages import celery_message
@@ -29,9 +28,9 @@ from tests.support.polling import TIMEOUT_S, eventually
 LANE = Lane("live-cn", "live.StopMPUTask")
 LEASE = timedelta(seconds=30)
 ERROR = CallError("Throttling.User", "too fast", "R-1", is_unknown=False)
-#: Far above what news takes, and below the time after which a follower looks without any.
-SOON_S = 4.0
-assert SOON_S < LOOK_AGAIN_S
+
+#: Followers hear of events by news alone.
+pytestmark = pytest.mark.usefixtures("news_alone")
 
 
 @pytest.fixture
@@ -75,8 +74,8 @@ def test_a_follower_is_told_of_events_as_they_happen_from_then_on(
         of_account = pool.submit(texts, client.follow_events(account="live-cn", after="0-0"), 3)
         for account, text in (("live-cn", "a"), ("trtc-sg", "b"), ("live-cn", "c")):
             journal.add(EventKind.PAUSED, text, account=account)
-        assert every.result(SOON_S) == ["a", "b", "c"]
-        assert of_account.result(SOON_S) == ["before", "a", "c"]
+        assert every.result(TIMEOUT_S) == ["a", "b", "c"]
+        assert of_account.result(TIMEOUT_S) == ["before", "a", "c"]
 
 
 def test_the_asynchronous_client_follows_too(redis_url: str, journal: Journal, real_redis: Redis) -> None:
@@ -91,7 +90,7 @@ def test_the_asynchronous_client_follows_too(redis_url: str, journal: Journal, r
             following = asyncio.create_task(first())
             await asyncio.to_thread(await_follower, real_redis)
             await asyncio.to_thread(journal.add, EventKind.HELD, "a")
-            event = await asyncio.wait_for(following, SOON_S)
+            event = await asyncio.wait_for(following, TIMEOUT_S)
             assert (event.kind, event.text) == (EventKind.HELD, "a")
             assert await client.events() == [event]
             assert await client.errors() == []
@@ -104,7 +103,7 @@ def test_following_ends_when_its_time_is_over(client: Client, journal: Journal) 
     journal.add(EventKind.HELD, "before")
     assert list(client.follow_events(timeout=0.3)) == []
     assert texts(client.follow_events(after="0-0", timeout=0), 9) == ["before"]
-    assert time.monotonic() - started < SOON_S
+    assert time.monotonic() - started < TIMEOUT_S
 
 
 def test_a_lost_connection_loses_no_event(client: Client, journal: Journal, real_redis: Redis) -> None:
@@ -116,7 +115,7 @@ def test_a_lost_connection_loses_no_event(client: Client, journal: Journal, real
         journal.add(EventKind.HELD, "meanwhile")
         await_follower(real_redis)
         journal.add(EventKind.HELD, "after")
-        assert following.result(SOON_S) == ["before", "meanwhile", "after"]
+        assert following.result(TIMEOUT_S) == ["before", "meanwhile", "after"]
 
 
 def test_the_oldest_events_go_and_no_key_grows_for_ever(journal: Journal, real_redis: Redis) -> None:
@@ -199,7 +198,7 @@ def test_a_key_of_another_type_stops_no_report(jobs: list[Taken], client: Client
 
 
 def test_who_follows_is_told_that_redis_went_away_and_can_go_on_after_its_last_event() -> None:
-    with redis_server() as server, Client(server.url, timeout=1) as client:
+    with redis_server() as server, Client(server.url) as client:
         with server.client() as redis:
             Journal(redis).add(EventKind.HELD, "before")
             (event,) = client.events()

@@ -8,6 +8,7 @@ import pytest
 
 from streamstop_simulator.demo.embedded_redis import free_port
 from tests.support.loopback import Connection, LoopbackServer
+from tests.support.polling import TIMEOUT_S
 from tests.torture.proxy import Proxy, proxies
 
 
@@ -23,8 +24,8 @@ def proxy() -> Iterator[Proxy]:
         yield made.to(server.port)
 
 
-def connected(proxy: Proxy, timeout: float = 10) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", proxy.port), timeout)
+def connected(proxy: Proxy) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", proxy.port), TIMEOUT_S)
 
 
 def ask(sock: socket.socket, path: bytes) -> bytes:

@@ -14,17 +14,17 @@ from redis import Redis
 from streamstop import AsyncClient, Client, Outcome, OutcomeTimeout, QueueUnavailable, Result
 from streamstop._core.lane import result_key
 from streamstop._redis.rooms import shutdown_channel
-from streamstop._redis.waiting import LOOK_AGAIN_S, changes
+from streamstop._redis.waiting import changes
 from streamstop._wire.results import outcome_record
 from streamstop_simulator.demo.embedded_redis import RedisServer
 from tests.support.bad_network import bad_network
 from tests.support.client_connections import connections_of
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 
 WAITS = 150
-#: Far above what news takes, and below the time after which a wait looks without any.
-SOON_S = 4.0
-assert SOON_S < LOOK_AGAIN_S
+
+#: Waits hear of ends by news alone.
+pytestmark = pytest.mark.usefixtures("news_alone")
 
 
 def job_ids(count: int, name: str = "j") -> list[str]:
@@ -84,7 +84,7 @@ def test_many_waits_of_an_event_loop_are_served_at_once_by_few_threads_and_one_c
 
     seen_after = asyncio.run(main())
     print(f"seen {seen_after * 1000:.1f} ms after it ended, beside {WAITS - 1} other waits")  # noqa: T201
-    assert seen_after < SOON_S
+    assert seen_after < TIMEOUT_S
     eventually(lambda: not own_threads(), "the threads ended with the client")
 
 
@@ -95,7 +95,7 @@ def test_nothing_is_missed_between_a_look_and_the_subscription(redis_url: str, r
         async with AsyncClient(redis_url) as client:
             waits = []
             for job_id in ids:
-                waits.append(asyncio.create_task(client.job(job_id).outcome(SOON_S)))
+                waits.append(asyncio.create_task(client.job(job_id).outcome(TIMEOUT_S)))
                 await asyncio.to_thread(end, real_redis, job_id)
             assert [outcome.job_id for outcome in await asyncio.gather(*waits)] == ids
 
@@ -113,9 +113,9 @@ def test_threads_share_the_connection_and_what_one_gives_up_another_still_hears(
         with pytest.raises(OutcomeTimeout):
             client.job(shared).outcome(0.2)
         end(real_redis, shared)
-        assert patient.result(SOON_S).job_id == shared
+        assert patient.result(TIMEOUT_S).job_id == shared
         end(real_redis, other)
-        assert {outcome.job_id for outcome in both.result(SOON_S)} == {shared, other}
+        assert {outcome.job_id for outcome in both.result(TIMEOUT_S)} == {shared, other}
 
 
 @pytest.mark.parametrize("timeout", [0, 0.3, -1])
@@ -123,7 +123,7 @@ def test_a_wait_ends_when_its_time_is_over(client: Client, timeout: float) -> No
     started = time.monotonic()
     with pytest.raises(OutcomeTimeout):
         client.job("a.live.StopMPUTask.never").outcome(timeout)
-    assert max(0.0, timeout) <= time.monotonic() - started < max(0.0, timeout) + SOON_S
+    assert max(0.0, timeout) <= time.monotonic() - started < max(0.0, timeout) + TIMEOUT_S
 
 
 def test_a_connection_that_redis_closed_is_made_anew_and_nothing_is_missed(client: Client, real_redis: Redis) -> None:
@@ -136,7 +136,7 @@ def test_a_connection_that_redis_closed_is_made_anew_and_nothing_is_missed(clien
         end(real_redis, meanwhile)
         await_subscribed(real_redis, 3)
         end(real_redis, after)
-        assert sorted(waiting.result(SOON_S)) == [before, meanwhile, after]
+        assert sorted(waiting.result(TIMEOUT_S)) == [before, meanwhile, after]
 
 
 def listening_ids(redis: Redis) -> set[str]:
@@ -166,7 +166,7 @@ def test_a_connection_that_went_dead_is_noticed_and_made_anew(redis_process: Red
         eventually(lambda: listening_ids(real_redis) - dead, "another subscribed connection")
         await_subscribed(real_redis, 1)
         end(real_redis, job_id)
-        assert waiting.result(SOON_S) == job_id
+        assert waiting.result(TIMEOUT_S) == job_id
 
 
 def test_waits_that_are_cancelled_leave_nothing(
@@ -196,7 +196,7 @@ def test_a_closed_client_can_wait_again(client: Client, real_redis: Redis) -> No
         client.close()
         await_subscribed(real_redis, 0)
     end(real_redis, job_id)
-    assert client.job(job_id).outcome(SOON_S).job_id == job_id
+    assert client.job(job_id).outcome(TIMEOUT_S).job_id == job_id
 
 
 def test_a_wait_goes_on_after_its_client_was_closed(client: Client, real_redis: Redis) -> None:
@@ -206,7 +206,7 @@ def test_a_wait_goes_on_after_its_client_was_closed(client: Client, real_redis: 
         await_subscribed(real_redis, 1)
         client.close()
         end(real_redis, job_id)
-        assert waiting.result(SOON_S).job_id == job_id
+        assert waiting.result(TIMEOUT_S).job_id == job_id
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_a_channel_that_is_forbidden_ends_its_wait_and_no_other(deaf_url: str, r
         with pytest.raises(QueueUnavailable, match="this Redis user may not do this"):
             list(client.shutdown("s").watch(60))
         end(real_redis, job_id)
-        assert waiting.result(SOON_S).job_id == job_id
+        assert waiting.result(TIMEOUT_S).job_id == job_id
 
 
 def test_changes_are_told_at_once_and_at_most_ten_times_a_second(client: Client, real_redis: Redis) -> None:
@@ -243,7 +243,7 @@ def test_changes_are_told_at_once_and_at_most_ten_times_a_second(client: Client,
         for _ in range(100):
             real_redis.publish(channel, "")
         next(told)
-    assert 0.2 <= time.monotonic() - started < SOON_S
+    assert 0.2 <= time.monotonic() - started < TIMEOUT_S
     told.close()  # type: ignore[attr-defined]  # it is a generator
 
 

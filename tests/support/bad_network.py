@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from tests.support.passage import Gate, Passage
+from tests.support.polling import TIMEOUT_S
 
 
 class BadNetwork(Passage):
@@ -18,6 +19,8 @@ class BadNetwork(Passage):
         self.delay_s = 0.0
         #: Whether all connections stay open and carry nothing.
         self.silent = False
+        #: How many chunks of answers pass before the network falls silent; None: all.
+        self.silent_after: int | None = None
         self._age = 0
 
     def cut(self) -> None:
@@ -31,6 +34,9 @@ class BadNetwork(Passage):
         async def passes(is_answer: bool) -> bool:
             if is_answer:
                 await asyncio.sleep(self.delay_s)
+                if self.silent_after is not None:
+                    self.silent |= self.silent_after <= 0
+                    self.silent_after -= 1
             return not self.silent and born == self._age
 
         return passes
@@ -51,7 +57,7 @@ def bad_network(target: int) -> Iterator[BadNetwork]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),), name="bad-network", daemon=True)
     thread.start()
-    loop, over = started.result(10)
+    loop, over = started.result(TIMEOUT_S)
     try:
         yield network
     finally:

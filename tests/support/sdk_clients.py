@@ -4,6 +4,7 @@ import warnings
 from urllib.parse import urlsplit
 
 from streamstop_worker.accounts import Account
+from tests.support.polling import TIMEOUT_S
 
 with warnings.catch_warnings():
     # The SDKs' own modules warn when they are imported.
@@ -18,6 +19,8 @@ with warnings.catch_warnings():
     from tencentcloud.common.profile.http_profile import HttpProfile
     from tencentcloud.trtc.v20190722 import models as trtc_models
     from tencentcloud.trtc.v20190722.trtc_client import TrtcClient
+
+_TIMEOUT_MS = int(TIMEOUT_S * 1000)
 
 __all__ = [
     "ClientException",
@@ -41,6 +44,8 @@ def live_client(url: str, account: Account) -> LiveClient:
         security_token=account.security_token,
         endpoint=urlsplit(url).netloc,
         protocol="http",
+        connect_timeout=_TIMEOUT_MS,
+        read_timeout=_TIMEOUT_MS,
     )
     return LiveClient(config)
 

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from streamstop_simulator.child_process import end
 
 _START_TIMEOUT_S = 20
+_ANSWER_TIMEOUT_S = 30
 _PORTS = range(16_384, 32_768)
 
 
@@ -79,8 +80,8 @@ class RedisServer:
         return self.folder / "redis.log"
 
     def client(self) -> Redis:
-        """Return a new client."""
-        return Redis(port=self.port)
+        """Return a new client. It waits long for an answer: when that is late, it sends the command again."""
+        return Redis(port=self.port, socket_timeout=_ANSWER_TIMEOUT_S)
 
 
 @contextmanager
