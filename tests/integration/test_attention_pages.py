@@ -43,7 +43,7 @@ def shutdown(real_redis: Redis) -> str:
             refused = stopped.model_copy(update={"result": Result.REFUSED, "job_id": str(number)})
             outcome = refused.model_dump_json(exclude_none=True)
         pipeline.hset(key, str(number), outcome)
-    pipeline.expire(key, 60)
+    pipeline.expire(key, 3600)
     pipeline.execute()
     return "s1"
 

@@ -229,10 +229,10 @@ def test_a_batch_that_expired_before_it_was_accepted_is_an_error_that_says_that_
             return super().evalsha(*arguments)
 
     rooms = connections_of(driver.client).rooms
-    rooms._redis = Expires(port=driver.redis.connection_pool.connection_kwargs["port"])
-    with pytest.raises(QueueUnavailable, match="the staged commands are gone: nothing was changed"):
-        driver.register(*range(SIZE))
-    assert driver.client.room(ROOM).tasks == ()
+    with Expires(port=driver.redis.connection_pool.connection_kwargs["port"]) as rooms._redis:
+        with pytest.raises(QueueUnavailable, match="the staged commands are gone: nothing was changed"):
+            driver.register(*range(SIZE))
+        assert driver.client.room(ROOM).tasks == ()
 
 
 def test_every_key_of_a_room_whose_producer_died_ends(accepted: RoomDriver) -> None:

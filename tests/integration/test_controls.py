@@ -18,6 +18,7 @@ from streamstop._redis.controls import ControlStore
 from streamstop.operations import StopMPUTask
 from streamstop.testing import RecordingAsyncClient, RecordingClient
 from tests.support.executable import objects, run
+from tests.support.known_accounts import publish_for_an_hour
 
 ME = f"{getpass.getuser()}@{socket.gethostname()}"
 OPERATION = "live.StopMPUTask"
@@ -27,7 +28,7 @@ MINUTE = timedelta(minutes=1)
 @pytest.fixture
 def accounts(real_redis: Redis) -> None:
     """Two accounts of running workers."""
-    KnownAccounts(real_redis).publish({"live-cn": "aliyun", "trtc-sg": "tencent"})
+    publish_for_an_hour(real_redis, {"live-cn": "aliyun", "trtc-sg": "tencent"})
 
 
 @pytest.fixture(params=["real", "recording"])

@@ -16,11 +16,11 @@ from streamstop import (
     Command,
     Lane,
 )
-from streamstop._redis.accounts import KnownAccounts
 from streamstop._redis.drain import PAGE
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.demo.embedded_redis import RedisServer
 from tests.support.bad_network import bad_network
+from tests.support.known_accounts import publish_for_an_hour
 from tests.support.polling import TIMEOUT_S, eventually
 
 LIVE = Lane("live-cn", "live.StopMPUTask")
@@ -46,7 +46,7 @@ def run(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize("option", ["--yes", "--dry-run"])
 @pytest.mark.long
 def test_the_command_refuses_an_account_that_nobody_knows(redis_url: str, real_redis: Redis, option: str) -> None:
-    KnownAccounts(real_redis).publish({"live-de": "aliyun"})
+    publish_for_an_hour(real_redis, {"live-de": "aliyun"})
     done = run(redis_url, "live-cn", option)
     assert (done.returncode, done.stdout) == (2, "")
     assert "no running worker has account 'live-cn'" in done.stderr

@@ -19,6 +19,7 @@ from streamstop.operations import OPERATIONS, StopMPUTask
 from streamstop_simulator.child_process import end
 from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.support.client_connections import connections_of
+from tests.support.known_accounts import publish_for_an_hour
 from tests.support.lane_driver import LaneDriver
 from tests.support.manual_clock import ManualClock
 from tests.support.polling import TIMEOUT_S, eventually
@@ -40,7 +41,9 @@ def run(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def publish(client: Client, **vendors: str) -> None:
     """Publish accounts, as a running worker does."""
-    connections_of(client).known_accounts.publish({name.replace("_", "-"): vendor for name, vendor in vendors.items()})
+    publish_for_an_hour(
+        connections_of(client).redis, {name.replace("_", "-"): vendor for name, vendor in vendors.items()}
+    )
 
 
 def test_a_lane_that_lately_held_something_is_shown_and_with_every_all_of_the_accounts(

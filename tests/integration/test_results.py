@@ -37,7 +37,7 @@ def lane(real_redis: Redis) -> LaneDriver:
 def app(redis_url: str) -> Iterator[Celery]:
     """A Celery app that knows nothing of streamstop but the settings."""
     app = Celery("any", set_as_current=False)
-    app.conf.update(celery_options(RedisSettings.from_environ({}, url=redis_url)))
+    app.conf.update(celery_options(RedisSettings.from_environ(url=redis_url)))
     with app:
         yield app
         backend: Any = app.backend  # its types know only the base
