@@ -11,6 +11,7 @@ from redis import Redis
 from streamstop import Client
 from streamstop_simulator import SimulatorClient, run_in_thread
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
+from tests.support.polling import PATIENT
 from tests.support.redis_content import keys_without_ttl
 
 #: For a test marked `long`, instead of the timeout in pyproject.toml.
@@ -74,7 +75,7 @@ def real_redis(redis_url: str, redis_process: RedisServer) -> Iterator[Redis]:
 @pytest.fixture
 def client(redis_url: str) -> Iterator[Client]:
     """Return a producer's client of an empty real Redis."""
-    with Client(redis_url) as client:
+    with Client(redis_url, timeout=PATIENT) as client:
         yield client
 
 

@@ -205,7 +205,7 @@ class SimulatorClient:
         operation: str | None = None,
         *,
         since: int = 0,
-        timeout: timedelta = timedelta(seconds=10),
+        timeout: timedelta = timedelta(seconds=60),
     ) -> list[Call]:
         """Return the calls as soon as there are `count`. Raises :class:`TimeoutError` if there are fewer by then."""
         selection = {"account": account, "operation": operation, "since": since}

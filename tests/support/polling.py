@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TypeVar
 
 T = TypeVar("T")
 
 #: Far beyond what anything takes on a busy machine, so that only what never comes fails.
 TIMEOUT_S = 60.0
+#: The same, for a client of a Redis that answers: a process that stands still for seconds is no error.
+PATIENT = timedelta(seconds=TIMEOUT_S)
 
 
 def eventually(

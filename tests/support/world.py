@@ -12,7 +12,7 @@ from streamstop_simulator import SimulatorClient, run_in_thread
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
-from tests.support.polling import eventually
+from tests.support.polling import PATIENT, TIMEOUT_S, eventually
 from tests.support.redis_content import keys_without_ttl
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 
@@ -56,7 +56,7 @@ class World:
         again = redis_server(*options, folder=self.server.folder, port=self.server.port)
         self.server = self._stack.enter_context(again)
 
-    def await_account(self, name: str, timeout: float = 30) -> None:
+    def await_account(self, name: str, timeout: float = TIMEOUT_S) -> None:
         """Wait until a worker has told producers of the account."""
         eventually(lambda: name in self.client.accounts(), f"a worker published {name!r}", timeout)
 
@@ -85,7 +85,7 @@ def world(
         made = World(
             server=server,
             redis=stack.enter_context(server.client()),
-            client=stack.enter_context(Client(server.url)),
+            client=stack.enter_context(Client(server.url, timeout=PATIENT)),
             simulator=simulator,
             accounts=folder / "accounts.toml",
             folder=folder,
