@@ -14,12 +14,13 @@ from streamstop_simulator.demo.embedded_redis import RedisServer, find_redis_ser
 from tests.support.polling import eventually
 
 MASTER = "lanes"
+_PATIENCE_MS = 60_000
 _CONFIG = """\
 port {port}
 bind 127.0.0.1
 dir {folder}
 sentinel monitor {master} 127.0.0.1 {master_port} 2
-sentinel down-after-milliseconds {master} 1000
+sentinel down-after-milliseconds {master} {patience_ms}
 sentinel failover-timeout {master} 5000
 """
 
@@ -37,9 +38,21 @@ class RedisWithSentinels:
         """The sentinels' url, as kombu takes it."""
         return ";".join(f"sentinel://127.0.0.1:{port}/0" for port in self.sentinel_ports)
 
-    def await_agreement(self, timeout: float = 20) -> None:
+    def await_agreement(self) -> None:
         """Wait until every sentinel knows the replica and the two others."""
-        eventually(lambda: all(map(self._knows_all, self.sentinel_ports)), "each sentinel knows the others", timeout)
+        eventually(lambda: all(map(self._knows_all, self.sentinel_ports)), "each sentinel knows the others")
+
+    @contextmanager
+    def replacing(self) -> Iterator[None]:
+        """Let the sentinels replace a master that is silent for a second; before and after, one may stand still."""
+        self._set_patience(1000)
+        yield
+        self._set_patience(_PATIENCE_MS)
+
+    def _set_patience(self, milliseconds: int) -> None:
+        for port in self.sentinel_ports:
+            with Redis(port=port) as sentinel:
+                sentinel.sentinel_set(MASTER, "down-after-milliseconds", milliseconds)
 
     def _knows_all(self, port: int) -> bool:
         with Redis(port=port) as sentinel:
@@ -68,7 +81,9 @@ def redis_with_sentinels(folder: Path) -> Iterator[RedisWithSentinels]:
 def _sentinel(folder: Path, port: int, master_port: int) -> Iterator[None]:
     folder.mkdir()
     config = folder / "sentinel.conf"  # a sentinel rewrites its file
-    config.write_text(_CONFIG.format(port=port, folder=folder, master=MASTER, master_port=master_port))
+    config.write_text(
+        _CONFIG.format(port=port, folder=folder, master=MASTER, master_port=master_port, patience_ms=_PATIENCE_MS)
+    )
     with (folder / "sentinel.log").open("wb") as log:
         command = [str(find_redis_server()), str(config), "--sentinel"]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
