@@ -1,8 +1,11 @@
 """Replicas: with STREAMSTOP_REDIS_REPLICAS, a call returns once that many replicas hold its writes."""
 
+import os
+import re
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,9 +20,13 @@ from streamstop.errors import InvalidSettings
 from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from tests.support.bad_network import bad_network
-from tests.support.polling import eventually
+from tests.support.polling import PATIENT, eventually
 
 pytestmark = pytest.mark.long
+
+#: For calls that wait in vain: Redis waits for 0.7 of it, and a process may stand still for the rest.
+UNCONFIRMED = timedelta(seconds=10)
+HANGS_S = 60
 
 STOP = StopMPUTask(app_id="a", task_id="t")
 MANY = [
@@ -36,6 +43,29 @@ class Replicated:
     primary: Redis
     replica: Redis
     replica_process: RedisServer
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let the replica confirm nothing during the block."""
+        process = self.replica_process.process
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+    def unconfirmed(self, *calls: Callable[[Client], object]) -> list[str]:
+        """Return the errors of calls that are made at the same time, for each waits until its time is nearly over."""
+        port = self.primary.connection_pool.connection_kwargs["port"]
+        with (
+            Client(f"redis://127.0.0.1:{port}/0", timeout=UNCONFIRMED) as client,
+            ThreadPoolExecutor(len(calls)) as pool,
+        ):
+            made = [pool.submit(call, client) for call in calls]
+            errors = [call.exception(HANGS_S) for call in made]
+        assert {type(error) for error in errors} == {QueueUnavailable}
+        return list(map(str, errors))
 
     def has(self, *jobs: Job) -> bool:
         """Whether the replica has all of `jobs` now, waiting in their lanes."""
@@ -58,7 +88,7 @@ def replicated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Replicated]:
         primary = stack.enter_context(redis_server("--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"))
         replica = stack.enter_context(redis_server("--replicaof", "127.0.0.1", str(primary.port)))
         made = Replicated(
-            stack.enter_context(Client(primary.url, timeout=timedelta(seconds=2))),
+            stack.enter_context(Client(primary.url, timeout=PATIENT)),
             stack.enter_context(primary.client()),
             stack.enter_context(replica.client()),
             replica,
@@ -104,37 +134,35 @@ def test_a_control_is_in_the_replica_when_the_call_returns(replicated: Replicate
 
 
 def test_a_control_that_no_replica_confirms_is_an_error_that_says_what_was_done(replicated: Replicated) -> None:
-    client, replica = replicated.client, replicated.replica_process.process
+    client, operation = replicated.client, "live.StopMPUTask"
     client.enqueue(STOP, account="acc")
-    replica.send_signal(signal.SIGSTOP)
-    try:
-        with pytest.raises(QueueUnavailable, match=r"^acc is paused, but 0 of 1 replicas .*: pause it again"):
-            client.pause("acc")
+    with replicated.frozen():
+        paused, limited = replicated.unconfirmed(
+            lambda client: client.pause("acc"), lambda client: client.set_limit("acc", operation, 2)
+        )
+        assert re.match(r"acc is paused, but 0 of 1 replicas .*: pause it again", paused)
+        assert re.match(r"the limit of acc.live.StopMPUTask is 2 calls/s, but 0 of 1", limited)
         assert [pause.scope for pause in client.pauses()] == ["acc"]
-        with pytest.raises(QueueUnavailable, match=r"^acc is resumed, but 0 of 1 replicas .*: resume it again"):
-            client.resume("acc")
-        with pytest.raises(QueueUnavailable, match=r"^the limit of acc.live.StopMPUTask is 2 calls/s, but 0 of 1"):
-            client.set_limit("acc", "live.StopMPUTask", 2)
-        with pytest.raises(QueueUnavailable, match=r"^the limit of acc.live.StopMPUTask is cleared, but 0 of 1"):
-            client.clear_limit("acc", "live.StopMPUTask")
-    finally:
-        replica.send_signal(signal.SIGCONT)
+        resumed, cleared = replicated.unconfirmed(
+            lambda client: client.resume("acc"), lambda client: client.clear_limit("acc", operation)
+        )
+        assert re.match(r"acc is resumed, but 0 of 1 replicas .*: resume it again", resumed)
+        assert re.match(r"the limit of acc.live.StopMPUTask is cleared, but 0 of 1", cleared)
 
 
 def test_a_replica_that_does_not_confirm_is_an_error_that_says_what_was_done(replicated: Replicated) -> None:
-    client, replica = replicated.client, replicated.replica_process.process
-    replica.send_signal(signal.SIGSTOP)
-    try:
-        with pytest.raises(QueueUnavailable, match=r"it was enqueued, but 0 of 1 replicas .* again is harmless"):
-            client.enqueue(STOP, account="acc")
-        with pytest.raises(QueueUnavailable, match="it was enqueued, but 0 of 1 replicas"):
-            client.enqueue_many(MANY)
-        with pytest.raises(QueueUnavailable, match="the tasks were registered, but 0 of 1 replicas"):
-            client.register("room", STOP, account="acc")
-        with pytest.raises(QueueUnavailable, match=r"the room is closing, but 0 of 1 replicas .*: stop it again"):
-            client.stop_room("room")
-    finally:
-        replica.send_signal(signal.SIGCONT)
+    client = replicated.client
+    with replicated.frozen():
+        one, many, registered, stopped = replicated.unconfirmed(
+            lambda client: client.enqueue(STOP, account="acc"),
+            lambda client: client.enqueue_many(MANY),
+            lambda client: client.register("open room", STOP, account="acc"),
+            lambda client: client.stop_room("room"),
+        )
+    assert re.search(r"it was enqueued, but 0 of 1 replicas .* again is harmless", one)
+    assert "it was enqueued, but 0 of 1 replicas" in many
+    assert "the tasks were registered, but 0 of 1 replicas" in registered
+    assert re.search(r"the room is closing, but 0 of 1 replicas .*: stop it again", stopped)
     queues = ("acc.live.StopMPUTask", "other.trtc.StopStreamIngest\x06\x169")
     assert sum(replicated.primary.llen(f"streamstop.lane.{queue}") for queue in queues) >= 3
     replicated.await_replica()
@@ -145,16 +173,14 @@ def test_a_replica_that_does_not_confirm_is_an_error_that_says_what_was_done(rep
 def test_redis_waits_within_the_calls_time_so_that_a_timeout_does_not_hide_what_was_done(
     replicated: Replicated,
 ) -> None:
-    replicated.replica_process.process.send_signal(signal.SIGSTOP)
-    try:
-        with bad_network(replicated.primary.connection_pool.connection_kwargs["port"]) as network:
-            url = f"redis://127.0.0.1:{network.port}/0"
-            with Client(url, timeout=timedelta(seconds=2)) as client:
-                network.delay_s = 0.01
-                with pytest.raises(QueueUnavailable, match="it was enqueued, but 0 of 1 replicas"):
-                    client.enqueue(STOP, account="acc")
-    finally:
-        replicated.replica_process.process.send_signal(signal.SIGCONT)
+    with (
+        replicated.frozen(),
+        bad_network(replicated.primary.connection_pool.connection_kwargs["port"]) as network,
+        Client(f"redis://127.0.0.1:{network.port}/0", timeout=UNCONFIRMED) as client,
+    ):
+        network.delay_s = 0.01
+        with pytest.raises(QueueUnavailable, match="it was enqueued, but 0 of 1 replicas"):
+            client.enqueue(STOP, account="acc")
 
 
 def test_without_the_setting_redis_is_not_asked_to_wait(client: Client, real_redis: Redis) -> None:
