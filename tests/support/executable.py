@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.support.polling import TIMEOUT_S
 from tests.support.world import ALIYUN
 
 EXECUTABLE = Path(sys.executable).with_name("streamstop")
 
 
 def environ(redis_url: str) -> dict[str, str]:
-    return os.environ | {"STREAMSTOP_REDIS_URL": redis_url}
+    """Return the environment of a command that waits for a Redis which stands still for seconds."""
+    return os.environ | {"STREAMSTOP_REDIS_URL": redis_url, "STREAMSTOP_REDIS_TIMEOUT": f"{TIMEOUT_S:g}"}
 
 
 def run(redis_url: str, *arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -23,8 +23,12 @@ WAIT = ["--wait", "60"]
 
 @pytest.fixture(scope="module")
 def served_world(shared_world: World) -> World:
-    """Return the module's world once producers know its accounts."""
+    """Return the module's world once producers know its accounts.
+
+    The vendor allows more than workers send, so that calls which it reads late and together are not throttled.
+    """
     shared_world.await_account(ALIYUN)
+    shared_world.simulator.set_limit(ALIYUN, "live.StopMPUTask", 1000)
     return shared_world
 
 
@@ -117,14 +121,19 @@ def test_an_account_that_no_worker_has_is_told_with_its_lines(served_world: Worl
 
 def test_accounts_complete_to_those_that_workers_have(url: str) -> None:
     words = {"COMP_WORDS": "streamstop stop live.StopMPUTask --account demo-", "COMP_CWORD": "4"}
-    done = subprocess.run(
-        [EXECUTABLE],
-        env=environ(url) | words | {"_STREAMSTOP_COMPLETE": "bash_complete"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == [f"plain,{ALIYUN}", f"plain,{OTHER_ALIYUN}"]
+
+    def complete() -> list[str]:
+        done = subprocess.run(
+            [EXECUTABLE],
+            env=environ(url) | words | {"_STREAMSTOP_COMPLETE": "bash_complete"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.split()
+
+    # It prints nothing where Redis takes longer than half a second.
+    assert eventually(complete, "accounts are completed") == [f"plain,{ALIYUN}", f"plain,{OTHER_ALIYUN}"]
 
 
 # From here on without a worker: jobs stay open.

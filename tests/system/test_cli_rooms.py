@@ -5,6 +5,9 @@ import os
 import pty
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,17 @@ def slow_room(world: World, name: str, count: int) -> None:
     tasks: list[Operation] = [StopPublishCdnStream(sdk_app_id=1, task_id=f"{name}-{n}") for n in range(count)]
     world.simulator.start_tasks(TENCENT, tasks)
     world.client.register_many(name, [Command(operation=task, account=TENCENT) for task in tasks])
+
+
+@contextmanager
+def held(world: World) -> Iterator[Callable[[], object]]:
+    """Keep the shutdowns of slow rooms open until the given function is called, or the block ends."""
+    resume = partial(world.client.resume, TENCENT)
+    world.client.pause(TENCENT)
+    try:
+        yield resume
+    finally:
+        resume()
 
 
 def await_watcher(redis: Redis) -> None:
@@ -117,13 +131,26 @@ def test_without_waiting_the_shutdowns_id_is_printed(served_world: World, url: s
 @pytest.mark.long
 def test_without_a_terminal_watching_writes_plain_lines(served_world: World, url: str) -> None:
     slow_room(served_world, "plain", 25)
-    done = run(url, "room", "stop", "plain", "--watch")
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+    with (
+        held(served_world) as resume,
+        subprocess.Popen(
+            [EXECUTABLE, "room", "stop", "plain", "--watch"],
+            env=environ(url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as watching,
+    ):
+        assert watching.stdout is not None
+        first = watching.stdout.readline()
+        resume()
+        rest, stderr = watching.communicate(timeout=TIMEOUT)
+    assert (watching.returncode, stderr) == (0, "")
+    lines = [first, *rest.splitlines()]
     assert len(lines) >= 2
     assert all(one.startswith("plain: closing, ") for one in lines[:-1])
     assert lines[-1].startswith("plain: done, 25 of 25 tasks ended, 25 stopped, took ")
-    assert "\x1b" not in done.stdout
+    assert "\x1b" not in first + rest
 
 
 def test_watching_for_programs_is_an_object_a_change(served_world: World, url: str) -> None:
@@ -137,15 +164,21 @@ def test_watching_for_programs_is_an_object_a_change(served_world: World, url: s
 def test_a_terminal_is_redrawn_in_place_and_left_as_it_was(served_world: World, url: str) -> None:
     slow_room(served_world, "terminal", 8)
     leader, follower = pty.openpty()
-    with subprocess.Popen(
-        [EXECUTABLE, "room", "stop", "terminal", "--watch"],
-        env=environ(url) | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
-        stdout=follower,
-        stderr=subprocess.PIPE,
-    ) as watching:
+    with (
+        held(served_world) as resume,
+        subprocess.Popen(
+            [EXECUTABLE, "room", "stop", "terminal", "--watch"],
+            env=environ(url) | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+            stdout=follower,
+            stderr=subprocess.PIPE,
+        ) as watching,
+    ):
         os.close(follower)
         drawn = b""
         try:
+            while b"\x1b[J" not in drawn:  # the first picture is not complete
+                drawn += os.read(leader, 65536)
+            resume()
             while chunk := os.read(leader, 65536):
                 drawn += chunk
         except OSError:  # what Linux answers once the other side is closed
@@ -176,23 +209,21 @@ def test_tasks_that_end_otherwise_exit_1_and_are_listed(served_world: World, url
 @pytest.mark.long
 def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served_world: World, url: str) -> None:
     slow_room(served_world, "left", 30)
-    (worker,) = served_world.workers
-    worker.signal(signal.SIGSTOP)  # the shutdown is open for as long as the command takes
-    try:
-        with subprocess.Popen(
+    with (
+        held(served_world),
+        subprocess.Popen(
             [EXECUTABLE, "room", "stop", "left", "--watch"],
             env=environ(url),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        ) as watching:
-            try:
-                await_watcher(served_world.redis)
-            finally:
-                watching.send_signal(signal.SIGINT)
-            _, stderr = watching.communicate(timeout=TIMEOUT)
-    finally:
-        worker.signal(signal.SIGCONT)
+        ) as watching,
+    ):
+        try:
+            await_watcher(served_world.redis)
+        finally:
+            watching.send_signal(signal.SIGINT)
+        _, stderr = watching.communicate(timeout=TIMEOUT)
     assert watching.returncode == 130
     back = "streamstop room show left --watch"
     assert stderr == f"Error: interrupted: the shutdown continues; watch it with `{back}`\n"
@@ -203,13 +234,14 @@ def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served_world: World
 
 @pytest.mark.long
 def test_a_shutdown_that_does_not_end_in_time_exits_3_and_can_be_cancelled(served_world: World, url: str) -> None:
-    slow_room(served_world, "long", 2000)  # so that it is open still when the third command has started
-    done = run(url, "room", "stop", "long", "--wait", "0.1")
-    assert done.returncode == 3
-    assert done.stderr.startswith("Error: some tasks did not end in time: the shutdown continues; ")
-    assert run(url, "room", "reopen", "long").returncode == 1
-    assert run(url, "room", "cancel", "long").returncode == 0
-    assert run(url, "room", "show", "long", "--watch").returncode == 1
+    slow_room(served_world, "long", 20)
+    with held(served_world):
+        done = run(url, "room", "stop", "long", "--wait", "0.1")
+        assert done.returncode == 3
+        assert done.stderr.startswith("Error: some tasks did not end in time: the shutdown continues; ")
+        assert run(url, "room", "reopen", "long").returncode == 1
+        assert run(url, "room", "cancel", "long").returncode == 0
+        assert run(url, "room", "show", "long", "--watch").returncode == 1
     again = run(url, "room", "cancel", "long")
     assert (again.returncode, again.stderr) == (1, "Error: not cancelled: long has no open shutdown\n")
 
