@@ -40,11 +40,9 @@ class Connection:
         lines = [b"HTTP/1.1 " + status, *headers, b"Content-Length: %d" % len(body), b"", body]
         self.send(b"\r\n".join(lines))
 
-    def drip(self, drop: bytes, times: int = 300) -> None:
-        """Send `drop` over and over, far more often than any single read times out; after three seconds, give up."""
-        for _ in range(times):
-            if self._over.wait(0.01):
-                return
+    def drip(self, drop: bytes) -> None:
+        """Send `drop` over and over, far more often than any single read times out, until the test is over."""
+        while not self._over.wait(0.01):
             self.send(drop)
 
     def hang(self) -> None:

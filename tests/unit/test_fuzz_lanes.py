@@ -20,6 +20,7 @@ from streamstop_worker.pipeline.deliveries import deliveries
 from tests.support.celery_messages import celery_message, envelope
 from tests.support.hostile_messages import hostile_messages
 from tests.support.lane_driver import ENDED, KEPT, LEASE, announce, book_for
+from tests.support.polling import TIMEOUT_S
 
 LANE = Lane("live-cn", "live.StopMPUTask")
 BOOK = book_for(LANE, pace=Pace.of_limit(100_000))
@@ -57,7 +58,7 @@ MESSAGES = (
 def run_empty(redis: Redis) -> bool:
     """Do what workers do until GOOD has ended: take each job, give it back once, and end it; return whether it has."""
     schedule, seen = Schedule(redis), False
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + TIMEOUT_S
     returned: set[str] = set()
     while not seen:
         assert time.monotonic() < deadline, "the lane is blocked"

@@ -21,22 +21,25 @@ from streamstop_simulator.demo.embedded_redis import free_port
 from streamstop_worker import health
 from tests.support.certificates import make_authority
 from tests.support.loopback import Connection, LoopbackServer
+from tests.support.polling import TIMEOUT_S
 
 PASSWORD = "hush-hush"
 USER = "planted-user"
 BRIEF = timedelta(seconds=0.5)
+#: For a server that answers, however late.
+PATIENT = timedelta(seconds=TIMEOUT_S)
 
 
-def unavailable(url: str) -> str:
+def unavailable(url: str, timeout: timedelta = PATIENT) -> str:
     """Return what a client is told, once what it shows is free of secrets and an AsyncClient is told the same."""
-    with Client(url, timeout=BRIEF) as client, pytest.raises(QueueUnavailable) as told:
+    with Client(url, timeout=timeout) as client, pytest.raises(QueueUnavailable) as told:
         client.room("room")
     assert told.value.reason
     consequences = ("the room could not be looked up", "nothing was changed")
     assert str(told.value) in {f"{told.value.reason}: {consequence}" for consequence in consequences}
 
     async def ask() -> None:
-        async with AsyncClient(url, timeout=BRIEF) as client:
+        async with AsyncClient(url, timeout=timeout) as client:
             await client.room("room")
 
     with pytest.raises(QueueUnavailable) as told_too:
@@ -73,11 +76,11 @@ def test_a_host_that_does_not_exist() -> None:
 
 
 def test_a_host_that_never_answers(silent: int) -> None:
-    assert unavailable(at(silent)) == f"Redis did not answer (timed out at 127.0.0.1:{silent}, database 3)"
+    assert unavailable(at(silent), BRIEF) == f"Redis did not answer (timed out at 127.0.0.1:{silent}, database 3)"
 
 
 def test_a_host_that_never_answers_to_tls(silent: int) -> None:
-    told = unavailable(at(silent, "rediss", "?ssl_cert_reqs=none"))
+    told = unavailable(at(silent, "rediss", "?ssl_cert_reqs=none"), BRIEF)
     assert told == f"Redis did not answer (timed out at 127.0.0.1:{silent}, database 3)"
 
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from streamstop_worker import aiohttp_adapter
 from tests.support.transport_calls import LONG, SHORT, TransportClient
 
 
@@ -24,6 +25,12 @@ from tests.support.transport_calls import LONG, SHORT, TransportClient
 def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
     with asyncio.Runner(loop_factory=request.param) as runner:
         yield runner
+
+
+@pytest.fixture(autouse=True)
+def _patient_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a connection take longer than three seconds: this process may stand still while it connects."""
+    monkeypatch.setattr(aiohttp_adapter, "CONNECT_TIMEOUT", LONG)
 
 
 @pytest.fixture

@@ -2,10 +2,13 @@
 
 import socket
 import threading
+from typing import Any
 
 import pytest
 
 from streamstop_worker import aiohttp_adapter
+from streamstop_worker import transport as transport_module
+from streamstop_worker.aiohttp_adapter import Progress
 from tests.support.loopback import Connection, LoopbackServer
 from tests.support.transport_calls import (
     BODY,
@@ -85,12 +88,20 @@ def test_connecting_has_its_own_shorter_timeout(transport: TransportClient, monk
 def test_an_open_connection_leaves_the_rest_of_the_timeout_to_the_answer(
     transport: TransportClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aiohttp_adapter, "CONNECT_TIMEOUT", SHORT)
+    under_way: list[Progress] = []
+    deadlines: list[float | None] = []
+
+    def progress(*arguments: Any) -> Progress:
+        under_way.append(Progress(*arguments))
+        return under_way[-1]
 
     def converse(connection: Connection) -> None:
         connection.request()
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
-        connection.drip(b" ", 60)
+        deadlines.append(under_way[0].deadline.when())
+        connection.answer(BODY)
 
+    monkeypatch.setattr(aiohttp_adapter, "CONNECT_TIMEOUT", LONG / 2)
+    monkeypatch.setattr(transport_module, "Progress", progress)
     with LoopbackServer(converse) as server:
-        assert transport.send(get(server.origin)).body == b" " * 60
+        assert transport.send(get(server.origin)).body == BODY
+    assert deadlines == [under_way[0].ends_at]

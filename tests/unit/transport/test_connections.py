@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from streamstop_worker import aiohttp_adapter
 from streamstop_worker import transport as transport_module
 from streamstop_worker.aiohttp_adapter import Progress
 from streamstop_worker.transport import Transport, TransportFault
@@ -119,7 +118,7 @@ def test_an_unsolicited_response_does_not_answer_the_next_request(transport: Tra
         bodies = []
         for _ in range(3):
             bodies.append((await transport.send(get(server.origin))).body)
-            assert await asyncio.to_thread(spoken.wait, 10)
+            assert await asyncio.to_thread(spoken.wait, TIMEOUT_S)
             spoken.clear()
             await asyncio.sleep(0)
         return bodies
@@ -260,8 +259,6 @@ def test_a_call_that_is_cancelled_or_late_leaves_no_connection_and_no_task(
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     monkeypatch.setattr(transport_module, "Progress", progress)
-    # TLS waits for an answer as long as for a connection. The calls must outlast the start of all of them.
-    monkeypatch.setattr(aiohttp_adapter, "CONNECT_TIMEOUT", LONG)
     with LoopbackServer(count) as server:
         client.run(calls)
         client.close()

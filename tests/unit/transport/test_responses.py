@@ -11,6 +11,7 @@ from streamstop_worker.transport import LONGEST_BODY
 from tests.support.loopback import Connection, LoopbackServer
 from tests.support.transport_calls import (
     BODY,
+    SHORT,
     Conversation,
     TransportClient,
     drip_the_body,
@@ -47,11 +48,16 @@ def drip_chunks(connection: Connection) -> None:
     "converse",
     [hang, hang_in_the_body, drip_the_head, drip_informational_responses, drip_the_body, drip_chunks],
 )
-def test_a_server_that_hangs_or_drips_is_a_read_timeout(
-    short_timeout_transport: TransportClient, converse: Conversation
-) -> None:
-    with LoopbackServer(converse) as server:
-        fault = fault_of(short_timeout_transport, get(server.origin))
+def test_a_server_that_hangs_or_drips_is_a_read_timeout(transport: TransportClient, converse: Conversation) -> None:
+    def converse_after_an_answer(connection: Connection) -> None:
+        connection.request()
+        connection.answer(BODY)
+        converse(connection)
+
+    with LoopbackServer(converse_after_an_answer) as server:
+        transport.send(get(server.origin))  # the connection is open, so that the short timeout is for the answer alone
+        fault = fault_of(transport.with_timeout(SHORT), get(server.origin))
+        assert server.connections == 1
     assert fault.answer.code == "ReadTimeout"
     assert fault.answer.message == f"127.0.0.1:{server.port}: no whole response within 0.3 s"
 
