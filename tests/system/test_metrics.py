@@ -125,6 +125,7 @@ def test_a_worker_that_cannot_bind_its_port_says_so_and_works(busy_world: World)
     busy_world.environ = {"STREAMSTOP_METRICS_PORT": str(port), "STREAMSTOP_METRICS_HOST": "127.0.0.1"}
     busy_world.start_worker()
     second = busy_world.start_worker()
+    second.await_line("the metrics cannot be served")
     (line,) = [line for line in second.lines() if line["event"] == "the metrics cannot be served"]
     assert (line["level"], line["port"], line["reason"]) == ("error", port, "Address already in use")
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamstop.operations import Operation, StopMPUTask, StopStreamIngest
+from streamstop_worker import aiohttp_adapter
 from streamstop_worker.accounts import Account
 from streamstop_worker.transport import Transport, TransportFault
 from streamstop_worker.vendors import PROTOCOLS
 from streamstop_worker.vendors.protocol import Answer, Request, Response
 from tests.support.loopback import Connection, LoopbackServer
+from tests.support.transport_calls import LONG
 
 KEY_ID, SECRET, TOKEN = "LTAI5tPlanted", "hush+Hush/1234==", "CAIS+tok/en%2B=="
 V3 = Account("a", "aliyun", KEY_ID, SECRET, TOKEN)
@@ -136,8 +138,10 @@ ECHOES = {
 @accounts
 @pytest.mark.parametrize("before", ECHOES.values(), ids=ECHOES)
 def test_a_server_that_sends_the_request_back_as_something_else_is_told_without_it(
-    account: Account, before: bytes
+    account: Account, before: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(aiohttp_adapter, "CONNECT_TIMEOUT", LONG)
+
     def echo(connection: Connection) -> None:
         connection.send(before + connection.request())
 
@@ -146,7 +150,7 @@ def test_a_server_that_sends_the_request_back_as_something_else_is_told_without_
         request = build(account)
 
         async def call() -> None:
-            transport = Transport(timedelta(seconds=20), 1)
+            transport = Transport(LONG, 1)
             try:
                 await transport.send(request)
             finally:
