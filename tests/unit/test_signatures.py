@@ -21,7 +21,7 @@ from streamstop.operations import (
 )
 from streamstop_worker.accounts import Account
 from streamstop_worker.vendors import PROTOCOLS
-from streamstop_worker.vendors.aliyun import sign_v1, sign_v3
+from streamstop_worker.vendors.aliyun import canonical_query, sign_v1, sign_v3
 from streamstop_worker.vendors.protocol import Request
 from streamstop_worker.vendors.tencent import sign_tc3, string_to_sign
 from tests.support import sdk_signatures
@@ -59,7 +59,7 @@ def query_of(request: Request) -> dict[str, str]:
 
 def test_v3_signs_the_recorded_vector_as_alibaba_does() -> None:
     authorization = sign_v3(
-        "GET", {"Region": "cn-shanghai", "TaskId": "t 1"}, v3_headers(), key_id="testid", secret="testsecret"
+        "GET", "Region=cn-shanghai&TaskId=t%201", v3_headers(), key_id="testid", secret="testsecret"
     )
     assert authorization == (
         "ACS3-HMAC-SHA256 Credential=testid,"
@@ -74,7 +74,7 @@ def test_v3_signs_the_recorded_vector_as_alibaba_does() -> None:
 def test_v3_signs_whatever_parameters_as_the_official_sdk_does(
     method: str, params: Mapping[str, str], key_id: str, secret: str, token: str | None
 ) -> None:
-    ours = sign_v3(method, params, v3_headers(token), key_id=key_id, secret=secret)
+    ours = sign_v3(method, canonical_query(params), v3_headers(token), key_id=key_id, secret=secret)
     assert ours == sdk_signatures.aliyun_v3(method, params, v3_headers(token), key_id, secret)
 
 

@@ -7,7 +7,6 @@ follows no redirect, uses no cookie or proxy, retries nothing, and adds only the
 import asyncio
 import zlib
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from typing import cast
@@ -64,8 +63,7 @@ class Transport:
         progress = Progress(deadline, asyncio.get_running_loop().time() + seconds)
         try:
             async with deadline:
-                response = await _exchange(self._transport, request, progress)
-            return replace(response, sent_at=progress.sent_at, secrets=request.secrets)
+                return await _exchange(self._transport, request, progress)
         except (TimeoutError, httpx.TransportError, httpx.InvalidURL, UnicodeError, zlib.error, _BodyTooLarge) as error:
             code, message = _describe_fault(error, progress, seconds)
         # Outside of the except block, so that the fault has no context: the error beneath it holds the request.
@@ -114,7 +112,8 @@ async def _exchange(transport: httpx.AsyncBaseTransport, request: Request, progr
         )
     )
     try:
-        return Response(response.status_code, dict(response.headers), await _read(response))
+        body = await _read(response)
+        return Response(response.status_code, dict(response.headers), body, progress.sent_at, request.secrets)
     finally:
         await response.aclose()
 

@@ -36,18 +36,19 @@ def encode(text: str) -> str:
 
 def canonical_query(params: Mapping[str, str]) -> str:
     """Return the query string that both signatures use: sorted by name, encoded by RFC 3986."""
-    return "&".join(f"{encode(name)}={encode(params[name])}" for name in sorted(params))
+    return "&".join([f"{encode(name)}={encode(params[name])}" for name in sorted(params)])
 
 
-def sign_v3(method: str, query: Mapping[str, str], headers: Mapping[str, str], *, key_id: str, secret: str) -> str:
+def sign_v3(method: str, query: str, headers: Mapping[str, str], *, key_id: str, secret: str) -> str:
     """Return the ``Authorization`` of a request to ``/`` by ACS3-HMAC-SHA256.
 
-    `headers` are the headers to sign, under lower-case names: ``host``, and every ``x-acs-*`` header that is sent.
-    ``x-acs-content-sha256`` is the hash of the body.
+    `query` is that of :func:`canonical_query`. `headers` are the headers to sign, under lower-case names: ``host``, and
+    every ``x-acs-*`` header that is sent. ``x-acs-content-sha256`` is the hash of the body.
     """
-    signed = ";".join(sorted(headers))
-    lines = "".join(f"{name}:{headers[name].strip()}\n" for name in sorted(headers))
-    request = f"{method}\n/\n{canonical_query(query)}\n{lines}\n{signed}\n{headers['x-acs-content-sha256']}"
+    names = sorted(headers)
+    signed = ";".join(names)
+    lines = "".join([f"{name}:{headers[name].strip()}\n" for name in names])
+    request = f"{method}\n/\n{query}\n{lines}\n{signed}\n{headers['x-acs-content-sha256']}"
     to_sign = f"{ALGORITHM_V3}\n{hashlib.sha256(request.encode()).hexdigest()}"
     signature = hmac.new(secret.encode(), to_sign.encode(), hashlib.sha256).hexdigest()
     return f"{ALGORITHM_V3} Credential={key_id},SignedHeaders={signed},Signature={signature}"
@@ -106,7 +107,7 @@ def _params(operation: Operation) -> dict[str, str]:
 def _build_v3(operation: Operation, account: Account, moment: str, nonce: str) -> Request:
     spec = operation.spec
     origin = account.origin(spec.product.host)
-    params = _params(operation)
+    query = canonical_query(_params(operation))
     headers = {
         "host": origin.partition("://")[2],
         "x-acs-action": spec.action,
@@ -117,12 +118,10 @@ def _build_v3(operation: Operation, account: Account, moment: str, nonce: str) -
     }
     if account.security_token is not None:
         headers["x-acs-security-token"] = account.security_token
-    authorization = sign_v3(
-        spec.method, params, headers, key_id=account.access_key_id, secret=account.access_key_secret
-    )
+    authorization = sign_v3(spec.method, query, headers, key_id=account.access_key_id, secret=account.access_key_secret)
     return Request(
         spec.method,
-        f"{origin}/?{canonical_query(params)}",
+        f"{origin}/?{query}",
         {**headers, "accept": "application/json", "authorization": authorization},
         secrets=account.secrets,
     )
