@@ -19,6 +19,7 @@ from tests.bench import (
     high_limit,
     idle,
     observing,
+    profiling,
     results,
     serving,
     soak,
@@ -36,7 +37,7 @@ _WAYS = (LanesWay(), PlainCeleryWay())
 #: Without names, every scenario but the soak runs.
 _SCENARIOS = (
     *("pacing", "enqueue", "rooms", "throughput", "high", "crowd", "idle", "growth", "growing-rooms", "find"),
-    *("observing", "exporting", "http", "soak"),
+    *("observing", "exporting", "http", "profile", "soak"),
 )
 
 _WAITING, _TASKS = (1_000, 10_000, 100_000, 1_000_000), (100, 1_000, 10_000, 100_000)
@@ -87,7 +88,8 @@ def main(
     thousand to a million jobs wait in one lane. growing-rooms: rooms of up to 100,000 are stopped and cancelled. find:
     tasks are looked for among 100,000 waiting and as many ended jobs.
     observing: what metrics and traces cost a worker. exporting: what `streamstop metrics` needs for 1,000 lanes.
-    http: a thousand clients of the HTTP service wait, others enqueue 500 commands a second. soak: an even load for an
+    http: a thousand clients of the HTTP service wait, others enqueue 500 commands a second. profile: where a worker's
+    CPU goes. soak: an even load for an
     hour, to see whether anything grows.
     """
     others = [] if engine_path is None else [Engine("other checkout", engine_path.resolve())]
@@ -132,6 +134,7 @@ def _measured(name: str, engines: Sequence[Engine], *, quick: bool, only_ours: b
         "exporting": lambda: exporting.measure([100, 1_000]),
         "observing": lambda: observing.measure(500, 4 if quick else 10, 1 if quick else 2),
         "find": lambda: finding.measure(10_000 if quick else 100_000),
+        "profile": lambda: profiling.measure(2_000 if quick else 20_000, [OURS] if only_ours else [OURS, PLAIN]),
         "http": lambda: serving.measure(*((200, 100, 6) if quick else (1_000, 500, 60))),
     }
     return scenarios[name]()

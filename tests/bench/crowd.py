@@ -9,12 +9,14 @@ from streamstop.operations import find
 from tests.bench.answering import most_in_a_second
 from tests.bench.metering import busy_share, idle_seconds
 from tests.bench.producing import STOP
-from tests.bench.results import Section, Target
+from tests.bench.results import ONE_AT_A_TIME, Section, Target
 from tests.bench.stage import OURS, Engine, account, percentile, stage
 
 _LIMIT = int(find(STOP).spec.limit)
 _WORKERS, _LATENCY_MS = 2, 50
 _SPARSE, _EVERY_S = "sparse", 0.05
+#: A machine that is busier than this has no CPU left for a job that comes.
+_BUSY = 0.85
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,14 @@ def _run(engine: Engine, busy_accounts: int, backlog: int) -> Figures:
 def _targets(run: Figures) -> list[Target]:
     beside = f"beside {run.busy_accounts} accounts"
     p99, busy = f"{run.latency_p99_ms:.1f} ms", f"the machine was {run.cpu_used:.0%} busy"
+    cpu = "no CPU is left" if run.cpu_used > _BUSY else ""
     return [
-        Target(f"{beside}: B's p99 at most 15 ms while CPU is left", run.latency_p99_ms <= 15, f"{p99}, {busy}"),
-        Target(f"{beside}: at most 15 commands a job", run.commands_per_job <= 15, f"{run.commands_per_job:.1f}"),
+        Target(f"{beside}: B's p99 at most 15 ms while CPU is left", run.latency_p99_ms <= 15, f"{p99}, {busy}", cpu),
+        Target(
+            f"{beside}: at most 15 commands a job",
+            run.commands_per_job <= 15,
+            f"{run.commands_per_job:.1f}",
+            ONE_AT_A_TIME,
+        ),
         Target(f"{beside}: never over {_LIMIT}", run.most_in_a_second <= _LIMIT, f"{run.most_in_a_second}"),
     ]

@@ -75,11 +75,19 @@ def _run(engine: Engine, number: int, seconds: float) -> Figures:
     )
 
 
+_COMMANDS = (
+    "each second the wait for a wake token, the sweep, and the search for jobs that no producer has announced, which"
+    " asks for the lanes of every account; beside them the signs of life, ours and Celery's"
+)
+
+
 def _targets(run: Figures) -> list[Target]:
     beside = f"{run.accounts:,} accounts, idle"
     waited = run.latency_median_ms
     return [
         Target(f"{beside}: the workers use at most 1 % of a core", run.workers_cpu <= 0.01, f"{run.workers_cpu:.2%}"),
-        Target(f"{beside}: at most 10 commands a second a worker", run.commands <= 10, f"{run.commands:.1f}"),
+        Target(
+            f"{beside}: at most 10 commands a second a worker", run.commands <= 10, f"{run.commands:.1f}", _COMMANDS
+        ),
         Target(f"{beside}: enqueue to call at most 3 ms at the median", waited <= 3, f"{waited:.1f} ms"),
     ]

@@ -8,6 +8,9 @@ from typing import Any
 
 from tests.bench.plot import Panel, svg
 
+#: What limits the commands of a job in a lane with a low limit.
+ONE_AT_A_TIME = "at 10 calls/s a take and a report are for one job each, so jobs do not share their commands"
+
 JSON_FILE, MARKDOWN_FILE = "bench.json", "bench.md"
 
 
@@ -18,6 +21,8 @@ class Target:
     what: str
     reached: bool
     measured: str
+    #: What limits the figure, where that is known. It is shown if the goal was missed.
+    limit: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ def lines(section: Section) -> Iterator[str]:
 def target_lines(targets: Sequence[Target]) -> Iterator[str]:
     """Return the targets as text for a terminal."""
     for target in targets:
-        yield f"  {'reached' if target.reached else 'MISSED ':8} {target.what}: {target.measured}"
+        limit = f". The limit: {target.limit}" if target.limit and not target.reached else ""
+        yield f"  {'reached' if target.reached else 'MISSED ':8} {target.what}: {target.measured}{limit}"
 
 
 def write(section: Section, environment: Mapping[str, str], folder: Path) -> None:
@@ -94,7 +100,8 @@ def _markdown(recorded: Mapping[str, Any]) -> Iterator[str]:
         for target in section["targets"]:
             if target is section["targets"][0]:
                 yield ""
-            yield f"- {'reached' if target['reached'] else '**missed**'}: {target['what']}: {target['measured']}"
+            limit = f". The limit: {target['limit']}" if target.get("limit") and not target["reached"] else ""
+            yield f"- {'reached' if target['reached'] else '**missed**'}: {target['what']}: {target['measured']}{limit}"
         for plot in section["plots"]:
             yield from ["", f"![{name}]({plot})"]
 

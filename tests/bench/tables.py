@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench import enqueueing, rooms, scenario, soak, soak_report
-from tests.bench.results import Section, Target
+from tests.bench.results import ONE_AT_A_TIME, Section, Target
 from tests.bench.scenario import Figures, Scenario
 
 
@@ -31,7 +31,7 @@ def pacing(asked: Scenario, ways: Sequence[scenario.Way], rounds: int) -> tuple[
             Target("A's span at most 1.04 x ideal", ratio <= 1.04, f"{ratio:.3f}"),
             Target(f"at most {scenario.LIMIT} calls of A in any second", most <= scenario.LIMIT, f"{most}"),
             Target("B's enqueue to call p99 at most 10 ms", p99 <= 10, f"{p99:.1f} ms"),
-            Target("at most 25 Redis commands per job", commands <= 25, f"{commands:.1f}"),
+            Target("at most 25 Redis commands per job", commands <= 25, f"{commands:.1f}", ONE_AT_A_TIME),
         ],
         figures=[asdict(figures) for figures in columns],
     )
@@ -60,7 +60,7 @@ def enqueue(jobs: int, turns: int) -> Section:
     trips = figures.single_round_trips
     return Section(
         name="enqueue",
-        text=f"{jobs:,} jobs; median of {turns} turns each; no worker runs.",
+        text=f"{jobs:,} jobs; median of {turns} turns each; no worker takes them. Workers have published the account.",
         header=["", "", ""],
         rows=[
             *rows,

@@ -10,7 +10,8 @@ from streamstop_worker.accounts import Account
 from streamstop_worker.vendors import PROTOCOLS
 from tests.bench.answering import Arrival, answering, most_in_a_second
 from tests.bench.plot import Line, Panel
-from tests.bench.results import Plot, Section, Target, write
+from tests.bench.profiling import count
+from tests.bench.results import Plot, Section, Target, target_lines, write
 from tests.bench.soak_load import command_of
 from tests.support.simulated_vendors import arrival_of
 
@@ -52,6 +53,28 @@ def test_the_most_calls_in_a_second_are_those_of_the_worst_second_wherever_it_be
 def test_a_call_a_whole_second_after_another_is_in_a_second_of_its_own() -> None:
     arrivals = [Arrival(at, at, "one", "live.StopMPUTask", 0.0) for at in (0.0, 1.0, 2.0)]
     assert most_in_a_second(arrivals) == {("one", "live.StopMPUTask"): 1}
+
+
+def test_a_sample_counts_for_the_innermost_part_of_its_stack() -> None:
+    within = "Thread.run (threading.py:982);Executor.execute (streamstop_worker/pipeline/execute.py:86)"
+    counted = count(
+        [
+            f"{within} 3",
+            f"{within};build_report (streamstop_worker/pipeline/conclude.py:9);dumps (json/__init__.py:231) 5",
+            f"{within};Transport.send (streamstop_worker/transport.py:60);request (aiohttp/client.py:900) 7",
+            f"{within};Transport.send (streamstop_worker/transport.py:60);__init__ (<string>:5) 2",
+            "Thread.run (threading.py:982) 1",
+        ]
+    )
+    assert counted == {"decisions about a job": 8, "HTTP": 9, "other": 1}
+
+
+def test_what_limits_a_figure_is_shown_with_a_missed_goal_alone() -> None:
+    missed, reached = Target("jobs/s", False, "7", "the CPU"), Target("jobs/s", True, "9", "the CPU")
+    assert list(target_lines([missed, reached])) == [
+        "  MISSED   jobs/s: 7. The limit: the CPU",
+        "  reached  jobs/s: 9",
+    ]
 
 
 def section(name: str, *, reached: bool = True) -> Section:
