@@ -3,6 +3,7 @@
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from streamstop_simulator.demo.broker import without_password
 from streamstop_simulator.demo.interrupt import Interrupted, interrupts
 from streamstop_simulator.demo.scenario import ACCOUNTS, LANES, Fate, quick
 from streamstop_worker.accounts import load_accounts
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def test_the_scene_is_some_200_tasks_over_three_accounts_at_two_vendors() -> None:
@@ -64,9 +67,24 @@ def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
     assert without_password(url) == shown
 
 
+@pytest.fixture
+def handlers() -> Iterator[list[object]]:
+    """Return the handlers of the three signals, and restore them."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield list(before.values())
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_without_a_signal_the_handlers_are_restored(handlers: list[object]) -> None:
+    with interrupts() as interrupt:
+        interrupt.check()
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
+
+
+@pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_is_obeyed_where_it_is_asked_for_and_the_first_one_counts(number: int, code: int) -> None:
-    before = signal.getsignal(signal.SIGINT)
     with interrupts() as interrupt:
         interrupt.check()
         os.kill(os.getpid(), number)
@@ -74,4 +92,4 @@ def test_a_signal_is_obeyed_where_it_is_asked_for_and_the_first_one_counts(numbe
         with pytest.raises(Interrupted) as raised:
             interrupt.check()
     assert raised.value.exit_code == code
-    assert signal.getsignal(signal.SIGINT) is before
+    assert [signal.getsignal(number) for number in SIGNALS] == [signal.SIG_IGN] * 3, "none ends the program otherwise"

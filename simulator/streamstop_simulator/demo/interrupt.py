@@ -1,7 +1,7 @@
 """Records Ctrl-C, SIGTERM and SIGHUP, and raises them where the code checks for them.
 
-A signal cannot come between the start of a process and its registration for the clean-up, and a second Ctrl-C does not
-interrupt the clean-up.
+A signal cannot come between the start of a process and its registration for the clean-up, and a second Ctrl-C changes
+neither the clean-up nor the exit code.
 """
 
 import signal
@@ -27,6 +27,11 @@ class Interrupt:
     def __init__(self) -> None:
         self._number: int | None = None
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether there was a signal."""
+        return self._number is not None
+
     def check(self) -> None:
         """Raise :class:`Interrupted` if there was a signal."""
         if self._number is not None:
@@ -41,11 +46,15 @@ class Interrupt:
 
 @contextmanager
 def interrupts() -> Iterator[Interrupt]:
-    """Record signals until the block ends, then restore the previous handlers."""
+    """Record signals until the block ends, then restore the previous handlers.
+
+    After a signal the program ends. Further signals are then ignored, because the restored handlers, and Python's own
+    end, would let them kill it with another exit code.
+    """
     interrupt = Interrupt()
     before = {number: signal.signal(number, interrupt.record) for number in _SIGNALS}
     try:
         yield interrupt
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if interrupt.is_recorded else handler)
