@@ -16,6 +16,7 @@ from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS
 from tests.support.documentation import PAGES, ROOT, Step, program, snippets, steps
 from tests.support.http_service import HttpService, http_service
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import World, world
 
 pytestmark = pytest.mark.long
@@ -38,6 +39,8 @@ LANGUAGES = {
     "go": ("snippet.go", ["go", "run"], "golang-go"),
     "java": ("StopTask.java", ["java"], "default-jdk-headless"),
 }
+#: A compiler may take minutes on a busy machine.
+SNIPPETS_TIMEOUT_S = 600
 #: Between the outputs of two commands, with the first one's exit code.
 BETWEEN = "\x1e"
 #: The command line of this environment, wherever its script is.
@@ -65,14 +68,25 @@ def documentation_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
 
 @pytest.fixture
 def documented_world(documentation_world: World) -> World:
-    """Return it as a page finds it: every task runs at the vendors, and every room is open."""
+    """Return it as a page finds it: every task runs at the vendors, every room is open, and no job is left."""
+    await_no_jobs(documentation_world)
     documentation_world.simulator.reset()
     documentation_world.simulator.settings(auto_start=True)
     for room in ROOMS:
-        documentation_world.client.reopen_room(room)
+        assert documentation_world.client.reopen_room(room)
     in_a_room = StopMPUTask(app_id="dev", task_id="in-a-room")  # `make dev` has more of them
     documentation_world.client.register("room-1", in_a_room, account="demo-aliyun-1")
     return documentation_world
+
+
+def await_no_jobs(made: World) -> None:
+    """Return when the jobs and the shutdowns of the earlier pages have ended."""
+
+    def at_work() -> list[object]:
+        lanes = [view for view in made.client.lanes() if view.backlog and not view.lane.account.startswith("_")]
+        return [*lanes, *["an open shutdown"] * made.client.count_open_shutdowns()]
+
+    eventually(lambda: not at_work(), lambda: f"the end of {at_work()}")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +97,7 @@ def http(documentation_world: World, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def environ(made: World) -> Mapping[str, str]:
-    return {**os.environ, "STREAMSTOP_REDIS_URL": made.server.url}
+    return {**os.environ, "STREAMSTOP_REDIS_URL": made.server.url, "STREAMSTOP_REDIS_TIMEOUT": f"{TIMEOUT_S:g}"}
 
 
 @pytest.mark.parametrize("page", named([page for page in PAGES if program(page)]))
@@ -97,7 +111,7 @@ def test_the_python_of_a_page_runs(page: Path, documented_world: World) -> None:
         cwd=documented_world.folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=SNIPPETS_TIMEOUT_S,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
@@ -117,7 +131,7 @@ def test_the_commands_of_a_page_print_what_it_shows(page: Path, documented_world
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=180,
+        timeout=SNIPPETS_TIMEOUT_S,
         check=False,
     )
     output, *rest = ran.stdout.split(BETWEEN)
@@ -151,7 +165,7 @@ def test_what_is_written_in_other_languages_stops_a_task(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=SNIPPETS_TIMEOUT_S,
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (0, "stopped\n"), ran.stderr

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from streamstop_simulator.demo.embedded_redis import free_port
 from streamstop_worker.accounts import Account
 from tests.support.documentation import ROOT
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.world import World, world
 
 pytestmark = pytest.mark.long
@@ -37,9 +38,7 @@ def examples_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @contextmanager
 def serving(made: World, *command: str) -> Iterator[str]:
     """Run a service until the block ends; yield its address. ``{port}`` in `command` is a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     arguments = [argument.format(port=port) for argument in command]
     with subprocess.Popen([sys.executable, *arguments], env=environ(made), cwd=EXAMPLES) as process:
         try:
@@ -56,7 +55,8 @@ def listens(port: int) -> bool:
 
 
 def environ(made: World) -> dict[str, str]:
-    return {**os.environ, "STREAMSTOP_REDIS_URL": made.server.url, "PYTHONDONTWRITEBYTECODE": "1"}
+    redis = {"STREAMSTOP_REDIS_URL": made.server.url, "STREAMSTOP_REDIS_TIMEOUT": f"{TIMEOUT_S:g}"}
+    return {**os.environ, **redis, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def ask(method: str, url: str) -> tuple[int, Any]:

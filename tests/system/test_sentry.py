@@ -1,6 +1,5 @@
 """Sentry over real processes: a service, a worker, and all of Sentry's integrations beside ours."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ import pytest
 
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.faults import FaultKind
+from tests.support.executable import environ
 from tests.support.polling import eventually
 from tests.support.traced_process import sentry_environ, spans_in
 from tests.support.world import ALIYUN, world
@@ -36,9 +36,9 @@ def test_a_service_and_its_jobs_are_one_trace_and_the_same_refusal_is_one_event(
         made.simulator.start_tasks(ALIYUN, [StopMPUTask(app_id="app", task_id="one")])
         for task in ("two", "three"):
             made.simulator.add_fault(FaultKind.CODE, code="Forbidden.RAM", task={"AppId": "app", "TaskId": task})
-        environ = {**os.environ, **made.environ, "STREAMSTOP_REDIS_URL": made.server.url}
+        surroundings = {**environ(made.server.url), **made.environ}
         command = [sys.executable, "-c", SERVICE]
-        ran = subprocess.run(command, check=False, env=environ, capture_output=True, text=True, timeout=120)
+        ran = subprocess.run(command, check=False, env=surroundings, capture_output=True, text=True, timeout=180)
         assert (ran.returncode, ran.stdout.split()) == (0, ["stopped", "refused", "refused"]), ran.stderr
         eventually(lambda: len(processed(spans_in(tmp_path))) == 3, "the worker's transactions have ended")
         items = spans_in(tmp_path)

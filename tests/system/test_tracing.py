@@ -1,6 +1,5 @@
 """One trace from a service to the vendor, over real processes with OpenTelemetry's SDK and instrumentations."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ import pytest
 
 from streamstop._redis.rooms import CONTROL
 from streamstop.operations import StopMPUTask
+from tests.support.executable import environ
 from tests.support.polling import eventually
 from tests.support.traced_process import spans_in, traced_environ
 from tests.support.world import ALIYUN, World, world
@@ -47,9 +47,9 @@ def spans(traced: World) -> Sequence[Mapping[str, Any]]:
     """Return all spans of a service that stops a task and a room, and of the worker."""
     stops = [StopMPUTask(app_id="app", task_id=task) for task in ("one", "in-room-0", "in-room-1")]
     traced.simulator.start_tasks(ALIYUN, stops)
-    environ = {**os.environ, **traced.environ, "STREAMSTOP_REDIS_URL": traced.server.url}
+    surroundings = {**environ(traced.server.url), **traced.environ}
     ran = subprocess.run(
-        [sys.executable, "-c", SERVICE], check=False, env=environ, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", SERVICE], check=False, env=surroundings, capture_output=True, text=True, timeout=180
     )
     assert (ran.returncode, ran.stdout) == (0, "done\n"), ran.stderr
     # The worker ends the span of a job after Redis has its outcome.
