@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import click
@@ -20,9 +20,11 @@ from tests.support.polling import eventually
 from tests.support.redis_content import everything_in
 
 DEMO = [sys.executable, "-m", "streamstop_simulator.demo"]
-#: Its first and its last line before stops are on their way.
-FIRST, LAST = "  Redis", "  producer"
+#: Its first and its last line before stops are on their way, and the end of the line that names its Redis.
+FIRST, LAST, OWN_REDIS = "  Redis", "  producer", "for this run only"
 WITHIN_S = 120
+#: Starts a command; see `running`.
+Start = Callable[..., AbstractContextManager[tuple[subprocess.Popen[str], list[str]]]]
 
 
 @pytest.fixture
@@ -47,15 +49,31 @@ def running(*command: str, environ: dict[str, str], until: str) -> Iterator[tupl
     with subprocess.Popen(
         command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            if until in line:
-                break
         try:
+            read_until(until, process, lines)
             yield process, lines
         finally:
             process.kill()
+
+
+def read_until(text: str, process: subprocess.Popen[str], lines: list[str]) -> None:
+    """Add lines that the process writes to `lines`, up to one with `text`."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return
+
+
+@contextmanager
+def at_work(*command: str, environ: dict[str, str], until: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Run the demo until it writes `until`. One vendor's lane is paused, so that the demo is at work for a minute."""
+    with running(*command, environ=environ, until=OWN_REDIS) as (process, lines):
+        [port] = re.findall(r"127\.0\.0\.1:(\d+)", click.unstyle(lines[-1]))
+        with Client(f"redis://127.0.0.1:{port}/0", timeout=WITHIN_S) as client:
+            client.pause("vendor:tencent")
+        read_until(until, process, lines)
+        yield process, lines
 
 
 def ending_of(process: subprocess.Popen[str], lines: list[str]) -> tuple[int, str]:
@@ -125,15 +143,19 @@ def test_the_demo_stops_every_task_and_no_call_is_over_a_limit(environ: dict[str
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "until"),
-    [(signal.SIGINT, 130, LAST), (signal.SIGTERM, 143, LAST), (signal.SIGINT, 130, FIRST)],
+    ("number", "code", "start", "until"),
+    [
+        (signal.SIGINT, 130, at_work, LAST),
+        (signal.SIGTERM, 143, at_work, LAST),
+        (signal.SIGINT, 130, running, FIRST),
+    ],
     ids=["Ctrl-C at work", "SIGTERM at work", "Ctrl-C while it starts"],
 )
 @pytest.mark.long
 def test_an_interrupted_demo_leaves_nothing_running(
-    number: signal.Signals, code: int, until: str, environ: dict[str, str]
+    number: signal.Signals, code: int, start: Start, until: str, environ: dict[str, str]
 ) -> None:
-    with running(*DEMO, environ=environ, until=until) as (process, lines):
+    with start(*DEMO, environ=environ, until=until) as (process, lines):
         process.send_signal(number)
         process.send_signal(number)  # somebody is impatient
         ended, output = ending_of(process, lines)
@@ -146,7 +168,7 @@ def test_an_interrupted_demo_leaves_nothing_running(
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent is gone")
 @pytest.mark.long
 def test_not_even_a_killed_demo_leaves_a_process(environ: dict[str, str]) -> None:
-    with running(*DEMO, environ=environ, until=LAST) as (process, lines):
+    with at_work(*DEMO, environ=environ, until=LAST) as (process, lines):
         assert len(processes_of(environ)) == 4  # the demo, the simulator, two workers
         process.kill()
         _, output = ending_of(process, lines)
@@ -157,7 +179,7 @@ def test_not_even_a_killed_demo_leaves_a_process(environ: dict[str, str]) -> Non
 def test_on_a_terminal_the_progress_is_redrawn_and_ctrl_c_ends_it(environ: dict[str, str]) -> None:
     terminal = [sys.executable, "-c", f"import os, pty; os._exit(os.waitstatus_to_exitcode(pty.spawn({DEMO!r})))"]
     environ |= {"TERM": "xterm", "COLUMNS": "80", "LINES": "40"}
-    with running(*terminal, environ=environ, until="█") as (process, lines):
+    with at_work(*terminal, environ=environ, until="█") as (process, lines):
         assert process.stdin is not None
         process.stdin.write("\x03")
         process.stdin.flush()
@@ -170,6 +192,7 @@ def test_on_a_terminal_the_progress_is_redrawn_and_ctrl_c_ends_it(environ: dict[
     assert_nothing_is_left(output, environ)
 
 
+@pytest.mark.paced  # a demo fails if a call is over a limit
 @pytest.mark.long
 def test_fakeredis_will_do_where_there_is_no_redis_server(environ: dict[str, str]) -> None:
     code, output = run("--quick", "--fakeredis", environ=environ)
@@ -178,6 +201,7 @@ def test_fakeredis_will_do_where_there_is_no_redis_server(environ: dict[str, str
     assert_nothing_is_left(output, environ)
 
 
+@pytest.mark.paced
 @pytest.mark.long
 def test_a_redis_that_is_named_is_used_and_left_as_it_was(
     environ: dict[str, str], redis_url: str, real_redis: Redis
