@@ -38,7 +38,7 @@ class AsyncJob:
         async with aclosing(self._runner.iterate(steps)) as outcomes:
             async for outcome in outcomes:
                 return outcome
-        raise OutcomeTimeout(f"job {self.id} is still open")
+        raise OutcomeTimeout(f"job {self.id} has no outcome yet")
 
     async def exists(self) -> bool:
         """See :meth:`streamstop.client.Job.exists`."""

@@ -39,7 +39,7 @@ class Job:
         """
         for outcome in blocking(self._waiting(timeout)):
             return outcome
-        raise OutcomeTimeout(f"job {self.id} is still open")
+        raise OutcomeTimeout(f"job {self.id} has no outcome yet")
 
     def _waiting(self, timeout: float | timedelta | None) -> Iterator[Outcome | WaitInterval]:
         with self._backend.following("the job goes on; ask for its outcome again"):

@@ -45,9 +45,9 @@ class RedisSettings:
         url = url or environ.get("STREAMSTOP_REDIS_URL") or "redis://localhost:6379/0"
         scheme = _scheme(url)
         if scheme not in _SCHEMES:
-            raise InvalidSettings(
-                f"STREAMSTOP_REDIS_URL must start with one of {', '.join(f'{s}://' for s in _SCHEMES)}, not {scheme!r}"
-            )
+            allowed = ", ".join(f"{name}://" for name in _SCHEMES)
+            instead = f", not {scheme}://" if scheme else ""
+            raise InvalidSettings(f"STREAMSTOP_REDIS_URL must start with one of {allowed}{instead}")
         if not all(map(_is_readable, url.split(";"))):
             raise InvalidSettings(
                 f"STREAMSTOP_REDIS_URL must be a url such as {scheme}://:password@host:6379/0, "

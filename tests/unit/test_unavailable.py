@@ -95,9 +95,9 @@ def answering(reply: bytes, connection: Connection) -> None:
     [
         (b"-WRONGPASS invalid username-password pair", "Redis refused the user name or the password (AUTH at"),
         (b"-NOAUTH Authentication required.", "Redis asks for a password, and the url has none (NOAUTH at"),
-        (b"-ERR DB index is out of range", "Redis has no database of this number (DATABASE at"),
+        (b"-ERR DB index is out of range", "Redis has no database with this number (DATABASE at"),
         (b"-LOADING Redis is loading the dataset", "Redis has just started, and is loading its data (LOADING at"),
-        (b"-DENIED Redis is running in protected mode", "Redis has no password, so in its protected mode"),
+        (b"-DENIED Redis is running in protected mode", "Redis is in protected mode: without a password"),
         (b"-ERR max number of clients reached", "Redis did not answer (too many clients at"),
         (b"SSH-2.0-OpenSSH_9.2", "Redis did not answer (what it sent is not Redis' protocol at"),
     ],

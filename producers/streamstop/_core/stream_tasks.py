@@ -42,7 +42,7 @@ def fragment_of(task_id: str) -> str:
     return max(_WORD.findall(task_id), key=len, default="")
 
 
-def params_text(params: Mapping[str, Any]) -> str:
+def canonical_params(params: Mapping[str, Any]) -> str:
     """Return parameters as text that is equal for equal parameters."""
     return json.dumps(dict(sorted(params.items())), separators=(",", ":"), ensure_ascii=False)
 
@@ -88,7 +88,7 @@ class TaskNote:
                 self.kind.value,
                 json.dumps(self.job_id),
                 self.lane.name,
-                params_text(self.params),
+                canonical_params(self.params),
                 f"{self.state} {int(self.in_doubt)} {at_us}",
                 self.shutdown or "",
             )
@@ -180,10 +180,10 @@ def explain_not_found(
 
     None: no job does. The task ended by itself, or never existed.
     """
-    lanes, wanted = stop_lanes(lane), params_text(params)
+    lanes, wanted = stop_lanes(lane), canonical_params(params)
 
     def concerns(other: TaskNote | OpenJob) -> bool:
-        return other.job_id != job_id and other.lane in lanes and params_text(other.params) == wanted
+        return other.job_id != job_id and other.lane in lanes and canonical_params(other.params) == wanted
 
     notes = [note for note in latest(jobs.notes) if concerns(note)]
     ended_well = [note for note in notes if note.result is not None and note.result.ok]

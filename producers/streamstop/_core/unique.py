@@ -13,14 +13,14 @@ from typing import Any
 from streamstop._core.commands import Command
 from streamstop._core.constants import UNIQUE
 from streamstop._core.lane import Lane
-from streamstop._core.stream_tasks import params_text
+from streamstop._core.stream_tasks import canonical_params
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
 def digest_of(command: Command) -> str:
     """Return the digest of a command's parameters."""
-    return hashlib.sha256(params_text(command.operation.params).encode()).hexdigest()[:32]
+    return hashlib.sha256(canonical_params(command.operation.params).encode()).hexdigest()[:32]
 
 
 def unique_key(lane: Lane, argument: object) -> str | None:

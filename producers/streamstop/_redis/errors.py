@@ -1,4 +1,4 @@
-"""Refusals: what an error of Redis means: Redis is away, refuses for now or by its set-up, or streamstop has a bug."""
+"""Classifies errors of Redis: Redis is unreachable or refuses, or the error is a bug in streamstop."""
 
 import errno
 import os
@@ -55,7 +55,7 @@ _NO_DATABASE = re.compile("DB index is out of range|invalid DB index")
 _SAID = {
     "AUTH": "Redis refused the user name or the password",
     "NOAUTH": "Redis asks for a password, and the url has none",
-    "DATABASE": "Redis has no database of this number",
+    "DATABASE": "Redis has no database with this number",
     "LOADING": "Redis has just started, and is loading its data",
     "OOM": "Redis is out of memory, and takes nothing more",
     "READONLY": "this Redis is a replica, and takes nothing",
@@ -68,7 +68,7 @@ _SAID = {
     "UNBLOCKED": "this Redis has just become a replica",
     "NOSCRIPT": "Redis has just lost its scripts",
     "NOPERM": "this Redis user may not do this",
-    "DENIED": "Redis has no password, so in its protected mode it answers its own machine alone",
+    "DENIED": "Redis is in protected mode: without a password it answers only its own machine",
 }
 
 #: Where an error of another type names its code, and the line of its script. The rest of its text may quote a command.

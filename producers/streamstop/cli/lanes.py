@@ -17,7 +17,7 @@ from streamstop.cli.lane_output import lane_table
 from streamstop.cli.lane_watch import watch_lanes
 from streamstop.client import Client
 
-_EMPTY = "no lane holds a job or lately held one; --all lists every lane of the running workers' accounts"
+_EMPTY = "no lane holds or lately held a job; --all lists every lane of running workers"
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _SORT_KEYS = {
     "waiting": lambda view: -view.waiting,
