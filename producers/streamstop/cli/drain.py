@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from streamstop._core.drained import Drained
-from streamstop._redis.accounts import vendor_among
 from streamstop.cli._shared.completers import complete_account, complete_any_operation
 from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page
+from streamstop.cli._shared.input import check_known_account
 from streamstop.cli._shared.options import Duration, json_option, redis_option
 from streamstop.cli._shared.output import aligned, counted, join_lines, json_line, moment_text, params_text
 from streamstop.client import Client
@@ -30,8 +30,8 @@ from streamstop.errors import QueueUnavailable
         "Exit codes": [
             "0    drained, even if nothing waited that fits",
             "1    you did not confirm: nothing was cancelled",
-            "2    bad input, or neither --yes nor a terminal to confirm on: nothing was cancelled",
-            "2    also if nothing waits for the account and no running worker has it",
+            "2    bad input, neither --yes nor a terminal to confirm on, or an account that no running worker has and "
+            "for which nothing waits: nothing was cancelled",
             "4    Redis did not answer; run it again",
             "130  interrupted (Ctrl-C); what was cancelled stays cancelled",
         ],
@@ -105,7 +105,7 @@ def _drain(client: Client, chosen: dict[str, Any]) -> Drained:
 def _check_known(client: Client, drained: Drained) -> None:
     """Raise :class:`~streamstop.errors.UnknownAccount` if nothing fits and no running worker has the account."""
     if not drained.jobs:
-        vendor_among(client.accounts(), drained.account)
+        check_known_account(client, drained.account)
 
 
 def _confirm(found: Drained) -> None:

@@ -12,6 +12,7 @@ from streamstop._core.journal import LONGEST_SINCE, Event
 from streamstop.cli._shared.completers import complete_account
 from streamstop.cli._shared.exit_codes import until_ctrl_c
 from streamstop.cli._shared.help_pages import Page
+from streamstop.cli._shared.input import check_known_account
 from streamstop.cli._shared.options import Duration, json_option, redis_option
 from streamstop.cli._shared.output import join_lines, json_line, printable
 from streamstop.cli._shared.screen import terminal_width
@@ -40,7 +41,7 @@ _FIRST = "0-0"
         ],
         "Exit codes": [
             "0    shown, even if there are none",
-            "2    bad input",
+            "2    bad input, or no running worker has the account and it has no events",
             "4    Redis did not answer",
             "130  interrupted (Ctrl-C)",
         ],
@@ -77,11 +78,15 @@ def events(*, follow: bool, since: timedelta | None, account: str | None, as_jso
         if not follow:
             shown = client.events(since=age, account=account)
             show(shown)
-            if not shown and not as_json:
-                click.echo("no events: --since looks farther back", err=True)
+            if not shown:
+                check_known_account(client, account)
+                if not as_json:
+                    click.echo("no events: --since looks farther back", err=True)
             return
         newest = client.events()[-1:]
         past = [] if since is None else client.events(since=age, account=account)
+        if not past:
+            check_known_account(client, account)
         show(past)
         last = past[-1:] or newest
         with until_ctrl_c():

@@ -7,6 +7,7 @@ import click
 from streamstop._core.journal import ERRORS_KEPT
 from streamstop.cli._shared.completers import complete_account
 from streamstop.cli._shared.help_pages import Page
+from streamstop.cli._shared.input import check_known_account
 from streamstop.cli._shared.options import Duration, json_option, redis_option
 from streamstop.cli._shared.output import join_lines, json_line
 from streamstop.cli._shared.screen import terminal_width
@@ -25,7 +26,11 @@ _DEFAULT = timedelta(minutes=30)
             "streamstop errors --since 12h --account live-cn",
             "streamstop errors --json | jq -r 'select(.count > 100) | .code'",
         ],
-        "Exit codes": ["0    counted, even if there are none", "2    bad input", "4    Redis did not answer"],
+        "Exit codes": [
+            "0    counted, even if there are none",
+            "2    bad input, or no running worker has the account and it has no errors",
+            "4    Redis did not answer",
+        ],
     },
 )
 @click.option(
@@ -45,6 +50,8 @@ def errors(*, since: timedelta, account: str | None, as_json: bool, redis: str |
     """
     with Client(redis) as client:
         counts = client.errors(since=since, account=account)
+        if not counts:
+            check_known_account(client, account)
     if as_json:
         lines = [json_line(count) for count in counts]
     else:

@@ -66,6 +66,12 @@ def check_accounts(client: Client, lines: Sequence[NumberedCommand], source: Bin
         raise _invalid_source(source, InvalidLines(problems), nothing)
 
 
+def check_known_account(client: Client, account: str | None) -> None:
+    """Raise :class:`~streamstop.errors.UnknownAccount` if workers run, and none has `account`."""
+    if account is not None:
+        vendor_among(client.accounts(), account)
+
+
 def read_ids(arguments: Iterable[str]) -> list[str]:
     """Return the IDs without duplicates; ``-`` reads them from standard input, one per line."""
     return list(dict.fromkeys(_read_ids(arguments)))
