@@ -30,6 +30,7 @@ from streamstop.testing import RecordingClient
 ACCOUNT = "live-cn"
 LANE = Lane(ACCOUNT, "live.StopMPUTask")
 DAY = timedelta(days=1)
+DEFERRED_FOR = timedelta(minutes=1)
 BOOK = Book({ACCOUNT: "aliyun"}, {}, Pace(1000, 50), {})
 
 
@@ -69,8 +70,8 @@ def end(redis: Redis, job: Taken, task_id: str, result: Result) -> None:
 def defer(redis: Redis, job: Taken, task_id: str | None) -> None:
     record = deferral_record(job.job_id, Deferral("InternalError", datetime.now(UTC)))
     noted = None if task_id is None else note(job, task_id, DEFERRED)
-    history, delay = AttemptHistory(attempts=1), timedelta(minutes=1)
-    Schedule(redis).report([Retried(job=job, delay=delay, history=history, record=record, kept=DAY, note=noted)])
+    history = AttemptHistory(attempts=1)
+    Schedule(redis).report([Retried(job=job, delay=DEFERRED_FOR, history=history, record=record, kept=DAY, note=noted)])
 
 
 def test_each_job_of_a_task_is_found_once_wherever_it_is(client: Client, real_redis: Redis) -> None:
@@ -79,6 +80,7 @@ def test_each_job_of_a_task_is_found_once_wherever_it_is(client: Client, real_re
     jobs = {job.job_id: job for job in take(real_redis, len(states))}
     end(real_redis, jobs[ids["ended"]], "t-1", Result.STOPPED)
     end(real_redis, jobs[ids["dead"]], "t-1", Result.REFUSED)
+    before = datetime.now(UTC)
     defer(real_redis, jobs[ids["deferred"]], "t-1")
     defer(real_redis, jobs[ids["unnoted"]], None)
     client.enqueue(stop("t-2"), account=ACCOUNT)
@@ -95,7 +97,7 @@ def test_each_job_of_a_task_is_found_once_wherever_it_is(client: Client, real_re
     assert (by_id[ids["ended"]].result, by_id[ids["dead"]].result) == (Result.STOPPED, Result.REFUSED)
     due = by_id[ids["deferred"]].at
     assert due is not None
-    assert timedelta(seconds=30) < due - datetime.now(UTC) < timedelta(seconds=90)
+    assert before + DEFERRED_FOR <= due <= datetime.now(UTC) + DEFERRED_FOR
     assert by_id[ids["waiting"]].place == 3, "two jobs of a higher priority go before it"
     assert (by_id[None].where, by_id[None].room) == (Where.REGISTERED, "room")
     assert {sighting.params["TaskId"] for sighting in found} == {"t-1"}

@@ -19,8 +19,8 @@ class BadNetwork(Passage):
         self.delay_s = 0.0
         #: Whether all connections stay open and carry nothing.
         self.silent = False
-        #: How many chunks of answers pass before the network falls silent; None: all.
-        self.silent_after: int | None = None
+        #: After how many more chunks of answers the open connections are cut; None: they are not.
+        self.cut_after: int | None = None
         self._age = 0
 
     def cut(self) -> None:
@@ -34,9 +34,11 @@ class BadNetwork(Passage):
         async def passes(is_answer: bool) -> bool:
             if is_answer:
                 await asyncio.sleep(self.delay_s)
-                if self.silent_after is not None:
-                    self.silent |= self.silent_after <= 0
-                    self.silent_after -= 1
+                if self.cut_after is not None:
+                    self.cut_after -= 1
+                    if self.cut_after < 0:
+                        self.cut_after = None
+                        self.cut()
             return not self.silent and born == self._age
 
         return passes
