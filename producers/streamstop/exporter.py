@@ -7,6 +7,7 @@ scrapers read Redis no more often than one.
 
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from prometheus_client.registry import Collector
 
 from streamstop._core.lane_view import LaneView
 from streamstop.client import Client
-from streamstop.errors import StreamstopError
+from streamstop.errors import QueueUnavailable
+from streamstop.outcomes import Result
 
 #: How often the facts are read, in s.
 EVERY_S = 5.0
@@ -72,7 +74,7 @@ class Exporter(Collector):
         try:
             families = [*self._lanes(), *self._rest()]
             up = 1.0
-        except StreamstopError:
+        except QueueUnavailable:
             families, up = [], 0.0
         yield GaugeMetricFamily("streamstop_redis_up", "1 if Redis answers.", up)
         duration = time.perf_counter() - started_at
@@ -98,7 +100,9 @@ class Exporter(Collector):
             cancelled.add_metric((lane.account, lane.operation), count)
         yield cancelled
         letters = GaugeMetricFamily("streamstop_dead_letters", "Dead letters, by result.", labels=("result",))
-        for result, count in client.dead_letters.count_by_result().items():
+        # Zeros too: an alert cannot compare the first letter with a sample that never was.
+        none: dict[Result | None, int] = dict.fromkeys([*(each for each in Result if each.needs_person), None], 0)
+        for result, count in (none | dict(client.dead_letters.count_by_result())).items():
             letters.add_metric(("unreadable" if result is None else result.value,), count)
         yield letters
         yield GaugeMetricFamily(
@@ -133,7 +137,8 @@ def _redis_metrics(info: Mapping[str, Any]) -> Iterator[Metric]:
 def serving(exporter: Exporter, host: str, port: int, every_s: float = EVERY_S) -> Iterator[int]:
     """Serve the metrics over HTTP until the block ends; yield the port. Port 0 selects a free one.
 
-    Raises :class:`OSError` if the port cannot be bound.
+    Raises :class:`OSError` if the port cannot be bound. After a bug in a read, which standard error has, a scrape gets
+    no metric until a read succeeds: an old value would hide what happens.
     """
     over = threading.Event()
     text = exporter.text().encode()
@@ -141,7 +146,11 @@ def serving(exporter: Exporter, host: str, port: int, every_s: float = EVERY_S) 
     def read() -> None:
         nonlocal text
         while not over.wait(every_s):
-            text = exporter.text().encode()
+            try:
+                text = exporter.text().encode()
+            except Exception:
+                text = b""
+                traceback.print_exc()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -10,11 +10,12 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamstop import Command, NotCancellable, QueueUnavailable
+from streamstop import Command, InternalError, NotCancellable, QueueUnavailable
 from streamstop.exporter import Exporter, serving
 from streamstop.operations import StopMPUTask
 from streamstop.testing import RecordingClient
 from streamstop_worker.observing.metrics import Metrics
+from tests.support.polling import eventually
 
 ROOT = Path(__file__).parents[2]
 LANE = {"account": "live-cn", "operation": "live.StopMPUTask"}
@@ -45,7 +46,10 @@ def test_lanes_letters_and_shutdowns_are_gauges() -> None:
     assert found["streamstop_lane_waiting", lane] == 2
     for state in ("resting", "failing", "held", "paused"):
         assert found[f"streamstop_lane_{state}", lane] == 0
-    assert found["streamstop_dead_letters", frozenset({("result", "refused")})] == 1
+    letters = {dict(labels)["result"]: value for (name, labels), value in found.items() if name.endswith("dead_letters")}
+    assert letters == {
+        "refused": 1, "not_found": 0, "gave_up": 0, "expired": 0, "not_verified": 0, "unreadable": 0
+    }  # fmt: skip
     assert found["streamstop_shutdowns_open", frozenset()] == 1
 
 
@@ -68,6 +72,23 @@ def test_a_redis_that_does_not_answer_is_a_metric() -> None:
     found = samples(Exporter(client).text())
     assert found.pop(("streamstop_exporter_read_seconds", frozenset())) >= 0
     assert found == {("streamstop_redis_up", frozenset()): 0}
+
+
+def test_after_a_bug_in_a_read_no_old_metric_is_served(capfd: pytest.CaptureFixture[str]) -> None:
+    client = RecordingClient()
+    exporter = Exporter(client)
+    with serving(exporter, "127.0.0.1", 0, every_s=0.01) as port:
+
+        def scraped() -> str:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                return str(answer.read().decode())
+
+        assert "streamstop_redis_up 1.0" in scraped()
+        client.fail_with(InternalError("a key has another type"))
+        eventually(lambda: scraped() == "", "the metrics of before are gone")
+        client.fail_with(None)
+        eventually(lambda: "streamstop_redis_up 1.0" in scraped(), "the exporter reads again")
+    assert "a key has another type" in capfd.readouterr().err
 
 
 def test_prometheus_gets_what_was_read_last() -> None:
