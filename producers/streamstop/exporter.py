@@ -148,7 +148,7 @@ def serving(exporter: Exporter, host: str, port: int, every_s: float = EVERY_S) 
         while not over.wait(every_s):
             try:
                 text = exporter.text().encode()
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, the next read may succeed
                 text = b""
                 traceback.print_exc()
 

@@ -61,6 +61,8 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # The operations' ids in the OpenAPI document, from which generators name a client's methods.
+        generate_unique_id_function=lambda route: route.name,
     )
     app.openapi = partial(documented.openapi, app)  # type: ignore[method-assign]
     app.state.settings = settings

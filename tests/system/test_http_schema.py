@@ -36,6 +36,9 @@ def test_every_route_is_described_with_its_errors(shared_world: World, tmp_path:
     with http_service(shared_world.server.url, tmp_path) as service, service.http(None) as http:
         document = http.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
+    ids = [operation["operationId"] for operations in document["paths"].values() for operation in operations.values()]
+    assert len(set(ids)) == len(ids)
+    assert {"enqueue_jobs", "look_at_job", "stop_room", "follow_shutdown"} <= set(ids)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             where = f"{method} {path}"

@@ -56,6 +56,10 @@ def test_a_refused_key_is_seen_first_and_after_it_is_mended_the_backlog_drains_l
         held = page.locator("#held > *").first
         expect(held).to_contain_text(f"held {ALIYUN}: the vendor refuses its key", timeout=PATIENCE_MS)
         expect(held).to_contain_text("InvalidAccessKeyId.NotFound")
+        expect(held).to_contain_text("send them SIGHUP")
+        assert held.get_by_role("link", name="Dead letters with this code").get_attribute("href") == (
+            f"/dead-letters?account={ALIYUN}&code=InvalidAccessKeyId.NotFound"
+        )
         expect(page.locator("#lanes tbody tr").first).to_contain_text("held")
 
         # The key is back at the vendor, and one click lets the account go on.

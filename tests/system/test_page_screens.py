@@ -36,6 +36,8 @@ SCREENS = {
 }
 #: Parts of screens, streams and files are none of their own.
 _NO_SCREENS = re.compile(r"^/(live|static|v1)/|^/(healthz|readyz|metrics|openapi.json)$")
+#: How many lists of a screen must be scrolled sideways to see all columns.
+_CUT = "Array.from(document.querySelectorAll('.scroll')).filter(each => each.querySelector('.stack') && each.scrollWidth > each.clientWidth).length"  # noqa: E501
 #: The longest that the service may take for a screen on an idle machine, and the largest that it may be.
 LARGEST = 200_000
 
@@ -74,6 +76,7 @@ def test_every_screen_is_accessible_and_fits(seen: PageWorld, running: Browser, 
             found = {
                 "complaints": list(visiting.complaints),
                 "overflow": visiting.overflow(),
+                "cut": width == NARROW and visiting.page.evaluate(_CUT),
                 "axe": visiting.axe(),
                 "planted": title == "planted" or not title.endswith(" · streamstop"),
             }

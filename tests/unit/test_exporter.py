@@ -46,7 +46,9 @@ def test_lanes_letters_and_shutdowns_are_gauges() -> None:
     assert found["streamstop_lane_waiting", lane] == 2
     for state in ("resting", "failing", "held", "paused"):
         assert found[f"streamstop_lane_{state}", lane] == 0
-    letters = {dict(labels)["result"]: value for (name, labels), value in found.items() if name.endswith("dead_letters")}
+    letters = {
+        dict(labels)["result"]: value for (name, labels), value in found.items() if name.endswith("dead_letters")
+    }
     assert letters == {
         "refused": 1, "not_found": 0, "gave_up": 0, "expired": 0, "not_verified": 0, "unreadable": 0
     }  # fmt: skip

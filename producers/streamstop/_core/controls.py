@@ -247,8 +247,8 @@ def check_limit(account: object, operation: str, limit: object, *, above_vendor:
     page = find(operation).spec.limit
     if limit > page and not above_vendor:
         raise InvalidCommand(
-            f"limit {limit:g} is above the vendor's page, {page:g} calls per second for {operation}: "
-            "lower it, or confirm with above_vendor (--above-vendor)",
+            f"limit {limit:g} is above the vendor's limit, {page:g} calls per second for {operation}: "
+            "lower it, or allow it with above_vendor (--above-vendor)",
             field="limit",
         )
     return lane

@@ -40,10 +40,9 @@ _ERRORS: Mapping[int, tuple[str, str, str]] = {
         "invalid-value",
         "priority must be a whole number from 0 (first) to 9, not 10",
     ),
-    429: ("Too much at once: try again after `Retry-After` seconds.", "too-many-requests", "too many wrong tokens"),
     503: (
-        "Redis does not answer: try again after `Retry-After` seconds. `may_have_been_done` says whether the request "
-        "may have been carried out.",
+        "Redis does not answer, or too many clients wait: try again after `Retry-After` seconds. "
+        "`may_have_been_done` says whether the request may have been carried out.",
         "queue-unavailable",
         "Redis did not answer within 5 s (redis:6379, database 0): nothing was enqueued",
     ),

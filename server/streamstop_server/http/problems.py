@@ -57,6 +57,9 @@ _OF_ERRORS: Mapping[type[StreamstopError], tuple[int, str]] = {
 #: Parts of a mistake's place that are no member of what was sent: where it was, and the forms that a body may have.
 _UNNAMED = {"body", "query", "path", "header", "one", "many"}
 
+#: What pydantic says of a person's form rather than of a request.
+_OF_MISTAKES = {"missing": "is required", "extra_forbidden": "is not known; /openapi.json lists what is"}
+
 _OF_ROUTER = {404: "there is nothing at this path", 405: "this path does not take this method"}
 
 
@@ -125,7 +128,8 @@ def of_validation(error: RequestValidationError) -> Problem:
     if first["type"] == "json_invalid":
         return Problem(400, "invalid-json", f"the body is not JSON: {first['ctx']['error']}")
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".") or None
-    return Problem(422, "invalid-request", f"{field or 'the body'}: {first['msg']}", field=field)
+    text = _OF_MISTAKES.get(first["type"], first["msg"])
+    return Problem(422, "invalid-request", f"{field or 'the body'}: {text}", field=field)
 
 
 def of_http(error: HTTPException) -> Problem:

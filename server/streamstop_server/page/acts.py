@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
+from streamstop.operations import OPERATIONS
 from streamstop_server.access.auth import check_account
 from streamstop_server.access.scopes import check_scope_of
+from streamstop_server.http.problems import Problem
 from streamstop_server.page.forms import form_of, number, own_path, seconds
 from streamstop_server.page.lane_feed import LaneFeed, SharedLanes
 from streamstop_server.page.shell import Viewer, actor_name, go_to
@@ -37,13 +39,21 @@ async def set_limit(request: Request, viewer: Viewer, queue: Queue, feed: Shared
     fields = await form_of(request)
     account, operation = fields.get("account", ""), fields.get("operation", "")
     check_account(viewer, account)
+    limit, above_vendor = number(fields, "limit"), "above_vendor" in fields
+    declared = OPERATIONS.get(operation)
+    if declared is not None and limit > declared.spec.limit and not above_vendor:
+        detail = (
+            f"The vendor's limit of {operation} is {declared.spec.limit:g} calls per second. "
+            "Set a lower one, or tick the box that allows more."
+        )
+        raise Problem(422, "invalid-value", detail, field="limit")
     await queue.set_limit(
         account,
         operation,
-        number(fields, "limit"),
+        limit,
         lasting=seconds(fields, "for"),
         reason=fields.get("reason", ""),
-        above_vendor="above_vendor" in fields,
+        above_vendor=above_vendor,
         by=actor_name(viewer),
     )
     return await _done(request, feed, fields)

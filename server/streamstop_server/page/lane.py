@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from streamstop import AsyncClient, Event, Lane, LaneView, Sighting, Where
+from streamstop import AsyncClient, Event, EventKind, Lane, LaneView, Sighting, Where
 from streamstop.operations import OPERATIONS
 from streamstop_server.access.auth import check_account
 from streamstop_server.http.problems import Problem
@@ -24,6 +24,8 @@ router = APIRouter()
 #: How many jobs of each kind, and events, one page shows.
 PAGE = 50
 _EVENTS = 10
+#: Events of a whole account, though each names the lane in which it happened.
+_OF_ACCOUNT = {EventKind.HELD, EventKind.RELEASED}
 
 _Page = Annotated[int, Query(ge=1, le=1_000_000)]
 
@@ -92,7 +94,10 @@ async def _values(
     steps = feed.calls.steps(view.lane)
     errors = await queue.errors(account=view.account)
     of_lane = (
-        event for event in events if event.account == view.account and event.operation in {None, "", view.operation}
+        event
+        for event in events
+        if event.account == view.account
+        and (event.operation in {None, "", view.operation} or event.kind in _OF_ACCOUNT)
     )
     return {
         "view": view,

@@ -149,6 +149,12 @@ def span(value: timedelta | float | None) -> str:
     return duration_text(value if isinstance(value, timedelta) else timedelta(seconds=value))
 
 
+def took(value: timedelta | float) -> str:
+    """Return a measured duration: ``0.018 s``, ``1.25 s``, ``2 min``."""
+    seconds = max(0.0, value.total_seconds() if isinstance(value, timedelta) else value)
+    return f"{round(seconds, 3):g} s" if seconds < 10 else duration_text(seconds)
+
+
 def rate(value: float | None) -> str:
     """Return calls per second with two digits or more: ``8.2``, ``120``; nothing for None."""
     return "" if value is None else f"{value:.0f}" if value >= 100 or value == 0 else f"{value:.2g}"
@@ -198,6 +204,7 @@ _templates.filters.update(
     number=number,
     rate=rate,
     time_left=time_left,
+    took=took,
     job_path=job_path,
     room_path=room_path,
     segment=lambda text: quote(str(text), safe=""),

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from streamstop_server.access.auth import SESSION_S, authenticator
+from streamstop_server.access.tokens import Scope
 from streamstop_server.page.forms import form_of, own_path
 from streamstop_server.page.shell import check_same_origin, cookie_name, render
 
@@ -29,6 +30,9 @@ async def sign_in(request: Request) -> Response:
     if found is None:
         request.app.state.failures.count(request)
         return render(request, "sign_in.html", status=401, next=back, mistake="This token is not known.")
+    if Scope.READ not in found.scopes:
+        mistake = f"The token {found.name} has no scope read, so it shows no screen. It is for the API alone."
+        return render(request, "sign_in.html", status=403, next=back, mistake=mistake)
     answer = RedirectResponse(back, status_code=303)
     answer.set_cookie(
         cookie_name(request),

@@ -40,7 +40,7 @@ def guide(*, redis_url: str, simulator_url: str, page: str, accounts_file: Path,
 def _lines(redis_url: str, simulator_url: str, page: str, accounts_file: Path, logs: Path) -> Iterator[str]:
     yield f"  Redis          {redis_url}"
     yield f"  simulator      {simulator_url}  (what it received: {simulator_url}/_control/summary)"
-    yield f"  page           {page}  (the HTTP API: {page}v1/)"
+    yield f"  page           {page}  (the HTTP API: {page}v1, described at {page}openapi.json)"
     yield f"  accounts file  {accounts_file}"
     yield f"  logs           {logs}/*.log"
     yield (

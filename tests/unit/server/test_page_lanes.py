@@ -116,7 +116,10 @@ def test_a_limit_and_its_end_are_on_the_screen(service: HttpApp, queue: Recordin
     assert "limit 2.5/s" in page
     assert "shared" in page
     above = {"limit": "1000", **fields}
-    assert post(service, "/limits", **above).status_code == 422
+    refused = post(service, "/limits", **above)
+    assert refused.status_code == 422
+    assert "is 10 calls per second. Set a lower one, or tick the box that allows more." in refused.text
+    assert "Nothing was changed." in refused.text
     assert act(service, "/limits", above_vendor="on", **above) == LANE
     assert [limit.limit for limit in queue.limits()] == [1000]
     assert act(service, "/limits/end", **fields) == LANE
