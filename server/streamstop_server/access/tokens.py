@@ -121,10 +121,13 @@ def _read(path: Path) -> Mapping[str, Caller]:
         raise InvalidSettings(f"{path}: {unsafe}") from None
     try:
         tables = _File.model_validate(tomllib.loads(content.decode()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"{path}: it is not TOML: {type(error).__name__}") from None
+    except tomllib.TOMLDecodeError as error:
+        place = str(error).rpartition("(")[2].removesuffix(")")  # without the rest, which can have a part of a token
+        raise InvalidSettings(f"{path}: it is not valid TOML {place}") from None
     except ValidationError as error:
         raise InvalidSettings(f"{path}: {_mistake(error)}") from None
+    except (ValueError, RecursionError):  # not UTF-8; a thousand brackets
+        raise InvalidSettings(f"{path}: it is not valid TOML") from None
     found: dict[str, Caller] = {}
     for name, token in tables.tokens.items():
         if not NAME.fullmatch(name):

@@ -91,7 +91,9 @@ def test_a_caller_is_known_until_its_token_changes_in_the_file(change: str, tmp_
         (f"[tokens.a]\nhash = '{HASH}'\nscopes = ['read']\n[tokens.b]\nhash = '{HASH}'\nscopes = ['read']", "also the"),
         ("tokens = 3", "tokens: must be a table"),
         ("", "tokens is required"),
-        ("[", "it is not TOML"),
+        ("[", "it is not valid TOML at end of document"),
+        ("[tokens.a]\nsst_hush = 1\nsst_hush = 2", "it is not valid TOML at line 3, column "),
+        ("a = " + "[" * 5000, "it is not valid TOML"),
     ],
 )
 def test_a_mistake_is_told_with_its_key_and_without_a_value(content: str, complaint: str, tmp_path: Path) -> None:
