@@ -92,7 +92,7 @@ def test_a_caller_is_known_until_its_token_changes_in_the_file(change: str, tmp_
         ("tokens = 3", "tokens: must be a table"),
         ("", "tokens is required"),
         ("[", "it is not valid TOML at end of document"),
-        ("[tokens.a]\nsst_hush = 1\nsst_hush = 2", "it is not valid TOML at line 3, column "),
+        ("[tokens.a]\nsst_hush = 1\nsst_hush = 2\n", "it is not valid TOML at line 3, column "),
         ("a = " + "[" * 5000, "it is not valid TOML"),
     ],
 )
