@@ -90,6 +90,9 @@ def test_a_room_is_looked_up_stopped_after_a_question_and_its_shutdown_cancelled
         assert page.url.endswith(f"/shutdowns/{shutdown}")
         eventually(lambda: made.world.client.shutdown(shutdown).progress().lanes, "the jobs are in their lane")
         page.reload()
+        page.click("text=Cancel this shutdown…")
+        assert " of 40 have not ended" in text(page)
+        assert made.world.client.shutdown(shutdown).progress().status is ShutdownStatus.OPEN, "nothing is cancelled yet"
         page.click("text=Cancel what is not called yet")
         eventually(
             lambda: made.world.client.shutdown(shutdown).progress().status is ShutdownStatus.CANCELLED,
@@ -228,7 +231,7 @@ def test_a_reader_sees_buttons_that_do_nothing_and_is_refused(made: PageWorld, r
         page = visiting.page
         for path in (
             "/rooms/concert?act=stop",
-            f"/shutdowns/{made.running.id}",
+            f"/shutdowns/{made.running.id}?act=cancel",
             f"/jobs/{job.id}",
             f"/dead-letters/{made.refused}",
             "/dead-letters?act=drop",

@@ -26,7 +26,12 @@ SCREENS = {
     "/drain": ["/drain?account={account}&operation={operation}"],
     "/rooms": ["/rooms", "/rooms?page=2"],
     "/rooms/{room:segment}": ["/rooms/concert", "/rooms/concert?act=stop", "/rooms/{odd_room}", "/rooms/nothing"],
-    "/shutdowns/{shutdown_id}": ["/shutdowns/{ended}", "/shutdowns/{ended}?show=all", "/shutdowns/{running}"],
+    "/shutdowns/{shutdown_id}": [
+        "/shutdowns/{ended}",
+        "/shutdowns/{ended}?show=all",
+        "/shutdowns/{running}",
+        "/shutdowns/{running}?act=cancel",
+    ],
     "/jobs": ["/jobs", "/jobs?task=relay-599", "/jobs?task={planted}"],
     "/jobs/{job_id:path}": ["/jobs/{waiting}", "/jobs/{stopped}", "/jobs/{refused}"],
     "/dead-letters": ["/dead-letters", "/dead-letters?act=requeue", "/dead-letters?code={planted}"],

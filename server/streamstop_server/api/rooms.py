@@ -147,7 +147,8 @@ async def stop_room(
     """Stop every stream task that is registered in a room, and further ones.
 
     While the room's shutdown is open, the same one is returned: further commands join it, and it keeps its `verify` and
-    `callback`.
+    `callback`. A room in which nothing is registered closes too. The `total` of its shutdown is 0: its name may be
+    mistyped.
     """
     how = how or StopRoom()
     commands = await commands_within(how.commands, "commands")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.sse import format_sse_event
 
-from streamstop import AsyncClient, OutcomePage, Progress
+from streamstop import AsyncClient, OutcomePage, Progress, ShutdownStatus
 from streamstop_server.access.coverage import check_shutdown
 from streamstop_server.access.tokens import Caller
 from streamstop_server.http.problems import Problem
@@ -26,9 +26,16 @@ _ENDED = format_sse_event(data_str="{}", event="ended")
 
 @router.get("/shutdowns/{shutdown_id}")
 async def shutdown(
-    request: Request, viewer: Viewer, queue: Queue, shutdown_id: str, *, show: str = "", cursor: str | None = None
+    request: Request,
+    viewer: Viewer,
+    queue: Queue,
+    shutdown_id: str,
+    *,
+    show: str = "",
+    cursor: str | None = None,
+    act: str = "",
 ) -> Response:
-    """Show a shutdown: its progress by lane, its results, and what needs attention."""
+    """Show a shutdown: its progress by lane, its results, and what needs attention. `act` asks whether to cancel it."""
     progress = await _progress(viewer, queue, shutdown_id)
     attention = sum(count for result, count in progress.results.items() if result.needs_person)
     shows_all = show == "all"
@@ -45,6 +52,7 @@ async def shutdown(
         outcomes=outcomes,
         shows_all=shows_all,
         cursor=cursor,
+        asks=act == "cancel" and progress.status is ShutdownStatus.OPEN,
     )
 
 
