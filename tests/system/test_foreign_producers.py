@@ -55,7 +55,7 @@ def send(made: World, command: object) -> dict[str, Any]:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * TIMEOUT_S,
     )
     reply: dict[str, Any] = json.loads(done.stdout)
     return reply
