@@ -13,7 +13,7 @@ from tests.support.workers import WorkerProcess
 
 pytestmark = [pytest.mark.long, pytest.mark.paced]
 
-#: How many jobs each producer enqueues at once: five seconds of work.
+#: How many jobs each producer enqueues at once: five seconds of work, and a minute's while the lanes are held.
 BACKLOG = 800
 
 
@@ -33,20 +33,21 @@ def await_share(one: WorkerProcess) -> None:
 
 def test_old_and_new_workers_and_producers_work_side_by_side(fleet: Fleet) -> None:
     with fleet.producer("old") as old, fleet.producer("new") as new:
-        workers = [fleet.start("old"), fleet.start("old")]
-        ids: list[str] = []
-        for producer, word in ((old, "before"), (new, "beside")):
-            if producer is new:
-                workers.append(fleet.start("new"))
-            fleet.spoil(word, range(0, BACKLOG, 32))
-            producer.ask("register", "room", first=len(ids), number=60)
-            ids += producer.ask("enqueue", word, number=BACKLOG)
-        shutdown = fleet.world.client.shutdown(*old.ask("stop", "room"))
-        for one in workers:
-            await_share(one)
-        eventually(lambda: sum(lane.deferred for lane in fleet.lanes()) > 0, "jobs deferred")
-        assert sum(lane.waiting for lane in fleet.lanes()) > 100, "there is a backlog"
-        assert not shutdown.progress().done_at, "the shutdown is open"
+        with fleet.held_lanes():
+            workers = [fleet.start("old"), fleet.start("old")]
+            ids: list[str] = []
+            for producer, word in ((old, "before"), (new, "beside")):
+                if producer is new:
+                    workers.append(fleet.start("new"))
+                fleet.spoil(word, range(0, BACKLOG, 32))
+                producer.ask("register", "room", first=len(ids), number=60)
+                ids += producer.ask("enqueue", word, number=BACKLOG)
+            shutdown = fleet.world.client.shutdown(*old.ask("stop", "room"))
+            for one in workers:
+                await_share(one)
+            eventually(lambda: sum(lane.deferred for lane in fleet.lanes()) > 0, "jobs deferred")
+            assert sum(lane.waiting for lane in fleet.lanes()) > 100, "there is a backlog"
+            assert not shutdown.progress().done_at, "the shutdown is open"
 
         with fleet.load("old", "still") as still, fleet.load("new", "anew") as anew:
             for one in workers[:2]:

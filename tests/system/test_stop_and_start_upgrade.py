@@ -47,27 +47,29 @@ def admitted(fleet: Fleet) -> int:
 @pytest.mark.parametrize("stopped", ["SIGTERM", "SIGKILL"])
 def test_new_workers_take_over_all_that_stopped_old_ones_leave(fleet: Fleet, stopped: str) -> None:
     with fleet.producer("old") as old, fleet.producer("new") as new:
-        fleet.spoil("backlog", range(8, 200, 16))
-        old_workers = [fleet.start("old"), fleet.start("old")]
-        old.ask("register", "room", number=80)
-        ids = old.ask("enqueue", "backlog", number=600)
-        (shutdown_id,) = old.ask("stop", "room")
-        shutdown = fleet.world.client.shutdown(shutdown_id)
-        eventually(lambda: all(ends_told(one).total() >= 30 for one in old_workers), "each with a share done")
-        eventually(lambda: sum(view.deferred for view in fleet.lanes()) >= 3, "jobs deferred")
-        for one in old_workers:
-            one.signal(getattr(signal, stopped))
-        for one in old_workers:
-            one.process.wait(TIMEOUT_S)
-        ids += old.ask("enqueue", "between", number=40)
-        left = fleet.lanes()
-        assert sum(view.waiting for view in left) > 100, "there is a backlog"
-        assert sum(view.deferred for view in left) > 0, "there are deferred jobs"
-        assert admitted(fleet) > 0, "jobs lie in the old workers' queue"
-        assert not shutdown.progress().done_at, "the shutdown is open"
+        with fleet.held_lanes():
+            fleet.spoil("backlog", range(8, 200, 16))
+            old_workers = [fleet.start("old"), fleet.start("old")]
+            old.ask("register", "room", number=80)
+            ids = old.ask("enqueue", "backlog", number=600)
+            (shutdown_id,) = old.ask("stop", "room")
+            shutdown = fleet.world.client.shutdown(shutdown_id)
+            eventually(lambda: all(ends_told(one).total() >= 30 for one in old_workers), "each with a share done")
+            eventually(lambda: sum(view.deferred for view in fleet.lanes()) >= 3, "jobs deferred")
+            for one in old_workers:
+                one.signal(getattr(signal, stopped))
+            for one in old_workers:
+                one.process.wait(TIMEOUT_S)
+            ids += old.ask("enqueue", "between", number=40)
+            left = fleet.lanes()
+            assert sum(view.waiting for view in left) > 100, "there is a backlog"
+            assert sum(view.deferred for view in left) > 0, "there are deferred jobs"
+            assert admitted(fleet) > 0, "jobs lie in the old workers' queue"
+            assert not shutdown.progress().done_at, "the shutdown is open"
 
         new_workers = [fleet.start("new"), fleet.start("new")]
-        assert {account.name for account in DEFAULT_ACCOUNTS} == set(fleet.world.client.accounts())
+        names = {account.name for account in DEFAULT_ACCOUNTS}
+        eventually(lambda: set(fleet.world.client.accounts()) == names, "the accounts published")
         with fleet.load("old", "still") as still, fleet.load("new", "anew") as anew:
             eventually(lambda: all(ends_told(one).total() >= 60 for one in new_workers), "in work")
             late_ids = old.ask("enqueue", "late", number=40)
@@ -92,13 +94,17 @@ def test_new_workers_take_over_all_that_stopped_old_ones_leave(fleet: Fleet, sto
 def test_an_old_producer_takes_no_job_that_a_new_worker_has_put_back(fleet: Fleet) -> None:
     lane = Lane("demo-aliyun-1", "live.StopMPUTask")
     task = StopMPUTask(app_id="a", task_id="first-0").params
-    fleet.world.simulator.add_fault("throttle", account=lane.account, task=task, retry_after=timedelta(seconds=1))
+    # As long as the worker runs: it may call again before it is stopped.
+    fleet.world.simulator.add_fault(
+        "throttle", account=lane.account, task=task, retry_after=timedelta(seconds=1), times=99
+    )
     with fleet.producer("old") as old:
         ids = old.ask("enqueue", "first")
         assert admitted(fleet) == 1, "a lane without a pace: it was admitted to old workers"
         worker = fleet.start("new")
         worker.await_line("throttled: the lane rests")
         assert worker.stop() == 0
+        fleet.world.simulator.clear_faults()
 
         def view() -> LaneView:
             return fleet.world.client.lanes([lane])[0]
@@ -109,10 +115,10 @@ def test_an_old_producer_takes_no_job_that_a_new_worker_has_put_back(fleet: Flee
         assert (view().waiting, admitted(fleet)) == (2, 0)
     assert fleet.world.client.dead_letters.count() == 0
     fleet.start("new")
-    assert [(outcome.result, outcome.calls) for outcome in sorted(fleet.outcomes(ids), key=lambda one: -one.calls)] == [
-        (Result.STOPPED, 2),
-        (Result.STOPPED, 1),
-    ]
+    first, second = sorted(fleet.outcomes(ids), key=lambda outcome: ids.index(outcome.job_id))
+    assert (first.result, second.result) == (Result.STOPPED, Result.STOPPED)
+    assert first.calls >= 2
+    assert second.calls == 1
 
 
 def test_without_history_the_error_says_how_to_fetch_it(tmp_path: Path) -> None:
