@@ -43,7 +43,7 @@ from tests.support.planted_secrets import (
     contains_secret,
     secrets_in,
 )
-from tests.support.polling import TIMEOUT_S, eventually
+from tests.support.polling import PATIENT, TIMEOUT_S, eventually
 from tests.support.redis_content import everything_in
 from tests.support.workers import WorkerProcess, accounts_toml
 from tests.support.world import World, world
@@ -89,7 +89,9 @@ def celery(made: World, *arguments: str) -> str:
     """Return what Celery's own command line tells."""
     command = [sys.executable, "-m", "celery", "-A", "streamstop_worker", *arguments]
     environ = {**os.environ, **made.environ, "STREAMSTOP_ACCOUNTS": str(made.accounts)}
-    done = subprocess.run(command, env=environ, cwd=made.folder, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, env=environ, cwd=made.folder, check=True, capture_output=True, text=True, timeout=120
+    )
     return done.stdout + done.stderr
 
 
@@ -150,7 +152,7 @@ def all_goes_wrong(made: World, client: Client, running: WorkerProcess) -> None:
     ]
     jobs += [client.enqueue(operation_of(account, "refused"), account=account.name) for account in (ECHO, WRONG)]
     jobs.append(client.enqueue(GetMPUTaskStatus(app_id="app", task_id="status"), account=V3.name))
-    outcomes = list(client.outcomes(jobs, timeout=60))
+    outcomes = list(client.outcomes(jobs, timeout=120))
     assert len(outcomes) == len(jobs)
     made.redis.delete("streamstop.work.echo.live.StopMPUTask:pace")
     for number in range(3):  # each meets another of the echo's answers
@@ -171,13 +173,13 @@ def test_no_secret_is_written_shown_or_sent_whatever_goes_wrong(tmp_path: Path) 
         made.environ = {
             "STREAMSTOP_REDIS_URL": url,
             "STREAMSTOP_CALLBACK_SECRET": CALLBACK,
-            "STREAMSTOP_CALL_TIMEOUT": "1",
+            "STREAMSTOP_CALL_TIMEOUT": "6",  # of an answer that came later, the message would not be seen
         }
         made.simulator.settings(auto_start=True)
         made.simulator.add_accounts(at_vendors([replace(WRONG, access_key_secret="another")]))
         toml = accounts_toml([account for account in ACCOUNTS if account is not ECHO], made.simulator.url)
         made.accounts.write_text(toml + accounts_toml([ECHO], echo.origin))
-        with Client(url) as client, listening(made.redis) as heard:
+        with Client(url, timeout=PATIENT) as client, listening(made.redis) as heard:
             running = made.start_worker("-l", "DEBUG", "-E", ready=False)
             running.await_line("@test ready.")
             for account in ACCOUNTS:
@@ -185,7 +187,8 @@ def test_no_secret_is_written_shown_or_sent_whatever_goes_wrong(tmp_path: Path) 
             all_goes_wrong(made, client, running)
 
             # Celery's own answers, of a worker that runs.
-            texts = [celery(made, "inspect", what) for what in ("conf", "report", "stats", "active", "registered")]
+            asked = ("inspect", "--destination", "w1@test", "--timeout", "60")  # it waits until that one has answered
+            texts = [celery(made, *asked, what) for what in ("conf", "report", "stats", "active", "registered")]
             assert all("w1@test" in one for one in texts)
 
             # A callback that fails.
