@@ -1,4 +1,4 @@
-"""The page of log lines names each event that a worker logs at info or above, and no other."""
+"""The page of log lines names each event that a worker or the HTTP service logs at info or above, and no other."""
 
 import ast
 import re
@@ -11,7 +11,9 @@ from streamstop._core.findings import ServerFacts
 from streamstop._doctor.durability import DURABILITY
 
 ROOT = Path(__file__).parents[2]
-CODE = ROOT / "worker/streamstop_worker"
+CODE = sorted(
+    path for part in ("worker/streamstop_worker", "server/streamstop_server") for path in (ROOT / part).rglob("*.py")
+)
 LEVELS = {"info", "warning", "error", "critical", "exception"}
 PAGE = ROOT / "docs/reference/log-lines.md"
 KNOWN_EVENT = "this is a bug in streamstop"
@@ -36,7 +38,7 @@ COMPUTED = {
 
 
 def test_the_page_of_log_lines_has_every_event_and_no_other() -> None:
-    logged = {event for path in sorted(CODE.rglob("*.py")) for event in events_of(path)}
+    logged = {event for path in CODE for event in events_of(path)}
     assert len(logged) > 20
     documented = documented_events()
     assert (sorted(logged - documented), sorted(documented - logged)) == ([], [])
@@ -44,7 +46,7 @@ def test_the_page_of_log_lines_has_every_event_and_no_other() -> None:
 
 def test_the_page_says_each_events_level() -> None:
     levels: defaultdict[str, set[str]] = defaultdict(set)
-    for path in sorted(CODE.rglob("*.py")):
+    for path in CODE:
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and _logs(node.func) and isinstance(node.args[0], ast.Constant):
