@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -64,6 +65,7 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
         Client().close()
     except InvalidSettings as mistake:
         raise click.UsageError(str(mistake)) from None
+    _check_address(host, port)
     if settings.tokens is None:
         click.echo("There is no tokens file: everybody on this machine may do everything.", err=True)
     _allow_connections()
@@ -91,6 +93,17 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
         server.run()
     if not server.started:
         sys.exit(1)
+
+
+def _check_address(host: str, port: int) -> None:
+    """Fail if the address cannot be bound. uvicorn would say so in the middle of its log."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise click.UsageError(f"{host}:{port} cannot be bound: {error.strerror}") from None
 
 
 def _allow_connections() -> None:

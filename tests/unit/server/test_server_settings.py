@@ -1,6 +1,7 @@
 """Settings of the HTTP service: what they must be, and that no secret is shown."""
 
 import re
+import socket
 import subprocess
 import sys
 from datetime import timedelta
@@ -75,3 +76,14 @@ def test_the_command_tells_a_mistake_in_one_line_and_exits_2(tmp_path: Path) -> 
     assert done.returncode == 2
     assert done.stderr.endswith(f"Error: {tmp_path}/none.toml: No such file or directory\n")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_port_that_is_taken_ends_the_start_with_one_sentence(processes: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "streamstop_server", "--port", port, "--processes", processes]
+        started = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert started.returncode == 2
+    assert started.stderr.endswith(f"\nError: 127.0.0.1:{port} cannot be bound: Address already in use\n")
+    assert "tokens file" not in started.stderr
