@@ -15,6 +15,7 @@ from streamstop.cli._shared.exit_codes import Exit, Failure
 from streamstop.cli._shared.help_pages import Page, PageGroup
 from streamstop.cli._shared.options import Duration, json_option, redis_option
 from streamstop.cli._shared.output import join_lines, printable
+from streamstop.cli._shared.waiting import worker_hint
 from streamstop.cli.room_output import outcome_lines, progress_json, progress_line, room_json, room_page
 from streamstop.cli.room_tasks import (
     EXIT_CODES,
@@ -120,7 +121,7 @@ def stop(
         if not watch and wait is None:
             click.echo(json.dumps({"room": name, "shutdown": shutdown.id}) if as_json else shutdown.id)
             if not as_json:
-                click.echo(printable(_stop_hint(shutdown, name)), err=True)
+                click.echo(printable(_stop_hint(client, shutdown, name)), err=True)
             return
         _watch_or_wait(shutdown, name, wait, watch=watch, as_json=as_json)
 
@@ -228,13 +229,13 @@ def _watch_or_wait(shutdown: Shutdown, name: str, timeout: timedelta | None, *, 
     raise_unless_done(last)
 
 
-def _stop_hint(shutdown: Shutdown, name: str) -> str:
+def _stop_hint(client: Client, shutdown: Shutdown, name: str) -> str:
     """Return how to watch the shutdown. A mistyped room has no tasks; then return that nothing was stopped."""
     with suppress(QueueUnavailable):  # the room is closing whatever this look finds
         progress = _find_progress(shutdown)
         if progress is not None and progress.status is ShutdownStatus.DONE and progress.total == 0:
             return f"no task was registered in {name}: nothing was stopped"
-    return f"{name} is closing; {watch_hint(name)}"
+    return f"{name} is closing{worker_hint(client)}; {watch_hint(name)}"
 
 
 def _print_json(progress: Progress) -> None:
