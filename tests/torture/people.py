@@ -13,7 +13,7 @@ from streamstop_simulator import SimulatorClient
 from streamstop_simulator.accounts import Account as VendorAccount
 
 _BY = "torture"
-_PATIENCE_S = 30.0
+_PATIENCE_S = 120.0
 #: How long the simulator keeps a raised limit after the override was cleared: calls of that second count there.
 _STILL_RAISED_S = 2.0
 _NEW_SECRET = "d8a2-secret-that-no-worker-has-51b7"

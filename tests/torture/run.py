@@ -115,7 +115,11 @@ def _run(made: Plan, folder: Path, chronicle: Chronicle) -> Verdict:
         recorder = Recorder(on.redis.server.port)
         recorder.start()
         through_proxy = f"redis://127.0.0.1:{on.producers.port}/0"
-        with Client(through_proxy, timeout=timedelta(seconds=2)) as client, on.client() as redis:
+        with (
+            Client(through_proxy, timeout=timedelta(seconds=2)) as client,
+            Client(through_proxy, timeout=timedelta(seconds=60)) as patient,
+            on.client() as redis,
+        ):
             producer = Producer(client, made.load)
             began = time.monotonic()
             producer.start(began)
@@ -124,10 +128,10 @@ def _run(made: Plan, folder: Path, chronicle: Chronicle) -> Verdict:
             chronicle.tell("all was asked, and the last fault is over")
             settled = aftermath.settle(producer, recorder, redis, _patience_s(made.faults))
             chronicle.tell(f"settled, {settled.open} open")
-            left = aftermath.probe(on, client, producer)
+            left = aftermath.probe(on, patient, producer)
             left += aftermath.await_empty(redis)
             recorder.stop()
-            evidence = aftermath.gather(on, client, producer, recorder, redis, left=left)
+            evidence = aftermath.gather(on, patient, producer, recorder, redis, left=left)
     judge = Judge(evidence)
     findings = judge.findings()
     kept_folder = None if all(finding.ok for finding in findings) else folder

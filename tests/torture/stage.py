@@ -101,7 +101,7 @@ class Stage:
 
     def client(self) -> Redis:
         """Return a new client of Redis, without a proxy."""
-        return Redis(port=self.redis.server.port, socket_timeout=5, socket_connect_timeout=5)
+        return Redis(port=self.redis.server.port, socket_timeout=60, socket_connect_timeout=60)
 
 
 def write_secretly(file: Path, text: str) -> Path:
