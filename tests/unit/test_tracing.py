@@ -9,20 +9,16 @@ from typing import Any
 import httpx
 import pytest
 import structlog
-from opentelemetry import trace
-from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode
 
 from streamstop import Command, Outcome
 from streamstop._redis.dead import DeadLetterStore
 from streamstop._wire.messages import celery_message
-from streamstop_worker.observing import observe
-from streamstop_worker.observing.tracing import Tracing, leave_celery_to_us
+from streamstop_worker.observing.tracing import Tracing
 from streamstop_worker.pipeline.conclude import Handling
 from streamstop_worker.pipeline.deliveries import Delivery
 from streamstop_worker.pipeline.observer import Call, Observer, Observers
-from streamstop_worker.settings import WorkerSettings
 from tests.support.pipeline import STOP, Pipeline, fault
 from tests.support.tracing import Spans, ids
 
@@ -278,30 +274,6 @@ def test_an_observer_that_fails_harms_no_job(bench: Pipeline) -> None:
     assert len(spans.ended(SpanKind.CONSUMER)) == 1
     failures = [line for line in lines if line["event"] == "a job could not be observed"]
     assert [line["observer"] for line in failures] == ["Broken"] * 2
-
-
-def test_a_worker_traces_where_a_provider_was_set_and_not_otherwise(
-    bench: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = WorkerSettings.from_environ({})
-    assert type(observe(settings, bench.slots)) is Observer
-    monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
-    assert type(observe(settings, bench.slots)) is Observer
-    spans = Spans()
-    spans.set_for_process(monkeypatch)
-    bench.executor = replace(bench.executor, observer=observe(settings, bench.slots))
-    bench.execute(publish(bench, {"traceparent": TRACEPARENT}))
-    assert len(spans.ended(SpanKind.CONSUMER)) == 1
-
-
-def test_the_instrumentation_of_celery_is_disconnected_in_a_worker() -> None:
-    make: Any = CeleryInstrumentor  # it has no types
-    instrumentor = make()
-    instrumentor.instrument(tracer_provider=Spans().provider)
-    assert instrumentor.is_instrumented_by_opentelemetry
-    leave_celery_to_us()
-    assert not instrumentor.is_instrumented_by_opentelemetry
-    leave_celery_to_us()  # a second time changes nothing
 
 
 def test_messages_that_carry_a_trace_stay_readable(bench: Pipeline) -> None:
