@@ -21,13 +21,11 @@ from streamstop_simulator.demo.embedded_redis import free_port
 from streamstop_worker import health
 from tests.support.certificates import make_authority
 from tests.support.loopback import Connection, LoopbackServer
-from tests.support.polling import TIMEOUT_S
+from tests.support.polling import PATIENT
 
 PASSWORD = "hush-hush"
 USER = "planted-user"
 BRIEF = timedelta(seconds=0.5)
-#: For a server that answers, however late.
-PATIENT = timedelta(seconds=TIMEOUT_S)
 
 
 def unavailable(url: str, timeout: timedelta = PATIENT) -> str:
