@@ -63,6 +63,7 @@ def read_until(text: str, process: subprocess.Popen[str], lines: list[str]) -> N
         lines.append(line)
         if text in line:
             return
+    raise AssertionError(f"no line with {text!r}:\n{''.join(lines)}")
 
 
 @contextmanager
