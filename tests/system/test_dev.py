@@ -74,19 +74,19 @@ def test_the_printed_commands_succeed_and_ctrl_c_leaves_nothing(environ: dict[st
 
         [redis_url] = re.findall(r"^  Redis +(\S+)$", text, re.MULTILINE)
         [simulator_url] = re.findall(r"^  simulator +(\S+)", text, re.MULTILINE)
+        simulator = SimulatorClient(simulator_url)
         with Client(redis_url) as client, Redis.from_url(redis_url) as redis:
             shutdown = client.room("room-1").shutdown
             assert shutdown is not None
             assert client.shutdown(shutdown).progress().status is ShutdownStatus.DONE
             assert keys_without_ttl(redis) == []
+            # The vendor allows what the workers are told, and no more.
+            lane = SLOW_LANE.account, SLOW_LANE.operation
+            eventually(lambda: lane in simulator.summary().lanes, "a call of the slow lane")
             [slow_lane] = [view for view in client.lanes() if view.lane == SLOW_LANE]
-        simulator = SimulatorClient(simulator_url)
+            assert slow_lane.limit == simulator.summary().lanes[lane].limit == 2
         assert len(simulator.tasks()) == 320
         assert simulator.tasks(state=TaskState.RUNNING)
-        # The vendor allows what the workers are told, and no more.
-        lane = SLOW_LANE.account, SLOW_LANE.operation
-        eventually(lambda: lane in simulator.summary().lanes, "a call of the slow lane")
-        assert slow_lane.limit == simulator.summary().lanes[lane].limit == 2
 
         process.send_signal(signal.SIGINT)
         code, output = ending_of(process, lines)
