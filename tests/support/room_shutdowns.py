@@ -88,8 +88,13 @@ def jobs_of(world: World, shutdown: Shutdown) -> int:
     return int(world.redis.hlen(f"streamstop.shutdown.{shutdown.id}:jobs"))
 
 
+def await_jobs(world: World, shutdown: Shutdown, size: int) -> None:
+    """Wait until the fan-out has put every job into its lane. It goes on while lanes are paused."""
+    eventually(lambda: jobs_of(world, shutdown) == size, f"{size} jobs in their lanes")
+
+
 def start_producer(world: World, script: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Start a producer in a process of its own; it waits for :func:`release_producers`."""
+    """Start a producer in a process of its own; it says that it is ready, and waits for :func:`release_producers`."""
     prelude = """
 import sys
 from streamstop import Client, Command
@@ -97,6 +102,7 @@ from streamstop.operations import StopStreamIngest
 from streamstop_simulator import SimulatorClient
 client, simulator = Client(sys.argv[1]), SimulatorClient(sys.argv[2])
 client.accounts()
+client._backend.connections.redis.rpush("test.ready", 1)
 client._backend.connections.redis.blpop(["test.go"], 60)
 """
     return subprocess.Popen(
@@ -108,13 +114,9 @@ client._backend.connections.redis.blpop(["test.go"], 60)
 
 
 def release_producers(world: World, producers: int) -> None:
-    """Release all producers at once, as soon as each of them waits."""
-
-    def waiting() -> int:
-        clients: Any = world.redis.client_list()
-        return sum(client["cmd"] == "blpop" for client in clients)
-
-    eventually(lambda: waiting() == producers, "every producer ready")
+    """Release all producers at once, as soon as each of them is ready."""
+    for _ in range(producers):
+        assert world.redis.blpop(["test.ready"], TIMEOUT), "every producer is ready"
     world.redis.rpush("test.go", *range(producers))
 
 
@@ -135,6 +137,12 @@ def place_of_last(made: Sequence[Call], room: str) -> int:
 def outcome_with(shutdown: Shutdown, result: Result) -> Outcome:
     (outcome,) = (outcome for outcome in shutdown.outcomes() if outcome.result is result)
     return outcome
+
+
+def seconds_left(world: World, keys: str) -> dict[str, int]:
+    """Return the time to live of the keys of a pattern, -1 for none. A key that ends meanwhile is left out."""
+    ends = {key.decode(): int(world.redis.ttl(key)) for key in world.redis.scan_iter(keys)}
+    return {key: end for key, end in ends.items() if end != -2}
 
 
 def other_keys_without_ttl(world: World) -> set[str]:

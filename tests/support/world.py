@@ -12,7 +12,7 @@ from streamstop_simulator import SimulatorClient, run_in_thread
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
-from tests.support.polling import PATIENT, TIMEOUT_S, eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.redis_content import keys_without_ttl
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 
@@ -48,6 +48,15 @@ class World:
         )
         self.workers.append(running)
         return running
+
+    @contextmanager
+    def paused(self, scope: str = "all") -> Iterator[None]:
+        """Pause a scope until the block ends: workers take no job of it, so what is enqueued waits in its lane."""
+        self.client.pause(scope)
+        try:
+            yield
+        finally:
+            self.client.resume(scope)
 
     def restart_redis(self, *options: str) -> None:
         """Kill Redis, and start one with the same files on the same port; it is stopped with the world."""

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from tests.support.polling import eventually
 from tests.support.room_shutdowns import (
     ENVIRON,
     LIMITS,
-    PACED,
     SECRET,
     TIMEOUT,
     await_exact_counts,
+    await_jobs,
     ingest_stops,
     jobs_of,
     other_keys_without_ttl,
@@ -32,6 +33,7 @@ from tests.support.room_shutdowns import (
     place_of_last,
     release_producers,
     running_tasks,
+    seconds_left,
     start_producer,
     start_tasks,
 )
@@ -95,8 +97,9 @@ def test_two_processes_that_stop_a_room_at_once_have_one_shutdown_and_each_task_
     shutdown_world.client.register_many("twice", commands)
     since = len(shutdown_world.simulator.calls())
     producers = [start_producer(shutdown_world, "print(client.stop_room('twice').id)") for _ in range(2)]
-    release_producers(shutdown_world, len(producers))
-    ids = {shutdown_id for producer in producers for shutdown_id in output_of(producer)}
+    with shutdown_world.paused():  # so that the shutdown is open until both have stopped the room
+        release_producers(shutdown_world, len(producers))
+        ids = {shutdown_id for producer in producers for shutdown_id in output_of(producer)}
     assert len(ids) == 1
     progress = await_exact_counts(shutdown_world.client.shutdown(*ids), 300)
     assert progress.results == {Result.STOPPED: 300}
@@ -120,9 +123,10 @@ for n in range(first, first + number):
 
     with ThreadPoolExecutor(4) as threads:
         release_producers(shutdown_world, len(producers))
-        registering = [threads.submit(register, n) for n in range(100, 200)]
+        registering = [threads.submit(register, n) for n in range(100, 150)]
         eventually(lambda: len(shutdown_world.client.room("race").tasks) >= 60, "in the middle")
         shutdown = shutdown_world.client.stop_room("race")
+        registering += [threads.submit(register, n) for n in range(150, 200)]  # these join it, whoever was faster
         for one in registering:
             one.result()
         for producer in producers:
@@ -133,41 +137,32 @@ for n in range(first, first + number):
     assert running_tasks(shutdown_world, "race") == []
 
 
-@pytest.mark.paced
 def test_a_small_room_and_a_single_stop_go_ahead_of_a_big_room_whose_tail_still_moves(shutdown_world: World) -> None:
-    big = start_tasks(shutdown_world, paced_stops("big", 600))
-    shutdown_world.client.register_many("big", big)
-    whole = shutdown_world.client.stop_room("big")
-    next(progress for progress in whole.watch(TIMEOUT) if progress.ended >= 30)
-
-    wanted = start_tasks(shutdown_world, paced_stops("small", 5))
-    began = paced_calls(shutdown_world)
-    small = shutdown_world.client.stop_room("small", wanted)
-    assert small.wait(TIMEOUT).results == {Result.STOPPED: 5}
-    assert place_of_last(paced_calls(shutdown_world)[len(began) :], "small") <= 60
-
-    wanted = start_tasks(shutdown_world, paced_stops("single", 1))
-    began = paced_calls(shutdown_world)
-    (single,) = shutdown_world.client.enqueue_many(wanted)
+    running = [one for one in shutdown_world.workers if one.process.poll() is None]
+    for one in running[1:]:
+        assert one.stop() == 0
+    # One worker calls jobs in the order in which it takes them. All wait before it takes the first.
+    began = len(paced_calls(shutdown_world))
+    with shutdown_world.paused():
+        rooms = {"big": 600, "small": 5, **{f"crowd{n}": 20 for n in range(8)}}
+        shutdowns = {}
+        for room, size in rooms.items():
+            commands = start_tasks(shutdown_world, paced_stops(room, size))
+            shutdowns[room] = shutdown_world.client.stop_room(room, commands)
+            await_jobs(shutdown_world, shutdowns[room], size)
+        (single,) = shutdown_world.client.enqueue_many(start_tasks(shutdown_world, paced_stops("single", 1)))
+    for room, size in rooms.items():
+        assert await_exact_counts(shutdowns[room], size).results == {Result.STOPPED: size}
     assert single.outcome(TIMEOUT).ok
-    assert place_of_last(paced_calls(shutdown_world)[len(began) :], "single") <= PACED // 2, (
-        "what was taken, and a few slots"
-    )
 
-    next(progress for progress in whole.watch(TIMEOUT) if progress.ended >= 280)
-    assert whole.progress().status is ShutdownStatus.OPEN
-    wanted_of_each = [start_tasks(shutdown_world, paced_stops(f"crowd{n}", 20)) for n in range(8)]
-    began = paced_calls(shutdown_world)
-    crowd = [shutdown_world.client.stop_room(f"crowd{n}", wanted) for n, wanted in enumerate(wanted_of_each)]
-    for one in crowd:
-        assert one.wait(TIMEOUT).results == {Result.STOPPED: 20}
-    crowded = paced_calls(shutdown_world)[len(began) :]
-    ids = [str(call.params["TaskId"]) for call in crowded]
+    made = paced_calls(shutdown_world)[began:]
+    assert place_of_last(made, "single") <= 10, "what was taken, and a few slots"
+    assert place_of_last(made, "small") <= 60, "the small room waits for the first jobs of the big one alone"
+    ids = [str(call.params["TaskId"]) for call in made]
     of_crowd = [place for place, task_id in enumerate(ids) if task_id.startswith("crowd")]
     tail = [task_id for task_id in ids[of_crowd[0] : of_crowd[-1]] if task_id.startswith("big")]
     assert len(tail) >= len(of_crowd) // 30, "the big room's tail moves"
     assert len(tail) <= len(of_crowd), "and the small ones go before it"
-    await_exact_counts(whole, 600)
 
 
 def test_a_task_that_runs_on_is_stopped_twice_and_then_needs_a_person(
@@ -184,11 +179,12 @@ def test_a_task_that_runs_on_is_stopped_twice_and_then_needs_a_person(
     progress = await_exact_counts(shutdown, 2)
     assert progress.status is ShutdownStatus.NEEDS_ATTENTION
     assert progress.results == {Result.NOT_VERIFIED: 1, Result.VERIFIED: 1}
-    made = Counter(
-        call.operation for call in shutdown_world.simulator.calls(since=since) if call.params["TaskId"] == "stubborn-1"
-    )
-    assert made["trtc.StopStreamIngest"] == 2
-    assert made["trtc.DescribeStreamIngest"] >= 4, "asked again after each, in a lane of its own"
+    calls = [call for call in shutdown_world.simulator.calls(since=since) if call.params["TaskId"] == "stubborn-1"]
+    made = [operation for operation, _ in groupby(call.operation for call in calls)]
+    assert made == ["trtc.StopStreamIngest", "trtc.DescribeStreamIngest"] * 2, "asked after each, in a lane of its own"
+    counts = Counter(call.operation for call in calls)
+    assert counts["trtc.StopStreamIngest"] == 2
+    assert counts["trtc.DescribeStreamIngest"] > 2, "asked again"
     outcome = outcome_with(shutdown, Result.NOT_VERIFIED)
     assert outcome.message == "the vendor acknowledged two stops, and the task runs on 5 s later"
     assert outcome.status is not None
@@ -198,11 +194,12 @@ def test_a_task_that_runs_on_is_stopped_twice_and_then_needs_a_person(
 
 def test_a_job_of_a_shutdown_that_its_producer_cancels_counts_as_cancelled(shutdown_world: World) -> None:
     commands = start_tasks(shutdown_world, paced_stops("taken", 150))
-    shutdown = shutdown_world.client.stop_room("taken", commands)
-    eventually(lambda: jobs_of(shutdown_world, shutdown) == 150, "all jobs in their lane")
-    job_ids: Any = shutdown_world.redis.hgetall(f"streamstop.shutdown.{shutdown.id}:jobs")
-    (last,) = (job_id.decode() for member, job_id in job_ids.items() if b'"taken-149"' in member)
-    assert shutdown_world.client.job(last).cancel().result is Result.CANCELLED
+    with shutdown_world.paused():
+        shutdown = shutdown_world.client.stop_room("taken", commands)
+        await_jobs(shutdown_world, shutdown, 150)
+        job_ids: Any = shutdown_world.redis.hgetall(f"streamstop.shutdown.{shutdown.id}:jobs")
+        (last,) = (job_id.decode() for member, job_id in job_ids.items() if b'"taken-149"' in member)
+        assert shutdown_world.client.job(last).cancel().result is Result.CANCELLED
     progress = await_exact_counts(shutdown, 150)
     assert progress.status is ShutdownStatus.DONE
     assert progress.results == {Result.STOPPED: 149, Result.CANCELLED: 1}
@@ -222,7 +219,7 @@ def test_a_callback_to_a_url_is_signed_and_made_again_until_it_is_taken(shutdown
             "told", start_tasks(shutdown_world, ingest_stops("told", 4)), callback=f"{server.origin}/hook?room=told"
         )
         progress = await_exact_counts(shutdown, 4)
-        eventually(lambda: len(requests) == 2, "told twice")
+        eventually(lambda: len(requests) >= 2, "told twice")
     for request in requests:
         head, _, body = request.partition(b"\r\n\r\n")
         line, *lines = head.decode().split("\r\n")
@@ -281,13 +278,12 @@ def test_every_key_of_rooms_and_shutdowns_ends(shutdown_world: World) -> None:
     shutdown = shutdown_world.client.stop_room("ended", start_tasks(shutdown_world, ingest_stops("ended", 10)))
     await_exact_counts(shutdown, 10)
     week, month = 7 * 86400, 30 * 86400
-    ends = {
-        key.decode(): shutdown_world.redis.ttl(key) for key in shutdown_world.redis.scan_iter("streamstop.shutdown.*")
-    }
-    assert len(ends) >= 5
-    assert [key for key, end in ends.items() if not 0 < int(end) <= week] == []
-    ends = {key.decode(): shutdown_world.redis.ttl(key) for key in shutdown_world.redis.scan_iter("streamstop.room.*")}
+    ends = seconds_left(shutdown_world, f"streamstop.shutdown.{shutdown.id}*")
+    assert len(ends) >= 4
+    ends = seconds_left(shutdown_world, "streamstop.shutdown.*")
+    assert [key for key, end in ends.items() if not 0 < end <= week] == []
+    ends = seconds_left(shutdown_world, "streamstop.room.*")
     assert "streamstop.room.kept:tasks" in ends
-    assert [key for key, end in ends.items() if not 0 < int(end) <= month] == []
+    assert [key for key, end in ends.items() if not 0 < end <= month] == []
     # The index holds a lane until its last lease would have ended.
     eventually(lambda: other_keys_without_ttl(shutdown_world) <= {"streamstop.accounts"}, "every other key with an end")
