@@ -121,6 +121,7 @@ def test_the_page_of_an_ended_job_has_everything() -> None:
         request_id="R",
         attempts=1,
         calls=2,
+        call_seconds=0.213,
         enqueued_at=AT,
         ended_at=AT + timedelta(seconds=1),
     )
@@ -134,6 +135,7 @@ def test_the_page_of_an_ended_job_has_everything() -> None:
         "request id   R",
         "attempts     1",
         "calls        2",
+        "last call    took 0.213 s",
         "enqueued at  2026-01-02T03:04:05Z (5 min ago)",
         "ended at     2026-01-02T03:04:06Z (5 min ago)",
     ]

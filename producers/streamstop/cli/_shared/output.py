@@ -94,6 +94,8 @@ def outcome_facts(outcome: Outcome, now: datetime) -> Iterator[tuple[str, str]]:
         if value is not None:
             text = moment_and_age(value, now) if isinstance(value, datetime) else str(value)
             yield name.replace("_", " "), text
+        if name == "calls" and outcome.call_seconds is not None:
+            yield "last call", f"took {outcome.call_seconds:g} s"
 
 
 def answer_facts(answers: Iterable[CallAnswer], now: datetime) -> Iterator[tuple[str, str]]:
