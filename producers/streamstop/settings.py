@@ -130,6 +130,14 @@ def seconds(environ: Mapping[str, str], name: str, *, default: float, most: floa
     return timedelta(seconds=value)
 
 
+def one_of(environ: Mapping[str, str], name: str, *allowed: str) -> str:
+    """Read a word; the first of `allowed` is the default."""
+    text = environ.get(name) or allowed[0]
+    if text not in allowed:
+        raise InvalidSettings(f"{name} must be one of {', '.join(allowed)}, not {text!r}")
+    return text
+
+
 def _count(environ: Mapping[str, str], name: str) -> int:
     """Read a whole number from the variable `name`; 0 where it is not set."""
     text = environ.get(name) or "0"

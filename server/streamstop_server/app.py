@@ -38,7 +38,7 @@ def create(settings: ServerSettings | None = None, client: Callable[[], AsyncCli
     """
     if settings is None:
         settings = ServerSettings.from_environ()
-        logs.set_up(settings.log_level)
+        logs.set_up(settings.log_level, settings.log_format)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:

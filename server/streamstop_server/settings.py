@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 
 from streamstop._core.loopback import is_loopback
 from streamstop.errors import InvalidSettings
-from streamstop.settings import seconds
+from streamstop.settings import one_of, seconds
 
 #: The shortest secret that signs sessions.
 _SHORTEST_SECRET = 32
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,12 @@ class ServerSettings:
     #: How long requests in progress may go on after SIGTERM. Streams and long polls end at once.
     grace: timedelta = timedelta(seconds=25)
     log_level: str = "INFO"
+    #: ``json``, ``logfmt``, ``text``, or ``auto``: text on a terminal, JSON elsewhere.
+    log_format: str = "auto"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read ``STREAMSTOP_SERVER_HOST``, ``…_TOKENS``, ``…_SECRET``, ``…_ORIGINS``, ``…_GRACE``; the log's level too.
+        """Read ``STREAMSTOP_SERVER_HOST``, ``…_TOKENS``, ``…_SECRET``, ``…_ORIGINS``, ``…_GRACE``, ``STREAMSTOP_LOG_…``.
 
         Raises :class:`~streamstop.errors.InvalidSettings`; no secret is in its text.
         """
@@ -59,16 +60,10 @@ class ServerSettings:
             tokens=Path(tokens) if tokens else None,
             secret=secret,
             origins=origins,
-            log_level=_log_level(environ),
+            log_level=one_of(environ, "STREAMSTOP_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
+            log_format=one_of(environ, "STREAMSTOP_LOG_FORMAT", "auto", "json", "text", "logfmt"),
             grace=seconds(environ, "STREAMSTOP_SERVER_GRACE", default=25, most=3600),
         )
-
-
-def _log_level(environ: Mapping[str, str]) -> str:
-    level = environ.get("STREAMSTOP_LOG_LEVEL") or "INFO"
-    if level not in _LEVELS:
-        raise InvalidSettings(f"STREAMSTOP_LOG_LEVEL must be one of {', '.join(_LEVELS)}, not {level!r}")
-    return level
 
 
 def _check_origin(origin: str) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from streamstop._core.logfmt import logfmt_line
 from streamstop_worker.settings import WorkerSettings
-from streamstop_worker.telemetry import _render_logfmt
 
 
 def test_a_line_is_pairs_with_the_moment_the_level_and_the_event_first() -> None:
@@ -21,7 +21,7 @@ def test_a_line_is_pairs_with_the_moment_the_level_and_the_event_first() -> None
         "level": "warning",
         "timestamp": "2026-01-01T00:00:00Z",
     }
-    assert _render_logfmt(None, "", event) == (
+    assert logfmt_line(event) == (
         'timestamp=2026-01-01T00:00:00Z level=warning event="the lane is failing and rests" '
         "job_id=live-cn.live.StopMPUTask.1f attempt=1 request_id=null "
         r'message="no \"way\" = \\o/\nat all" params="{\"TaskId\": \"t\"}" ok=true empty="" city=Köln odd_key_=0.5'

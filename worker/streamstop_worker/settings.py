@@ -10,7 +10,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from streamstop.errors import InvalidSettings
-from streamstop.settings import RedisSettings, outcomes_kept, seconds
+from streamstop.settings import RedisSettings, one_of, outcomes_kept, seconds
 
 #: A lease lasts this much longer than a call may take: the call may begin this late.
 SPARE = timedelta(seconds=5)
@@ -58,8 +58,8 @@ class WorkerSettings:
             call_timeout=seconds(environ, "STREAMSTOP_CALL_TIMEOUT", default=10, most=300),
             verify_timeout=seconds(environ, "STREAMSTOP_VERIFY_TIMEOUT", default=30),
             outcomes_kept=outcomes_kept(environ),
-            log_format=_one_of(environ, "STREAMSTOP_LOG_FORMAT", "auto", "json", "text", "logfmt"),
-            log_level=_one_of(environ, "STREAMSTOP_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
+            log_format=one_of(environ, "STREAMSTOP_LOG_FORMAT", "auto", "json", "text", "logfmt"),
+            log_level=one_of(environ, "STREAMSTOP_LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR"),
             callback_secret=environ.get("STREAMSTOP_CALLBACK_SECRET") or None,
             metrics_port=_port(environ, "STREAMSTOP_METRICS_PORT"),
             metrics_host=environ.get("STREAMSTOP_METRICS_HOST") or cls.metrics_host,
@@ -125,11 +125,3 @@ def _port(environ: Mapping[str, str], name: str) -> int | None:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
         raise InvalidSettings(f"{name} must be a port from 1 to 65535, not {text!r}")
     return int(text)
-
-
-def _one_of(environ: Mapping[str, str], name: str, *allowed: str) -> str:
-    """Read a word; the first of `allowed` is the default."""
-    text = environ.get(name) or allowed[0]
-    if text not in allowed:
-        raise InvalidSettings(f"{name} must be one of {', '.join(allowed)}, not {text!r}")
-    return text

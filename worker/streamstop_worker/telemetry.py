@@ -1,6 +1,5 @@
 """Telemetry: logs all lines of a worker, including Celery's, in one format: JSON, logfmt, or text for a terminal."""
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -11,6 +10,8 @@ import click
 import structlog
 from click.core import ParameterSource
 from structlog.typing import EventDict, Processor
+
+from streamstop._core.logfmt import logfmt_line
 
 #: Loggers of Celery that log each job. Our lines say more, so theirs only show at DEBUG.
 _PER_JOB = ("celery.worker.strategy", "celery.app.trace")
@@ -84,19 +85,7 @@ def set_up(level: int | str, log_format: str, logfile: str | None = None) -> Non
 
 
 def _render_logfmt(_logger: object, _method: str, event: EventDict) -> str:
-    """Return a line of ``key=value``. A value with a space, a quote, a backslash or a control character is quoted."""
-    first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
-    return " ".join(f"{_logfmt_key(name)}={_logfmt_value(value)}" for name, value in {**first, **event}.items())
-
-
-def _logfmt_key(name: str) -> str:
-    return "".join(char if char.isprintable() and char not in ' ="' else "_" for char in name)
-
-
-def _logfmt_value(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    plain = text and text.isprintable() and not set(' ="\\') & set(text)
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    return logfmt_line(event)
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -51,6 +51,7 @@ def test_all_of_them_are_read() -> None:
         ({"STREAMSTOP_SERVER_ORIGINS": "https://a.example/path"}, "must name origins such as"),
         ({"STREAMSTOP_SERVER_GRACE": "-1"}, "STREAMSTOP_SERVER_GRACE must be a positive number of seconds"),
         ({"STREAMSTOP_LOG_LEVEL": "loud"}, "STREAMSTOP_LOG_LEVEL must be one of"),
+        ({"STREAMSTOP_LOG_FORMAT": "xml"}, "STREAMSTOP_LOG_FORMAT must be one of auto, json, text, logfmt"),
     ],
 )
 def test_a_mistake_is_named(environ: dict[str, str], complaint: str) -> None:
