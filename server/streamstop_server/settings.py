@@ -36,7 +36,7 @@ class ServerSettings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read ``STREAMSTOP_SERVER_HOST``, ``…_TOKENS``, ``…_SECRET``, ``…_ORIGINS``, ``…_GRACE``, ``STREAMSTOP_LOG_…``.
+        """Read ``STREAMSTOP_SERVER_…`` (host, tokens, secret, origins, grace), and ``STREAMSTOP_LOG_…``.
 
         Raises :class:`~streamstop.errors.InvalidSettings`; no secret is in its text.
         """
