@@ -1,5 +1,6 @@
 """The screens of lanes, workers and events, and what a person does on them."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,12 @@ def test_empty_screens_say_what_appears_on_them(service: HttpApp) -> None:
     assert "Nothing has happened yet" in get(service, "/events")
     service.client.cookies.clear()
     assert service.client.get("/", headers=FOR_PEOPLE).headers["location"] == "/sign-in?next=/"
+
+
+def test_the_navigation_shows_where_a_screen_belongs(service: HttpApp, queue: RecordingClient) -> None:
+    queue.enqueue_many([STOP])
+    for path, entry in {"/": "Lanes", LANE: "Lanes", "/drain?account=live-cn": "Lanes", "/rooms/a": "Rooms"}.items():
+        assert re.findall(r'aria-current="page">([^<]+)<', get(service, path)) == [entry], path
 
 
 def test_who_is_no_longer_signed_in_leaves_the_whole_screen(service: HttpApp) -> None:
