@@ -1,6 +1,7 @@
 """The HTTP service on a socket, in a thread of the test's process: what it holds can be counted."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,15 @@ class ServedApp:
     def http(self, token: str = "everything") -> httpx.Client:
         """Return an HTTP client with the token of this name."""
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.tokens[token]}"}, timeout=30)
+
+    @contextmanager
+    def asked(self, path: str) -> Iterator[None]:
+        """Ask for a path in the block, and go without the answer."""
+        url = httpx.URL(self.url)
+        with socket.create_connection((url.host, url.port or 80)) as client:
+            lines = (f"GET {path} HTTP/1.1", f"Host: {url.host}", f"Authorization: Bearer {self.tokens['everything']}")
+            client.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+            yield
 
     @property
     def waits(self) -> Waits:
@@ -86,5 +96,5 @@ def served(redis_url: str, folder: Path) -> Iterator[ServedApp]:
     finally:
         loops[0].call_soon_threadsafe(app.state.ending.begin)
         server.should_exit = True
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive(), "the service has ended"

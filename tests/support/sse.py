@@ -18,8 +18,11 @@ class ServerEvent:
     retry: int | None = None
 
 
-def events(response: httpx.Response) -> Iterator[ServerEvent]:
-    """Yield what a stream sends, until it ends. Comments that only say that the stream is open are left out."""
+def events(response: httpx.Response, *, pings: bool = False) -> Iterator[ServerEvent]:
+    """Yield what a stream sends, until it ends.
+
+    Comments are left out: `open`, and those that keep a silent stream alive unless `pings` is set.
+    """
     fields: dict[str, str] = {}
     for line in response.iter_lines():
         if line:
@@ -27,7 +30,7 @@ def events(response: httpx.Response) -> Iterator[ServerEvent]:
             fields[name] = value.removeprefix(" ")
             continue
         event, fields = _event(fields), {}
-        if event.data != "open":
+        if event.type != "comment" or (pings and event.data != "open"):
             yield event
 
 

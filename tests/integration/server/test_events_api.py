@@ -30,7 +30,7 @@ def happen(redis: Redis, account: str, *texts: str) -> list[str]:
     written: list[Any] = [
         redis.xadd(EVENTS, {"kind": "resting", "account": account, "text": text}, maxlen=10_000) for text in texts
     ]
-    redis.expire(EVENTS, 60)
+    redis.expire(EVENTS, 3600)
     redis.publish(EVENTS, "resting")
     return [event_id.decode() for event_id in written]
 
@@ -98,7 +98,7 @@ def test_a_follower_that_lags_behind_misses_nothing_and_holds_up_no_other(
     before = happen(real_redis, ACCOUNT, *map(str, range(2000)))
     with service.http() as http, ExitStack() as stack:
         lagging, other = (events(stack.enter_context(stream(http))) for _ in range(2))
-        eventually(lambda: service.listeners and service.waits.open == 2, "they listen")
+        eventually(lambda: service.listeners and service.following.events.followers == 2, "they listen")
         ids = happen(real_redis, ACCOUNT, *("x" * 400 for _ in range(4000)))
         assert [next(other).id for _ in ids] == ids
         assert [next(lagging).id for _ in ids] == ids
@@ -109,7 +109,7 @@ def test_a_follower_that_lags_behind_misses_nothing_and_holds_up_no_other(
 def test_many_streams_listen_once(service: ServedApp, real_redis: Redis) -> None:
     with service.http() as http, ExitStack() as stack:
         told = [events(stack.enter_context(stream(http))) for _ in range(20)]
-        eventually(lambda: service.waits.open == 20 and service.listeners, "they listen")
+        eventually(lambda: service.following.events.followers == 20 and service.listeners, "they listen")
         assert (service.following.count, service.listeners) == (1, 1)
         (written,) = happen(real_redis, ACCOUNT, "now")
         assert {next(each).id for each in told} == {written}

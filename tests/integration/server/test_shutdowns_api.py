@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from streamstop import Client, Command, Shutdown
+from streamstop._redis import waiting
 from streamstop._redis.shutdown_views import ShutdownViews
 from streamstop.operations import StopMPUTask
 from streamstop_server.waiting import following, streams
@@ -57,10 +58,10 @@ def idle(service: ServedApp) -> bool:
 def test_a_long_poll_answers_when_the_shutdown_has_ended(service: ServedApp, room: RoomDriver) -> None:
     shutdown = opened(room, "a", "b")
     with service.http() as http, ThreadPoolExecutor() as threads:
-        waiting = threads.submit(http.get, f"/v1/shutdowns/{shutdown.id}", params={"wait": 60})
+        polling = threads.submit(http.get, f"/v1/shutdowns/{shutdown.id}", params={"wait": 60})
         eventually(lambda: service.waits.open, "the poll waits")
         end(room, shutdown, *room.members())
-        answer = waiting.result(30).json()
+        answer = polling.result(60).json()
         assert (answer["status"], answer["total"], answer["ended"], answer["pending"]) == ("done", 2, 2, 0)
         assert (answer["shutdown"], answer["room"], answer["seconds_left"]) == (shutdown.id, "room", 0.0)
     eventually(lambda: idle(service), "nothing waits")
@@ -141,6 +142,7 @@ def test_the_id_of_a_state_is_the_same_in_another_process(
 def test_many_streams_of_a_shutdown_read_it_once(
     service: ServedApp, room: RoomDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(waiting, "LOOK_AGAIN_S", 3600.0)  # nobody looks without news
     reads, real = [], ShutdownViews.progress
 
     def counted(views: ShutdownViews, shutdown: str) -> Any:
@@ -180,8 +182,9 @@ def test_a_client_that_goes_leaves_nothing(service: ServedApp, room: RoomDriver)
                 told = events(answer)  # closes the connection when nobody holds it
                 next(told)
                 assert service.waits.open == 1
-            with pytest.raises(httpx.ReadTimeout):
-                http.get(f"/v1/shutdowns/{shutdown.id}", params={"wait": 60}, timeout=0.3)
+            eventually(lambda: idle(service), "nothing waits")
+            with service.asked(f"/v1/shutdowns/{shutdown.id}?wait=60"):
+                eventually(lambda: service.waits.open == 1, "the poll waits")
             eventually(lambda: idle(service), "nothing waits")
         eventually(lambda: service.tasks() <= before, "no task is left")
 
@@ -206,7 +209,7 @@ def test_a_silent_stream_is_kept_alive(service: ServedApp, room: RoomDriver, mon
     monkeypatch.setattr(following, "KEEP_ALIVE_S", 0.05)
     shutdown = opened(room, "a")
     with service.http() as http, stream(http, shutdown) as answer:
-        told = events(answer)
+        told = events(answer, pings=True)
         next(told)
         assert next(told) == ServerEvent("comment", data="ping")
     assert streams.KEEP_ALIVE_S <= 15
@@ -217,13 +220,13 @@ def test_the_end_of_the_process_ends_streams_and_polls(service: ServedApp, room:
     with service.http() as http, stream(http, shutdown) as answer, ThreadPoolExecutor() as threads:
         told = events(answer)
         next(told)
-        waiting = threads.submit(http.get, f"/v1/shutdowns/{shutdown.id}", params={"wait": 60})
+        polling = threads.submit(http.get, f"/v1/shutdowns/{shutdown.id}", params={"wait": 60})
         eventually(lambda: service.waits.open == 2, "both wait")
         service.loop.call_soon_threadsafe(service.app.state.ending.begin)
         (last,) = told
         assert (last.type, last.id) == ("reconnect", None)
         assert last.retry is not None
-        assert waiting.result(30).json()["status"] == "open"
+        assert polling.result(60).json()["status"] == "open"
 
 
 def test_outcomes_come_page_by_page(service: ServedApp, room: RoomDriver, real_redis: Redis) -> None:
