@@ -28,6 +28,8 @@ def queue() -> RecordingClient:
 @pytest.fixture
 def service(queue: RecordingClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpApp]:
     monkeypatch.setattr(lane_feed, "EVERY_S", 0.0)  # each screen reads what it shows
+    monkeypatch.setattr(lane_feed, "PATIENCE_S", 60.0)  # and waits for it, however long it takes
+    monkeypatch.setattr(lane_feed, "STEP_S", 3600)  # and no other read, which may have begun before, serves it
     with http_app(RecordingAsyncClient(queue), tmp_path) as running:
         running.sign_in("everything")
         yield running
