@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -129,8 +129,9 @@ class DeadLetters:
         """Requeue the letters that match; return how many. With `dry_run` nothing is changed.
 
         The work is done in steps of at most 200 letters; `progress` is called after each. What was done before an error
-        stays done, and the act can be repeated: no letter is requeued twice. After `lasting` (s) the act ends with the
-        step, and ``more`` of the counts is true if letters are left.
+        stays done, and the act can be repeated: no letter is requeued twice. Letters that die meanwhile stay;
+        with ``Matching(died_by=counts.at)`` those that died since a dry run stay too. After `lasting` (s) the act ends
+        with the step, and ``more`` of the counts is true if letters are left.
         """
         return _last(self._requeueing(matching, dry_run=dry_run, by=by, lasting=lasting), progress)
 
@@ -172,9 +173,10 @@ class DeadLetters:
         self, act: _Act, matching: Matching, by: str, *, dry_run: bool, limit: timedelta | None
     ) -> Generator[LetterCounts, None, None]:
         """Yield what is done so far, after each page of letters, and at the end; at least once."""
-        counts = LetterCounts(dry_run=dry_run)
         ends_at = math.inf if limit is None else time.monotonic() + limit.total_seconds()
         with self._backend.following("the dead letters could not be read"), self._told(act.kind, by) as lanes:
+            counts = LetterCounts(at=self._backend.dead.now(), dry_run=dry_run)
+            matching = replace(matching, died_by=min(counts.at, matching.died_by or counts.at))
             for number, page in enumerate(self._backend.dead.pages(matching)):
                 if number and time.monotonic() >= ends_at:
                     counts = counts.model_copy(update={"more": True})

@@ -39,6 +39,10 @@ def test_letters_are_found_by_any_filters_in_the_order_of_their_ends(failing_lan
     assert failing_lanes.ids(older_than=timedelta(minutes=2)) == ["a", "b"]
     assert failing_lanes.ids(younger_than=timedelta(minutes=2)) == ["b", "c"]
     assert failing_lanes.ids(account="live-cn", older_than=timedelta(minutes=2)) == ["a"]
+    _, second, third = failing_lanes.dead.letters()
+    assert failing_lanes.ids(died_by=second.died_at) == ["a", "b"]
+    assert failing_lanes.ids(died_by=third.died_at - timedelta(microseconds=1)) == ["a", "b"]
+    assert failing_lanes.ids(died_by=third.died_at, older_than=timedelta(minutes=2)) == ["a", "b"]
     assert failing_lanes.dead.count() == 3
 
 

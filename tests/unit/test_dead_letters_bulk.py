@@ -68,6 +68,14 @@ def test_a_bulk_requeue_counts_what_it_did_and_is_one_event(client: Client, fail
     assert client.dead_letters.count() == 1
 
 
+def test_letters_that_die_after_a_count_stay(client: Client, failing_lanes: FailingLanes) -> None:
+    counted = client.dead_letters.drop_matching(dry_run=True)
+    failing_lanes.clock.advance(timedelta(seconds=1))
+    failing_lanes.fail_job("later")
+    assert client.dead_letters.drop_matching(Matching(died_by=counted.at)).letters == counted.letters == 4
+    assert failing_lanes.ids() == ["later"]
+
+
 def test_a_bulk_drop_of_one_lane_is_an_event_of_that_lane(client: Client) -> None:
     counts = client.dead_letters.drop_matching(Matching(account=LANE.account, readable=True), by="ops")
     assert counts.letters == 2

@@ -224,6 +224,8 @@ def test_an_outcome_that_needs_a_person_is_a_dead_letter_until_it_is_requeued_or
     (letter,) = dead.letters(Matching(room="room", code="Forbidden.RAM", younger_than=timedelta(hours=1)))
     assert (letter.result, letter.reason, letter.room) == (Result.REFUSED, "no", "room")
     assert list(dead.letters(Matching(older_than=timedelta(hours=1)))) == []
+    assert list(dead.letters(Matching(room="room", died_by=letter.died_at))) == [letter]
+    assert list(dead.letters(Matching(room="room", died_by=letter.died_at - timedelta(microseconds=1)))) == []
     dead.drop(letter.id)
     client.answer(StopMPUTask, result="stopped")
     again = dead.requeue(dead.get(job.id).id)

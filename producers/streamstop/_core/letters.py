@@ -96,9 +96,11 @@ class Matching:
     older_than: timedelta | None = None
     #: Only those that died at most this long ago.
     younger_than: timedelta | None = None
+    #: Only those that had died by this moment, by Redis' clock, such as :attr:`LetterCounts.at`.
+    died_by: datetime | None = None
 
     def fits(self, letter: DeadLetter) -> bool:
-        """Whether `letter` matches. The age is not checked here."""
+        """Whether `letter` matches. The age and the moment are not checked here."""
         wanted = (self.account, self.operation, self.result, self.code, self.room, self.readable)
         readable = letter.outcome is not None
         actual = (letter.account, letter.operation, letter.result, letter.code, letter.room, readable)
@@ -121,6 +123,8 @@ class LetterCounts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    #: When the act began, by Redis' clock. It leaves out letters that died later.
+    at: datetime
     dry_run: bool = False
     letters: int = 0
     #: Letters that matched and are neither requeued nor dropped: gone meanwhile, or without a command.

@@ -46,6 +46,10 @@ class DeadLetterStore:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
         self._lanes = lanes
 
+    def now(self) -> datetime:
+        """Return the current time by Redis' clock."""
+        return _EPOCH + timedelta(microseconds=_microseconds(self._redis.time()))
+
     def count(self) -> int:
         """Return how many letters there are."""
         return self._lanes.dead()
@@ -85,6 +89,8 @@ class DeadLetterStore:
         since = max(since, last_seen[0])
         # A letter that is requeued and dies again meanwhile is not yielded, for then this might never end.
         until = int(newest[0][1]) if matching.older_than is None else now_us - _us(matching.older_than)
+        if matching.died_by is not None:
+            until = min(until, _us(matching.died_by - _EPOCH))
         yielded: set[bytes] = set()
         # Pages by moment, not by rank: a letter that is requeued meanwhile changes the ranks of later letters.
         while page := self._redis.zrange(DEAD, since, until, byscore=True, offset=0, num=_PAGE, withscores=True):

@@ -32,6 +32,10 @@ class RecordedDeadLetters:
             )
             self._letters[letter.id] = (letter, command)
 
+    def now(self) -> datetime:
+        """Return the current time."""
+        return datetime.now(UTC)
+
     def count(self) -> int:
         """Return how many letters there are."""
         return len(self._letters)
@@ -51,8 +55,9 @@ class RecordedDeadLetters:
             age = now - letter.died_at
             too_young = matching.older_than is not None and age < matching.older_than
             too_old = matching.younger_than is not None and age > matching.younger_than
+            too_late = matching.died_by is not None and letter.died_at > matching.died_by
             is_behind = after is None or position_of(letter) > after
-            if is_behind and matching.fits(letter) and not too_young and not too_old:
+            if is_behind and matching.fits(letter) and not (too_young or too_old or too_late):
                 yield letter
 
     def get(self, letter_id: str) -> DeadLetter:

@@ -1,11 +1,10 @@
 """The screens Dead letters and Dead letter."""
 
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request, Response
 
@@ -66,8 +65,7 @@ async def act_on_all(request: Request, viewer: Viewer, queue: Queue) -> Response
     form = await form_of(request)
     act, filters = _act(form), filters_of(form)
     asked_at = _asked_at(form)
-    age = timedelta(seconds=max(0.0, time.time() - asked_at))
-    matching = matching_of(viewer, filters, at_least=age)
+    matching = matching_of(viewer, filters, died_by=asked_at)
     by = actor_name(viewer)
     done = await _acting(queue, act)(matching, by=by, lasting=LONGEST_ACT_S)
     return render(request, "dead_letters_done.html", act=act, done=done, filters=filters, asked_at=asked_at)
@@ -95,7 +93,6 @@ async def act_on_one(request: Request, viewer: Viewer, queue: Queue) -> Response
 async def _ask(
     request: Request, queue: AsyncClient, act: str, filters: Mapping[str, str], matching: Matching
 ) -> Response:
-    asked_at = time.time()
     counts = await _acting(queue, act)(matching, dry_run=True, lasting=_LONGEST_COUNT_S)
     return render(
         request,
@@ -103,7 +100,7 @@ async def _ask(
         act=act,
         counts=counts,
         filters=filters,
-        asked_at=asked_at,
+        asked_at=counts.at,
         back=query_of(filters),
     )
 
@@ -142,8 +139,9 @@ def _act(form: Mapping[str, str]) -> str:
     return act
 
 
-def _asked_at(form: Mapping[str, str]) -> float:
+def _asked_at(form: Mapping[str, str]) -> datetime:
+    """Return the moment of the question, by Redis' clock."""
     asked_at = number(form, "asked_at")
     if not 0 <= asked_at < 1e11:
         raise Problem(422, "invalid-value", "asked_at must be seconds since the epoch", field="asked_at")
-    return asked_at
+    return datetime.fromtimestamp(asked_at, UTC)

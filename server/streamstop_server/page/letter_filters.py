@@ -1,7 +1,7 @@
 """Letter filters: which dead letters a person asks for, as the query of a path and as fields of a form."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from streamstop import Matching, Result
@@ -31,14 +31,12 @@ def query_of(filters: Mapping[str, str], **more: str) -> str:
     return f"/dead-letters?{query}" if query else "/dead-letters"
 
 
-def matching_of(viewer: Caller, filters: Mapping[str, str], *, at_least: timedelta | None = None) -> Matching:
-    """Return what filters ask for, within the viewer's accounts; with `at_least`, only letters of this age."""
+def matching_of(viewer: Caller, filters: Mapping[str, str], *, died_by: datetime | None = None) -> Matching:
+    """Return what filters ask for, within the viewer's accounts; with `died_by`, only letters that had died by then."""
     result = filters.get("result")
     if result is not None and result not in RESULTS:
         raise Problem(422, "invalid-value", f"result must be one of {', '.join(RESULTS)}", field="result")
     ages = {name: _age(filters, name) for name in _AGES}
-    if at_least is not None:
-        ages["older_than"] = max(at_least, ages["older_than"] or at_least)
     return Matching(
         account=filters.get("account"),
         operation=filters.get("operation"),
@@ -49,6 +47,7 @@ def matching_of(viewer: Caller, filters: Mapping[str, str], *, at_least: timedel
         readable=False if result == UNREADABLE else None,
         older_than=ages["older_than"],
         younger_than=ages["younger_than"],
+        died_by=died_by,
     )
 
 

@@ -1,15 +1,21 @@
 """Screens of rooms, jobs and dead letters on a real Redis: large rooms, awkward names, tokens of some accounts."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+from redis import Redis
 
 from streamstop import Client, Command, Where
+from streamstop._redis.dead import DeadLetterStore
 from streamstop.operations import StopMPUTask
+from tests.support.dead_letters import FailingLanes
 from tests.support.http_app import FOR_PEOPLE, SAME_ORIGIN, HttpApp, http_app
+from tests.support.manual_clock import ManualClock
 
 ACCOUNT, OTHER = "live-cn", "another-account"
 LARGEST = 200_000
@@ -113,6 +119,26 @@ def test_a_job_is_shown_while_it_waits_and_cancelled(service: HttpApp, client: C
     view = jobs[0].look()
     assert view is not None
     assert view.where is Where.WAITING
+
+
+def test_a_letter_that_comes_after_the_question_stays_however_late_the_answer_is_handled(
+    service: HttpApp, real_redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes = FailingLanes(real_redis, ManualClock())  # type: ignore[arg-type]
+    lanes.fail_job("before")
+    asked = re.search(r'name="asked_at" value="([^"]*)"', look(service, "/dead-letters?act=drop"))
+    assert asked is not None
+    lanes.fail_job("after")
+    pages = DeadLetterStore.pages
+
+    def late(*arguments: Any) -> Any:
+        time.sleep(0.2)
+        return pages(*arguments)
+
+    monkeypatch.setattr(DeadLetterStore, "pages", late)
+    answer = service.client.post("/dead-letters", data={"act": "drop", "asked_at": asked[1]}, headers=SAME_ORIGIN)
+    assert "1 dead letter is dropped" in answer.text
+    assert lanes.ids() == ["after"]
 
 
 def test_a_session_that_is_over_comes_back_to_the_same_room(service: HttpApp, client: Client) -> None:
