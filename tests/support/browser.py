@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect, sync_playwright
 
 from tests.support.http_service import HttpService
 
@@ -26,8 +26,9 @@ _ARGUMENTS = (
     "--disable-sync",
 )
 _AXE = Path(__file__).parent / "axe" / "axe-4.14.1.min.js"
-#: How long the browser waits for something to appear, in ms: far beyond what anything takes on a busy machine.
-PATIENCE_MS = 30_000
+#: How long tests wait for the browser, in ms: far beyond what anything takes on a busy machine.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 #: The heights of the windows of a telephone and of a large screen do not matter; their widths do.
 NARROW, WIDE = 360, 1600
 
@@ -44,7 +45,7 @@ def browser() -> Iterator[Browser]:
     """Run the browser. It is slow to start: one for each module of tests."""
     executable = chromium_path()
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+        running = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS, timeout=PATIENCE_MS)
         try:
             yield running
         finally:

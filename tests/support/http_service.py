@@ -15,6 +15,8 @@ from streamstop_simulator.child_process import end
 from streamstop_simulator.demo.embedded_redis import free_port
 from tests.support.polling import eventually
 
+#: A grace far longer than anything takes at the end of a service: what ends before it has not waited for it.
+LONG_GRACE: Mapping[str, str] = {"STREAMSTOP_SERVER_GRACE": "120"}
 #: Tokens of every service of tests: names, scopes, and accounts (None: all).
 TOKENS: Mapping[str, tuple[Sequence[str], Sequence[str] | None]] = {
     "everything": (("enqueue", "read", "operate"), None),
@@ -50,10 +52,10 @@ class HttpService:
         """Everything that it wrote."""
         return self.log.read_text(errors="replace")
 
-    def http(self, token: str | None = "everything", **options: object) -> httpx.Client:
-        """Return an HTTP client with the token of this name."""
+    def http(self, token: str | None = "everything") -> httpx.Client:
+        """Return an HTTP client with the token of this name. It waits longer than a long poll can take."""
         headers = {"Authorization": f"Bearer {self.tokens[token]}"} if token and self.tokens else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=90)
 
 
 @contextmanager

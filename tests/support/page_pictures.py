@@ -18,7 +18,7 @@ from streamstop import Command
 from streamstop.operations import StopLivePullToPush, StopMPUTask, StopStreamIngest
 from streamstop_simulator import FaultKind
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
-from tests.support.browser import PATIENCE_MS, Scheme, browser, visit
+from tests.support.browser import Scheme, browser, visit
 from tests.support.http_service import http_service
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World, world
 
@@ -64,7 +64,7 @@ def main(folder: Path) -> None:
                     visiting.page.set_viewport_size({"width": _WIDTH, "height": _HEIGHT})
                     visiting.go(path)
                     if path == "/":
-                        expect(visiting.page.locator("#held")).to_contain_text("held", timeout=PATIENCE_MS)
+                        expect(visiting.page.locator("#held")).to_contain_text("held")
                     visiting.page.screenshot(path=folder / f"{name}.png")
 
 

@@ -18,7 +18,7 @@ from streamstop._redis.journal import Journal
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.child_process import end
 from streamstop_simulator.demo.embedded_redis import RedisServer, free_port, redis_server
-from tests.support.http_service import HttpService, http_service
+from tests.support.http_service import LONG_GRACE, HttpService, http_service
 from tests.support.polling import eventually
 from tests.support.sse import events
 
@@ -59,7 +59,7 @@ def test_clients_that_never_read_cost_little_memory_and_do_not_hold_up_the_end(
     journal = Journal(real_redis)
     for number in range(_EVENTS):
         journal.add(EventKind.REQUEUED, "x" * 900 + str(number))
-    with http_service(redis_url, tmp_path) as service, ExitStack() as stack:
+    with http_service(redis_url, tmp_path, environ=LONG_GRACE) as service, ExitStack() as stack:
         with service.http() as http:
             with http.stream("GET", "/v1/events?after=0-1", headers=_EACH) as answer:
                 told = events(answer)
@@ -74,7 +74,7 @@ def test_clients_that_never_read_cost_little_memory_and_do_not_hold_up_the_end(
             owed = _STUCK * _EVENTS * 1000
             assert resident(service) - before < owed / 4
         service.process.send_signal(signal.SIGTERM)
-        service.process.wait(20)  # of a grace of 25 s
+        service.process.wait(60)  # of a grace of 120 s
         assert "timeout graceful shutdown exceeded" not in service.text()
         assert "Traceback" not in service.text()
 
@@ -102,7 +102,7 @@ async def crowd(service: HttpService, shutdown: str, redis: RedisServer) -> tupl
         polls.append((reader, writer))
     await asyncio.to_thread(end, redis.process, 20)
     lasts: Counter[str] = Counter()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         for reader, _ in streams:
             sent = await reader.readuntil(b"\r\n0\r\n\r\n")
             lasts["reconnect" if b"event: reconnect" in sent else "silent"] += 1

@@ -17,13 +17,14 @@ from streamstop._redis.rooms import shutdown_channel
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.child_process import end
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
-from tests.support.http_service import TOKENS, http_service, tokens_toml
+from tests.support.http_app import SAME_ORIGIN
+from tests.support.http_service import LONG_GRACE, TOKENS, http_service, tokens_toml
 from tests.support.polling import eventually
 from tests.support.sse import events
 
 _MANY = 5
-#: Of the grace period, 25 s.
-_SOON_S = 15
+#: Of a grace period of 120 s.
+_SOON_S = 60
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_streams_and_polls_end_with_the_processes(
     streamed = opened(client, "streamed")
     polled = [opened(client, f"polled-{number}") for number in range(_MANY)]
     with (
-        http_service(redis_url, tmp_path, "--processes", str(processes)) as service,
+        http_service(redis_url, tmp_path, "--processes", str(processes), environ=LONG_GRACE) as service,
         ExitStack() as stack,
         ThreadPoolExecutor(_MANY) as threads,
     ):
@@ -75,9 +76,9 @@ def test_streams_and_polls_end_with_the_processes(
             *_, last = told
             assert (last.type, last.id) == ("reconnect", None)
             assert 0 < last.retry <= 3000
-        for answer in (poll.result(30) for poll in polls):
+        for answer in (poll.result(60) for poll in polls):
             assert (answer.status_code, answer.json()["status"]) == (200, "open")
-        service.process.wait(30)
+        service.process.wait(_SOON_S)
         assert time.monotonic() - began < _SOON_S
     log = service.text()
     assert "Traceback" not in log
@@ -107,7 +108,7 @@ def test_a_token_that_leaves_the_file_ends_its_streams_after_sighup_too(redis_ur
         assert service.tokens_file is not None
         streams = {}
         for name in ("reader", "operator"):
-            http = stack.enter_context(httpx.Client(base_url=service.url, headers={"Sec-Fetch-Site": "same-origin"}))
+            http = stack.enter_context(httpx.Client(base_url=service.url, timeout=60, headers=SAME_ORIGIN))
             assert http.post("/sign-in", data={"token": service.tokens[name]}).status_code == httpx.codes.SEE_OTHER
             streams[name] = events(stack.enter_context(http.stream("GET", "/live/clock")))
             assert next(streams[name]).type == "changed"

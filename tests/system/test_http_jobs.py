@@ -50,7 +50,7 @@ def test_a_command_is_enqueued_and_its_end_is_waited_for(made: World, service: H
     with service.http() as http:
         accepted = http.post("/v1/jobs", json=stop("one"))
         assert accepted.status_code == 202
-        shown = http.get(accepted.headers["Location"], params={"wait": 30}).json()
+        shown = http.get(accepted.headers["Location"], params={"wait": 60}).json()
     assert (shown["state"], shown["outcome"]["result"], shown["calls"]) == ("ended", "stopped", 1)
     assert shown["outcome"]["request_id"]
     assert calls(made, "one") == {"one": 1}
@@ -60,7 +60,7 @@ def test_a_refused_command_is_a_dead_letter_that_is_requeued_over_http(made: Wor
     made.simulator.add_fault(FaultKind.CODE, account=ALIYUN, code="Forbidden.RAM", times=1)
     with service.http() as http:
         job = http.post("/v1/jobs", json=stop("refused")).json()["jobs"][0]["id"]
-        shown = http.get(f"/v1/jobs/{job}", params={"wait": 30}).json()
+        shown = http.get(f"/v1/jobs/{job}", params={"wait": 60}).json()
         assert (shown["outcome"]["result"], shown["dead_letter"]) == ("refused", True)
         (letter,) = http.get("/v1/dead-letters", params={"code": "Forbidden.RAM"}).json()["dead_letters"]
         assert letter["id"] == job
@@ -102,7 +102,7 @@ def test_a_client_whose_service_is_killed_sends_its_batch_again_and_each_task_is
                 assert answer.status_code in {202, 409}, answer.text
                 return answer.json().get("jobs")  # 409: it counts as under way for a minute
 
-            jobs = eventually(accepted, "the batch is accepted", 90, interval=1.0)
+            jobs = eventually(accepted, "the batch is accepted", 150, interval=1.0)
             assert http.post("/v1/jobs", json=body, headers=headers).json()["jobs"] == jobs
         assert len(jobs) == len({job["id"] for job in jobs}) == 600
         outcomes = list(made.client.outcomes([made.client.job(job["id"]) for job in jobs], timeout=120))
@@ -126,5 +126,5 @@ def test_a_wait_is_answered_when_the_service_ends(made: World, tmp_path: Path) -
         finally:
             made.client.resume(ALIYUN)
     assert (answer.status_code, answer.json()["state"]) == (200, "waiting")
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 50, "before the end of the wait"
     made.client.job(job["id"]).outcome(TIMEOUT_S)  # else the lane would be left while it is called

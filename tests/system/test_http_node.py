@@ -94,14 +94,14 @@ def _follow(world: World, service: HttpService, client: "subprocess.Popen[str]")
     assert (seen[0]["type"], seen[0]["status"]) == ("progress", "open")
 
     service.process.terminate()
-    service.process.wait(30)
+    service.process.wait(60)
     with again(world, service) as second:
         *progress, connected = events()
         seen += progress
         assert seen[-1]["type"] == "reconnect", "the process says that it ends"
         assert connected["lastId"] == last_id(seen)
         second.process.kill()
-        second.process.wait(30)
+        second.process.wait(60)
         with again(world, service):
             *progress, connected = events()
             seen += progress
@@ -114,7 +114,7 @@ def _follow(world: World, service: HttpService, client: "subprocess.Popen[str]")
     assert [event["type"] for event in seen].count("end") == 1
     assert (seen[-1]["type"], seen[-1]["status"], seen[-1]["ended"]) == ("end", "done", 3)
     assert over == {"step": "over", "results": ["stopped"] * 3}
-    assert client.wait(30) == 0
+    assert client.wait(60) == 0
 
 
 def last_id(seen: list[dict[str, Any]]) -> str:

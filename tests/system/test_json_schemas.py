@@ -37,10 +37,10 @@ def test_every_line_that_a_command_prints_fits_its_schema(shared_world: World) -
     made, printed = shared_world, Printed(shared_world)
     made.simulator.start_tasks(ALIYUN, [StopMPUTask(app_id="a", task_id=task) for task in ("t-1", "r-1")])
     stop = [STOP, "--account", ALIYUN, "AppId=a"]
-    (job,) = printed("stop", "stop", *stop, "TaskId=t-1", "--wait", "30")
+    (job,) = printed("stop", "stop", *stop, "TaskId=t-1", "--wait", "60")
     assert job["outcome"]["result"] == "stopped"
     printed("stop", "stop", *stop, "TaskId=t-2")
-    printed("stop", "status", "live.GetMPUTaskStatus", "--account", ALIYUN, "AppId=a", "TaskId=t-1", "--wait", "30")
+    printed("stop", "status", "live.GetMPUTaskStatus", "--account", ALIYUN, "AppId=a", "TaskId=t-1", "--wait", "60")
     printed("job", "job", job["job_id"])
     (letter,) = eventually(lambda: list(made.client.dead_letters.letters()), "a task that is unknown is a dead letter")
     printed("dead-list", "dead", "list")
@@ -67,12 +67,12 @@ def test_every_line_that_a_command_prints_fits_its_schema(shared_world: World) -
     printed("find", "find", "TaskId=r-1")
     printed("room-unregister", "room", "unregister", "room-1", *stop, "TaskId=r-2")
     printed("room-show", "room", "show", "room-1")
-    printed("room-wait", "room", "stop", "room-1", "--wait", "30")
+    printed("room-wait", "room", "stop", "room-1", "--wait", "60")
     printed("room-show", "room", "show", "room-1")
     printed("outcome", "room", "show", "room-1", "--outcomes")
     printed("room-stop", "room", "stop", "room-1")
 
-    printed("dead-requeue", "dead", "requeue", letter.id, "--wait", "30", codes=(0, 1))
+    printed("dead-requeue", "dead", "requeue", letter.id, "--wait", "60", codes=(0, 1))
     (again,) = eventually(lambda: list(made.client.dead_letters.letters()), "it is a dead letter again")
     printed("dead-drop", "dead", "drop", again.id)
     printed("events", "events")
