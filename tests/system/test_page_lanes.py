@@ -10,7 +10,7 @@ import streamstop_server
 from streamstop import Command
 from streamstop.operations import StopMPUTask
 from streamstop_simulator.child_process import end
-from tests.support.browser import NARROW, PATIENCE_MS, WIDE, Scheme, browser, visit
+from tests.support.browser import NARROW, WIDE, Scheme, browser, visit
 from tests.support.http_service import HttpService, http_service
 from tests.support.world import ALIYUN, World, world
 
@@ -88,8 +88,7 @@ def test_a_screen_that_is_not_live_says_so_until_it_is_again(made: World, chromi
         expect(note).to_be_visible()
         port = int(first.url.rpartition(":")[2])
         with http_service(made.server.url, tmp_path, with_tokens=False, port=port):
-            # The browser tries ever more seldom, after half a minute at last.
-            expect(note).to_be_hidden(timeout=2 * PATIENCE_MS)
+            expect(note).to_be_hidden()
 
 
 @pytest.mark.long

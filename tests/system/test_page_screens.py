@@ -1,4 +1,4 @@
-"""Every screen of the page, in a real browser: accessible, as wide as its window, without a complaint, quick.
+"""Every screen of the page, in a real browser: accessible, as wide as its window, without a complaint, small.
 
 A new screen is a line of :data:`SCREENS`; a test fails where one is missing.
 """
@@ -41,9 +41,7 @@ SCREENS = {
 }
 #: Parts of screens, streams and files are none of their own.
 _NO_SCREENS = re.compile(r"^/(live|static|v1)/|^/(healthz|readyz|metrics|openapi.json)$")
-#: How many lists of a screen must be scrolled sideways to see all columns.
-_CUT = "Array.from(document.querySelectorAll('.scroll')).filter(each => each.querySelector('.stack') && each.scrollWidth > each.clientWidth).length"  # noqa: E501
-#: The longest that the service may take for a screen on an idle machine, and the largest that it may be.
+#: The largest that a screen may be, in bytes.
 LARGEST = 200_000
 
 
