@@ -25,6 +25,10 @@ Examples:
 #: How many files a process opens at most: the waits of clients, other requests, and Redis.
 MOST_FILES = 65_536
 
+#: How long one of several processes may give no sign of life before another replaces it, in seconds. On a busy machine
+#: a process that starts, or that waits for memory, takes longer than the five seconds that uvicorn grants.
+_LONGEST_STILL_S = 30
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address.")
@@ -84,6 +88,7 @@ def main(host: str, port: int, tokens: Path | None, processes: int, trust_proxy:
         forwarded_allow_ips=trust_proxy,
         timeout_graceful_shutdown=max(1, round(settings.grace.total_seconds())),
         timeout_keep_alive=75,  # longer than a reverse proxy keeps a connection open
+        timeout_worker_healthcheck=_LONGEST_STILL_S,
     )
     if processes > 1:
         Processes(config).run()
