@@ -100,7 +100,7 @@ def test_a_room_is_looked_up_stopped_after_a_question_and_its_shutdown_cancelled
         eventually(lambda: made.world.client.shutdown(shutdown).progress().lanes, "the jobs are in their lane")
         page.reload()
         page.click("text=Cancel this shutdown…")
-        assert " of 40 have not ended" in text(page)
+        expect_text(page, " of 40 have not ended")
         assert made.world.client.shutdown(shutdown).progress().status is ShutdownStatus.OPEN, "nothing is cancelled yet"
         page.click("text=Cancel what is not called yet")
         eventually(
