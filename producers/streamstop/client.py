@@ -165,7 +165,7 @@ class Client(Operating):
         return self.register_many(room, [Command(operation=operation, account=account)])
 
     def register_many(self, room: str, commands: Iterable[Command]) -> Shutdown | None:
-        """Register many stream tasks in one round trip; see :meth:`register`."""
+        """Register many stream tasks, all of them or none; see :meth:`register`. Many are sent in pieces."""
         commands = checked_stops(room, commands)
         if not commands:
             return None
