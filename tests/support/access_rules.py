@@ -9,11 +9,13 @@ from typing import Any
 
 from redis import Redis
 
+from streamstop import Client
 from streamstop._core.lane import Lane
 from streamstop.operations import StopMPUTask
 from streamstop_simulator import SimulatorClient
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from tests.support.accounts import DEFAULT_ACCOUNTS
+from tests.support.polling import PATIENT, eventually
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
 
@@ -28,11 +30,15 @@ LANE = Lane(ALIYUN, "live.StopMPUTask")
 def restricted_worker(
     restricted: "RestrictedRedis", simulator: SimulatorClient, folder: Path, *arguments: str
 ) -> Iterator[WorkerProcess]:
-    """Run a worker under the page's rules; `folder` gets its accounts file."""
+    """Run a worker under the page's rules until it has shown itself; `folder` gets its accounts file."""
     accounts = folder / "accounts.toml"
     accounts.write_text(accounts_toml(DEFAULT_ACCOUNTS, simulator.url))
     accounts.chmod(0o600)
-    with worker(restricted.url(WORKER), accounts, *arguments, folder=folder) as process:
+    with (
+        worker(restricted.url(WORKER), accounts, *arguments, folder=folder) as process,
+        restricted.client(OPERATOR) as operator,
+    ):
+        eventually(lambda: operator.workers() and ALIYUN in operator.accounts(), "a sign of life, and the accounts")
         yield process
 
 
@@ -64,6 +70,10 @@ class RestrictedRedis:
 
     def url(self, user: str, password: str = PASSWORD) -> str:
         return f"redis://{user}:{password}@127.0.0.1:{self.server.port}/0"
+
+    def client(self, user: str, password: str = PASSWORD) -> Client:
+        """Return a user's client that waits for a Redis which stands still for seconds."""
+        return Client(self.url(user, password), timeout=PATIENT)
 
     def redis(self, user: str) -> Redis:
         return Redis(port=self.server.port, username=user, password=PASSWORD)

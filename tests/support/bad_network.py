@@ -19,6 +19,8 @@ class BadNetwork(Passage):
         self.delay_s = 0.0
         #: Whether all connections stay open and carry nothing.
         self.silent = False
+        #: Whether answers wait until this is False again.
+        self.holds_answers = False
         #: After how many more chunks of answers the open connections are cut; None: they are not.
         self.cut_after: int | None = None
         self._age = 0
@@ -34,6 +36,8 @@ class BadNetwork(Passage):
         async def passes(is_answer: bool) -> bool:
             if is_answer:
                 await asyncio.sleep(self.delay_s)
+                while self.holds_answers:
+                    await asyncio.sleep(0.01)
                 if self.cut_after is not None:
                     self.cut_after -= 1
                     if self.cut_after < 0:

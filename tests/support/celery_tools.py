@@ -11,8 +11,8 @@ from typing import Any
 from celery import Celery
 from celery.events import EventReceiver
 
-from tests.support.polling import TIMEOUT_S, eventually
-from tests.support.world import World
+from tests.support.polling import eventually
+from tests.support.world import ALIYUN, World
 
 
 def celery(made: World, *arguments: str, code: int | None = 0, app: bool = True) -> str:
@@ -25,7 +25,7 @@ def celery(made: World, *arguments: str, code: int | None = 0, app: bool = True)
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert code is None or done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -46,13 +46,26 @@ def plain_app(made: World) -> Iterator[Celery]:
 
 
 def answer(app: Celery, command: str, worker: str = "w1@test", **arguments: Any) -> Any:
-    """Return what one worker answers to a remote control command."""
+    """Return what one worker answers to a remote control command.
+
+    The command is sent until it is answered: what is sent before the worker has subscribed, right after its start, is
+    lost.
+    """
     control: Any = app.control
-    replies = control.broadcast(
-        command, arguments=arguments, destination=[worker], reply=True, limit=1, timeout=TIMEOUT_S
-    )
-    (reply,) = replies
+
+    def ask() -> Any:
+        return control.broadcast(command, arguments=arguments, destination=[worker], reply=True, limit=1, timeout=5)
+
+    (reply,) = eventually(ask, f"{worker} answers {command}")
     return reply[worker]
+
+
+def start_worker_that_answers(made: World, *arguments: str) -> None:
+    """Start a worker, and wait until producers know its accounts and it answers remote control."""
+    made.start_worker(*arguments)
+    made.await_account(ALIYUN)
+    with plain_app(made) as app:
+        answer(app, "ping")
 
 
 class ReceivedEvents:
@@ -102,7 +115,7 @@ def monitor(app: Celery) -> Iterator[ReceivedEvents]:
         thread.start()
         control: Any = app.control
         try:
-            eventually(lambda: heard.events or (control.broadcast("heartbeat"), [])[1], "a heartbeat")
+            eventually(lambda: heard.events or (control.broadcast("heartbeat"), [])[1], "a heartbeat", interval=0.1)
             yield heard
         finally:
             receiver.should_stop = True

@@ -54,6 +54,7 @@ def worker_view(name: str = "w1@h", **fields: Any) -> WorkerView:
 
 def silence(redis: Redis, name: str, seconds: int) -> None:
     """Make the last sign of life of a worker that is stopped `seconds` older, in place of waiting."""
+    redis.ping()  # its answer comes after a sign of life that the worker sent before it was stopped
     for run, text in redis.hgetall(WORKERS).items():
         sign = json.loads(text)
         if sign["name"] == name:

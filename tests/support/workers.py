@@ -66,6 +66,11 @@ class WorkerProcess:
         """Send it a signal."""
         self.process.send_signal(number)
 
+    def suspend(self) -> None:
+        """Stop it with SIGSTOP, and wait until all of its threads stand still."""
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
     def kill(self) -> None:
         """Kill it with SIGKILL, as a power failure would."""
         self.process.kill()

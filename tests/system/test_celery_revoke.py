@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +9,23 @@ import pytest
 from celery import Celery
 from celery.result import AsyncResult
 
-from streamstop import Deferral, Outcome, Result
+from streamstop import Command, Deferral, Outcome, Result
 from streamstop._core.lane import Lane
 from streamstop.errors import JobFailed
 from streamstop.operations import StopEdgeTranscodeJob, StopMPUTask, StopStreamIngest
+from tests.support.bad_network import BadNetwork
 from tests.support.celery_messages import celery_message
 from tests.support.celery_tools import answer, celery, monitor, plain_app
 from tests.support.polling import TIMEOUT_S, eventually
+from tests.support.still import PATIENT_CALLS, await_nothing_in_flight, held_answers, network_to_vendors
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long
 
 LANE = Lane(TENCENT, "trtc.StopStreamIngest")
-SLOW = "live.StopMPUTask"
-
-
-@pytest.fixture(scope="module")
-def celery_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("world"), workers=0, limits={SLOW: 0.05}) as celery_world:
-        celery_world.simulator.settings(auto_start=True)
-        celery_world.start_worker("-E")
-        celery_world.await_account(ALIYUN)
-        yield celery_world
+EDGE = Lane(ALIYUN, "live.StopEdgeTranscodeJob")
+#: Celery's command line waits for the reply of one worker, and no longer than it takes.
+REPLY = ("-d", "w1@test", "-t", "60")
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +56,23 @@ def test_a_revoked_job_ends_cancelled_when_a_worker_takes_it(celery_world: World
 
 
 def test_a_job_that_is_revoked_while_it_waits_in_its_lane_is_never_called(celery_world: World, app: Celery) -> None:
-    first = celery_world.client.enqueue(StopMPUTask(app_id="a", task_id="first"), account=ALIYUN)
-    assert first.outcome(TIMEOUT_S).result is Result.STOPPED  # the next slot is 20 seconds from here
-    waiting = celery_world.client.enqueue(StopMPUTask(app_id="a", task_id="second"), account=ALIYUN)
-    assert waiting.id in celery(celery_world, "control", "revoke", waiting.id, "-t", "5")
-    assert waiting.outcome(2 * TIMEOUT_S).result is Result.CANCELLED
-    assert [call.params["TaskId"] for call in celery_world.simulator.calls(ALIYUN, SLOW)] == ["first"]
+    with celery_world.paused(ALIYUN):
+        waiting = celery_world.client.enqueue(StopMPUTask(app_id="a", task_id="waiting"), account=ALIYUN)
+        output = celery(celery_world, "control", "revoke", waiting.id, *REPLY)
+        assert waiting.id in output
+        assert waiting.peek() is None
+    assert waiting.outcome(TIMEOUT_S).result is Result.CANCELLED
+    assert "waiting" not in {call.params["TaskId"] for call in celery_world.simulator.calls()}
 
 
 @pytest.mark.parametrize("command", ["revoke", "terminate"])
-def test_a_call_under_way_is_not_revoked(celery_world: World, app: Celery, command: str) -> None:
+def test_a_call_under_way_is_not_revoked(celery_world: World, network: BadNetwork, app: Celery, command: str) -> None:
     stop = StopStreamIngest(sdk_app_id=1, task_id=f"under way, {command}")
-    celery_world.simulator.add_fault("latency", task=stop.params, latency=timedelta(seconds=3))
-    job = celery_world.client.enqueue(stop, account=TENCENT)
-    eventually(lambda: job.id in {one["id"] for one in answer(app, "active")}, "its call")
-    answer(app, command, task_id=[job.id], **({"signal": "KILL"} if command == "terminate" else {"terminate": True}))
+    how = {"signal": "KILL"} if command == "terminate" else {"terminate": True}
+    with held_answers(network):
+        job = celery_world.client.enqueue(stop, account=TENCENT)
+        eventually(lambda: job.id in {one["id"] for one in answer(app, "active")}, "its call")
+        answer(app, command, task_id=[job.id], **how)
     assert job.outcome(TIMEOUT_S).result is Result.STOPPED
     after = celery_world.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id=f"after {command}"), account=TENCENT)
     assert after.outcome(TIMEOUT_S).result is Result.STOPPED, "the worker lives"
@@ -93,8 +89,8 @@ def test_a_job_that_has_ended_stays_as_it_ended_when_it_is_revoked(celery_world:
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [
-        ("rate_limit", {"task_name": SLOW, "rate_limit": "1/s"}),
-        ("time_limit", {"task_name": SLOW, "soft": 1, "hard": 2}),
+        ("rate_limit", {"task_name": "live.StopMPUTask", "rate_limit": "1/s"}),
+        ("time_limit", {"task_name": "live.StopMPUTask", "soft": 1, "hard": 2}),
         ("pool_grow", {"n": 1}),
         ("pool_shrink", {"n": 1}),
         ("pool_restart", {}),
@@ -111,25 +107,34 @@ def test_a_command_that_does_not_apply_says_so(app: Celery, command: str, argume
 
 
 def test_the_command_line_shows_that_a_command_does_not_apply(celery_world: World) -> None:
-    output = celery(celery_world, "control", "rate_limit", SLOW, "1/s", "-t", "5", code=None)
+    output = celery(celery_world, "control", "rate_limit", "live.StopMPUTask", "1/s", *REPLY, code=None)
     assert "streamstop: rate_limit does not apply: " in output
     assert "set it with streamstop limit set ACCOUNT OPERATION CALLS_PER_SECOND" in output
 
 
 def test_control_shutdown_lets_calls_end_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:
-    with world(tmp_path) as celery_world, plain_app(celery_world) as app:
-        celery_world.simulator.settings(auto_start=True, latency_ms=700)
+    with (
+        world(tmp_path, workers=0, environ=PATIENT_CALLS) as celery_world,
+        plain_app(celery_world) as app,
+        network_to_vendors(
+            celery_world, {EDGE.operation: 40.0}
+        ) as network,  # the vendor allows 100: it never throttles
+    ):
+        celery_world.simulator.settings(auto_start=True)
+        running = celery_world.start_worker()
         stops = [StopEdgeTranscodeJob(cluster_id="c", job_id=f"j{n}") for n in range(120)]
-        jobs = [celery_world.client.enqueue(stop, account=ALIYUN) for stop in stops]
-        celery_world.simulator.wait_for_calls(1)
-        control: Any = app.control
-        control.shutdown()
+        with held_answers(network):
+            jobs = celery_world.client.enqueue_many([Command(operation=stop, account=ALIYUN) for stop in stops])
+            celery_world.simulator.wait_for_calls(1)
+            control: Any = app.control
+            control.shutdown()
+            running.await_line("Got shutdown from remote")
         assert celery_world.workers[0].process.wait(TIMEOUT_S) == 0
         ended = [job for job in jobs if isinstance(job.peek(), Outcome)]
         assert len(ended) == len(celery_world.simulator.calls()) < len(jobs), (
             "every call has its outcome, and no other job"
         )
-        view = celery_world.client.lanes([Lane(ALIYUN, "live.StopEdgeTranscodeJob")])[0]
+        view = celery_world.client.lanes([EDGE])[0]
         assert (view.waiting, view.in_flight) == (len(jobs) - len(ended), 0)
         assert "Traceback" not in celery_world.workers[0].text()
 
@@ -144,14 +149,13 @@ def test_a_job_that_is_revoked_while_it_is_deferred_ends_cancelled_whichever_wor
         with monitor(app) as heard:
             job = celery_world.client.enqueue(stop, account=TENCENT)
 
-            def is_deferred_for_a_while() -> bool:
-                found = job.peek()
-                return isinstance(found, Deferral) and found.due - datetime.now(UTC) > timedelta(seconds=1.5)
-
-            eventually(is_deferred_for_a_while, "a deferral")
-            calls = len(celery_world.simulator.calls(TENCENT))
-            for name in ("w1@test", "w2@test"):
-                assert job.id in answer(app, "revoke", name, task_id=[job.id])["ok"]
+            eventually(job.peek, "a deferral")
+            with celery_world.paused(TENCENT):
+                await_nothing_in_flight(celery_world.client, TENCENT)
+                assert isinstance(job.peek(), Deferral)
+                calls = len(celery_world.simulator.calls(TENCENT))
+                for name in ("w1@test", "w2@test"):
+                    assert job.id in answer(app, "revoke", name, task_id=[job.id])["ok"]
             outcome = job.outcome(2 * TIMEOUT_S)
             assert (outcome.result, outcome.calls) == (Result.CANCELLED, calls)
             heard.await_last(job.id, "task-revoked")
