@@ -20,7 +20,7 @@ from streamstop.operations import Kind
 from streamstop.outcomes import Result
 from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.bench.results import Section, Target
-from tests.bench.slowlog import slow_log
+from tests.bench.slowlog import LONGEST_US, slow_log
 from tests.bench.stage import percentile
 
 _OPERATION = "live.StopMPUTask"
@@ -88,6 +88,14 @@ def measure(jobs: int) -> Section:
             )
             for run in runs
             if run.where != Where.WAITING.value
+        ]
+        + [
+            Target(
+                f"{run.where}: no command over {LONGEST_US // 1000} ms",
+                run.longest_ms * 1000 <= LONGEST_US,
+                f"{run.longest_ms:.1f} ms",
+            )
+            for run in runs
         ],
         figures=[asdict(run) for run in runs],
     )
@@ -153,8 +161,7 @@ def _fill(redis: Redis, jobs: int) -> None:
             in_doubt=False,
             at=now,
         )
-        pipe.lpush(note.key, str(note))
-        pipe.expire(note.key, _DAY_S)
+        pipe.set(note.key, str(note), ex=_DAY_S)
 
     def take(pipe: Any, number: int) -> None:
         lane = Lane(f"find-{number % _LANES}", _OPERATION)

@@ -39,8 +39,8 @@ from streamstop._wire.results import read_record
 from streamstop.errors import UnknownDeadLetter
 from streamstop.outcomes import Deferral, Outcome
 
-#: How many entries of a list one step reads.
-PAGE = 1000
+#: How many entries of a list one step reads. It must not hold Redis for longer than 5 ms.
+PAGE = 400
 #: How many lanes one step searches for jobs in flight.
 _LANES = 20
 #: How many accepted batches are searched.
