@@ -183,7 +183,7 @@ def test_a_job_that_fails_while_its_shutdown_is_cancelled_is_not_tried_again(fas
     since = len(fast_world.simulator.calls())
     shutdown = fast_world.client.stop_room("failing", slow)
     # The simulator counts a call when it arrives, five seconds before its answer.
-    fast_world.simulator.wait_for_calls(1, since=since, timeout=timedelta(seconds=TIMEOUT))
+    fast_world.simulator.wait_for_calls(1, since=since)
     assert shutdown.cancel()
     progress = shutdown.wait(TIMEOUT)
     fast_world.simulator.clear_faults()
