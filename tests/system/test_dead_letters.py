@@ -31,7 +31,7 @@ from tests.support.dead_letter_world import (
     run_dead,
     start_tasks,
 )
-from tests.support.executable import objects
+from tests.support.executable import environ, objects
 from tests.support.foreign_messages import foreign_message
 from tests.support.polling import eventually
 from tests.support.world import ALIYUN, TENCENT, World
@@ -88,7 +88,15 @@ for letter_id in ids:
     with ExitStack() as stack:
         command = [sys.executable, "-c", script, clean_world.server.url]
         both = [
-            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            stack.enter_context(
+                subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env=environ(clean_world.server.url),
+                )
+            )
             for _ in range(2)
         ]
         for one in both:

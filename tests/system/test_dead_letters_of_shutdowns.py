@@ -1,7 +1,6 @@
 """Dead letters of shutdowns, with a real Redis, real workers, the simulated vendors, and the executable."""
 
 import json
-import signal
 from collections import Counter
 from typing import Any
 
@@ -52,16 +51,11 @@ def test_a_shutdown_that_needs_attention_is_done_and_calls_back_once_its_letters
         )
         ids = [letter.id for letter in dead_letters(clean_world, room="mended")]
         assert len(ids) == 20
-        for one in clean_world.workers:
-            one.signal(signal.SIGSTOP)
-        try:
+        with clean_world.paused():
             assert run_dead(clean_world, "requeue", "-", stdin="\n".join(ids)).returncode == 0
             progress = shutdown.progress()
             assert (progress.status, progress.results) == (ShutdownStatus.OPEN, {Result.STOPPED: 30})
             assert [(lane.total, lane.ended) for lane in progress.lanes] == [(50, 30)]
-        finally:
-            for one in clean_world.workers:
-                one.signal(signal.SIGCONT)
         progress = await_exact_counts(shutdown, 50)
         assert (progress.status, progress.results) == (ShutdownStatus.DONE, {Result.STOPPED: 50})
         assert len(clean_world.client.room("mended").tasks) == 0
@@ -113,15 +107,16 @@ def test_letters_of_a_shutdown_that_is_forgotten_are_sent_alone(clean_world: Wor
 
 
 def test_letters_of_a_shutdown_that_was_cancelled_are_sent_and_change_nothing_in_it(clean_world: World) -> None:
-    slow = [
+    waiting = [
         Command(operation=StopPublishCdnStream(sdk_app_id=1, task_id=f"taken-back-{n}"), account=TENCENT)
         for n in range(100)
     ]
     (absent,) = ingest_stops("taken-back", 1)
-    shutdown = clean_world.client.stop_room("taken-back", [absent, *start_tasks(clean_world, slow)])
-    eventually(lambda: len(dead_letters(clean_world)) == 1, "the one is a letter")
-    assert shutdown.cancel()
-    before = await_exact_counts(shutdown, 101)
+    with clean_world.paused(f"{TENCENT}.trtc.StopPublishCdnStream"):
+        shutdown = clean_world.client.stop_room("taken-back", [absent, *start_tasks(clean_world, waiting)])
+        eventually(lambda: len(dead_letters(clean_world)) == 1, "the one is a letter")
+        assert shutdown.cancel()
+        before = await_exact_counts(shutdown, 101)
     assert before.status is ShutdownStatus.CANCELLED
     start_tasks(clean_world, [absent])
     done = run_dead(clean_world, "requeue", "--all", "--yes", "--wait", str(TIMEOUT))

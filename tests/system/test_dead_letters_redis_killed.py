@@ -2,6 +2,8 @@
 
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from streamstop import (
 )
 from streamstop._core.constants import DEAD
 from streamstop_simulator.demo.embedded_redis import redis_server
+from tests.support.bad_network import bad_network
 from tests.support.dead_letter_world import (
     ENVIRON,
     LIMITS,
@@ -24,7 +27,15 @@ from tests.support.dead_letter_world import (
 )
 from tests.support.executable import EXECUTABLE, environ, objects
 from tests.support.polling import eventually
-from tests.support.world import TENCENT, world
+from tests.support.world import TENCENT, World, world
+
+
+@contextmanager
+def slow_redis(made: World) -> Iterator[str]:
+    """Yield the URL of the world's Redis where each answer takes a while, so that no command gets far in a moment."""
+    with bad_network(made.server.port) as network:
+        network.delay_s = 0.01
+        yield f"redis://127.0.0.1:{network.port}/0"
 
 
 @pytest.mark.long
@@ -35,9 +46,12 @@ def test_killing_redis_during_a_requeue_loses_or_doubles_no_letter(tmp_path: Pat
         made.await_account(TENCENT)
         ids = {job.id for job in enqueue_refused(made, "killed", 400)}
         requeueing: list[str | Path] = [EXECUTABLE, "dead", "requeue", "--all", "--yes", "--json"]
-        with subprocess.Popen(
-            requeueing, env=environ(made.server.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as first:
+        with (
+            slow_redis(made) as url,
+            subprocess.Popen(
+                requeueing, env=environ(url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            ) as first,
+        ):
             dead: Any = made.redis
             eventually(lambda: dead.zcard(DEAD) <= 340, "some are requeued")
             made.server.process.kill()
