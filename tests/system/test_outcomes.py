@@ -20,6 +20,7 @@ from streamstop.operations import (
     StopLivePullToPush,
     StopStreamIngest,
 )
+from tests.support.polling import eventually
 from tests.support.redis_content import everything_in
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, World
 
@@ -165,15 +166,15 @@ def test_celery_itself_shows_how_a_job_ended(shared_world: World) -> None:
     assert Outcome.model_validate(shown[0].result) == outcomes[0].model_copy(update={"ended_at": None})
     assert [result.date_done for result in shown] == [outcome.ended_at for outcome in outcomes]
     with pytest.raises(JobFailed, match="not_found CodeTaskNotExist"):
-        shown[1].get(timeout=1)
+        shown[1].get(timeout=TIMEOUT)
     app.close()
 
 
 def test_every_end_is_one_line_that_says_what_it_was_about(shared_world: World) -> None:
     job = shared_world.client.enqueue(StopStreamIngest(sdk_app_id=9, task_id="no-such-task"), account=TENCENT)
     outcome = job.outcome(TIMEOUT)
-    shared_world.workers[0].await_line(f'"{outcome.request_id}"')
-    (line,) = [line for line in shared_world.workers[0].lines() if line.get("job_id") == job.id]
+    (worker,) = shared_world.workers
+    (line,) = eventually(lambda: [line for line in worker.lines() if line.get("job_id") == job.id], "its line")
     assert line["level"] == "warning"
     assert {key: line[key] for key in ("event", "account", "operation", "attempt", "code", "request_id")} == {
         "event": "not_found",
@@ -188,7 +189,9 @@ def test_every_end_is_one_line_that_says_what_it_was_about(shared_world: World) 
 def test_no_secret_is_in_what_workers_wrote_or_redis_holds(shared_world: World) -> None:
     wrong = StopStreamIngest(sdk_app_id=11, task_id="secret-hunt")
     shared_world.simulator.add_fault("code", code="AuthFailure.SignatureFailure", task=wrong.params)
-    assert shared_world.client.enqueue(wrong, account=TENCENT).outcome(TIMEOUT).result is Result.REFUSED
+    job = shared_world.client.enqueue(wrong, account=TENCENT)
+    assert job.outcome(TIMEOUT).result is Result.REFUSED
+    shared_world.workers[0].await_line(job.id)
     content = everything_in(shared_world.redis) + shared_world.workers[0].text().encode()
     assert b"AuthFailure.SignatureFailure" in content, "the search looks where things are"
     for secret in ("fake-aliyun-secret", "fake-tencent-secret", "fake-tencent-key", "fake-aliyun-key"):

@@ -38,7 +38,7 @@ def outcomes(client: Client, commands: list[StopMPUTask]) -> list[Outcome]:
 @pytest.mark.long
 def test_the_same_stop_by_the_command_line_exits_0_twice(forgetful: World) -> None:
     forgetful.simulator.start_tasks(ALIYUN, [stop("t-1")])
-    words = ["stop", "live.StopMPUTask", "--account", ALIYUN, "AppId=app", "TaskId=t-1", "--wait", "30"]
+    words = ["stop", "live.StopMPUTask", "--account", ALIYUN, "AppId=app", "TaskId=t-1", "--wait", str(WAIT)]
     first, second = (run(forgetful.server.url, *words) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), second.stderr
     assert (first.stdout.split()[0], second.stdout.split()[0]) == ("stopped", "already_stopped")
