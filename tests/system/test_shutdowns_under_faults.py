@@ -156,7 +156,7 @@ def test_a_small_room_and_a_single_stop_go_ahead_of_a_big_room_whose_tail_still_
     assert single.outcome(TIMEOUT).ok
 
     made = paced_calls(shutdown_world)[began:]
-    assert place_of_last(made, "single") <= 10, "what was taken, and a few slots"
+    assert place_of_last(made, "single") <= 10, "a single stop goes before every room"
     assert place_of_last(made, "small") <= 60, "the small room waits for the first jobs of the big one alone"
     ids = [str(call.params["TaskId"]) for call in made]
     of_crowd = [place for place, task_id in enumerate(ids) if task_id.startswith("crowd")]
