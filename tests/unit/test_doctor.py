@@ -205,17 +205,6 @@ def test_exit_codes_and_json(findings: list[Finding], code: int, monkeypatch: py
     assert json.loads(result.output.splitlines()[0])["severity"] == "ok"
 
 
-def test_the_hold_of_the_account_that_is_checked_is_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = datetime.now(UTC)
-    hold = Hold(account="live-cn", at=now, operation=STOP, code="X", next_probe=now + timedelta(seconds=50))
-    recording = RecordingClient(accounts={"live-cn": "aliyun"})
-    monkeypatch.setattr(recording._backend.controls, "read", lambda: Controls({}, {}, {"live-cn": hold}))
-    for account in ("live-cn", None):
-        lines = list(diagnosis_page(recording.diagnose(account)))
-        assert len([line for line in lines if line.startswith("problem  account live-cn is held")]) == 1
-        assert lines[-1] == "1 problem"
-
-
 def test_the_page_wraps_and_is_safe_for_a_terminal() -> None:
     findings = (
         ok("a", "short"),

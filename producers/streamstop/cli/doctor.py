@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import click
 
-from streamstop._core.findings import ACCOUNT_CHECK, DIAGNOSIS_TIMEOUT, Diagnosis, Finding, Severity
+from streamstop._core.findings import DIAGNOSIS_TIMEOUT, Diagnosis, Finding, Severity
 from streamstop.cli._shared.completers import complete_account
 from streamstop.cli._shared.exit_codes import Exit
 from streamstop.cli._shared.help_pages import Page
@@ -75,16 +75,10 @@ def exit_code(diagnosis: Diagnosis) -> Exit:
 
 
 def diagnosis_page(diagnosis: Diagnosis) -> Iterator[str]:
-    """Yield the lines about all findings, and a count of the problems.
-
-    With --account, the hold of that account is two findings, and is shown once.
-    """
-    shown: list[Finding] = []
+    """Yield the lines about all findings, and a count of the problems."""
     for finding in diagnosis.findings:
-        if finding.check != ACCOUNT_CHECK or finding.do is None or finding.do not in {one.do for one in shown}:
-            shown.append(finding)
-            yield from _finding_lines(finding)
-    problems = sum(finding.severity is Severity.PROBLEM for finding in shown)
+        yield from _finding_lines(finding)
+    problems = len(diagnosis.problems)
     yield counted(problems, "problem") if problems else "no problem"
 
 
