@@ -182,7 +182,7 @@ def test_an_operator_finds_and_drains(restricted_alone: RestrictedRedis) -> None
         assert [sighting.job_id for sighting in found] == [jobs[0].id, None]
         assert operator.drain(ALIYUN).jobs == 300
         assert operator.lanes([LANE])[0].waiting == 0
-        assert operator.job(jobs[-1].id).outcome(0.1).result is Result.CANCELLED
+        assert operator.job(jobs[-1].id).outcome(TIMEOUT).result is Result.CANCELLED
         assert EventKind.DRAINED in {event.kind for event in operator.events()}
         assert of_operator(restricted_alone) == []
 
