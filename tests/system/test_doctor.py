@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,15 +13,17 @@ import pytest
 
 from streamstop import Command, Severity
 from streamstop.operations import GetMPUTaskStatus, StopMPUTask
-from streamstop_simulator.demo.embedded_redis import free_port, redis_server
+from streamstop_simulator.demo.embedded_redis import redis_server
 from tests.support.access_rules import OPERATOR, PRODUCER, WORKER, restricted_redis
 from tests.support.accounts import DEFAULT_ACCOUNTS
-from tests.support.polling import eventually
+from tests.support.polling import TIMEOUT_S, eventually
 from tests.support.signs_of_life import silence
-from tests.support.world import ALIYUN, TENCENT, world
+from tests.support.world import ALIYUN, TENCENT, World, world
 from tests.support.wrong_clock import redis_with_clock
 
-SAFE = ("--appendonly", "yes", "--appendfsync", "everysec")
+#: The slow log is off: a command is slow too where the machine gives Redis no core meanwhile.
+NO_SLOW_LOG = ("--slowlog-log-slower-than", "-1")
+SAFE = ("--appendonly", "yes", "--appendfsync", "everysec", *NO_SLOW_LOG)
 PASSWORD = "s3cret-of-redis"
 
 
@@ -47,23 +50,32 @@ def doctor(redis_url: str, *arguments: str, **environ: str) -> tuple[int, dict[s
     return data.returncode, found
 
 
+def await_well_worker(made: World) -> None:
+    """Wait until a worker is well and has published its accounts."""
+    eventually(lambda: [view for view in made.client.workers() if view.is_well], "a worker is well")
+    made.await_account(ALIYUN)
+    made.await_account(TENCENT)
+
+
 @pytest.mark.long
 def test_without_a_problem_the_doctor_ends_with_0(tmp_path: Path) -> None:
     with world(tmp_path, redis_options=SAFE) as made:
-        eventually(lambda: [view for view in made.client.workers() if view.is_well], "a worker is well")
+        await_well_worker(made)
         made.simulator.settings(auto_start=True)
         assert doctor(made.server.url, "--account", ALIYUN) == (0, {})
         assert doctor(made.server.url, "--account", TENCENT) == (0, {})
         diagnosis = made.client.diagnose(ALIYUN)
         (about_key,) = [finding for finding in diagnosis.findings if finding.check == "account"]
         assert about_key.text.startswith(f"the key of {ALIYUN} is valid and may call live.GetMPUTaskStatus")
-        assert 0 < about_key.facts["seconds"] < 20
+        assert 0 < about_key.facts["seconds"] < TIMEOUT_S
         assert made.client.dead_letters.count() == 0
 
 
 @pytest.mark.long
 def test_a_redis_that_is_down_is_a_finding_and_exit_4() -> None:
-    code, found = doctor(f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0")
+    with socket.socket() as bound:  # the port stays free of others, and nobody listens
+        bound.bind(("127.0.0.1", 0))
+        code, found = doctor(f"redis://:{PASSWORD}@127.0.0.1:{bound.getsockname()[1]}/0")
     assert (code, list(found)) == (4, ["redis.reachable"])
     (finding,) = found["redis.reachable"]
     assert "connection refused" in finding["text"]
@@ -81,7 +93,7 @@ def test_a_wrong_or_missing_password_is_told(url: str) -> None:
 
 @pytest.mark.long
 def test_a_redis_that_evicts_and_forgets_without_a_worker(tmp_path: Path) -> None:
-    with redis_server("--maxmemory-policy", "allkeys-lru") as server:
+    with redis_server("--maxmemory-policy", "allkeys-lru", *NO_SLOW_LOG) as server:
         code, found = doctor(server.url, STREAMSTOP_CONCURENCY="3", STREAMSTOP_REDIS_REPLICAS="1")
     assert code == 1
     assert {check: finding["do"] for check, (finding,) in found.items()} == {
@@ -94,7 +106,9 @@ def test_a_redis_that_evicts_and_forgets_without_a_worker(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "words"), [(60, "60 s behind Redis' clock"), (-600, "10 min ahead of Redis' clock")]
+    # The middle of an hour and of a minute: seconds more or less are the same words.
+    ("ahead_s", "words"),
+    [(9000, "3 h behind Redis' clock"), (-570, "10 min ahead of Redis' clock")],
 )
 @pytest.mark.long
 def test_a_clock_that_is_off_is_told(ahead_s: int, words: str) -> None:
@@ -103,7 +117,7 @@ def test_a_clock_that_is_off_is_told(ahead_s: int, words: str) -> None:
     assert code == 1
     (finding,) = found["redis.clock"]
     assert words in finding["text"]
-    assert abs(finding["facts"]["seconds"] + ahead_s) < 5
+    assert abs(finding["facts"]["seconds"] + ahead_s) < 30
 
 
 @pytest.mark.long
@@ -123,7 +137,7 @@ def test_a_lane_without_a_worker_and_workers_that_disagree(tmp_path: Path) -> No
         made.start_worker()
         made.write_accounts(DEFAULT_ACCOUNTS[:1], {"live.StopMPUTask": 4})
         made.start_worker()
-        eventually(lambda: len([view for view in made.client.workers() if view.is_well]) == 2, "two workers")
+        eventually(lambda: len([view for view in made.client.workers() if view.differences]) == 2, "two workers")
         code, found = doctor(made.server.url)
         assert (code, list(found)) == (1, ["workers.limits", "lanes.served"])
         assert f"{ALIYUN} live.StopMPUTask: 8 in w1@test, 4 in w2@test" in found["workers.limits"][0]["text"]
@@ -140,7 +154,7 @@ def test_an_account_with_a_wrong_secret(tmp_path: Path) -> None:
         made.workers[0].stop()
         made.write_accounts(wrong)
         made.start_worker()
-        eventually(lambda: [view for view in made.client.workers() if view.is_well], "a worker is well")
+        await_well_worker(made)
         code, found = doctor(made.server.url, "--account", ALIYUN)
         assert (code, list(found)) == (1, ["account"])
         assert found["account"][0]["text"].startswith(f"the vendor refuses the key of {ALIYUN} (SignatureDoesNotMatch")
