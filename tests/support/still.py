@@ -15,6 +15,16 @@ from tests.support.world import World
 PATIENT_CALLS = {"STREAMSTOP_CALL_TIMEOUT": "120"}
 
 
+@contextmanager
+def paused(client: Client, scope: str) -> Iterator[None]:
+    """Give no job of `scope` to a worker in the block: once Redis has a pause, no worker takes a job of it."""
+    client.pause(scope)
+    try:
+        yield
+    finally:
+        client.resume(scope)
+
+
 def await_nothing_in_flight(client: Client, account: str) -> None:
     """Wait until every job that a worker had taken has ended, or is in its lane again. Pause the account first."""
     eventually(lambda: all(lane.in_flight == 0 for lane in client.lanes(accounts=[account])), "nothing is in flight")
@@ -22,10 +32,7 @@ def await_nothing_in_flight(client: Client, account: str) -> None:
 
 @contextmanager
 def network_to_vendors(made: World, limits: dict[str, float] | None = None) -> Iterator[BadNetwork]:
-    """Lead workers that start in the block to the vendors through a network, which can hold their answers.
-
-    Calls that this process passes on late arrive together: the workers' `limits` should be below the vendors'.
-    """
+    """Lead workers that start in the block to the vendors through a network, which can hold their answers."""
     with bad_network(urlsplit(made.simulator.url).port or 0) as network:
         made.accounts.write_text(accounts_toml(DEFAULT_ACCOUNTS, f"http://127.0.0.1:{network.port}", limits))
         yield network

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,10 @@ import pytest
 
 from streamstop import Result
 from streamstop.operations import StopMPUTask, StopStreamIngest
+from streamstop_simulator.demo.embedded_redis import free_port
+from tests.support.celery_tools import answer, plain_app
 from tests.support.polling import TIMEOUT_S, eventually
+from tests.support.still import paused
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long
@@ -60,9 +62,7 @@ class Flower:
 @contextmanager
 def flower(flower_world: World, *arguments: str) -> Iterator[Flower]:
     """Run Flower on loopback until the block ends."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     own = {"STREAMSTOP_REDIS_URL": flower_world.server.url, "FLOWER_UNAUTHENTICATED_API": "true"}
     with (flower_world.folder / "flower.log").open("ab") as log:
         process = subprocess.Popen(
@@ -108,13 +108,17 @@ def _is_heard(flower_world: World, running: Flower) -> bool:
 
 
 def test_flower_shows_the_worker_and_its_pool(flower_world: World, flower_api: Flower) -> None:
-    worker = flower_api.get("/api/workers", refresh=1)["w1@test"]
+    def look() -> Any:
+        worker = (flower_api.get("/api/workers", refresh=1) or {}).get("w1@test", {})
+        return worker if {"stats", "registered", "active_queues"} <= worker.keys() else None
+
+    worker = eventually(look, "the worker has answered each of Flower's questions within the second that Flower waits")
     assert worker["stats"]["pool"]["implementation"].endswith(":EventLoopPool")
     assert worker["stats"]["pool"]["max-concurrency"] == 256
     assert worker["stats"]["pid"] == flower_world.workers[0].process.pid
     assert "trtc.StopStreamIngest" in worker["registered"]
     assert [queue["name"] for queue in worker["active_queues"]] == ["streamstop"]
-    assert flower_api.get("/api/workers", status=1) == {"w1@test": True}
+    eventually(lambda: flower_api.get("/api/workers", status=1) == {"w1@test": True}, "a heartbeat of the last seconds")
 
 
 def test_flower_shows_how_jobs_end(flower_world: World, flower_api: Flower) -> None:
@@ -143,12 +147,13 @@ def test_flower_reads_results_by_celerys_own_backend(flower_world: World, flower
 
 
 def test_flower_revokes_a_job_that_waits(flower_world: World, flower_api: Flower) -> None:
-    stops = [StopMPUTask(app_id="a", task_id=f"many-{n}") for n in range(60)]  # ten a second
-    jobs = [flower_world.client.enqueue(stop, account=ALIYUN) for stop in stops]
-    status, reply = flower_api.post(f"/api/task/revoke/{jobs[-1].id}")
-    assert (status, "Revoked" in reply) == (200, True)
-    assert jobs[-1].outcome(TIMEOUT_S).result is Result.CANCELLED
-    flower_api.task(jobs[-1].id, "REVOKED")
+    with paused(flower_world.client, ALIYUN), plain_app(flower_world) as app:
+        job = flower_world.client.enqueue(StopMPUTask(app_id="a", task_id="waits"), account=ALIYUN)
+        status, reply = flower_api.post(f"/api/task/revoke/{job.id}")
+        assert (status, "Revoked" in reply) == (200, True)
+        eventually(lambda: job.id in answer(app, "revoked"), "the worker has heard it")
+    assert job.outcome(TIMEOUT_S).result is Result.CANCELLED
+    flower_api.task(job.id, "REVOKED")
 
 
 @pytest.mark.parametrize(
@@ -160,5 +165,12 @@ def test_flower_revokes_a_job_that_waits(flower_world: World, flower_api: Flower
     ],
 )
 def test_flower_hears_that_a_command_does_not_apply(flower_api: Flower, path: str, fields: dict[str, Any]) -> None:
-    status, reply = flower_api.post(path, **fields)
+    replies: list[tuple[int, str]] = []
+
+    def is_answered() -> bool:
+        replies.append(flower_api.post(path, **fields))
+        return "Unknown reason" not in replies[-1][1]
+
+    eventually(is_answered, lambda: f"the worker answers within the second that Flower waits: {replies}")
+    status, reply = replies[-1]
     assert (status, "does not apply" in reply) == (403, True), reply

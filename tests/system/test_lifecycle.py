@@ -27,6 +27,7 @@ from streamstop.operations import StopEdgeTranscodeJob, StopLivePullToPush, Stop
 from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
 from tests.support.polling import TIMEOUT_S, eventually
+from tests.support.still import PATIENT_CALLS, held_answers, network_to_vendors
 from tests.support.world import ALIYUN, OTHER_ALIYUN, TENCENT, world
 
 #: How many jobs of the lane may be under way at once.
@@ -129,28 +130,35 @@ def test_a_command_is_left_to_the_worker_that_has_its_account(tmp_path: Path) ->
 
 
 def test_sigterm_lets_calls_in_flight_end_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:
-    with world(tmp_path) as made:
-        made.simulator.settings(auto_start=True, latency_ms=700)
+    lane = Lane(ALIYUN, "live.StopEdgeTranscodeJob")
+    limits = {lane.operation: 40.0}
+    with (
+        world(tmp_path, workers=0, limits=limits, environ=PATIENT_CALLS) as made,
+        network_to_vendors(made, limits) as network,
+    ):
+        made.simulator.settings(auto_start=True)
+        running = made.start_worker()
         stops = [StopEdgeTranscodeJob(cluster_id="c", job_id=f"j{n}") for n in range(120)]
-        jobs = made.client.enqueue_many([Command(operation=stop, account=ALIYUN) for stop in stops])
-        made.simulator.wait_for_calls(1)
-        assert made.workers[0].stop() == 0
+        with held_answers(network):
+            jobs = made.client.enqueue_many([Command(operation=stop, account=ALIYUN) for stop in stops])
+            made.simulator.wait_for_calls(1)
+            running.signal(signal.SIGTERM)
+            running.await_line("Warm shutdown")
+        assert running.process.wait(TIMEOUT_S) == 0
         called = made.simulator.calls()
         ended = [job for job in jobs if isinstance(job.peek(), Outcome)]
         assert len(ended) == len(called) < len(jobs), "every call has its outcome, and no other job has one"
         assert all(job.peek() is None for job in jobs if job not in ended), "no call was cut off"
-        lane = Lane(ALIYUN, "live.StopEdgeTranscodeJob")
         view = made.client.lanes([lane])[0]
         assert view.waiting + view.in_flight == len(jobs) - len(ended)
 
-        made.simulator.settings(latency_ms=0)
         made.start_worker()
         assert {outcome.result for outcome in made.client.outcomes(jobs, timeout=60)} == {Result.STOPPED}
         assert len(made.simulator.calls()) == len(jobs), "nothing was called twice"
 
 
 def test_the_jobs_of_a_killed_worker_run_again_after_one_lease(tmp_path: Path) -> None:
-    with world(tmp_path, environ={"STREAMSTOP_CALL_TIMEOUT": "2"}) as made:
+    with world(tmp_path, environ={"STREAMSTOP_CALL_TIMEOUT": "5"}) as made:
         made.simulator.settings(auto_start=True, latency_ms=300)
         stops = [StopStreamIngest(sdk_app_id=1, task_id=f"k{n}") for n in range(60)]
         jobs = made.client.enqueue_many([Command(operation=stop, account=TENCENT) for stop in stops])
@@ -208,8 +216,10 @@ def test_one_client_serves_many_threads_and_forked_children(tmp_path: Path) -> N
 
         child = os.fork()
         if child == 0:
-            stop_some("child")
-            os._exit(0 if ends == [Result.STOPPED] * 45 else 1)
+            try:
+                stop_some("child")
+            finally:  # an error must not run the rest of the tests in the child
+                os._exit(0 if ends == [Result.STOPPED] * 45 else 1)
         stop_some("parent")
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert ends == [Result.STOPPED] * 45
