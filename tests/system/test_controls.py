@@ -56,14 +56,18 @@ def all_ended_well(made: World, jobs: Sequence[Job], timeout: float = 90) -> Non
 
 
 def await_look(made: World, *lanes: str) -> None:
-    """Wait until a worker has looked at each of the lanes, which hold jobs, and left it as it is.
+    """Wait until a worker has looked at each of the lanes and left it as it is. It holds jobs, and none is in flight.
 
-    Each look changes when the next one is due. The first change may be another's: of an announcement.
+    Each look changes when the next one is due. The first change may be of an announcement.
     """
     for lane in lanes:
         for _ in range(2):
-            due = made.redis.zscore(SCHEDULE, lane)
-            eventually(lambda due=due, lane=lane: made.redis.zscore(SCHEDULE, lane) != due, f"a look at {lane}")  # type: ignore[misc]
+            await_other_due(made, lane)
+
+
+def await_other_due(made: World, lane: str) -> None:
+    due = made.redis.zscore(SCHEDULE, lane)
+    eventually(lambda: made.redis.zscore(SCHEDULE, lane) != due, f"{lane} is scheduled anew")
 
 
 def most_in_a_second(calls: Sequence[Call], since: float, until: float) -> int:
@@ -83,6 +87,7 @@ def test_a_paused_scope_is_not_called_from_a_second_after_on_and_goes_on_when_it
     paused_at = time.monotonic()  # the simulator runs in this process
     late = two_workers.client.enqueue_many(stops(3, "late"))
     two_workers.client.enqueue(StopStreamIngest(sdk_app_id=1, task_id="other"), account=TENCENT).outcome(TIMEOUT_S)
+    await_nothing_in_flight(two_workers.client, ALIYUN)
     await_look(two_workers, LANE)
     calls = two_workers.simulator.calls(ALIYUN)
     assert max(call.arrived_monotonic for call in calls) < paused_at + 1
