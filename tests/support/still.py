@@ -32,7 +32,10 @@ def await_nothing_in_flight(client: Client, account: str) -> None:
 
 @contextmanager
 def network_to_vendors(made: World, limits: dict[str, float] | None = None) -> Iterator[BadNetwork]:
-    """Lead workers that start in the block to the vendors through a network, which can hold their answers."""
+    """Lead workers that start in the block to the vendors through a network, which can hold their answers.
+
+    Calls that this process passes on late arrive together: the workers' `limits` should be below the vendors'.
+    """
     with bad_network(urlsplit(made.simulator.url).port or 0) as network:
         made.accounts.write_text(accounts_toml(DEFAULT_ACCOUNTS, f"http://127.0.0.1:{network.port}", limits))
         yield network

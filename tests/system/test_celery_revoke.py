@@ -113,11 +113,12 @@ def test_the_command_line_shows_that_a_command_does_not_apply(celery_world: Worl
 
 
 def test_control_shutdown_lets_calls_end_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:
-    limits = {EDGE.operation: 40.0}
     with (
-        world(tmp_path, workers=0, limits=limits, environ=PATIENT_CALLS) as celery_world,
+        world(tmp_path, workers=0, environ=PATIENT_CALLS) as celery_world,
         plain_app(celery_world) as app,
-        network_to_vendors(celery_world, limits) as network,
+        network_to_vendors(
+            celery_world, {EDGE.operation: 40.0}
+        ) as network,  # the vendor allows 100: it never throttles
     ):
         celery_world.simulator.settings(auto_start=True)
         running = celery_world.start_worker()

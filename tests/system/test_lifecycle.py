@@ -131,10 +131,9 @@ def test_a_command_is_left_to_the_worker_that_has_its_account(tmp_path: Path) ->
 
 def test_sigterm_lets_calls_in_flight_end_and_gives_the_rest_back_at_once(tmp_path: Path) -> None:
     lane = Lane(ALIYUN, "live.StopEdgeTranscodeJob")
-    limits = {lane.operation: 40.0}
     with (
-        world(tmp_path, workers=0, limits=limits, environ=PATIENT_CALLS) as made,
-        network_to_vendors(made, limits) as network,
+        world(tmp_path, workers=0, environ=PATIENT_CALLS) as made,
+        network_to_vendors(made, {lane.operation: 40.0}) as network,  # the vendor allows 100: it never throttles
     ):
         made.simulator.settings(auto_start=True)
         running = made.start_worker()
