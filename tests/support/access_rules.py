@@ -15,7 +15,7 @@ from streamstop.operations import StopMPUTask
 from streamstop_simulator import SimulatorClient
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from tests.support.accounts import DEFAULT_ACCOUNTS
-from tests.support.polling import eventually
+from tests.support.polling import PATIENT, eventually
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 from tests.support.world import ALIYUN
 
@@ -36,7 +36,7 @@ def restricted_worker(
     accounts.chmod(0o600)
     with (
         worker(restricted.url(WORKER), accounts, *arguments, folder=folder) as process,
-        Client(restricted.url(OPERATOR)) as operator,
+        restricted.client(OPERATOR) as operator,
     ):
         eventually(lambda: operator.workers() and ALIYUN in operator.accounts(), "a sign of life, and the accounts")
         yield process

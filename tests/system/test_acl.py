@@ -68,7 +68,7 @@ def connect(restricted: RestrictedRedis) -> Iterator[Callable[[str], Client]]:
     """Return clients by their Redis user."""
     restricted.admin.acl_log_reset()
     with ExitStack() as stack:
-        yield lambda user: stack.enter_context(Client(restricted.url(user)))
+        yield lambda user: stack.enter_context(restricted.client(user))
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def restricted_alone() -> Iterator[RestrictedRedis]:
 @pytest.fixture
 def connect_alone(restricted_alone: RestrictedRedis) -> Iterator[Callable[[str], Client]]:
     with ExitStack() as stack:
-        yield lambda user: stack.enter_context(Client(restricted_alone.url(user)))
+        yield lambda user: stack.enter_context(restricted_alone.client(user))
 
 
 def test_the_page_has_rules_for_the_four() -> None:
@@ -214,11 +214,11 @@ def test_from_redis_7_on_a_user_for_rooms_may_be_kept_from_changing_records(
             admin.execute_command("ACL", "SETUSER", ROOMS, *rule_from_redis_7())
         return
     admin.execute_command("ACL", "SETUSER", ROOMS, *rule_from_redis_7())
-    with Client(restricted_alone.url(ROOMS)) as client, restricted_alone.redis(ROOMS) as redis:
+    with restricted_alone.client(ROOMS) as client, restricted_alone.redis(ROOMS) as redis:
         commands = [Command(operation=stop(f"narrow-{n}"), account=ALIYUN) for n in range(40)]
         assert client.register_many("narrow", commands[:30]) is None
         shutdown = client.stop_room("narrow", commands[30:])
-        with Client(restricted_alone.url(OPERATOR)) as operator:
+        with restricted_alone.client(OPERATOR) as operator:
             operator.pause(ALIYUN)  # so that the shutdown is still open when its lane has a pace
             with restricted_worker(restricted_alone, simulator, tmp_path):
                 eventually(lambda: any(lane.pace for lane in shutdown.progress().lanes), "it reads the lane's pace")
@@ -237,7 +237,7 @@ def test_from_redis_7_on_a_user_for_rooms_may_be_kept_from_changing_records(
 
 def test_a_task_that_is_registered_again_while_its_stop_waits_leaves_nothing_half_done() -> None:
     task = stop("again")
-    with restricted_redis() as restricted, Client(restricted.url(ROOMS)) as client:
+    with restricted_redis() as restricted, restricted.client(ROOMS) as client:
         shutdown = client.stop_room("half", [Command(operation=task, account=ALIYUN)])
         todo = f"streamstop.shutdown.{shutdown.id}:todo"
         (member,) = restricted.admin.lrange(todo, 0, -1)
@@ -247,7 +247,7 @@ def test_a_task_that_is_registered_again_while_its_stop_waits_leaves_nothing_hal
 
 
 def test_a_wrong_password_is_reported_and_not_shown(restricted: RestrictedRedis) -> None:
-    with Client(restricted.url(PRODUCER, "wr0ng")) as client, pytest.raises(QueueUnavailable) as refused:
+    with restricted.client(PRODUCER, "wr0ng") as client, pytest.raises(QueueUnavailable) as refused:
         client.enqueue(stop("t"), account=ALIYUN)
     assert "Redis refused the user name or the password" in str(refused.value)
     assert "wr0ng" not in "".join(traceback.format_exception(refused.value))

@@ -133,6 +133,6 @@ def test_a_denied_call_is_an_error_that_says_so_and_changes_nothing(
 ) -> None:
     before = everything_in(filled_redis.admin)
     message = r"this Redis user may not do this \(NOPERM at 127\.0\.0\.1:\d+, database 0\): nothing was changed"
-    with Client(filled_redis.url(user)) as client, pytest.raises(QueueUnavailable, match=message):
+    with filled_redis.client(user) as client, pytest.raises(QueueUnavailable, match=message):
         (CALLS | ROOM_CALLS)[call](client)
     assert everything_in(filled_redis.admin) == before

@@ -61,13 +61,13 @@ def running(
 @pytest.fixture
 def operator(restricted: RestrictedRedis) -> Iterator[Client]:
     restricted.admin.acl_log_reset()
-    with Client(restricted.url(OPERATOR)) as client:
+    with restricted.client(OPERATOR) as client:
         yield client
 
 
 @pytest.fixture
 def rooms(restricted: RestrictedRedis) -> Iterator[Client]:
-    with Client(restricted.url(ROOMS)) as client:
+    with restricted.client(ROOMS) as client:
         yield client
 
 
@@ -114,7 +114,7 @@ def test_an_operator_requeues_and_drops_dead_letters(
 
 
 def test_requeued_letters_wait_in_their_order_behind_others() -> None:
-    with restricted_redis() as restricted, Client(restricted.url(OPERATOR)) as operator:
+    with restricted_redis() as restricted, restricted.client(OPERATOR) as operator:
         lists = [LANE.waiting[1]]
         script: Any = restricted.redis(WORKER).register_script(_push_to_back())
         with restricted.redis(OPERATOR) as redis:
@@ -144,7 +144,7 @@ def test_an_operator_watches_a_room_and_requeues_its_letters(
 
 
 def test_an_operator_pauses_and_limits_and_is_refused_nothing(restricted_alone: RestrictedRedis) -> None:
-    with Client(restricted_alone.url(OPERATOR)) as operator:
+    with restricted_alone.client(OPERATOR) as operator:
         operator.pause(ALIYUN, lasting=60, reason="tried")
         operator.set_limit(ALIYUN, LANE.operation, 2, lasting=60)
         assert [pause.scope for pause in operator.pauses()] == [ALIYUN]
@@ -175,7 +175,7 @@ def test_a_worker_under_the_rules_obeys_a_pause_of_an_operator(
 
 
 def test_an_operator_finds_and_drains(restricted_alone: RestrictedRedis) -> None:
-    with Client(restricted_alone.url(ROOMS)) as rooms, Client(restricted_alone.url(OPERATOR)) as operator:
+    with restricted_alone.client(ROOMS) as rooms, restricted_alone.client(OPERATOR) as operator:
         jobs = rooms.enqueue_many([Command(operation=stop(f"drained-{n}"), account=ALIYUN) for n in range(300)])
         rooms.register("found", stop("drained-0"), account=ALIYUN)
         found = list(operator.find({"TaskId": "drained-0"}))
@@ -188,13 +188,13 @@ def test_an_operator_finds_and_drains(restricted_alone: RestrictedRedis) -> None
 
 
 def test_the_doctor_tells_an_operator_what_is_wrong(restricted_alone: RestrictedRedis) -> None:
-    with Client(restricted_alone.url(OPERATOR)) as operator:
+    with restricted_alone.client(OPERATOR) as operator:
         diagnosis = operator.diagnose()
     assert any("worker" in finding.text for finding in diagnosis.problems)
 
 
 def test_a_shutdown_whose_last_job_an_operator_drains_calls_the_service_back(restricted_alone: RestrictedRedis) -> None:
-    with Client(restricted_alone.url(ROOMS)) as client, restricted_alone.redis(WORKER) as redis:
+    with restricted_alone.client(ROOMS) as client, restricted_alone.redis(WORKER) as redis:
         rooms, command = Rooms(redis, Lanes(redis)), Command(operation=stop("last"), account=ALIYUN)
         shutdown = client.stop_room("drained", [command], callback="https://service.example/ended")
         ((member, text),) = rooms.shutdowns.todo(shutdown.id, 1)
@@ -202,7 +202,7 @@ def test_a_shutdown_whose_last_job_an_operator_drains_calls_the_service_back(res
         message = celery_message(job_id, LANE, membership.in_message(json.loads(text)))
         rooms.push(shutdown.id, [Entry(member, text, job_id, Queued(LANE, 0, message))])
         rooms.scanned(shutdown.id)
-        with Client(restricted_alone.url(OPERATOR)) as operator:
+        with restricted_alone.client(OPERATOR) as operator:
             assert operator.drain(ALIYUN, room="drained").jobs == 1
             progress = operator.shutdown(shutdown.id).progress()
         assert (progress.status, progress.results) == (ShutdownStatus.DONE, {Result.CANCELLED: 1})
@@ -211,7 +211,7 @@ def test_a_shutdown_whose_last_job_an_operator_drains_calls_the_service_back(res
 
 
 def test_an_operator_cancels_a_job_that_waits(restricted_alone: RestrictedRedis) -> None:
-    with Client(restricted_alone.url(ROOMS)) as rooms, Client(restricted_alone.url(OPERATOR)) as operator:
+    with restricted_alone.client(ROOMS) as rooms, restricted_alone.client(OPERATOR) as operator:
         job = rooms.enqueue(stop("waits"), account=ALIYUN)
         assert operator.job(job.id).cancel().result is Result.CANCELLED
         assert LANE in {view.lane for view in operator.lanes()}
@@ -245,7 +245,7 @@ def test_an_operator_enqueues_nothing_and_a_refused_call_changes_nothing(
 ) -> None:
     before = everything_in(restricted_alone.admin)
     message = r"this Redis user may not do this \(NOPERM at 127\.0\.0\.1:\d+, database 0\): nothing was"
-    with Client(restricted_alone.url(OPERATOR)) as client, pytest.raises(QueueUnavailable, match=message):
+    with restricted_alone.client(OPERATOR) as client, pytest.raises(QueueUnavailable, match=message):
         REFUSED[call](client)
     restricted_alone.admin.delete(ARRIVALS)  # it may name a lane that holds nothing: a worker looks there once
     assert everything_in(restricted_alone.admin) == before
