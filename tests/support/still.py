@@ -15,16 +15,6 @@ from tests.support.world import World
 PATIENT_CALLS = {"STREAMSTOP_CALL_TIMEOUT": "120"}
 
 
-@contextmanager
-def paused(client: Client, scope: str) -> Iterator[None]:
-    """Give no job of `scope` to a worker in the block: once Redis has a pause, no worker takes a job of it."""
-    client.pause(scope)
-    try:
-        yield
-    finally:
-        client.resume(scope)
-
-
 def await_nothing_in_flight(client: Client, account: str) -> None:
     """Wait until every job that a worker had taken has ended, or is in its lane again. Pause the account first."""
     eventually(lambda: all(lane.in_flight == 0 for lane in client.lanes(accounts=[account])), "nothing is in flight")

@@ -13,7 +13,7 @@ from streamstop.operations import StopMPUTask, StopStreamIngest
 from tests.support.bad_network import BadNetwork
 from tests.support.celery_tools import ReceivedEvents, answer, celery, monitor, plain_app
 from tests.support.polling import TIMEOUT_S, eventually
-from tests.support.still import held_answers, paused
+from tests.support.still import held_answers
 from tests.support.world import ALIYUN, TENCENT, World
 
 pytestmark = pytest.mark.long
@@ -100,7 +100,7 @@ def test_a_throttled_job_is_rejected_back_into_its_lane_and_received_again(
 def test_a_revoked_job_is_received_and_revoked_but_never_started(
     celery_world: World, app: Celery, event_log: ReceivedEvents
 ) -> None:
-    with paused(celery_world.client, ALIYUN):
+    with celery_world.paused(ALIYUN):
         job = celery_world.client.enqueue(StopMPUTask(app_id="a", task_id="revoked"), account=ALIYUN)
         answer(app, "revoke", task_id=[job.id])
     assert job.outcome(TIMEOUT_S).result is Result.CANCELLED

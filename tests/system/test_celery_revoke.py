@@ -17,7 +17,7 @@ from tests.support.bad_network import BadNetwork
 from tests.support.celery_messages import celery_message
 from tests.support.celery_tools import answer, celery, monitor, plain_app
 from tests.support.polling import TIMEOUT_S, eventually
-from tests.support.still import PATIENT_CALLS, await_nothing_in_flight, held_answers, network_to_vendors, paused
+from tests.support.still import PATIENT_CALLS, await_nothing_in_flight, held_answers, network_to_vendors
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long
@@ -56,7 +56,7 @@ def test_a_revoked_job_ends_cancelled_when_a_worker_takes_it(celery_world: World
 
 
 def test_a_job_that_is_revoked_while_it_waits_in_its_lane_is_never_called(celery_world: World, app: Celery) -> None:
-    with paused(celery_world.client, ALIYUN):
+    with celery_world.paused(ALIYUN):
         waiting = celery_world.client.enqueue(StopMPUTask(app_id="a", task_id="waiting"), account=ALIYUN)
         output = celery(celery_world, "control", "revoke", waiting.id, *REPLY)
         assert waiting.id in output
@@ -150,7 +150,7 @@ def test_a_job_that_is_revoked_while_it_is_deferred_ends_cancelled_whichever_wor
             job = celery_world.client.enqueue(stop, account=TENCENT)
 
             eventually(job.peek, "a deferral")
-            with paused(celery_world.client, TENCENT):
+            with celery_world.paused(TENCENT):
                 await_nothing_in_flight(celery_world.client, TENCENT)
                 assert isinstance(job.peek(), Deferral)
                 calls = len(celery_world.simulator.calls(TENCENT))

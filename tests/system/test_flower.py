@@ -19,7 +19,6 @@ from streamstop.operations import StopMPUTask, StopStreamIngest
 from streamstop_simulator.demo.embedded_redis import free_port
 from tests.support.celery_tools import answer, plain_app
 from tests.support.polling import TIMEOUT_S, eventually
-from tests.support.still import paused
 from tests.support.world import ALIYUN, TENCENT, World, world
 
 pytestmark = pytest.mark.long
@@ -147,7 +146,7 @@ def test_flower_reads_results_by_celerys_own_backend(flower_world: World, flower
 
 
 def test_flower_revokes_a_job_that_waits(flower_world: World, flower_api: Flower) -> None:
-    with paused(flower_world.client, ALIYUN), plain_app(flower_world) as app:
+    with flower_world.paused(ALIYUN), plain_app(flower_world) as app:
         job = flower_world.client.enqueue(StopMPUTask(app_id="a", task_id="waits"), account=ALIYUN)
         status, reply = flower_api.post(f"/api/task/revoke/{job.id}")
         assert (status, "Revoked" in reply) == (200, True)
