@@ -134,7 +134,7 @@ def _measured(name: str, engines: Sequence[Engine], *, quick: bool, only_ours: b
         "exporting": lambda: exporting.measure([100, 1_000]),
         "observing": lambda: observing.measure(500, 4 if quick else 10, 1 if quick else 2),
         "find": lambda: finding.measure(10_000 if quick else 100_000),
-        "profile": lambda: profiling.measure(2_000 if quick else 20_000, [OURS] if only_ours else [OURS, PLAIN]),
+        "profile": lambda: profiling.measure(2_000 if quick else 8_000, [OURS] if only_ours else [OURS, PLAIN]),
         "http": lambda: serving.measure(*((200, 100, 6) if quick else (1_000, 500, 60))),
     }
     return scenarios[name]()

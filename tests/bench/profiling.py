@@ -87,7 +87,7 @@ def _profile(engine: Engine, jobs: int) -> Profile:
         run(parts, _CASE, _WARM_UP)
         figures = run(parts, _CASE, jobs)
         samples = _sample(parts, lambda: run(parts, _CASE, jobs))
-    return Profile(engine.name, figures, count(samples.splitlines()))
+    return Profile(engine.name, figures, dict(count(samples.splitlines())))  # asdict() cannot copy a Counter
 
 
 def _sample(parts: Stage, work: Callable[[], object]) -> str:
