@@ -21,6 +21,8 @@ class BadNetwork(Passage):
         self.silent = False
         #: Whether answers wait until this is False again.
         self.holds_answers = False
+        #: After how many more chunks of answers the open connections are cut; None: they are not.
+        self.cut_after: int | None = None
         self._age = 0
 
     def cut(self) -> None:
@@ -36,6 +38,11 @@ class BadNetwork(Passage):
                 await asyncio.sleep(self.delay_s)
                 while self.holds_answers:
                     await asyncio.sleep(0.01)
+                if self.cut_after is not None:
+                    self.cut_after -= 1
+                    if self.cut_after < 0:
+                        self.cut_after = None
+                        self.cut()
             return not self.silent and born == self._age
 
         return passes

@@ -12,7 +12,7 @@ from streamstop_simulator import SimulatorClient, run_in_thread
 from streamstop_simulator.demo.embedded_redis import RedisServer, redis_server
 from streamstop_worker.accounts import Account
 from tests.support.accounts import DEFAULT_ACCOUNTS, at_vendors
-from tests.support.polling import TIMEOUT_S, eventually
+from tests.support.polling import PATIENT, TIMEOUT_S, eventually
 from tests.support.redis_content import keys_without_ttl
 from tests.support.workers import WorkerProcess, accounts_toml, worker
 

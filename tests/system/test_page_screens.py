@@ -41,6 +41,8 @@ SCREENS = {
 }
 #: Parts of screens, streams and files are none of their own.
 _NO_SCREENS = re.compile(r"^/(live|static|v1)/|^/(healthz|readyz|metrics|openapi.json)$")
+#: How many lists of a screen must be scrolled sideways to see all columns.
+_CUT = "Array.from(document.querySelectorAll('.scroll')).filter(each => each.querySelector('.stack') && each.scrollWidth > each.clientWidth).length"  # noqa: E501
 #: The largest that a screen may be, in bytes.
 LARGEST = 200_000
 

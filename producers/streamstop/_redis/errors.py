@@ -1,4 +1,4 @@
-"""Errors of Redis, and what each means: Redis is away, refuses for now or by its set-up, or streamstop has a bug."""
+"""Classifies errors of Redis: Redis is unreachable or refuses, or the error is a bug in streamstop."""
 
 import errno
 import os

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from streamstop_simulator.child_process import end
 
 _START_TIMEOUT_S = 60
+_ANSWER_TIMEOUT_S = 30
 _PORTS = range(16_384, 32_768)
 
 

@@ -17,7 +17,6 @@ from streamstop_simulator import (
 )
 from streamstop_worker.accounts import Account
 from tests.support.accounts import at_vendors
-from tests.support.polling import TIMEOUT_S
 from tests.support.simulator_calls import INGEST, LIVE, OTHER, STOP, TRTC, call, connect, control
 
 
@@ -130,7 +129,7 @@ def test_waiting_for_calls_ends_with_the_call_or_with_the_time(simulator: Simula
     caller = threading.Timer(0.05, call, [simulator])
     caller.start()
 
-    assert len(simulator.wait_for_calls(1, LIVE.name, timeout=timedelta(seconds=TIMEOUT_S))) == 1
+    assert len(simulator.wait_for_calls(1, LIVE.name)) == 1
     caller.join()
     with pytest.raises(TimeoutError, match="1 calls of 2"):
         simulator.wait_for_calls(2, timeout=timedelta(milliseconds=20))
