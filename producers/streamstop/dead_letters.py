@@ -175,7 +175,7 @@ class DeadLetters:
         """Yield what is done so far, after each page of letters, and at the end; at least once."""
         ends_at = math.inf if limit is None else time.monotonic() + limit.total_seconds()
         with self._backend.following("the dead letters could not be read"), self._told(act.kind, by) as lanes:
-            counts = LetterCounts(at=self._backend.dead.now(), dry_run=dry_run)
+            counts = LetterCounts(at=self._backend.now(), dry_run=dry_run)
             matching = replace(matching, died_by=min(counts.at, matching.died_by or counts.at))
             for number, page in enumerate(self._backend.dead.pages(matching)):
                 if number and time.monotonic() >= ends_at:

@@ -43,6 +43,7 @@ def client(failing_lanes: FailingLanes, monkeypatch: pytest.MonkeyPatch) -> Iter
     failing_lanes.fail_job("c", result=Result.GAVE_UP, code="Throttling")
     failing_lanes.redis.lpush(LANE.queue, b"not JSON")
     failing_lanes.take()
+    monkeypatch.setattr(Connections, "redis", property(lambda _self: failing_lanes.redis))
     monkeypatch.setattr(Connections, "dead", property(lambda _self: failing_lanes.dead))
     monkeypatch.setattr(Connections, "journal", property(lambda _self: Journal(failing_lanes.redis)))
     with Client("redis://unused") as made:

@@ -53,9 +53,6 @@ def blocking(steps: Iterator[_T | WaitInterval]) -> Iterator[_T]:
 class DeadLetterBackend(Protocol):
     """The dead letters of a queue; see :class:`~streamstop.dead_letters.DeadLetters`."""
 
-    def now(self) -> datetime:
-        """Return the current time, by the clock by which letters have died."""
-
     def count(self) -> int:
         """Return how many letters there are."""
 

@@ -46,10 +46,6 @@ class DeadLetterStore:
         self._redis: Any = redis  # its replies are typed as awaitable or not; here they are not
         self._lanes = lanes
 
-    def now(self) -> datetime:
-        """Return the current time by Redis' clock."""
-        return _EPOCH + timedelta(microseconds=_microseconds(self._redis.time()))
-
     def count(self) -> int:
         """Return how many letters there are."""
         return self._lanes.dead()

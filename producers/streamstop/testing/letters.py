@@ -32,10 +32,6 @@ class RecordedDeadLetters:
             )
             self._letters[letter.id] = (letter, command)
 
-    def now(self) -> datetime:
-        """Return the current time."""
-        return datetime.now(UTC)
-
     def count(self) -> int:
         """Return how many letters there are."""
         return len(self._letters)
