@@ -16,6 +16,11 @@ from streamstop_server.app import create
 from streamstop_server.settings import ServerSettings
 from tests.support.http_service import TOKENS, tokens_toml
 
+#: Nothing listens here: what needs Redis is answered with 503.
+NOWHERE = "redis://127.0.0.1:1/0"
+COOKIE = "streamstop_session"
+#: The service accepted the request, and then Redis did not answer.
+SERVED = httpx.codes.SERVICE_UNAVAILABLE
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 #: As Chromium asks for a screen.
 FOR_PEOPLE = {"Accept": "text/html,application/xhtml+xml"}

@@ -57,6 +57,17 @@ def held(world: World) -> Iterator[Callable[[], object]]:
         resume()
 
 
+def stopping_and_watching(url: str, room: str) -> "subprocess.Popen[str]":
+    """Start the command that stops a room and watches its shutdown, without a terminal."""
+    return subprocess.Popen(
+        [EXECUTABLE, "room", "stop", room, "--watch"],
+        env=environ(url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def await_watcher(redis: Redis) -> None:
     """Return when somebody watches a shutdown."""
     eventually(lambda: redis.pubsub_channels("streamstop.shutdown.*"), "a subscription to a shutdown")
@@ -133,13 +144,7 @@ def test_without_a_terminal_watching_writes_plain_lines(served_world: World, url
     slow_room(served_world, "plain", 25)
     with (
         held(served_world) as resume,
-        subprocess.Popen(
-            [EXECUTABLE, "room", "stop", "plain", "--watch"],
-            env=environ(url),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as watching,
+        stopping_and_watching(url, "plain") as watching,
     ):
         assert watching.stdout is not None
         first = watching.stdout.readline()
@@ -211,13 +216,7 @@ def test_ctrl_c_leaves_the_watching_and_the_shutdown_goes_on(served_world: World
     slow_room(served_world, "left", 30)
     with (
         held(served_world),
-        subprocess.Popen(
-            [EXECUTABLE, "room", "stop", "left", "--watch"],
-            env=environ(url),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as watching,
+        stopping_and_watching(url, "left") as watching,
     ):
         try:
             await_watcher(served_world.redis)

@@ -1,7 +1,5 @@
 """Dead letters over HTTP, on a real Redis: list by filters and pages, look, requeue and drop, one or all that match."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,20 +10,13 @@ from streamstop._redis import dead
 from streamstop_server.api import dead_letters as api
 from streamstop_server.page import dead_letters as page
 from tests.support.dead_letters import COMMAND, LANE, OTHER, FailingLanes
-from tests.support.http_app import FOR_PEOPLE, SAME_ORIGIN, HttpApp, http_app
+from tests.support.http_app import FOR_PEOPLE, SAME_ORIGIN, HttpApp
 from tests.support.manual_clock import ManualClock
 
 URL = "/v1/dead-letters"
 OF_OTHER = {**COMMAND, "operation": OTHER.operation, "account": OTHER.account, "params": {"SdkAppId": 1, "TaskId": "u"}}
 #: An account that the token `elsewhere` covers.
 COVERED = Lane("another-account", LANE.operation)
-
-
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[HttpApp]:
-    with http_app(redis_url, tmp_path) as running:
-        running.client.headers.update(running.bearer("everything"))
-        yield running
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Jobs over HTTP, on a real Redis: enqueue one or many, whole or not at all."""
 
 import asyncio
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from streamstop.operations import StopMPUTask
 from streamstop_server.api import _stops, jobs
 from tests.support.client_connections import connections_of
 from tests.support.dead_letters import LANE
-from tests.support.http_app import HttpApp, http_app
+from tests.support.http_app import HttpApp
 from tests.support.http_thread import served
 
 ACCOUNT = LANE.account
@@ -26,13 +25,6 @@ URL = "/v1/jobs"
 def stop(task: str = "t", **more: Any) -> dict[str, Any]:
     params = {"AppId": "a", "TaskId": task}
     return {"operation": LANE.operation, "account": ACCOUNT, "params": params, **more}
-
-
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[HttpApp]:
-    with http_app(redis_url, tmp_path) as running:
-        running.client.headers.update(running.bearer("everything"))
-        yield running
 
 
 def waiting(redis: Redis) -> int:

@@ -3,8 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
-from pathlib import Path
+from collections.abc import AsyncGenerator
 
 import pytest
 from redis import Redis
@@ -13,18 +12,11 @@ from streamstop import AsyncClient, Client, Command, Sighting, Where
 from streamstop.operations import StopEdgeTranscodeJob, StopMPUTask
 from streamstop_server.queue import search
 from tests.support.dead_letters import COMMAND, LANE, FailingLanes
-from tests.support.http_app import HttpApp, http_app
+from tests.support.http_app import HttpApp
 from tests.support.manual_clock import ManualClock
 
 ACCOUNT = LANE.account
 URL = "/v1/jobs"
-
-
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[HttpApp]:
-    with http_app(redis_url, tmp_path) as running:
-        running.client.headers.update(running.bearer("everything"))
-        yield running
 
 
 def test_an_id_that_no_job_has_is_unknown(service: HttpApp) -> None:

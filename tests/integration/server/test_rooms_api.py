@@ -1,7 +1,5 @@
 """Rooms over HTTP, on a real Redis: register, unregister, look, stop and reopen; their names, and whose they are."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -10,7 +8,7 @@ import pytest
 
 from streamstop import Client, Command, ShutdownStatus
 from streamstop.operations import GetMPUTaskStatus, StopMPUTask
-from tests.support.http_app import HttpApp, http_app
+from tests.support.http_app import HttpApp
 
 ACCOUNT, OTHER = "live-cn", "another-account"
 #: Names that a path must be able to carry.
@@ -38,13 +36,6 @@ def stop(task: str, account: str = ACCOUNT) -> dict[str, Any]:
 
 def path(room: str, rest: str = "") -> str:
     return f"/v1/rooms/{quote(room, safe='')}{rest}"
-
-
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[HttpApp]:
-    with http_app(redis_url, tmp_path) as running:
-        running.client.headers.update(running.bearer("everything"))
-        yield running
 
 
 def unregister(service: HttpApp, room: str, stops: object) -> Any:

@@ -14,19 +14,7 @@ from streamstop.tokens import token_hash
 from streamstop_server.access import bounds
 from streamstop_server.app import create
 from streamstop_server.settings import ServerSettings
-from tests.support.http_app import FOR_PEOPLE, SAME_ORIGIN, HttpApp, http_app
-
-#: Nothing listens here: what needs Redis is answered with 503.
-NOWHERE = "redis://127.0.0.1:1/0"
-COOKIE = "streamstop_session"
-#: The service accepted the request, and then Redis did not answer.
-SERVED = httpx.codes.SERVICE_UNAVAILABLE
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[HttpApp]:
-    with http_app(NOWHERE, tmp_path) as running:
-        yield running
+from tests.support.http_app import FOR_PEOPLE, NOWHERE, SAME_ORIGIN, SERVED, HttpApp, http_app
 
 
 @pytest.mark.parametrize("path", ["/", "/sign-in", "/v1/lanes", "/healthz", "/nothing-here", "/openapi.json"])

@@ -1,7 +1,6 @@
 """Signing in to the page: the session's cookie, its end, wrong tokens."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,20 +10,8 @@ import pytest
 from streamstop.tokens import new_token
 from streamstop_server.access import auth, bounds
 from streamstop_server.settings import ServerSettings
-from tests.support.http_app import FOR_PEOPLE, SAME_ORIGIN, HttpApp, http_app
+from tests.support.http_app import COOKIE, FOR_PEOPLE, SAME_ORIGIN, SERVED, HttpApp
 from tests.support.http_service import TOKENS, tokens_toml
-
-#: Nothing listens here: what needs Redis is answered with 503.
-NOWHERE = "redis://127.0.0.1:1/0"
-COOKIE = "streamstop_session"
-#: The service accepted the request, and then Redis did not answer.
-SERVED = httpx.codes.SERVICE_UNAVAILABLE
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[HttpApp]:
-    with http_app(NOWHERE, tmp_path) as running:
-        yield running
 
 
 def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(service: HttpApp) -> None:
